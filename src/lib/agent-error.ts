@@ -1,0 +1,52 @@
+// The one error type that reaches people: a stable code to switch on, what happened, and what to do next.
+import type { Duration } from "./duration.ts";
+
+/** What the process exits with; the table of the user documentation. */
+export const exit = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  notEnrolled: 3,
+  unreachable: 4,
+  refused: 5,
+  degraded: 6,
+  interrupted: 130,
+} as const;
+export type ExitCode = (typeof exit)[keyof typeof exit];
+
+export interface AgentErrorOptions {
+  /** The next step, a line each; shown indented below the message. */
+  hint?: string | readonly string[] | undefined;
+  exit?: ExitCode | undefined;
+  /** HTTP status, where a server answered. */
+  status?: number | undefined;
+  /** The server asked for this pause before the next try. */
+  retryAfter?: Duration | undefined;
+  cause?: unknown;
+}
+
+/** Callers switch on `code` ("http.status", "net.timeout", …), never on the text. */
+export class AgentError extends Error {
+  override readonly name = "AgentError";
+  readonly hint: readonly string[];
+  readonly exit: ExitCode;
+  readonly status: number | undefined;
+  readonly retryAfter: Duration | undefined;
+
+  constructor(
+    readonly code: string,
+    message: string,
+    options: AgentErrorOptions = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.hint = options.hint === undefined ? [] : [options.hint].flat();
+    this.exit = options.exit ?? exit.failed;
+    this.status = options.status;
+    this.retryAfter = options.retryAfter;
+  }
+}
+
+/** The text of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

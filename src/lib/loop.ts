@@ -1,0 +1,115 @@
+// The one runner of periodic work: name, period with jitter, back-off after failures, abort, and the record that
+// `status` and everything else that asks "is it alive?" read.
+import { messageOf } from "./agent-error.ts";
+import { type Backoff, type Random, backoff, jitter } from "./backoff.ts";
+import { type Duration, seconds } from "./duration.ts";
+
+/** What a loop last did. Times are milliseconds since the epoch. */
+export interface LoopRecord {
+  readonly name: string;
+  lastStart: number | undefined;
+  lastSuccess: number | undefined;
+  lastError: { at: number; message: string } | undefined;
+  consecutiveFailures: number;
+  /** When the next round is due; undefined while one runs. */
+  nextAt: number | undefined;
+  /** What the loop is doing or waiting for, in words for a person. */
+  note: string;
+}
+
+export interface LoopOptions {
+  readonly name: string;
+  /** Pause after a good round, ± `spread` (default 0.1). A round may ask for another pause by returning one. */
+  readonly every: Duration;
+  readonly spread?: number;
+  /** "now" starts with a round, "random" waits a random part of the period first (default "now"). */
+  readonly phase?: "now" | "random";
+  /** Pauses after failed rounds. */
+  readonly retry?: Backoff;
+  readonly random?: Random;
+  readonly onError?: (error: unknown, record: LoopRecord) => void;
+}
+
+/** One round. May return the pause before the next one; throwing makes the loop back off. */
+export type Round = (signal: AbortSignal, record: LoopRecord) => Promise<Duration | void>;
+
+/** Names of loops to their records, in the order of their start. */
+export class LoopRegistry {
+  readonly #records = new Map<string, LoopRecord>();
+
+  register(name: string): LoopRecord {
+    const record: LoopRecord = {
+      name,
+      lastStart: undefined,
+      lastSuccess: undefined,
+      lastError: undefined,
+      consecutiveFailures: 0,
+      nextAt: undefined,
+      note: "",
+    };
+    this.#records.set(name, record);
+    return record;
+  }
+
+  all(): readonly LoopRecord[] {
+    return [...this.#records.values()];
+  }
+}
+
+/** Runs rounds until `signal` aborts; resolves then. Never rejects: an error is recorded, and the loop goes on. */
+export async function loop(
+  options: LoopOptions,
+  round: Round,
+  registry: LoopRegistry,
+  signal: AbortSignal,
+): Promise<void> {
+  const {
+    every,
+    spread = 0.1,
+    retry = { base: seconds(1), cap: seconds(30) },
+    random = Math.random,
+  } = options;
+  const record = registry.register(options.name);
+  if (options.phase === "random") await rest(every * random(), record, signal);
+  while (!signal.aborted) {
+    const pause = await runRound();
+    await rest(pause, record, signal);
+  }
+  record.note = "stopped";
+
+  async function runRound(): Promise<Duration> {
+    record.lastStart = Date.now();
+    try {
+      const asked = await round(signal, record);
+      record.lastSuccess = Date.now();
+      record.consecutiveFailures = 0;
+      return asked ?? jitter(every, spread, random);
+    } catch (error) {
+      if (signal.aborted) return 0;
+      record.lastError = { at: Date.now(), message: messageOf(error) };
+      record.consecutiveFailures++;
+      options.onError?.(error, record);
+      return backoff(retry, record.consecutiveFailures, random);
+    }
+  }
+}
+
+async function rest(pause: Duration, record: LoopRecord, signal: AbortSignal): Promise<void> {
+  record.nextAt = Date.now() + pause;
+  await sleep(pause, signal);
+  record.nextAt = undefined;
+}
+
+/** Resolves after `pause`, or at once when `signal` aborts. Never rejects. */
+export function sleep(pause: Duration, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, pause);
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,44 @@
+// Files that are either the old or the new version, never half: temp → fsync → rename → fsync of the directory.
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+  fchmodSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+
+/** Replaces `path` with `text`; a directory that is missing is made with mode 0700. Throws what the file system says. */
+export function writeFileAtomic(path: string, text: string, mode = 0o600): void {
+  const directory = dirname(path);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const temporary = join(directory, `.${basename(path)}.${process.pid}.${Date.now().toString(36)}.tmp`);
+  try {
+    const file = openSync(temporary, "wx", mode);
+    try {
+      fchmodSync(file, mode);
+      const bytes = Buffer.from(text);
+      for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+  syncDirectory(directory);
+}
+
+function syncDirectory(directory: string): void {
+  const handle = openSync(directory, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}

@@ -1,0 +1,43 @@
+// The agent's one SQLite file: what must survive a crash is committed here before the side effect happens.
+import { Database } from "bun:sqlite";
+import { chmodSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+
+/** A step of the schema. Steps run once, in order, each in its own transaction. Never edit one that was released. */
+export interface Migration {
+  readonly name: string;
+  readonly sql: string;
+}
+
+/**
+ * Opens (and makes, mode 0600) the database with WAL and `synchronous=FULL`, so that a commit is on disk when
+ * the call returns. `:memory:` is allowed.
+ */
+export function openDatabase(path: string, migrations: readonly Migration[]): Database {
+  if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const database = new Database(path, { create: true, strict: true });
+  if (path !== ":memory:") chmodSync(path, 0o600);
+  database.run("PRAGMA journal_mode = WAL");
+  database.run("PRAGMA synchronous = FULL");
+  database.run("PRAGMA foreign_keys = ON");
+  database.run("PRAGMA busy_timeout = 5000");
+  migrate(database, migrations);
+  return database;
+}
+
+function migrate(database: Database, migrations: readonly Migration[]): void {
+  database.run("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT");
+  const done = new Set(
+    database
+      .query<{ name: string }, []>("SELECT name FROM migrations")
+      .all()
+      .map((row) => row.name),
+  );
+  for (const { name, sql } of migrations) {
+    if (done.has(name)) continue;
+    database.transaction(() => {
+      database.run(sql);
+      database.run("INSERT INTO migrations VALUES (?, ?)", [name, new Date().toISOString()]);
+    })();
+  }
+}

@@ -1,0 +1,65 @@
+// The agent's own log: one line a state change. For people on a terminal, one JSON object a line for machines.
+import { createConsola } from "consola/core";
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export type LogFields = Record<string, string | number | boolean | null | undefined>;
+
+/** `log.info("tasks", "7c1e started", { task_id })`. `part` is the loop or folder that speaks. */
+export interface Log {
+  debug(part: string, event: string, fields?: LogFields): void;
+  info(part: string, event: string, fields?: LogFields): void;
+  warn(part: string, event: string, fields?: LogFields): void;
+  error(part: string, event: string, fields?: LogFields): void;
+}
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** "human": `12:04:31 info  tasks    7c1e started`; "json": time, level, loop, event first, then the fields. */
+  readonly format: "human" | "json";
+  readonly write?: (line: string) => void;
+}
+
+const CONSOLA_LEVEL: Record<LogLevel, number> = { error: 0, warn: 1, info: 3, debug: 4 };
+
+export function createLog({
+  level,
+  format,
+  write = (line) => process.stdout.write(`${line}\n`),
+}: LogOptions): Log {
+  const render = format === "json" ? renderJson : renderHuman;
+  const consola = createConsola({
+    level: CONSOLA_LEVEL[level],
+    reporters: [
+      {
+        log({ type, date, args }) {
+          const [part, event, fields] = args as [string, string, LogFields | undefined];
+          write(render(date, type as LogLevel, part, event, fields ?? {}));
+        },
+      },
+    ],
+  });
+  return {
+    debug: (part, event, fields) => consola.debug(part, event, fields),
+    info: (part, event, fields) => consola.info(part, event, fields),
+    warn: (part, event, fields) => consola.warn(part, event, fields),
+    error: (part, event, fields) => consola.error(part, event, fields),
+  };
+}
+
+/** A log that goes nowhere, for commands that speak through their own output. */
+export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+function renderJson(date: Date, level: LogLevel, part: string, event: string, fields: LogFields): string {
+  return JSON.stringify({ time: date.toISOString(), level, loop: part, event, ...fields });
+}
+
+function renderHuman(date: Date, level: LogLevel, part: string, event: string, fields: LogFields): string {
+  const time = date.toTimeString().slice(0, 8);
+  const extra = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}=${quote(String(value))}`)
+    .join("");
+  return `${time} ${level.padEnd(5)} ${part.padEnd(10)} ${event}${extra}`;
+}
+
+const quote = (value: string): string => (/^[^\s"=]*$/.test(value) ? value : JSON.stringify(value));

@@ -1,0 +1,96 @@
+// Tasks: claimed over HTTP, one at a time, then accepted → running → success | failed | cancelled.
+//
+// Headers on every call: `Authorization: Bearer <agentToken>` and `x-agent-node-id`.
+//
+//   claim      always 200; `task: null` when there is nothing. Long-polls up to `waitMs`. An abandoned request goes on
+//              polling on the server and may swallow a task until its lease (60 s) ends; parallel claims of one node
+//              may hand out the same task twice. So: one in flight, and the client waits longer than the server.
+//   started    the gate: run the command only after a 200. Idempotent while running, and answers the whole row —
+//              whose `output` is the last log row that was stored, which is how an unanswered log call is resolved.
+//   logs       one row a call; only while running. Not idempotent. A log call that overlaps `completed` may put the
+//              task back to running, so never have one in flight then.
+//   completed  only from running. The same outcome again is a 200 no-op, another outcome 409.
+//   control    `cancelRequested` is true only while running: look at `status` too, a task that the server failed
+//              or cancelled must be stopped as well.
+//
+// 401 on these routes also means "the database is down". 404: not a task of this node.
+import * as v from "valibot";
+import { type AppliedRootAccess, DesiredRootAccess } from "./root-access.ts";
+
+export const TASK_STATUSES = [
+  "queued",
+  "accepted",
+  "claimed",
+  "running",
+  "success",
+  "failed",
+  "cancelled",
+] as const;
+export type TaskStatus = (typeof TASK_STATUSES)[number];
+
+export const isFinal = (status: string): boolean =>
+  status === "success" || status === "failed" || status === "cancelled";
+
+/** The parts of the task row that the agent uses; the server sends more. */
+export const Task = v.object({
+  id: v.pipe(v.string(), v.minLength(1)),
+  type: v.string(),
+  status: v.string(),
+  payload: v.nullish(v.record(v.string(), v.unknown())),
+  output: v.nullish(v.string()),
+  startedAt: v.nullish(v.string()),
+  createdAt: v.nullish(v.string()),
+});
+export type Task = v.InferOutput<typeof Task>;
+
+export interface ClaimRequest {
+  maxTasks: 1;
+  waitMs: number;
+  capabilities: string[];
+  rootAccess?: AppliedRootAccess;
+}
+
+export const ClaimAnswer = v.object({
+  task: v.nullable(Task),
+  rootAccess: v.optional(DesiredRootAccess),
+});
+export type ClaimAnswer = v.InferOutput<typeof ClaimAnswer>;
+
+export interface StartedRequest {
+  taskId: string;
+  timestamp: string;
+}
+
+/** `stdout` and `stderr` are levels of their own; every other stream is shown as "info". */
+export type LogStream = "stdout" | "stderr" | "system";
+
+export interface LogRequest {
+  taskId: string;
+  stream: LogStream;
+  line: string;
+  timestamp: string;
+}
+
+/**
+ * What `completed` takes. With `result` the server discards exitCode, durationMs and error: put them inside it.
+ * `timeout` is stored as failed, `canceled` as cancelled. `durationMs` is a whole number.
+ */
+export interface CompletedRequest {
+  taskId: string;
+  status: "success" | "failed" | "cancelled" | "timeout";
+  timestamp: string;
+  result?: Record<string, unknown>;
+  output?: string;
+  error?: string;
+  exitCode?: number | null;
+  durationMs?: number;
+}
+
+export const ControlAnswer = v.object({
+  taskId: v.string(),
+  status: v.string(),
+  cancelRequested: v.boolean(),
+  cancelRequestedAt: v.nullish(v.string()),
+  cancelReason: v.nullish(v.string()),
+});
+export type ControlAnswer = v.InferOutput<typeof ControlAnswer>;
