@@ -1,0 +1,189 @@
+// The rules of ARCHITECTURE.md that a machine can check: who imports whom, sizes, names, and what may not be in here.
+import { describe, expect, test } from "bun:test";
+import { isBuiltin } from "node:module";
+import { basename, dirname, join } from "node:path";
+import manifest from "../../package.json";
+
+const root = join(import.meta.dir, "../..");
+
+/** Top to bottom. An import leads to a lower row; within a row only where `sideways` says so. */
+const rows = [
+  ["main"],
+  ["cli"],
+  ["agent", "sandbox"],
+  ["ops"],
+  ["tasks", "packages", "terminal", "projects", "listener", "metrics"],
+  ["control", "realtime", "identity"],
+  ["config", "protocol"],
+  ["platform"],
+  ["lib"],
+];
+const sideways = ["realtime → control", "identity → control"];
+/** The two sides of the wire are written twice from the contract, so that they check each other. */
+const sharedWithSandbox = ["protocol", "platform", "lib"];
+
+/** "src/tasks/kinds/shell.ts" belongs to "tasks", "src/agent.ts" to "agent". */
+const partOf = (file: string): string => file.split("/")[1]?.replace(/\.tsx?$/, "") ?? "";
+const rowOf = (part: string): number => rows.findIndex((row) => row.includes(part));
+
+function faultOfEdge(from: string, to: string): string | undefined {
+  const [a, b] = [partOf(from), partOf(to)];
+  const edge = `${a} → ${b}`;
+  if (rowOf(b) < 0) return `${edge}: leads out of the layout`;
+  if (a === b) return undefined;
+  if (a === "sandbox")
+    return sharedWithSandbox.includes(b) ? undefined : `${edge}: the sandbox shares only the wire`;
+  if ((b === "agent" || b === "sandbox") && a !== "cli") return `${edge}: only cli knows agent and sandbox`;
+  if (rowOf(a) > rowOf(b)) return `${edge} runs up`;
+  if (rowOf(a) === rowOf(b) && !sideways.includes(edge)) return `${edge} runs sideways`;
+  return undefined;
+}
+
+function faultOfPackage(from: string, specifier: string): string | undefined {
+  if (specifier === "bun" || specifier.startsWith("bun:") || specifier.startsWith("node:")) return undefined;
+  const name = specifier
+    .split("/")
+    .slice(0, specifier.startsWith("@") ? 2 : 1)
+    .join("/");
+  if (isBuiltin(specifier)) return `write node:${specifier}`;
+  if (!Object.hasOwn(manifest.dependencies, name)) return `${name} is not among the dependencies`;
+  if (name === "dockerode" && from !== "src/projects/docker.ts")
+    return "only projects/docker.ts knows dockerode";
+  return undefined;
+}
+
+/** Every specifier: static, re-exported, type-only, `typeof import()`, dynamic. Not Bun's scanner: it drops types. */
+function importsOf(source: string): string[] {
+  const code = source.replaceAll(/^\s*(\/\/.*|\/?\*.*)$/gm, "");
+  const patterns = [
+    /^[ \t]*(?:import|export)\b[^;"'`]*?\bfrom\s*["']([^"']+)["']/gm,
+    /^[ \t]*import\s*["']([^"']+)["']/gm,
+    /\b(?:import|require)\s*\(\s*["'`]([^"'`]+)["'`]/g,
+  ];
+  return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1] ?? ""));
+}
+
+function faultsOf(file: string, source: string): string[] {
+  const faults = importsOf(source).map((specifier) =>
+    specifier.startsWith(".")
+      ? faultOfEdge(file, join(dirname(file), specifier))
+      : faultOfPackage(file, specifier),
+  );
+  if (/\b(?:import|require)\s*\(\s*[^"'`\s)]/.test(source.replaceAll(/^\s*(\/\/.*|\/?\*.*)$/gm, "")))
+    faults.push("a dynamic import names its module as a literal");
+  const lines = source.trimEnd().split("\n");
+  if (rowOf(partOf(file)) < 0) faults.push(`"${partOf(file)}" is no part of the layout`);
+  if (lines.length > 450) faults.push(`${lines.length} lines; split above 450`);
+  if (!/^\/\/ \S/.test(source)) faults.push("opens without a // line that says what it is for");
+  if (/^(utils?|helpers?|managers?|common|types)\./.test(basename(file)))
+    faults.push("named after nothing it does");
+  return faults.filter((fault) => fault !== undefined).map((fault) => `${file}: ${fault}`);
+}
+
+/** Tests that depend on the system say on what, in the name: that is what a skipped test prints. */
+function faultsOfSkips(file: string, source: string): string[] {
+  const may = /\b(?:test|it|describe)(?:\.\w+)*\.(skip|todo|skipIf|todoIf|if)\(/g;
+  return [...source.matchAll(may)]
+    .filter(
+      ({ 1: kind, index }) =>
+        !["skipIf", "if"].includes(kind ?? "") || !source.slice(index, index + 400).includes("(needs "),
+    )
+    .map(([text]) => `${file}: ${text}…): use skipIf and a name that ends on "(needs …)"`);
+}
+
+/** What git knows of, and what it would: not the ignored, not the deleted. */
+async function repository(...pathspecs: string[]): Promise<Map<string, string>> {
+  const git = Bun.spawnSync(["git", "ls-files", "-z", "-co", "--exclude-standard", "--", ...pathspecs], {
+    cwd: root,
+  });
+  if (!git.success) throw new Error(`git ls-files: ${git.stderr.toString()}`);
+  const files = new Map<string, string>();
+  for (const name of git.stdout.toString().split("\0").filter(Boolean)) {
+    const file = Bun.file(join(root, name));
+    if (await file.exists()) files.set(name, await file.text());
+  }
+  return files;
+}
+
+test("every source file keeps the architecture", async () => {
+  const sources = [...(await repository("src"))].filter(([name]) => /\.tsx?$/.test(name));
+  expect(sources.length).toBeGreaterThan(10);
+  expect(sources.flatMap(([name, source]) => faultsOf(name, source))).toEqual([]);
+});
+
+test("nothing in the repository points outside of it or at one registry", async () => {
+  const outside = ["..", "shared"].join("/");
+  const files = [...(await repository())];
+  expect(files.filter(([, text]) => text.includes(outside)).map(([name]) => name)).toEqual([]);
+  expect(await Bun.file(join(root, "bun.lock")).text()).not.toContain("://");
+});
+
+test("a test that may be skipped says what it needs", async () => {
+  const tests = [...(await repository("test"))].filter(
+    ([name]) => name.endsWith(".test.ts") && !name.endsWith("architecture.test.ts"),
+  );
+  expect(tests.flatMap(([name, source]) => faultsOfSkips(name, source))).toEqual([]);
+});
+
+describe("the rules themselves", () => {
+  const source = (...lines: string[]): string => ["// A file.", ...lines, ""].join("\n");
+
+  test.each([
+    ["src/main.ts", 'import { run } from "./cli/run.ts";'],
+    ["src/cli/dev.ts", 'const a = await import("../agent.ts");\nimport { s } from "../sandbox/serve.ts";'],
+    ["src/agent.ts", 'import { a } from "./tasks/a.ts";\nimport { l } from "./lib/l.ts";'],
+    ["src/realtime/session.ts", 'import { http } from "../control/http.ts";'],
+    [
+      "src/sandbox/store.ts",
+      'import { open } from "../platform/database.ts";\nimport { b } from "./schema.ts";',
+    ],
+    ["src/projects/docker.ts", 'import Docker from "dockerode";\nimport { Database } from "bun:sqlite";'],
+    ["src/lib/text.ts", '/**\n * `import { a } from "../cli/a.ts"`\n */\n// import("../cli/b.ts")'],
+  ])("%s may: %j", (file, code) => {
+    expect(faultsOf(file, source(code))).toEqual([]);
+  });
+
+  test.each([
+    ["src/lib/a.ts", 'import { a } from "../platform/a.ts";', "runs up"],
+    ["src/lib/a.ts", 'import type { A } from "../platform/a.ts";', "runs up"],
+    ["src/lib/a.ts", 'import {\n  a,\n  type B,\n} from "../platform/a.ts";', "runs up"],
+    ["src/lib/a.ts", 'export * from "../platform/a.ts";', "runs up"],
+    ["src/lib/a.ts", 'import "../platform/a.ts";', "runs up"],
+    ["src/lib/a.ts", 'const a = await import("../platform/a.ts");', "runs up"],
+    ["src/lib/a.ts", 'type A = typeof import("../platform/a.ts");', "runs up"],
+    ["src/lib/a.ts", "const a = await import(name);", "literal"],
+    ["src/tasks/a.ts", 'import { a } from "../terminal/a.ts";', "runs sideways"],
+    ["src/tasks/a.ts", 'import { a } from "../packages/a.ts";', "runs sideways"],
+    ["src/control/a.ts", 'import { a } from "../realtime/a.ts";', "runs sideways"],
+    ["src/config/a.ts", 'import { a } from "../protocol/a.ts";', "runs sideways"],
+    ["src/protocol/a.ts", 'import { a } from "../config/a.ts";', "runs sideways"],
+    ["src/agent.ts", 'import { a } from "./sandbox/a.ts";', "only cli"],
+    ["src/main.ts", 'import { a } from "./agent.ts";', "only cli"],
+    ["src/ops/a.ts", 'import { a } from "../agent.ts";', "only cli"],
+    ["src/sandbox/a.ts", 'import { a } from "../control/a.ts";', "shares only the wire"],
+    ["src/sandbox/a.ts", 'import { a } from "../config/a.ts";', "shares only the wire"],
+    ["src/misc/a.ts", "", "no part of the layout"],
+    ["src/lib/a.ts", 'import { a } from "../misc/a.ts";', "leads out of the layout"],
+    ["src/cli/a.ts", 'import { a } from "../../test/support/a.ts";', "leads out of the layout"],
+    ["src/lib/a.ts", 'import fc from "fast-check";', "not among the dependencies"],
+    ["src/lib/a.ts", 'import { join } from "path";', "write node:path"],
+    ["src/projects/plan.ts", 'import type Docker from "dockerode";', "only projects/docker.ts"],
+    ["src/lib/utils.ts", "", "named after nothing"],
+  ])("%s may not: %j", (file, code, fault) => {
+    expect(faultsOf(file, source(code)).join()).toContain(fault);
+  });
+
+  test("450 lines are a file, 451 are two", () => {
+    expect(faultsOf("src/lib/a.ts", "// A file.\n" + "\n;".repeat(448))).toEqual([]);
+    expect(faultsOf("src/lib/a.ts", "// A file.\n" + "\n;".repeat(450)).join()).toContain("split above 450");
+  });
+
+  test("a file without its opening line is seen", () => {
+    expect(faultsOf("src/lib/a.ts", "export {};\n").join()).toContain("opens without");
+  });
+
+  test.each(['test.skip("a", f);', 'test.todo("a");', 'test.skipIf(away)("a", f);'])("%s is seen", (code) => {
+    expect(faultsOfSkips("test/a.test.ts", code)).toHaveLength(1);
+    expect(faultsOfSkips("test/a.test.ts", 'test.skipIf(away)("a (needs Docker)", f);')).toEqual([]);
+  });
+});
