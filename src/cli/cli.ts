@@ -1,0 +1,93 @@
+// From raw arguments to one command's exit code: finds it, checks its arguments, runs it, words its failure.
+import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
+import { type Command, command } from "./command.ts";
+import { note, paint, print, printError } from "./output.ts";
+import { type Destination, type Walked, findCommand, usageError, walk } from "./walk.ts";
+
+const root: Command = command({
+  name: "noderax-agent",
+  description: "turns a Linux machine into a managed node",
+  examples: ["enroll", "run", "status", "dev"],
+  subCommands: {
+    run: () => import("./run.ts"),
+    enroll: () => import("./enroll.ts"),
+    status: () => import("./status.ts"),
+    task: () => import("./task.ts"),
+    config: () => import("./config.ts"),
+    sandbox: () => import("./sandbox.ts"),
+    dev: () => import("./dev.ts"),
+    version: () => import("./version.ts"),
+  },
+});
+
+/** Runs one command line and returns what the process exits with. Throws nothing. */
+export async function main(argv: readonly string[]): Promise<ExitCode> {
+  quietBrokenPipe();
+  try {
+    return (await dispatch(root, argv)) ?? exit.done;
+  } catch (error) {
+    if (error instanceof AgentError) {
+      printError(error.message, error.hint);
+      return error.exit;
+    }
+    printError(messageOf(error));
+    if (error instanceof Error && wantsDebug(argv, process.env)) note(error.stack);
+    return exit.failed;
+  }
+}
+
+/** The same for any tree of commands; failures are thrown. */
+export async function dispatch(root: Command, argv: readonly string[]): Promise<ExitCode | void> {
+  const [first = "", ...others] = argv;
+  if (first === "help") return help(root, others);
+  if (/^--?h(elp)?$/.test(first)) return help(root, []);
+  if (first === "-v" || /^--?version$/.test(first)) return dispatch(root, ["version", ...others]);
+  // Without a command the agent runs: what service units and Go users type.
+  const implied = first === "" || first.startsWith("-");
+  const destination = await findCommand(root, implied ? ["run", ...argv] : argv);
+  const { command, path } = destination;
+  const walked = implied ? walkImplied(root, destination) : walk(destination);
+  if (walked.help) return help(root, path);
+  if (command.run === undefined) {
+    const names = Object.keys(command.subCommands).join(", ");
+    throw usageError(`${path.join(" ")} needs a command: ${names}`, path);
+  }
+  return command.run(walked.canonical);
+}
+
+/** Whoever writes `--json status` meant the command: say so, instead of refusing an argument of `run`. */
+function walkImplied(root: Command, destination: Destination): Walked {
+  try {
+    return walk(destination);
+  } catch (error) {
+    const name = destination.rest.find((word) => Object.hasOwn(root.subCommands, word));
+    if (name === undefined || !(error instanceof AgentError)) throw error;
+    throw usageError(`flags go after the command: noderax-agent ${name} …`, [name]);
+  }
+}
+
+async function help(root: Command, path: readonly string[]): Promise<void> {
+  const { renderHelp, renderSettings } = await import("./help.ts");
+  if (path[0] === "settings") {
+    const { configFlags } = await import("./config-flags.ts");
+    return print(renderSettings(configFlags, paint));
+  }
+  const { command, rest, path: found } = await findCommand(root, path);
+  if (rest[0] !== undefined && !rest[0].startsWith("-"))
+    throw usageError(`unknown command ${path.join(" ")}`, found);
+  print(await renderHelp(command, found, paint));
+}
+
+/** `noderax-agent … | head` is no failure: whoever read our output has seen enough. */
+function quietBrokenPipe(): void {
+  process.stdout.on("error", (error: Error & { code?: string }) => {
+    if (error.code === "EPIPE") process.exit(exit.done);
+    throw error;
+  });
+}
+
+/** Read off by hand: the configuration may be the very thing that failed. */
+function wantsDebug(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): boolean {
+  const level = env["NODERAX_LOG_LEVEL"] ?? env["LOG_LEVEL"] ?? "";
+  return level.toLowerCase() === "debug" || /(^| )--?(debug|log[-_]level[= ]debug)( |$)/.test(argv.join(" "));
+}

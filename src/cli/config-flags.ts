@@ -1,0 +1,70 @@
+// A flag for every setting, made from the table, and the way from parsed flags to the configuration.
+import type { OptionKey, options } from "../config/options.ts";
+import { flagNames, optionKeys, optionOf } from "../config/options.ts";
+import { type Config, loadConfig } from "../config/load.ts";
+import { type LoadOptions, type Sources, readSources } from "../config/sources.ts";
+
+type Dashed<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}-${Dashed<Tail>}` : S;
+
+type SettingFlag<K extends OptionKey> = {
+  readonly type: (typeof options)[K]["type"] extends "boolean" ? "boolean" : "string";
+  readonly description: string;
+  readonly alias: string[];
+  /** Marks the flag as one of the settings, which `--help` sums up in one line. */
+  readonly setting: K;
+};
+
+export type ConfigFlags = { readonly [K in OptionKey as Dashed<K>]: SettingFlag<K> } & {
+  readonly config: { readonly type: "string"; readonly valueHint: "FILE"; readonly description: string };
+};
+
+/** For commands that load the configuration: `args: { ...configFlags, … }`. */
+// The names are computed, which the compiler cannot follow: the cast states what `Dashed` says.
+export const configFlags = {
+  config: { type: "string", valueHint: "FILE", description: "read this configuration file and no other" },
+  ...Object.fromEntries(optionKeys.map((key) => [flagNames(key)[0], settingFlag(key)])),
+} as ConfigFlags;
+
+function settingFlag(key: OptionKey): object {
+  const { type, doc } = optionOf(key);
+  return {
+    type: type === "boolean" ? "boolean" : "string",
+    description: doc,
+    alias: flagNames(key).slice(1),
+    setting: key,
+  };
+}
+
+/** The name this program was called by; the compiled executable knows it only from argv0 (measured). */
+export const invokedAs = (argv0 = process.argv0): string => argv0.slice(argv0.lastIndexOf("/") + 1);
+
+type Args = Readonly<Record<string, unknown>>;
+type FileOptions = Pick<LoadOptions, "requireFile">;
+
+/** Loads the configuration with the flags of a command that spreads `configFlags`. Throws AgentError, exit 2. */
+export const configFrom = (args: Args, options: FileOptions = {}): Promise<Config> =>
+  loadConfig({ ...loadOptions(args), ...options });
+
+/** The same sources unread: for commands that must work while a value is wrong. */
+export const sourcesFrom = (args: Args, options: FileOptions = {}): Promise<Sources> =>
+  readSources({ ...loadOptions(args), ...options });
+
+function loadOptions({ config, ...args }: Args): LoadOptions {
+  return {
+    ...(typeof config === "string" && config !== "" && { configFile: config }),
+    flags: settingsOf(args),
+    env: process.env,
+    cwd: process.cwd(),
+    invokedAs: invokedAs(),
+  };
+}
+
+/** The settings among parsed flags, as text. */
+export function settingsOf(args: Readonly<Record<string, unknown>>): ReadonlyMap<OptionKey, string> {
+  const flags = new Map<OptionKey, string>();
+  for (const key of optionKeys) {
+    const value = args[flagNames(key)[0]];
+    if (typeof value === "string" || typeof value === "boolean") flags.set(key, String(value));
+  }
+  return flags;
+}

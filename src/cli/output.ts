@@ -1,0 +1,80 @@
+// How commands speak: results on stdout, notes on stderr, aligned tables, ages, colours only where they are wanted.
+import { humanDuration } from "../lib/duration.ts";
+import type { AgentError } from "../lib/agent-error.ts";
+
+/** A line of the result. */
+export function print(line = ""): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** The one document of a `--json` command. */
+export function printJson(document: unknown): void {
+  print(JSON.stringify(document, null, 2));
+}
+
+/** A line about the way there: progress, warnings, what happens next. */
+export function note(line = ""): void {
+  process.stderr.write(`${line}\n`);
+}
+
+export function warn(line: string): void {
+  note(`${errorPaint.yellow("warning:")} ${line}`);
+}
+
+/** `error: …` and the next step, indented. */
+export function printError(message: string, hints: AgentError["hint"] = []): void {
+  note(`${errorPaint.red("error:")} ${message}`);
+  for (const hint of hints) note(`  ${hint}`);
+}
+
+/** Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line. */
+export function table(rows: readonly (readonly string[])[], header?: readonly string[]): string[] {
+  const all = header ? [header.map((title) => title.toUpperCase()), ...rows] : rows;
+  const widths: number[] = [];
+  for (const row of all) {
+    row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, width(cell))));
+  }
+  return all.map((row) =>
+    row
+      .map((cell, column) => cell + " ".repeat((widths[column] ?? 0) - width(cell)))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+/** Columns a terminal uses: colours take none, wide characters two. */
+const width = (cell: string): number => Bun.stringWidth(cell);
+
+/** "12s", "4m 10s": how long ago a time in milliseconds since the epoch was; "-" when it never was. */
+export const age = (then: number | undefined, now = Date.now()): string =>
+  then === undefined ? "-" : humanDuration(now - then);
+
+export interface Paint {
+  readonly bold: (text: string) => string;
+  readonly dim: (text: string) => string;
+  readonly red: (text: string) => string;
+  readonly green: (text: string) => string;
+  readonly yellow: (text: string) => string;
+  readonly cyan: (text: string) => string;
+}
+
+/** Colours for a stream; every function returns its text unchanged where colours are not wanted. */
+export function painter(stream: { readonly isTTY?: boolean }, env = process.env): Paint {
+  const wanted = stream.isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
+  const code =
+    (on: number, off: number) =>
+    (text: string): string =>
+      wanted ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+  return {
+    bold: code(1, 22),
+    dim: code(2, 22),
+    red: code(31, 39),
+    green: code(32, 39),
+    yellow: code(33, 39),
+    cyan: code(36, 39),
+  };
+}
+
+/** For stdout. */
+export const paint = painter(process.stdout);
+const errorPaint = painter(process.stderr);

@@ -1,0 +1,153 @@
+// The strict walk over raw arguments: finds the command, refuses what is unknown, and writes the rest canonically.
+import { AgentError, exit } from "../lib/agent-error.ts";
+import { nearest } from "../lib/nearest.ts";
+import { type Command, load } from "./command.ts";
+import { type Flag, dashed, findFlag, flagsOf, looksLikeFlag, positionalsOf, written } from "./flags.ts";
+
+export interface Destination {
+  readonly command: Command;
+  /** Names from below the program down: ["config", "set"]. */
+  readonly path: readonly string[];
+  /** What follows the command's name. */
+  readonly rest: readonly string[];
+}
+
+/**
+ * Follows command names from `root`. A word that is no sub-command stays an argument where the command takes
+ * arguments of its own. Throws AgentError, exit 2.
+ */
+export async function findCommand(root: Command, argv: readonly string[]): Promise<Destination> {
+  let command = root;
+  let index = 0;
+  for (; index < argv.length; index++) {
+    const word = argv[index] ?? "";
+    if (looksLikeFlag(word) || Object.keys(command.subCommands).length === 0) break;
+    const entry = Object.hasOwn(command.subCommands, word) ? command.subCommands[word] : undefined;
+    if (entry === undefined) {
+      if (command !== root && takesArguments(command)) break;
+      throw unknownCommand(command, argv.slice(0, index), word);
+    }
+    command = await load(entry);
+  }
+  return { command, path: argv.slice(0, index), rest: argv.slice(index) };
+}
+
+const takesArguments = ({ run, args, rest }: Command): boolean =>
+  run !== undefined && (rest !== undefined || positionalsOf(args).length > 0);
+
+function unknownCommand(command: Command, path: readonly string[], word: string): AgentError {
+  const close = nearest(word, Object.keys(command.subCommands));
+  return usageError(
+    `unknown command ${[...path, word].join(" ")}${close === undefined ? "" : ` (did you mean ${[...path, close].join(" ")}?)`}`,
+    path,
+  );
+}
+
+export type Walked =
+  | { readonly help: true }
+  | { readonly help: false; readonly canonical: readonly string[] };
+
+/** Checks the arguments of one command and writes them as citty needs them: `--flag=value`, then `--`, then words. */
+export function walk({ command, path, rest }: Destination): Walked {
+  const flags = flagsOf(command.args);
+  const given = new Map<string, string>();
+  const words: string[] = [];
+  for (let index = 0; index < rest.length; index++) {
+    const argument = rest[index] ?? "";
+    if (argument === "--") {
+      words.push(...rest.slice(index + 1));
+      break;
+    }
+    if (!looksLikeFlag(argument)) {
+      words.push(argument);
+      continue;
+    }
+    const { flag, negated, value } = readFlag(flags, argument, path);
+    if (flag.name === "help") return { help: true };
+    if (!flag.takesValue) {
+      given.set(flag.name, truth(value, argument, path) === negated ? `--no-${flag.name}` : `--${flag.name}`);
+      continue;
+    }
+    const text = value ?? valueAfter(flags, rest[index + 1]);
+    if (text === undefined) throw usageError(`flag ${written(flag.name)} needs a value`, path);
+    if (value === undefined) index++;
+    given.set(flag.name, `--${flag.name}=${oneOf(flag, text, path)}`);
+  }
+  checkRequired(flags, given, path);
+  checkWords(command, words, path);
+  return { help: false, canonical: [...given.values(), "--", ...words] };
+}
+
+interface ReadFlag {
+  readonly flag: Flag;
+  readonly negated: boolean;
+  readonly value: string | undefined;
+}
+
+function readFlag(flags: readonly Flag[], argument: string, path: readonly string[]): ReadFlag {
+  const [, spelling = "", value] = /^--?([^=]*)(?:=([^]*))?$/.exec(argument) ?? [];
+  const flag = findFlag(flags, spelling);
+  if (flag) return { flag, negated: false, value };
+  const positive = /^no[-_]/.test(spelling) ? findFlag(flags, spelling.slice(3)) : undefined;
+  if (positive && !positive.takesValue && positive.name !== "help")
+    return { flag: positive, negated: true, value };
+  const close = nearest(
+    dashed(spelling),
+    flags.flatMap(({ spellings }) => spellings.filter(({ length }) => length > 1)),
+  );
+  const suggestion = close === undefined ? "" : ` (did you mean ${written(close)}?)`;
+  throw usageError(`unknown flag ${argument.split("=")[0] ?? argument}${suggestion}`, path);
+}
+
+/** The next argument, unless it is one of the command's own flags: then the value was forgotten. */
+function valueAfter(flags: readonly Flag[], next: string | undefined): string | undefined {
+  if (next === undefined || next === "--") return undefined;
+  const spelling = looksLikeFlag(next) ? next.replace(/^--?/, "").replace(/=[^]*$/, "") : undefined;
+  return spelling !== undefined && findFlag(flags, spelling) ? undefined : next;
+}
+
+// Go's words for booleans, as its flag package takes them.
+const TRUTH = new Map([
+  ...["true", "t", "1"].map((word) => [word, true] as const),
+  ...["false", "f", "0"].map((word) => [word, false] as const),
+]);
+
+function truth(value: string | undefined, argument: string, path: readonly string[]): boolean {
+  if (value === undefined) return true;
+  const known = TRUTH.get(value.toLowerCase());
+  if (known === undefined) throw usageError(`${argument}: must be true or false`, path);
+  return known;
+}
+
+function oneOf({ name, definition }: Flag, text: string, path: readonly string[]): string {
+  const choices = definition.type === "enum" ? (definition.options ?? []) : [];
+  if (choices.length === 0 || choices.includes(text)) return text;
+  throw usageError(`${written(name)}: "${text}" must be one of ${choices.join(", ")}`, path);
+}
+
+function checkRequired(
+  flags: readonly Flag[],
+  given: ReadonlyMap<string, string>,
+  path: readonly string[],
+): void {
+  const missing = flags.find(
+    ({ name, definition }) => definition.required && definition.default === undefined && !given.has(name),
+  );
+  if (missing) throw usageError(`flag ${written(missing.name)} is required`, path);
+}
+
+function checkWords({ args, rest }: Command, words: readonly string[], path: readonly string[]): void {
+  const positionals = positionalsOf(args);
+  const missing = positionals.slice(words.length).find(({ required }) => required);
+  if (missing) throw usageError(`missing <${missing.name}>`, path);
+  if (rest?.required && words.length <= positionals.length) throw usageError(`missing <${rest.name}>`, path);
+  const extra = words[positionals.length];
+  if (rest === undefined && extra !== undefined) throw usageError(`unexpected argument "${extra}"`, path);
+}
+
+/** Wrong usage: exit 2, and the way to the help of the command in question. */
+export const usageError = (message: string, path: readonly string[]): AgentError =>
+  new AgentError("cli.usage", message, {
+    exit: exit.usage,
+    hint: `see: noderax-agent help ${path.join(" ")}`.trimEnd(),
+  });

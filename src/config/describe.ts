@@ -1,0 +1,52 @@
+// The table of settings as the README shows it, rendered from the table the program reads.
+import type { Option } from "./option.ts";
+import { type OptionKey, environmentNames, flagNames, optionKeys, optionOf } from "./options.ts";
+
+export const tableBegin = "<!-- settings: made from src/config/options.ts -->";
+export const tableEnd = "<!-- end of settings -->";
+
+/** The markdown table between its two markers. */
+export function configurationTable(): string {
+  const rows = optionKeys.map((key) => `| ${cells(key).map(escapeCell).join(" | ")} |`);
+  return [
+    tableBegin,
+    "",
+    "| Setting | Default | Environment | Meaning |",
+    "| --- | --- | --- | --- |",
+    ...rows,
+    "",
+    tableEnd,
+  ].join("\n");
+}
+
+/** `document` with the table between its markers made anew; unchanged when it has no markers. */
+export function withConfigurationTable(document: string): string {
+  const begin = document.indexOf(tableBegin);
+  const end = document.indexOf(tableEnd, begin);
+  if (begin < 0 || end < 0) return document;
+  return document.slice(0, begin) + configurationTable() + document.slice(end + tableEnd.length);
+}
+
+function cells(key: OptionKey): string[] {
+  const option = optionOf(key);
+  const [, ...otherFlags] = flagNames(key);
+  const also =
+    otherFlags.length === 0 ? "" : ` Flag also ${otherFlags.map((flag) => `\`--${flag}\``).join(", ")}.`;
+  return [
+    `\`${key}\``,
+    shownDefault(option),
+    environmentNames(key)
+      .map((name) => `\`${name}\``)
+      .join(" "),
+    option.doc + also,
+  ];
+}
+
+function shownDefault(option: Option): string {
+  if (option.defaultNote !== undefined) return option.defaultNote;
+  if (option.type === "url" && option.caraDefault !== undefined)
+    return `– (as cara-agent \`${option.caraDefault}\`)`;
+  return option.default === undefined ? "–" : `\`${String(option.default)}\``;
+}
+
+const escapeCell = (text: string): string => text.replaceAll("|", "\\|");

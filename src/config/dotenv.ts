@@ -1,0 +1,32 @@
+// `.env` files: NAME=value lines, with quotes, comments and `export`. Never throws; what is no pair is skipped.
+
+export interface DotenvEntry {
+  readonly name: string;
+  readonly value: string;
+  readonly line: number;
+}
+
+/** The pairs in their order. The last of a name that stands twice wins with whoever makes a map of them. */
+export function parseDotenv(text: string): readonly DotenvEntry[] {
+  const entries: DotenvEntry[] = [];
+  text
+    .replace(/^\ufeff/, "")
+    .split(/\r\n|\n|\r/)
+    .forEach((content, index) => {
+      const [, name, rest] = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)$/.exec(content) ?? [];
+      if (name !== undefined) entries.push({ name, value: unquote(rest ?? ""), line: index + 1 });
+    });
+  return entries;
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t" };
+
+/** Single quotes keep everything, double quotes know \n \r \t \" \\, bare values end at " #". */
+function unquote(text: string): string {
+  const single = /^'([^']*)'\s*(?:#.*)?$/.exec(text)?.[1];
+  if (single !== undefined) return single;
+  const double = /^"((?:[^"\\]|\\.)*)"\s*(?:#.*)?$/.exec(text)?.[1];
+  if (double !== undefined) return double.replace(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter);
+  const comment = text.search(/(?:^|\s)#/);
+  return (comment < 0 ? text : text.slice(0, comment)).trim();
+}

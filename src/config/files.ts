@@ -1,0 +1,163 @@
+// Finds and reads configuration files: which ones count, whether they may be trusted, what stands in them.
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { extname, resolve } from "node:path";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { position, scanJson } from "./json.ts";
+import { SyntaxProblem } from "./syntax-problem.ts";
+import type { RawValue } from "./value.ts";
+
+export type FileKind = "json" | "yaml" | "dotenv";
+
+export interface FileEntry {
+  readonly key: string;
+  readonly value: RawValue;
+  readonly line: number;
+}
+
+export interface ConfigFile {
+  readonly path: string;
+  readonly kind: FileKind;
+  readonly entries: readonly FileEntry[];
+  /** Others than its owner may read it. */
+  readonly exposed: boolean;
+}
+
+/** Where files are looked for; relative ones in the working directory. The first that exists counts. */
+export interface SearchPaths {
+  readonly json: readonly string[];
+  readonly yaml: readonly string[];
+}
+
+export const searchPaths: SearchPaths = {
+  json: [
+    "config.local.json",
+    "config.json",
+    "config/config.json",
+    "/usr/local/etc/noderax-agent/config.json",
+    "/etc/noderax-agent/config.json",
+  ],
+  yaml: ["config.yaml", "/etc/noderax-agent/config.yaml"],
+};
+
+export const kindOf = (path: string): "json" | "yaml" => (/^\.ya?ml$/i.test(extname(path)) ? "yaml" : "json");
+
+// Ten thousand times what a configuration needs.
+const MAX_BYTES = 1_048_576;
+
+export interface OpenedFile {
+  readonly text: string;
+  readonly owner: number;
+  /** Permission bits. */
+  readonly mode: number;
+}
+
+/** `undefined` when there is no such file. Anything but a small regular file that we may read is an error. */
+export function openFile(path: string): OpenedFile | undefined {
+  let file: number;
+  try {
+    // Not to hang on a named pipe before we know what it is.
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw unreadable(path, code, error);
+  }
+  try {
+    const { size, uid, mode } = fstatSync(file);
+    if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw wrongFile(path, "is not a regular file");
+    if (size > MAX_BYTES) throw wrongFile(path, "is larger than 1 MiB: that is no configuration");
+    return { text: readFileSync(file, "utf8"), owner: uid, mode: mode & 0o777 };
+  } finally {
+    closeSync(file);
+  }
+}
+
+function unreadable(path: string, code: unknown, cause: unknown): AgentError {
+  if (code !== "EACCES" && code !== "EPERM") return wrongFile(path, `cannot be read: ${messageOf(cause)}`);
+  return new AgentError("config.permission", `${path} cannot be read: permission denied`, {
+    exit: exit.refused,
+    hint: "run it with sudo, or name another file with --config",
+    cause,
+  });
+}
+
+const wrongFile = (path: string, problem: string): AgentError =>
+  new AgentError("config.file", `${path} ${problem}`, { exit: exit.usage });
+
+/** The text of a configuration file as entries. Throws AgentError with line and column when it is malformed. */
+export async function parseFile(path: string, text: string): Promise<readonly FileEntry[]> {
+  try {
+    if (kindOf(path) === "json") return jsonEntries(text);
+    const { scanYaml } = await import("./yaml.ts");
+    return scanYaml(text);
+  } catch (error) {
+    throw malformed(path, error);
+  }
+}
+
+export function malformed(path: string, error: unknown): AgentError {
+  const { at, message } =
+    error instanceof SyntaxProblem
+      ? error
+      : { at: undefined, message: `cannot be read (${messageOf(error)})` };
+  const place = at === undefined ? path : `${path}:${at.line}:${at.column}`;
+  return new AgentError("config.syntax", `${place}: ${message}`, { exit: exit.usage, cause: error });
+}
+
+function jsonEntries(text: string): FileEntry[] {
+  if (text.trim() === "") return [];
+  const seen = new Map<string, number>();
+  // Lines are counted on from key to key: from the beginning each time would be quadratic.
+  let counted = { offset: 0, line: 1 };
+  return scanJson(text).members.map(({ key, value, keyStart }) => {
+    const line =
+      counted.line + position(text.slice(counted.offset, keyStart), keyStart - counted.offset).line - 1;
+    counted = { offset: keyStart, line };
+    const first = seen.get(key);
+    if (first !== undefined) {
+      throw new SyntaxProblem(`${key} stands twice, first in line ${first}`, position(text, keyStart));
+    }
+    seen.set(key, line);
+    return { key, value, line };
+  });
+}
+
+/** Reads the file at `path`, which somebody named. */
+export async function readNamedFile(path: string): Promise<ConfigFile | undefined> {
+  const opened = openFile(path);
+  return opened && configFile(path, kindOf(path), await parseFile(path, opened.text), opened);
+}
+
+/**
+ * The first of `candidates` that exists. One in the working directory that a stranger owns or everybody may write
+ * is passed over: root may stand in /tmp.
+ */
+export async function findFile(
+  candidates: readonly string[],
+  cwd: string,
+  warnings: string[],
+): Promise<ConfigFile | undefined> {
+  for (const candidate of candidates) {
+    const path = resolve(cwd, candidate);
+    const opened = openFile(path);
+    if (opened === undefined) continue;
+    const distrust = candidate.startsWith("/") ? undefined : distrusted(opened, 0o002);
+    if (distrust === undefined)
+      return configFile(path, kindOf(path), await parseFile(path, opened.text), opened);
+    warnings.push(`${path} is not read: ${distrust}`);
+  }
+  return undefined;
+}
+
+export const configFile = (
+  path: string,
+  kind: FileKind,
+  entries: readonly FileEntry[],
+  { mode }: OpenedFile,
+): ConfigFile => ({ path, kind, entries, exposed: (mode & 0o044) !== 0 });
+
+/** Why a file of the working directory must not steer us. `forbidden` are permission bits it must not have. */
+export function distrusted({ owner, mode }: OpenedFile, forbidden: number): string | undefined {
+  if (owner !== 0 && owner !== process.getuid?.()) return "it belongs to another user";
+  return (mode & forbidden) === 0 ? undefined : "others than its owner may write it";
+}

@@ -1,0 +1,341 @@
+// THE table of settings: type, default, environment names, flag, documentation. Everything else is derived from it.
+import { hostname } from "node:os";
+import { seconds } from "../lib/duration.ts";
+import { hostAndPort, ipAddress, leadingSlash, schemeRequired, trailingSlash } from "./checks.ts";
+import type { Option, ValueOf } from "./option.ts";
+
+export const options = {
+  api_url: {
+    type: "url",
+    scheme: "https",
+    env: ["API_URL"],
+    planes: ["noderax"],
+    doc: "Address of the Noderax control plane; without it that plane does not run.",
+  },
+  api_tls_ca_file: {
+    type: "path",
+    mustExist: true,
+    env: ["API_TLS_CA_FILE"],
+    planes: ["noderax"],
+    doc: "PEM file with certificate authorities to trust besides the system's.",
+  },
+  enrollment_token: {
+    type: "string",
+    secret: true,
+    env: ["ENROLLMENT_TOKEN"],
+    planes: ["noderax"],
+    restart: false,
+    doc: "Token of an enrollment that waits for approval; written and removed by `enroll`.",
+  },
+  node_id: {
+    type: "string",
+    env: ["NODE_ID"],
+    planes: ["noderax"],
+    doc: "The node's id, together with agent_token instead of an identity file.",
+  },
+  agent_token: {
+    type: "string",
+    secret: true,
+    env: ["AGENT_TOKEN"],
+    planes: ["noderax"],
+    doc: "The node's secret, together with node_id instead of an identity file.",
+  },
+  state_file: {
+    type: "path",
+    default: "./data/agent_identity.json",
+    env: ["STATE_FILE"],
+    planes: ["noderax", "caravanserai"],
+    doc: "The identity file; the agent keeps its other state in the same directory.",
+  },
+  heartbeat_interval: {
+    type: "duration",
+    default: "30s",
+    env: ["HEARTBEAT_INTERVAL"],
+    planes: ["noderax", "caravanserai"],
+    doc: "How often the node says that it is alive.",
+  },
+  metrics_interval: {
+    type: "duration",
+    default: "2s",
+    env: ["NODERAX_REALTIME_METRICS_INTERVAL", "METRICS_INTERVAL"],
+    planes: ["noderax"],
+    doc: "How often metrics are sampled and sent.",
+  },
+  task_poll_interval: {
+    type: "duration",
+    default: "15s",
+    env: ["TASK_POLL_INTERVAL"],
+    planes: ["noderax"],
+    doc: "How long the server may hold one request for the next task.",
+  },
+  request_timeout: {
+    type: "duration",
+    default: "10s",
+    env: ["REQUEST_TIMEOUT"],
+    planes: ["noderax", "caravanserai"],
+    doc: "Limit of one HTTP request to a control plane.",
+  },
+  shutdown_timeout: {
+    type: "duration",
+    default: "20s",
+    env: ["SHUTDOWN_TIMEOUT"],
+    planes: ["noderax", "caravanserai"],
+    doc: "How long a stop may take before the agent leaves anyway.",
+  },
+  task_timeout: {
+    type: "duration",
+    default: "10m",
+    env: ["TASK_TIMEOUT"],
+    planes: ["noderax"],
+    doc: "Limit of a task that brings none of its own.",
+  },
+  task_user: {
+    type: "string",
+    default: "noderax",
+    planes: ["noderax"],
+    doc: "The user tasks run as when the agent is root.",
+  },
+  allow_root_tasks: {
+    type: "boolean",
+    default: true,
+    planes: ["noderax"],
+    doc: "The owner's veto: false refuses root tasks whatever the control plane's profile says.",
+  },
+  max_parallel_tasks: {
+    type: "integer",
+    default: 8,
+    min: 1,
+    max: 1_024,
+    planes: ["noderax"],
+    doc: "How many tasks may run at the same time.",
+  },
+  task_kill_grace: {
+    type: "duration",
+    default: "10s",
+    planes: ["noderax"],
+    doc: "Time between SIGTERM and SIGKILL for a task that is cancelled or out of time.",
+  },
+  task_output_limit: {
+    type: "size",
+    default: "256MiB",
+    planes: ["noderax"],
+    doc: "Most output kept on the node per stream of one task.",
+  },
+  task_log_retention: {
+    type: "duration",
+    default: "168h",
+    planes: ["noderax"],
+    doc: "How long the full output of a finished task stays on the node.",
+  },
+  task_log_max_size: {
+    type: "size",
+    default: "1GiB",
+    planes: ["noderax"],
+    doc: "Bound of all task output kept on the node; the oldest goes first.",
+  },
+  realtime_enabled: {
+    type: "boolean",
+    default: true,
+    env: ["REALTIME_ENABLED"],
+    planes: ["noderax"],
+    warn: (enabled) =>
+      enabled ? undefined : "is ignored: terminals, metrics and cancelling need the session",
+    doc: "Kept for old configurations; the realtime session is always on.",
+  },
+  realtime_ping_interval: {
+    type: "duration",
+    default: "2s",
+    env: ["REALTIME_PING_INTERVAL"],
+    planes: ["noderax"],
+    warn: (period) =>
+      period > seconds(2)
+        ? "is above 2s: the server may take the node for offline between two pings"
+        : undefined,
+    doc: "How often the realtime session proves that it is alive.",
+  },
+  realtime_queue_size: {
+    type: "integer",
+    default: 1_024,
+    min: 1,
+    max: 1_048_576,
+    env: ["REALTIME_QUEUE_SIZE"],
+    planes: ["noderax"],
+    doc: "How many outgoing realtime messages may wait.",
+  },
+  realtime_backoff_jitter: {
+    type: "number",
+    default: 0.2,
+    min: 0,
+    max: 1,
+    env: ["REALTIME_BACKOFF_JITTER"],
+    planes: ["noderax"],
+    doc: "Random share of the pause before the session reconnects.",
+  },
+  realtime_namespace: {
+    type: "string",
+    default: "/agent-realtime",
+    check: leadingSlash,
+    env: ["REALTIME_NAMESPACE"],
+    planes: ["noderax"],
+    doc: "Socket.IO namespace of the session.",
+  },
+  realtime_path: {
+    type: "string",
+    default: "/socket.io/",
+    check: leadingSlash,
+    normalise: trailingSlash,
+    env: ["REALTIME_PATH"],
+    planes: ["noderax"],
+    doc: "HTTP path of the Socket.IO endpoint.",
+  },
+  location_manual_region: {
+    type: "string",
+    env: ["LOCATION_MANUAL_REGION"],
+    planes: ["noderax"],
+    doc: "Where the node stands; needs both coordinates.",
+  },
+  location_manual_zone: {
+    type: "string",
+    env: ["LOCATION_MANUAL_ZONE"],
+    planes: ["noderax"],
+    doc: "Zone within the region.",
+  },
+  location_manual_latitude: {
+    type: "number",
+    min: -90,
+    max: 90,
+    env: ["LOCATION_MANUAL_LATITUDE"],
+    planes: ["noderax"],
+    doc: "Latitude in degrees.",
+  },
+  location_manual_longitude: {
+    type: "number",
+    min: -180,
+    max: 180,
+    env: ["LOCATION_MANUAL_LONGITUDE"],
+    planes: ["noderax"],
+    doc: "Longitude in degrees.",
+  },
+  location_public_ip_enabled: {
+    type: "boolean",
+    default: false,
+    env: ["LOCATION_PUBLIC_IP_ENABLED"],
+    planes: ["noderax"],
+    doc: "Ask ipinfo.io where the node's public address is.",
+  },
+  ipinfo_token: {
+    type: "string",
+    secret: true,
+    env: ["IPINFO_TOKEN"],
+    planes: ["noderax"],
+    doc: "Access token for ipinfo.io.",
+  },
+  server_url: {
+    type: "url",
+    scheme: "http",
+    caraDefault: "http://localhost:8080",
+    env: ["SERVER_URL"],
+    planes: ["caravanserai"],
+    doc: "Address of the Caravanserai server; without it that plane does not run.",
+  },
+  node_name: {
+    type: "string",
+    default: hostname() || "localhost",
+    defaultNote: "the host's name",
+    env: ["NODE_NAME"],
+    planes: ["caravanserai"],
+    doc: "Name under which the node registers.",
+  },
+  docker_host: {
+    type: "string",
+    default: "unix:///var/run/docker.sock",
+    check: schemeRequired,
+    env: ["DOCKER_HOST"],
+    planes: ["caravanserai"],
+    doc: "Docker's address; TLS for tcp:// comes from DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.",
+  },
+  listen_port: {
+    type: "integer",
+    default: 9_090,
+    min: 0,
+    max: 65_535,
+    env: ["AGENT_LISTEN_PORT"],
+    flags: ["agent-port"],
+    planes: ["caravanserai"],
+    doc: "Port of the agent's own HTTP server; 0 takes a free one.",
+  },
+  proxy_listen_addr: {
+    type: "string",
+    default: ":8081",
+    check: hostAndPort,
+    env: ["PROXY_LISTEN_ADDR"],
+    planes: ["caravanserai"],
+    doc: "Where the ingress proxy listens.",
+  },
+  advertise_ip: {
+    type: "string",
+    check: ipAddress,
+    defaultNote: "the address of the route to the server",
+    env: ["AGENT_ADVERTISE_IP"],
+    planes: ["caravanserai"],
+    doc: "Address under which others reach this node.",
+  },
+  otel_collector_url: {
+    type: "string",
+    env: ["OTEL_COLLECTOR_URL"],
+    planes: ["caravanserai"],
+    doc: "OpenTelemetry collector to send traces to.",
+  },
+  log_level: {
+    type: "enum",
+    values: ["debug", "info", "warn", "error"],
+    default: "info",
+    lenient: true,
+    env: ["LOG_LEVEL"],
+    planes: ["noderax", "caravanserai"],
+    doc: "How much the agent logs.",
+  },
+  log_format: {
+    type: "enum",
+    values: ["auto", "human", "json"],
+    default: "auto",
+    planes: ["noderax", "caravanserai"],
+    doc: "How it logs; auto is human on a terminal and JSON elsewhere.",
+  },
+  debug: {
+    type: "boolean",
+    default: false,
+    lenient: true,
+    env: ["DEBUG"],
+    planes: ["noderax", "caravanserai"],
+    doc: "Same as log_level debug.",
+  },
+} as const satisfies Record<string, Option>;
+
+export type OptionKey = keyof typeof options;
+
+/** Every setting, parsed: durations in milliseconds, sizes in bytes, paths absolute; `undefined` where unset. */
+export type Settings = {
+  readonly [K in OptionKey]:
+    | ValueOf<(typeof options)[K]>
+    | ((typeof options)[K] extends { default: unknown } ? never : undefined);
+};
+
+export const optionKeys = Object.keys(options) as readonly OptionKey[];
+
+export const isOptionKey = (key: string): key is OptionKey => Object.hasOwn(options, key);
+
+/** The row of a key, seen as any option: for code that works on all of them. */
+export const optionOf = (key: OptionKey): Option => options[key];
+
+/** Variables that set a key, the first that is set wins: "NODERAX_API_URL", "API_URL". */
+export const environmentNames = (key: OptionKey): readonly string[] => [
+  `NODERAX_${key.toUpperCase()}`,
+  ...(optionOf(key).env ?? []),
+];
+
+/** Flags that set a key, without their dashes: "listen-port", "agent-port". */
+export const flagNames = (key: OptionKey): readonly [string, ...string[]] => [
+  key.replaceAll("_", "-"),
+  ...(optionOf(key).flags ?? []),
+];

@@ -1,0 +1,175 @@
+// The sources of settings in their order, each as "what do you say about this key, and where does it stand?".
+import { resolve } from "node:path";
+import { AgentError, exit } from "../lib/agent-error.ts";
+import { parseDotenv } from "./dotenv.ts";
+import {
+  type ConfigFile,
+  type SearchPaths,
+  configFile,
+  distrusted,
+  findFile,
+  openFile,
+  readNamedFile,
+  searchPaths,
+} from "./files.ts";
+import { type OptionKey, environmentNames, flagNames, isOptionKey, optionKeys, optionOf } from "./options.ts";
+import type { Origin } from "./origin.ts";
+import { type RawValue, isUnset } from "./value.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface LoadOptions {
+  /** Settings given as flags, as text. */
+  readonly flags?: ReadonlyMap<OptionKey, string>;
+  /** `--config FILE`: read alone, like `$NODERAX_CONFIG_FILE`. */
+  readonly configFile?: string;
+  readonly env: Environment;
+  readonly cwd: string;
+  /** The name the program was called by; "cara-agent" runs the caravanserai plane alone. */
+  readonly invokedAs?: string;
+  /** Default true: a named file that is missing is an error. Commands that write it say false. */
+  readonly requireFile?: boolean;
+  readonly search?: SearchPaths;
+}
+
+export interface Found {
+  readonly raw: RawValue;
+  readonly origin: Exclude<Origin, { from: "default" }>;
+}
+
+export interface Sources {
+  /** What applies to a key: the last source that sets it. `undefined` leaves the default. */
+  readonly find: (key: OptionKey) => Found | undefined;
+  readonly files: readonly ConfigFile[];
+  readonly warnings: readonly string[];
+  /**
+   * The file that a new value for `key` belongs into: the one that has the key, else the first that was read, else
+   * the one that was named, else ./config.json.
+   */
+  readonly savePath: (key?: OptionKey) => string;
+}
+
+type Layer = (key: OptionKey) => Found | undefined;
+
+/** Reads every source. Throws AgentError for a file that is malformed, unreadable, or named but missing. */
+export async function readSources(options: LoadOptions): Promise<Sources> {
+  const { env, cwd } = options;
+  const warnings: string[] = [];
+  const named = options.configFile ?? (env["NODERAX_CONFIG_FILE"] || undefined);
+  const namedPath = named === undefined ? undefined : resolve(cwd, named);
+  const stored =
+    namedPath === undefined
+      ? await searchFiles(options.search ?? searchPaths, cwd, warnings)
+      : await namedFile(namedPath, options);
+  const dotenv = readDotenv(cwd, warnings);
+  const files = dotenv ? [...stored, dotenv] : stored;
+  const layers: readonly Layer[] = [
+    flagLayer(options.flags ?? new Map()),
+    environmentLayer(env),
+    ...(dotenv ? [dotenvLayer(dotenv)] : []),
+    ...stored.toReversed().map(fileLayer),
+  ];
+  warnings.push(
+    ...files
+      .filter(isExposedSecret)
+      .map(({ path }) => `${path} holds secrets and others may read it: chmod 600 ${path}`),
+  );
+  return {
+    files,
+    warnings,
+    find(key) {
+      for (const layer of layers) {
+        const found = layer(key);
+        if (found && !isUnset(found.raw)) return found;
+      }
+      return undefined;
+    },
+    savePath(key) {
+      const holder = stored.findLast(({ entries }) => entries.some((entry) => entry.key === key));
+      return (holder ?? stored.at(-1))?.path ?? namedPath ?? resolve(cwd, "config.json");
+    },
+  };
+}
+
+/** At most one YAML and one JSON file, in the order in which they apply. */
+async function searchFiles(
+  search: SearchPaths,
+  cwd: string,
+  warnings: string[],
+): Promise<readonly ConfigFile[]> {
+  const yaml = await findFile(search.yaml, cwd, warnings);
+  const json = await findFile(search.json, cwd, warnings);
+  return [yaml, json].filter((file) => file !== undefined);
+}
+
+async function namedFile(
+  path: string,
+  { configFile, requireFile = true }: LoadOptions,
+): Promise<readonly ConfigFile[]> {
+  const file = await readNamedFile(path);
+  if (file) return [file];
+  if (!requireFile) return [];
+  const by = configFile === undefined ? "NODERAX_CONFIG_FILE" : "--config";
+  throw new AgentError("config.missing", `there is no ${path}, named by ${by}`, {
+    exit: exit.usage,
+    hint: "make it with: noderax-agent config set <key> <value>",
+  });
+}
+
+function readDotenv(cwd: string, warnings: string[]): ConfigFile | undefined {
+  const path = resolve(cwd, ".env");
+  const opened = openFile(path);
+  if (opened === undefined) return undefined;
+  const entries = parseDotenv(opened.text)
+    .filter(({ name }) => ourNames.has(name))
+    .map(({ name, value, line }) => ({ key: name, value, line }));
+  if (entries.length === 0) return undefined;
+  const distrust = distrusted(opened, 0o022);
+  if (distrust === undefined) return configFile(path, "dotenv", entries, opened);
+  warnings.push(`${path} is not read: ${distrust}`);
+  return undefined;
+}
+
+/** Every variable that sets something. */
+const ourNames: ReadonlySet<string> = new Set(optionKeys.flatMap(environmentNames));
+
+const secretNames: ReadonlySet<string> = new Set(
+  optionKeys.filter((key) => optionOf(key).secret).flatMap((key) => [key, ...environmentNames(key)]),
+);
+
+const isExposedSecret = ({ exposed, entries }: ConfigFile): boolean =>
+  exposed && entries.some(({ key, value }) => secretNames.has(key) && !isUnset(value));
+
+const flagLayer =
+  (flags: ReadonlyMap<OptionKey, string>): Layer =>
+  (key) => {
+    const raw = flags.get(key);
+    return raw === undefined ? undefined : { raw, origin: { from: "flag", name: flagNames(key)[0] } };
+  };
+
+const environmentLayer =
+  (env: Environment): Layer =>
+  (key) => {
+    const name = environmentNames(key).find((name) => !isUnset(env[name] ?? null));
+    return name === undefined ? undefined : { raw: env[name] ?? null, origin: { from: "environment", name } };
+  };
+
+function dotenvLayer({ path, entries }: ConfigFile): Layer {
+  const values = new Map(entries.map(({ key, ...entry }) => [key, entry]));
+  return (key) => {
+    const name = environmentNames(key).find((name) => !isUnset(values.get(name)?.value ?? null));
+    const entry = name === undefined ? undefined : values.get(name);
+    if (name === undefined || entry === undefined) return undefined;
+    return { raw: entry.value, origin: { from: "dotenv", path, line: entry.line, name } };
+  };
+}
+
+function fileLayer({ path, entries }: ConfigFile): Layer {
+  const values = new Map(
+    entries.filter(({ key }) => isOptionKey(key)).map(({ key, ...entry }) => [key, entry]),
+  );
+  return (key) => {
+    const entry = values.get(key);
+    return entry && { raw: entry.value, origin: { from: "file", path, line: entry.line } };
+  };
+}

@@ -1,0 +1,109 @@
+// What a person is told about a wrong value, and where to find it.
+import { expect, test } from "bun:test";
+import { scratch, told } from "./scratch.ts";
+
+test("a duration without a unit is refused with what to write instead", async () => {
+  using folder = scratch();
+  const error = await folder.refuses({ env: { HEARTBEAT_INTERVAL: "30" } });
+  expect(error.message).toBe(
+    'heartbeat_interval: "30" is not a duration (give a unit: 30s, 1m, 2m30s), from environment HEARTBEAT_INTERVAL',
+  );
+  expect(error.exit).toBe(2);
+});
+
+test("a wrong value in JSON is named with file and line", async () => {
+  using folder = scratch({ "config.json": '{\n  "log_level": "info",\n\n  "listen_port": 70000\n}' });
+  expect((await folder.refuses()).message).toBe(
+    `listen_port: "70000" must be a whole number from 0 to 65535, from ${folder.at("config.json")}:4`,
+  );
+});
+
+test("a wrong value in YAML is named with file and line", async () => {
+  using folder = scratch({ "config.yaml": "# a\n\nheartbeat_interval: 30\n" });
+  expect((await folder.refuses()).message).toEndWith(`from ${folder.at("config.yaml")}:3`);
+});
+
+test("a wrong flag and a wrong line of .env are named", async () => {
+  using folder = scratch({ ".env": "A=1\nTASK_TIMEOUT=never\n" });
+  const error = await folder.refuses({
+    flags: new Map([
+      ["debug", "maybe"],
+      ["listen_port", "x"],
+    ]),
+  });
+  expect(told(error)).toContain("flag --listen-port");
+  expect(told(error)).toContain(`${folder.at(".env")}:2 TASK_TIMEOUT`);
+});
+
+test("all that is wrong is reported together", async () => {
+  using folder = scratch({ "config.json": '{ "listen_port": -1, "no_such": 1, "task_timeout": "0" }' });
+  const error = await folder.refuses({ env: { ADVERTISE_IP: "x", AGENT_ADVERTISE_IP: "300.1.1.1" } });
+  expect(error.message).toBe("4 settings are wrong");
+  expect(error.hint).toHaveLength(4);
+});
+
+test("a secret is masked in the message about it", async () => {
+  using folder = scratch({ "config.json": '{ "agent_token": "abcdefghijklmnopqrst\\nuvwxyz" }' });
+  const { message } = await folder.refuses();
+  expect(message).toContain("agent_token");
+  expect(message).not.toContain("abcdefgh");
+});
+
+test("an unknown key is refused with the nearest known one and its line", async () => {
+  using folder = scratch({ "config.json": '{\n "api_ulr": "x"\n}', "config.yaml": "\nserver_ur: y" });
+  const error = await folder.refuses();
+  expect(told(error)).toContain(`${folder.at("config.json")}:2: unknown key api_ulr (did you mean api_url?)`);
+  expect(told(error)).toContain(
+    `${folder.at("config.yaml")}:2: unknown key server_ur (did you mean server_url?)`,
+  );
+});
+
+test("a wrong value that a later source replaces does not matter", async () => {
+  using folder = scratch({ "config.json": '{ "task_timeout": 30 }' });
+  expect((await folder.load({ env: { TASK_TIMEOUT: "30s" } })).settings.task_timeout).toBe(30_000);
+});
+
+test.each([
+  ['{ "a": 1,\n}', "2:1"],
+  ['{\n  "api_url" "x"\n}', "2:13"],
+  ["[]", "1:1"],
+  ['{"api_url": "x"} tail', "1:18"],
+  ['{"api_url": "x', "1:13"],
+  ["{'api_url': 1}", "1:2"],
+  ['{"api_url": 01}', "1:14"],
+])("malformed JSON %p is refused at %s", async (text, place) => {
+  using folder = scratch({ "config.json": text });
+  const error = await folder.refuses();
+  expect(error.message).toStartWith(`${folder.at("config.json")}:${place}: `);
+  expect(error.exit).toBe(2);
+});
+
+test("malformed YAML is refused with line and column", async () => {
+  using folder = scratch({ "config.yaml": 'api_url: "x\nlog_level: info\n' });
+  expect((await folder.refuses()).message).toMatch(/config\.yaml:\d+:\d+: /);
+});
+
+test.each([
+  ["config.json", '{\n "task_user": "a",\n "task_user": "b"\n}', "config.json:3:2"],
+  ["config.yaml", "task_user: a\ntask_user: b\n", "config.yaml:2:1"],
+])("a key that stands twice in %s is refused", async (name, text, place) => {
+  using folder = scratch({ [name]: text });
+  expect((await folder.refuses()).message).toContain(place);
+});
+
+test("a location by hand needs a region and both coordinates", async () => {
+  using folder = scratch({ "config.json": '{ "location_manual_zone": "a", "location_manual_latitude": 1 }' });
+  expect((await folder.refuses()).message).toBe(
+    "a location by hand needs location_manual_region and location_manual_longitude too",
+  );
+});
+
+test("a certificate file that is not there is refused", async () => {
+  using folder = scratch();
+  expect((await folder.refuses({ env: { API_TLS_CA_FILE: "ca.pem" } })).message).toContain("does not exist");
+});
+
+test("an object or a list where one value belongs is refused, not turned into text", async () => {
+  using folder = scratch({ "config.json": '{ "node_id": {"a": 1}, "task_user": ["x"] }' });
+  expect(told(await folder.refuses())).not.toContain("object Object");
+});
