@@ -1,0 +1,194 @@
+// `sandbox`: runs the miniature control plane in the foreground; its sub-commands operate one that runs.
+import { existsSync, readFileSync } from "node:fs";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { writeFileAtomic } from "../platform/atomic-file.ts";
+import { version } from "../platform/build.ts";
+import { createLog } from "../platform/log.ts";
+import { announceSandbox } from "../sandbox/announce.ts";
+import { type Sandbox, type SandboxOptions, startSandbox } from "../sandbox/sandbox.ts";
+import { InvalidDocument, parseFaults } from "../sandbox/settings.ts";
+import { urlSafeToken } from "../sandbox/token.ts";
+import { command } from "./command.ts";
+import { note, paint, print, warn } from "./output.ts";
+import { faultChange } from "./sandbox/faults.ts";
+
+const DEFAULT_PORT = 8080;
+
+export default command({
+  name: "sandbox",
+  description: "run a miniature control plane on this machine, or operate one that runs",
+  examples: [
+    "sandbox",
+    "sandbox --port 9000 --data ./sandbox-data",
+    "sandbox --json",
+    "sandbox approve q9XkT…",
+    "sandbox task demo-1 'uname -a'",
+  ],
+  args: {
+    port: { type: "string", description: "port to listen on, 0 for any (default 8080, or any when taken)" },
+    host: { type: "string", description: "address to listen on", default: "127.0.0.1" },
+    data: { type: "string", description: "keep nodes and tasks in this directory", valueHint: "dir" },
+    json: { type: "boolean", description: "print one line of JSON when ready: url and operator_token" },
+    "operator-token-file": {
+      type: "string",
+      description: "read the operator token from this file, or make one and write it there",
+      valueHint: "file",
+    },
+    "tls-cert": { type: "string", description: "serve HTTPS with this certificate (PEM)", valueHint: "file" },
+    "tls-key": { type: "string", description: "and this key (PEM)", valueHint: "file" },
+    "fault-delay": { type: "string", description: "wait before every agent request", valueHint: "200ms" },
+    "fault-error-rate": {
+      type: "string",
+      description: "share of requests answered with 500",
+      valueHint: "0…1",
+    },
+    "fault-lost-answers": {
+      type: "string",
+      description: "share of requests that are processed but not answered",
+      valueHint: "0…1",
+    },
+    "fault-drop-after": {
+      type: "string",
+      description: "after so many requests cut every connection",
+      valueHint: "count",
+    },
+  },
+  subCommands: {
+    approve: () => import("./sandbox/approve.ts"),
+    nodes: () => import("./sandbox/nodes.ts"),
+    task: () => import("./sandbox/task.ts"),
+    show: () => import("./sandbox/show.ts"),
+    cancel: () => import("./sandbox/cancel.ts"),
+    faults: () => import("./sandbox/faults.ts"),
+    "install-token": () => import("./sandbox/install-token.ts"),
+  },
+  async run({ args }) {
+    const operatorToken = tokenFile(args["operator-token-file"]);
+    const options: SandboxOptions = {
+      host: args.host,
+      faults: faultsOf(args),
+      log: createLog({ level: "info", format: args.json ? "json" : "human", write: note }),
+      ...(args.data === undefined ? {} : { data: args.data }),
+      ...(operatorToken === undefined ? {} : { operatorToken }),
+      ...tlsOf(args["tls-cert"], args["tls-key"]),
+    };
+    const stopped = interrupted();
+    await using sandbox = await start(options, portOf(args.port));
+    using _announced = announce(sandbox);
+    if (args.json) print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken }));
+    else welcome(sandbox, args.data);
+    warnIfOpen(args.host, options.tls !== undefined);
+    await stopped;
+  },
+});
+
+/** The wanted port; without one the usual port, or any when that is taken. */
+async function start(options: SandboxOptions, port: number | undefined): Promise<Sandbox> {
+  if (port !== undefined) return startSandbox({ ...options, port });
+  try {
+    return await startSandbox({ ...options, port: DEFAULT_PORT });
+  } catch (error) {
+    if (!(error instanceof AgentError && error.code === "sandbox.listen")) throw error;
+    return startSandbox({ ...options, port: 0 });
+  }
+}
+
+/** Resolves at the first Ctrl-C or SIGTERM. */
+function interrupted(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+  });
+}
+
+/** Commands find the sandbox by themselves; where they cannot, it runs all the same. */
+function announce(sandbox: Sandbox): Disposable {
+  try {
+    return { [Symbol.dispose]: announceSandbox(sandbox) };
+  } catch (error) {
+    warn(messageOf(error));
+    return { [Symbol.dispose]: () => {} };
+  }
+}
+
+function welcome({ url }: Sandbox, data: string | undefined): void {
+  const program = "noderax-agent";
+  print(`${program} ${version} · sandbox`);
+  print();
+  print(`  control plane   ${paint.cyan(url)}`);
+  print(`  data            ${data ?? "in memory, gone at the end"}`);
+  print("  operator        commands of this user on this machine need no token");
+  print();
+  print(`  Try:  ${program} enroll --api-url ${url} --email you@example.com`);
+  print(`        ${program} sandbox approve <token>`);
+  print(`        ${program} sandbox task <node> 'uname -a'`);
+  print("  Ctrl-C stops it.");
+}
+
+function warnIfOpen(host: string, tls: boolean): void {
+  const loopback = /^(127\.|::1$|localhost$)/.test(host);
+  if (loopback) return;
+  warn(
+    tls
+      ? `everybody who reaches ${host} may ask to be enrolled`
+      : `${host} is no loopback address: enrollment tokens and node credentials travel in clear (use --tls-cert and --tls-key)`,
+  );
+}
+
+function portOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port <= 65_535) return port;
+  throw usage(`--port: "${text}" is not a port (0 to 65535)`);
+}
+
+function tlsOf(cert: string | undefined, key: string | undefined): Pick<SandboxOptions, "tls"> {
+  if (cert === undefined && key === undefined) return {};
+  if (cert === undefined || key === undefined) throw usage("--tls-cert and --tls-key belong together");
+  return { tls: { cert: readFile(cert), key: readFile(key) } };
+}
+
+/** A token that others could guess or read is none: at least 16 characters, and a new file is ours alone. */
+function tokenFile(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  if (!existsSync(path)) {
+    const token = urlSafeToken();
+    writeFileAtomic(path, `${token}\n`);
+    return token;
+  }
+  const token = readFile(path).trim();
+  if (/^\S{16,}$/.test(token)) return token;
+  throw new AgentError("sandbox.token", `${path} holds no operator token`, {
+    hint: "put 16 characters or more without blanks into it, or remove it to have one made",
+  });
+}
+
+function readFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new AgentError("sandbox.file", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function faultsOf(args: {
+  readonly "fault-delay"?: string | undefined;
+  readonly "fault-error-rate"?: string | undefined;
+  readonly "fault-lost-answers"?: string | undefined;
+  readonly "fault-drop-after"?: string | undefined;
+}): NonNullable<SandboxOptions["faults"]> {
+  const change = faultChange({
+    delay: args["fault-delay"],
+    "error-rate": args["fault-error-rate"],
+    "lost-answers": args["fault-lost-answers"],
+    "drop-after": args["fault-drop-after"],
+  });
+  try {
+    return parseFaults(change);
+  } catch (error) {
+    if (error instanceof InvalidDocument) throw usage(`--fault-${error.message.replaceAll("_", "-")}`);
+    throw error;
+  }
+}
+
+const usage = (message: string): AgentError =>
+  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help sandbox" });

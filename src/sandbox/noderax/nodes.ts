@@ -1,0 +1,55 @@
+// Nodes: how they come to be, and what keeps them online.
+import { randomBytes } from "node:crypto";
+import { conflict } from "../http/api-error.ts";
+import { type EventRow, type NodeRow, type Store, isoNow } from "../store.ts";
+
+type Facts = Pick<
+  NodeRow,
+  "name" | "hostname" | "os" | "arch" | "agentVersion" | "platformVersion" | "kernelVersion"
+>;
+
+/** 64 hex characters. */
+export const newAgentToken = (): string => randomBytes(32).toString("hex");
+
+/** A new node, offline until its first sign of life. Hostnames are unique: 409. */
+export function insertNode(store: Store, facts: Facts): NodeRow {
+  if (store.nodes.find("hostname = ?", facts.hostname)) {
+    throw conflict("A node with this hostname already exists");
+  }
+  return store.nodes.insert({
+    id: crypto.randomUUID(),
+    ...facts,
+    agentToken: newAgentToken(),
+    status: "offline",
+    lastSeenAt: null,
+    maintenance: false,
+    rootProfile: "off",
+    rootUpdatedAt: null,
+    appliedProfile: "off",
+    lastAppliedAt: null,
+    lastError: null,
+    createdAt: isoNow(),
+  });
+}
+
+/** Online, seen now, with whatever else the sign of life told. */
+export function markAlive(store: Store, node: NodeRow, told: Partial<NodeRow> = {}): NodeRow {
+  const change: Partial<NodeRow> = { ...told, status: "online", lastSeenAt: isoNow() };
+  store.nodes.update(node.id, change);
+  return { ...node, ...change };
+}
+
+export function recordEvent(store: Store, nodeId: string, type: EventRow["type"]): void {
+  store.events.insert({ id: crypto.randomUUID(), nodeId, type, createdAt: isoNow() });
+}
+
+export const desiredRootAccess = (node: NodeRow): { profile: string; updatedAt: string | null } => ({
+  profile: node.rootProfile,
+  updatedAt: node.rootUpdatedAt,
+});
+
+/** Where the desired and the applied root-access profile stand to each other. */
+export function rootAccessStatus(node: NodeRow): "failed" | "applied" | "pending" {
+  if (node.lastError) return "failed";
+  return node.appliedProfile === node.rootProfile ? "applied" : "pending";
+}

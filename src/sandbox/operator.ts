@@ -1,0 +1,143 @@
+// The operator's REST under /sandbox/v1: every call carries the operator token, and no foreign page may call.
+import * as v from "valibot";
+import type { Log } from "../platform/log.ts";
+import { messageOf } from "../lib/agent-error.ts";
+import { ROOT_PROFILES } from "../protocol/noderax/root-access.ts";
+import { jsonAnswer, sameSecret } from "./http/answer.ts";
+import { ApiError } from "./http/api-error.ts";
+import { readJsonBody } from "./http/body.ts";
+import { type Params, matchPath } from "./noderax/route.ts";
+import { type Operations, UnknownError } from "./operations.ts";
+import {
+  InvalidDocument,
+  faultsDocument,
+  parseDocument,
+  parseFaults,
+  parseTimings,
+  timingsDocument,
+} from "./settings.ts";
+import type { Faults } from "./faults.ts";
+import type { Timings } from "./timings.ts";
+
+export const OPERATOR_PREFIX = "/sandbox/v1";
+
+/** The switches of the sandbox itself. */
+export interface Switches {
+  readonly faults: Readonly<Faults>;
+  readonly timings: Readonly<Timings>;
+  setFaults(change: Partial<Faults>): void;
+  setTimings(change: Partial<Timings>): void;
+}
+
+export interface OperatorPorts {
+  readonly operations: Operations;
+  readonly switches: Switches;
+  readonly token: string;
+  /** Pages of these origins may call. */
+  readonly origins: ReadonlySet<string>;
+  readonly log: Log;
+}
+
+interface Call {
+  readonly params: Params;
+  readonly query: URLSearchParams;
+  readonly body: unknown;
+}
+
+type Action = (call: Call) => unknown;
+
+/** Answers one request of an operator. Refusals are `{message, known?}` with the status of the reason. */
+export async function answerOperator(ports: OperatorPorts, request: Request): Promise<Response> {
+  const refuse = (status: number, message: string, known?: readonly string[]): Response =>
+    jsonAnswer(request, status, { message, known });
+  const origin = request.headers.get("origin");
+  if (origin !== null && !ports.origins.has(origin))
+    return refuse(403, `pages of ${origin} may not call this`);
+  const token = /^Bearer\s+(\S+)\s*$/i.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
+  if (!sameSecret(token, ports.token)) return refuse(401, "the operator token is missing or wrong");
+
+  const url = new URL(request.url);
+  try {
+    const path = url.pathname.slice(OPERATOR_PREFIX.length);
+    const found = findAction(actions(ports), request.method, path);
+    if (!found) return refuse(404, `there is no ${request.method} ${url.pathname}`);
+    const body = await readJsonBody(request);
+    const answer = found.action({ params: found.params, query: url.searchParams, body });
+    return jsonAnswer(request, request.method === "POST" ? 201 : 200, answer ?? { ok: true });
+  } catch (error) {
+    if (error instanceof UnknownError) return refuse(404, error.message, error.known);
+    if (error instanceof ApiError) return refuse(error.status, error.message);
+    if (error instanceof InvalidDocument) return refuse(400, error.message);
+    ports.log.error("sandbox", "an operator's call failed", { path: url.pathname, error: messageOf(error) });
+    return refuse(500, messageOf(error));
+  }
+}
+
+const text = v.pipe(v.string(), v.minLength(1));
+const Approve = v.strictObject({ token: text, email: v.optional(text), name: v.optional(text) });
+const Revoke = v.strictObject({ token: text });
+const NewInstall = v.strictObject({ node_name: text });
+const NewTask = v.strictObject({
+  node: text,
+  type: v.optional(v.pipe(v.string(), v.minLength(2)), "shell.exec"),
+  payload: v.optional(v.record(v.string(), v.unknown())),
+  unchecked: v.optional(v.boolean()),
+});
+const Cancel = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(500))) });
+const NewUpdate = v.strictObject({ node: text, target_version: text, rollback: v.optional(v.boolean()) });
+const RootAccess = v.strictObject({ profile: v.picklist(ROOT_PROFILES) });
+const Maintenance = v.strictObject({ enabled: v.boolean() });
+
+function actions({ operations, switches }: OperatorPorts): Record<string, Action> {
+  const of = (params: Params, name: string): string => params[name] ?? "";
+  return {
+    "GET /nodes": () => operations.nodes(),
+    "GET /nodes/:node": ({ params }) => operations.node(of(params, "node")),
+    "DELETE /nodes/:node": ({ params }) => operations.deleteNode(of(params, "node")),
+    "PUT /nodes/:node/root-access": ({ params, body }) =>
+      operations.setRootAccess(of(params, "node"), parseDocument(RootAccess, body).profile),
+    "PUT /nodes/:node/maintenance": ({ params, body }) =>
+      operations.setMaintenance(of(params, "node"), parseDocument(Maintenance, body).enabled),
+    "GET /enrollments": () => operations.enrollments(),
+    "POST /enrollments/approve": ({ body }) => operations.approve(parseDocument(Approve, body)),
+    "POST /enrollments/revoke": ({ body }) => operations.revokeEnrollment(parseDocument(Revoke, body).token),
+    "GET /node-installs": () => operations.installs(),
+    "POST /node-installs": ({ body }) => operations.createInstall(parseDocument(NewInstall, body).node_name),
+    "GET /tasks": ({ query }) => operations.tasks(query.get("node") ?? undefined),
+    "POST /tasks": ({ body }) => operations.createTask(parseDocument(NewTask, body)),
+    "GET /tasks/:task": ({ params }) => operations.task(of(params, "task")),
+    "GET /tasks/:task/logs": ({ params, query }) =>
+      operations.logs(of(params, "task"), { all: query.get("all") === "1" }),
+    "POST /tasks/:task/cancel": ({ params, body }) =>
+      operations.cancel(of(params, "task"), parseDocument(Cancel, body).reason),
+    "GET /updates": () => operations.updates(),
+    "POST /updates": ({ body }) => {
+      const { node, target_version, rollback } = parseDocument(NewUpdate, body);
+      return operations.createUpdate({ node, targetVersion: target_version, rollback });
+    },
+    "GET /events": () => operations.events(),
+    "GET /faults": () => faultsDocument(switches.faults),
+    "PUT /faults": ({ body }) => {
+      switches.setFaults(parseFaults(body));
+      return faultsDocument(switches.faults);
+    },
+    "GET /timings": () => timingsDocument(switches.timings),
+    "PUT /timings": ({ body }) => {
+      switches.setTimings(parseTimings(body));
+      return timingsDocument(switches.timings);
+    },
+  };
+}
+
+function findAction(
+  actions: Record<string, Action>,
+  method: string,
+  path: string,
+): { action: Action; params: Params } | undefined {
+  for (const [route, action] of Object.entries(actions)) {
+    const [wanted = "", pattern = ""] = route.split(" ");
+    const params = wanted === method ? matchPath(pattern, path) : undefined;
+    if (params) return { action, params };
+  }
+  return undefined;
+}

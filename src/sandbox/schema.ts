@@ -1,0 +1,52 @@
+// The sandbox's tables, in the order they came to be. Never edit a step that was released; add one.
+import type { Migration } from "../platform/database.ts";
+
+export const MIGRATIONS: readonly Migration[] = [
+  {
+    name: "001-noderax",
+    sql: `
+      CREATE TABLE nodes (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, hostname TEXT NOT NULL UNIQUE, agentToken TEXT,
+        os TEXT, arch TEXT, agentVersion TEXT, platformVersion TEXT, kernelVersion TEXT,
+        status TEXT NOT NULL, lastSeenAt TEXT, maintenance INTEGER NOT NULL,
+        rootProfile TEXT NOT NULL, rootUpdatedAt TEXT, appliedProfile TEXT NOT NULL, lastAppliedAt TEXT, lastError TEXT,
+        createdAt TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE enrollments (
+        id TEXT PRIMARY KEY, token TEXT NOT NULL UNIQUE, email TEXT NOT NULL, hostname TEXT NOT NULL,
+        additionalInfo TEXT, status TEXT NOT NULL, nodeId TEXT, expiresAt TEXT NOT NULL, createdAt TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE installs (
+        installId TEXT PRIMARY KEY, token TEXT NOT NULL UNIQUE, nodeName TEXT NOT NULL, description TEXT,
+        hostname TEXT, nodeId TEXT, status TEXT NOT NULL, stage TEXT NOT NULL, progressPercent REAL NOT NULL,
+        statusMessage TEXT NOT NULL, startedAt TEXT, consumedAt TEXT, expiresAt TEXT NOT NULL,
+        createdAt TEXT NOT NULL, updatedAt TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE tasks (
+        id TEXT PRIMARY KEY, nodeId TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+        type TEXT NOT NULL, isInternal INTEGER NOT NULL, payload TEXT, status TEXT NOT NULL, result TEXT, output TEXT,
+        outputTruncated INTEGER NOT NULL, leaseUntil TEXT, claimedBy TEXT, claimToken TEXT, startedAt TEXT,
+        finishedAt TEXT, cancelRequestedAt TEXT, cancelReason TEXT, createdAt TEXT NOT NULL, updatedAt TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX tasks_by_node ON tasks (nodeId, status, createdAt);
+      CREATE TABLE task_logs (
+        id TEXT PRIMARY KEY, taskId TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+        level TEXT NOT NULL, stream TEXT NOT NULL, line TEXT NOT NULL, timestamp TEXT, createdAt TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX task_logs_by_task ON task_logs (taskId);
+      CREATE TABLE metrics (
+        id TEXT PRIMARY KEY, nodeId TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+        cpuUsage REAL NOT NULL, memoryUsage REAL NOT NULL, diskUsage REAL NOT NULL, temperature REAL,
+        networkStats TEXT, recordedAt TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE events (
+        id TEXT PRIMARY KEY, nodeId TEXT NOT NULL, type TEXT NOT NULL, createdAt TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE update_targets (
+        id TEXT PRIMARY KEY, nodeId TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE, taskId TEXT NOT NULL,
+        targetVersion TEXT NOT NULL, status TEXT NOT NULL, progressPercent REAL NOT NULL, message TEXT,
+        updatedAt TEXT NOT NULL
+      ) STRICT;
+    `,
+  },
+];

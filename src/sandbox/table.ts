@@ -1,0 +1,123 @@
+// Typed rows in SQLite, with PostgreSQL's manners: it refuses NUL, too long values, and lone surrogates in JSON.
+import type { Database, SQLQueryBindings } from "bun:sqlite";
+import { internalError } from "./http/api-error.ts";
+
+/** How a field is kept. `limit` is the column's width in characters; more is an internal error, as in the original. */
+export interface Column {
+  readonly kind: "text" | "number" | "boolean" | "json";
+  readonly limit?: number;
+}
+export const text: Column = { kind: "text" };
+export const number: Column = { kind: "number" };
+export const boolean: Column = { kind: "boolean" };
+export const json: Column = { kind: "json" };
+export const varchar = (limit: number): Column => ({ kind: "text", limit });
+
+/** A table whose columns are exactly the fields of `Row`; the first column is the key. */
+export class Table<Row extends object> {
+  readonly #database: Database;
+  readonly #name: string;
+  readonly #columns: readonly (readonly [string, Column])[];
+  readonly #key: string;
+
+  constructor(database: Database, name: string, columns: Record<keyof Row & string, Column>) {
+    this.#database = database;
+    this.#name = name;
+    this.#columns = Object.entries<Column>(columns);
+    this.#key = this.#columns[0]?.[0] ?? "id";
+  }
+
+  insert(row: Row): Row {
+    const names = this.#columns.map(([name]) => `"${name}"`).join(", ");
+    const marks = this.#columns.map(() => "?").join(", ");
+    const values = this.#columns.map(([name, column]) => encode(column, valueOf(row, name)));
+    this.#database.query(`INSERT INTO ${this.#name} (${names}) VALUES (${marks})`).run(...values);
+    return row;
+  }
+
+  /** Writes the whole row back, as an entity manager does: what changed since it was read is overwritten. */
+  save(row: Row): Row {
+    this.#write(row, this.#columns, valueOf(row, this.#key));
+    return row;
+  }
+
+  /** Writes only the fields that are given. `when` is a further SQL condition; false when no row met it. */
+  update(id: string, change: Partial<Row>, when?: { sql: string; values: SQLQueryBindings[] }): boolean {
+    const columns = this.#columns.filter(([name]) => name in change);
+    return columns.length === 0 || this.#write(change, columns, id, when) > 0;
+  }
+
+  get(id: string): Row | undefined {
+    return this.find(`"${this.#key}" = ?`, id);
+  }
+
+  find(where: string, ...values: SQLQueryBindings[]): Row | undefined {
+    return this.all(`${where} LIMIT 1`, ...values)[0];
+  }
+
+  /** `where` is the rest of the SELECT: a condition, and an ORDER BY or LIMIT when wanted. */
+  all(where = "1 ORDER BY rowid", ...values: SQLQueryBindings[]): Row[] {
+    return this.#database
+      .query<Record<string, unknown>, SQLQueryBindings[]>(`SELECT * FROM ${this.#name} WHERE ${where}`)
+      .all(...values)
+      .map((row) => this.#decode(row));
+  }
+
+  count(where: string, ...values: SQLQueryBindings[]): number {
+    const row = this.#database
+      .query<{ n: number }, SQLQueryBindings[]>(`SELECT count(*) AS n FROM ${this.#name} WHERE ${where}`)
+      .get(...values);
+    return row?.n ?? 0;
+  }
+
+  delete(where: string, ...values: SQLQueryBindings[]): void {
+    this.#database.query(`DELETE FROM ${this.#name} WHERE ${where}`).run(...values);
+  }
+
+  #write(
+    row: object,
+    columns: readonly (readonly [string, Column])[],
+    id: unknown,
+    when?: { sql: string; values: SQLQueryBindings[] },
+  ): number {
+    const set = columns.map(([name]) => `"${name}" = ?`).join(", ");
+    const values = columns.map(([name, column]) => encode(column, valueOf(row, name)));
+    const condition = when ? ` AND (${when.sql})` : "";
+    return this.#database
+      .query(`UPDATE ${this.#name} SET ${set} WHERE "${this.#key}" = ?${condition}`)
+      .run(...values, String(id), ...(when?.values ?? [])).changes;
+  }
+
+  #decode(stored: Record<string, unknown>): Row {
+    const entries = this.#columns.map(([name, { kind }]) => [name, decode(kind, stored[name])]);
+    // The columns are the fields of Row by the constructor's type, and nobody else writes the table.
+    return Object.fromEntries(entries) as Row;
+  }
+}
+
+const valueOf = (row: object, name: string): unknown => Reflect.get(row, name);
+
+function encode({ kind, limit }: Column, value: unknown): SQLQueryBindings {
+  if (value === null || value === undefined) return null;
+  if (kind === "json") {
+    if (!everyText(value, (part) => !part.includes("\0") && part.isWellFormed())) throw internalError();
+    return JSON.stringify(value);
+  }
+  if (kind === "boolean") return value === true ? 1 : 0;
+  if (kind === "number") return Number(value);
+  if (typeof value !== "string" || value.includes("\0")) throw internalError();
+  if (limit !== undefined && Array.from(value).length > limit) throw internalError();
+  return value.toWellFormed();
+}
+
+function decode(kind: Column["kind"], value: unknown): unknown {
+  if (value === null || value === undefined) return null;
+  if (kind === "boolean") return value === 1;
+  return kind === "json" && typeof value === "string" ? JSON.parse(value) : value;
+}
+
+function everyText(value: unknown, holds: (text: string) => boolean): boolean {
+  if (typeof value === "string") return holds(value);
+  if (typeof value !== "object" || value === null) return true;
+  return Object.entries(value).every(([key, inner]) => holds(key) && everyText(inner, holds));
+}
