@@ -27,7 +27,8 @@ export interface LoopOptions {
   /** Pauses after failed rounds. */
   readonly retry?: Backoff;
   readonly random?: Random;
-  readonly onError?: (error: unknown, record: LoopRecord) => void;
+  /** Told of every failed round; may return the pause instead of `retry`. */
+  readonly onError?: (error: unknown, record: LoopRecord) => Duration | void;
 }
 
 /** One round. May return the pause before the next one; throwing makes the loop back off. */
@@ -88,8 +89,8 @@ export async function loop(
       if (signal.aborted) return 0;
       record.lastError = { at: Date.now(), message: messageOf(error) };
       record.consecutiveFailures++;
-      options.onError?.(error, record);
-      return backoff(retry, record.consecutiveFailures, random);
+      const asked = options.onError?.(error, record);
+      return asked ?? backoff(retry, record.consecutiveFailures, random);
     }
   }
 }

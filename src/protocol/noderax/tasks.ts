@@ -33,7 +33,8 @@ export const isFinal = (status: string): boolean =>
 
 /** The parts of the task row that the agent uses; the server sends more. */
 export const Task = v.object({
-  id: v.pipe(v.string(), v.minLength(1)),
+  /** A UUID on the real server. It names files here, so nothing that leads elsewhere is let in. */
+  id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
   type: v.string(),
   status: v.string(),
   payload: v.nullish(v.record(v.string(), v.unknown())),

@@ -1,0 +1,152 @@
+// `dev`: a sandbox and an agent enrolled in it, in one process and a temporary directory, to look at and to try.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Agent, startAgent } from "../agent.ts";
+import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
+import { milliseconds, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import { loadConfig } from "../config/load.ts";
+import { createHttp } from "../control/http.ts";
+import { publicApi } from "../control/noderax-api.ts";
+import { awaitApproval, initiate } from "../identity/enrollment.ts";
+import { writeIdentity } from "../identity/identity-file.ts";
+import { currentAccount } from "../platform/account.ts";
+import { version } from "../platform/build.ts";
+import { readHost } from "../platform/host.ts";
+import { createLog } from "../platform/log.ts";
+import { announceSandbox } from "../sandbox/announce.ts";
+import { type Sandbox, startSandbox } from "../sandbox/sandbox.ts";
+import { command } from "./command.ts";
+import { note, paint, print, warn } from "./output.ts";
+import { programName } from "./program.ts";
+
+const NODE = "demo-1";
+const EMAIL = "you@example.com";
+const DEFAULT_PORT = 8080;
+
+export default command({
+  name: "dev",
+  description: "try it: a sandbox control plane and an enrolled agent, on this machine only",
+  examples: ["dev", "dev --port 0 --json"],
+  args: {
+    port: {
+      type: "string",
+      description: "port to listen on, 0 for any (default 8080, or any when taken)",
+      valueHint: "N",
+    },
+    json: {
+      type: "boolean",
+      description: "print one line of JSON when ready: url, operator_token, node_name",
+    },
+    verbose: { type: "boolean", description: "show the log of the agent" },
+  },
+  async run({ args }): Promise<ExitCode> {
+    const begun = Date.now();
+    const stopped = interrupted();
+    const directory = mkdtempSync(join(tmpdir(), "noderax-dev-"));
+    try {
+      await using sandbox = await start(args.port);
+      using _announced = announce(sandbox);
+      const agent = await enrolledAgent(sandbox, directory, args.verbose === true);
+      try {
+        await Promise.race([online(sandbox), stopped]);
+        if (args.json) {
+          print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken, node_name: NODE }));
+        } else welcome(sandbox, Date.now() - begun);
+        const code = await stopped;
+        if (!args.json) note(paint.dim("stopping …"));
+        return code;
+      } finally {
+        await agent.endTasks();
+        await agent.stop(milliseconds(200));
+      }
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+});
+
+/** The port that was asked for; otherwise the usual one, or any when that is taken. */
+async function start(text: string | undefined): Promise<Sandbox> {
+  if (text !== undefined) {
+    if (/^\d+$/.test(text) && Number(text) <= 65_535) return startSandbox({ port: Number(text) });
+    throw new AgentError("cli.usage", `--port: "${text}" is not a port (0 to 65535)`, { exit: exit.usage });
+  }
+  try {
+    return await startSandbox({ port: DEFAULT_PORT });
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== "sandbox.listen") throw error;
+    return startSandbox({ port: 0 });
+  }
+}
+
+/**
+ * Enrolls over the wire, as every machine does, and starts the agent with a configuration of its own: nothing of this
+ * machine's is read. Tasks run as the person who typed `dev`.
+ */
+async function enrolledAgent(sandbox: Sandbox, directory: string, verbose: boolean): Promise<Agent> {
+  const configFile = join(directory, "config.json");
+  const stateFile = join(directory, "state", "agent_identity.json");
+  const document = {
+    api_url: sandbox.url,
+    state_file: stateFile,
+    task_user: process.env["SUDO_USER"] ?? currentAccount().name,
+    task_kill_grace: "2s",
+  };
+  writeFileSync(configFile, JSON.stringify(document), { mode: 0o600 });
+  const { settings } = await loadConfig({ configFile, env: {}, cwd: directory });
+  const api = publicApi(
+    createHttp({ baseUrl: sandbox.url, authorities: () => "" }),
+    settings.request_timeout,
+  );
+  const never = new AbortController().signal;
+  const pending = await initiate(
+    api,
+    { apiUrl: sandbox.url, email: EMAIL, hostname: NODE, host: readHost() },
+    never,
+  );
+  sandbox.approve({ token: pending.token, email: EMAIL, name: NODE });
+  const hooks = { onWait() {}, superseded: () => false };
+  writeIdentity(stateFile, await awaitApproval(api, pending, hooks, never), new Date());
+  const log = createLog({ level: verbose ? "info" : "warn", format: "human", write: note });
+  return startAgent({ settings: { ...settings, api_url: sandbox.url }, log, warnings: [] });
+}
+
+async function online(sandbox: Sandbox): Promise<void> {
+  const end = Date.now() + seconds(30);
+  while (sandbox.node(NODE).status !== "online") {
+    if (Date.now() > end) throw new AgentError("dev.offline", `${NODE} did not come online within 30 s`);
+    await sleep(milliseconds(10));
+  }
+}
+
+/** Operator commands find the sandbox by themselves; where they cannot, it runs all the same. */
+function announce(sandbox: Sandbox): Disposable {
+  try {
+    return { [Symbol.dispose]: announceSandbox(sandbox) };
+  } catch (error) {
+    warn(messageOf(error));
+    return { [Symbol.dispose]() {} };
+  }
+}
+
+function interrupted(): Promise<ExitCode> {
+  return new Promise((resolve) => {
+    process.once("SIGINT", () => resolve(exit.interrupted));
+    process.once("SIGTERM", () => resolve(exit.done));
+  });
+}
+
+function welcome({ url }: Sandbox, took: number): void {
+  const program = programName();
+  print(`noderax-agent ${version} · sandbox`);
+  print();
+  print(`  control plane   ${paint.cyan(url)}     (sandbox: everything stays on this machine)`);
+  print(`  node            ${NODE} · ${paint.green("online")} · ${(took / 1_000).toFixed(1)} s after start`);
+  print();
+  print("  Type in a second terminal, in this directory:");
+  print(`        ${program} sandbox task ${NODE} 'uname -a; uptime'`);
+  print(`        ${program} sandbox nodes`);
+  print("  Ctrl-C stops everything and removes its temporary data.");
+}

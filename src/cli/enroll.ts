@@ -1,0 +1,301 @@
+// `enroll`: makes this machine a node, by a person's approval or with a bootstrap token.
+import { readFileSync } from "node:fs";
+import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
+import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
+import type { Config } from "../config/load.ts";
+import { editConfig } from "../config/edit.ts";
+import type { OptionKey } from "../config/options.ts";
+import { createHttp } from "../control/http.ts";
+import { type PublicApi, publicApi, withoutApiPrefix } from "../control/noderax-api.ts";
+import { explainTls } from "../control/tls-peer.ts";
+import { trustedAuthorities } from "../control/trust.ts";
+import { awaitApproval, consumeBootstrapToken, initiate } from "../identity/enrollment.ts";
+import { beat } from "../identity/heartbeat.ts";
+import {
+  type Identity,
+  type PendingEnrollment,
+  clearPending,
+  readIdentity,
+  readPending,
+  writeIdentity,
+  writePending,
+} from "../identity/identity-file.ts";
+import { type Host, readHost } from "../platform/host.ts";
+import { command } from "./command.ts";
+import { configFlags, configFrom } from "./config-flags.ts";
+import { note, paint, print } from "./output.ts";
+import { ask } from "./prompt.ts";
+import { approvalSpinner } from "./spinner.ts";
+
+export default command({
+  name: "enroll",
+  description: "make this machine a node of a control plane",
+  examples: [
+    "enroll",
+    "enroll --api-url https://api.example.com --email ops@example.com",
+    "enroll --api-url https://api.example.com --bootstrap-token-file /run/token",
+    "enroll --api-url https://api.example.com --bootstrap-token - < token",
+  ],
+  args: {
+    ...configFlags,
+    email: { type: "string", description: "e-mail of the person who approves", valueHint: "ADDRESS" },
+    hostname: {
+      type: "string",
+      description: "enroll under this name instead of the machine's",
+      valueHint: "NAME",
+    },
+    "bootstrap-token": {
+      type: "string",
+      description: "token of an install command; - reads it from stdin",
+      valueHint: "TOKEN",
+    },
+    "bootstrap-token-file": { type: "string", description: "read that token from a file", valueHint: "FILE" },
+    force: { type: "boolean", description: "enroll anew although this machine has an identity" },
+    json: { type: "boolean", description: "print one JSON document a line: the token, then the outcome" },
+  },
+  async run({ args }): Promise<ExitCode | void> {
+    const config = await configFrom(args);
+    const interrupt = new AbortController();
+    process.once("SIGINT", () => interrupt.abort());
+    process.once("SIGTERM", () => interrupt.abort());
+    const apiUrl = withoutApiPrefix(config.settings.api_url ?? (await askUrl()));
+    const speak = { json: args.json === true };
+    const context: Context = {
+      config,
+      apiUrl,
+      host: hostNamed(args.hostname),
+      speak,
+      signal: interrupt.signal,
+    };
+    try {
+      const http = createHttp({
+        baseUrl: apiUrl,
+        authorities: () => trustedAuthorities(config.settings.api_tls_ca_file),
+      });
+      const api = publicApi(http, config.settings.request_timeout);
+      return await enroll(api, context, await readToken(args), args);
+    } catch (error) {
+      const explained = await explainTls(error, apiUrl);
+      if (speak.json && explained instanceof AgentError) {
+        print(JSON.stringify({ outcome: outcomeName(explained), message: explained.message }));
+      }
+      throw explained;
+    }
+  },
+});
+
+interface Context {
+  readonly config: Config;
+  readonly apiUrl: string;
+  readonly host: Host;
+  readonly speak: { readonly json: boolean };
+  readonly signal: AbortSignal;
+}
+
+async function enroll(
+  api: PublicApi,
+  context: Context,
+  bootstrapToken: string | undefined,
+  args: { readonly force?: boolean | undefined; readonly email?: string | undefined },
+): Promise<ExitCode | void> {
+  const { config, host, signal } = context;
+  const known = knownIdentity(config);
+  if (known !== undefined && !args.force) return alreadyEnrolled(api, known, context);
+  if (bootstrapToken !== undefined) {
+    return finish(await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal), context);
+  }
+  const pending = resumable(context, args.email) ?? (await begin(api, args.email, context));
+  announce(pending, context);
+  const { state_file: stateFile } = config.settings;
+  const spinner = approvalSpinner(context.speak.json ? undefined : process.stderr);
+  try {
+    const superseded = (): boolean => readPending(stateFile)?.token !== pending.token;
+    const hooks = {
+      onWait: (waiting: { left: Duration; problem: string | undefined }) => spinner.wait(waiting),
+      superseded,
+    };
+    const identity = await awaitApproval(api, pending, hooks, signal);
+    spinner.stop();
+    return finish(identity, context);
+  } catch (error) {
+    spinner.stop();
+    // Anything but an interruption decides the enrollment; a token that is dead must not be taken up again.
+    const decided =
+      error instanceof AgentError && error.code.startsWith("enroll.") && error.code !== "enroll.superseded";
+    if (decided) clearPending(stateFile);
+    throw error;
+  }
+}
+
+function knownIdentity({ settings }: Config): Identity | undefined {
+  const { node_id: nodeId, agent_token: agentToken } = settings;
+  if (nodeId !== undefined && agentToken !== undefined) return { nodeId, agentToken };
+  return readIdentity(settings.state_file);
+}
+
+/** Says so, and whether the control plane still accepts the identity: a deleted node has to be enrolled anew. */
+async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Context): Promise<ExitCode> {
+  const { config, host, speak, signal } = context;
+  const say = (outcome: string, text: string): void => {
+    if (speak.json) print(JSON.stringify({ outcome, node_id: identity.nodeId }));
+    else print(text);
+  };
+  try {
+    await beat(api, identity, host, signal);
+    say(
+      "already_enrolled",
+      `already enrolled as node ${identity.nodeId}; nothing to do (--force enrolls anew)`,
+    );
+    return exit.done;
+  } catch (error) {
+    const status = error instanceof AgentError ? error.status : undefined;
+    if (status !== 401 && status !== 404) {
+      say(
+        "already_enrolled",
+        `already enrolled as node ${identity.nodeId}; not verified: ${messageOf(error)}`,
+      );
+      return exit.done;
+    }
+    throw new AgentError(
+      "enroll.identity_refused",
+      `this machine is enrolled as node ${identity.nodeId}, but the control plane ${status === 404 ? "has no such node any more" : "refuses its token"}`,
+      {
+        hint: ["Enroll it anew:  noderax-agent enroll --force", `Identity: ${config.settings.state_file}`],
+        exit: exit.refused,
+      },
+    );
+  }
+}
+
+/** An enrollment of this machine that was interrupted, if it is for the same control plane and still open. */
+function resumable(
+  { config, apiUrl, host }: Context,
+  email: string | undefined,
+): PendingEnrollment | undefined {
+  const pending = readPending(config.settings.state_file);
+  if (pending === undefined || pending.api_url !== apiUrl || pending.hostname !== host.hostname.toLowerCase())
+    return undefined;
+  if (email !== undefined && email.trim().toLowerCase() !== pending.email) return undefined;
+  return Date.parse(pending.expires_at) > Date.now() + seconds(30) ? pending : undefined;
+}
+
+async function begin(
+  api: PublicApi,
+  given: string | undefined,
+  context: Context,
+): Promise<PendingEnrollment> {
+  const { apiUrl, host, config, signal } = context;
+  const email = (given ?? (await ask("E-mail of the person who approves:", "--email"))).trim().toLowerCase();
+  if (!/^[^\s@]+@[^\s@]+$/.test(email)) {
+    throw new AgentError("enroll.email", `--email: "${email}" is not an e-mail address`, {
+      exit: exit.usage,
+    });
+  }
+  const hostname = host.hostname.toLowerCase();
+  const pending = await initiate(api, { apiUrl, email, hostname, host }, signal);
+  // On disk before anybody waits for it: from here on, an interruption loses nothing.
+  writePending(config.settings.state_file, pending);
+  return pending;
+}
+
+function announce(pending: PendingEnrollment, { speak }: Context): void {
+  const left = Date.parse(pending.expires_at) - Date.now();
+  if (speak.json) {
+    const { token, expires_at, email, hostname } = pending;
+    return print(JSON.stringify({ outcome: "pending", token, expires_at, email, hostname }));
+  }
+  note();
+  note(`  Token      ${paint.bold(pending.token)}   (expires in ${humanDuration(left)})`);
+  note(`  Approve    in the web UI: Nodes → Enrollments, with the e-mail ${pending.email}`);
+}
+
+/** The identity first; then the configuration, so that `run` finds its control plane. */
+async function finish(identity: Identity, { config, apiUrl, host, speak }: Context): Promise<void> {
+  const { state_file: stateFile } = config.settings;
+  writeIdentity(stateFile, identity, new Date());
+  clearPending(stateFile);
+  const saved = await remember(config, apiUrl);
+  if (speak.json) {
+    return print(
+      JSON.stringify({
+        outcome: "approved",
+        node_id: identity.nodeId,
+        hostname: host.hostname,
+        state_file: stateFile,
+      }),
+    );
+  }
+  print(
+    `${paint.green("✓")} approved as node ${host.hostname} (${identity.nodeId})   identity saved to ${stateFile}`,
+  );
+  if (saved !== undefined) print(`  api_url saved to ${saved}`);
+  print("  Start it:  noderax-agent run");
+}
+
+/** Writes api_url where it is not configured yet, and removes what the Go agent kept of the enrollment. */
+async function remember(config: Config, apiUrl: string): Promise<string | undefined> {
+  const { origins } = config;
+  const changes = new Map<OptionKey, string | undefined>();
+  const origin = origins.get("api_url")?.from;
+  // A flag is gone with this command; a file, .env or the environment will be there for the next one.
+  if (origin === undefined || origin === "flag") changes.set("api_url", apiUrl);
+  if (origins.get("enrollment_token")?.from === "file") changes.set("enrollment_token", undefined);
+  // The old identity must not win over the new one.
+  for (const key of ["node_id", "agent_token"] as const)
+    if (origins.get(key)?.from === "file") changes.set(key, undefined);
+  if (changes.size === 0) return undefined;
+  const path = config.savePath("api_url");
+  await editConfig({ path, changes, mirror: process.env["NODERAX_CONFIG_MIRROR_FILE"] });
+  return path;
+}
+
+async function readToken(args: {
+  readonly "bootstrap-token"?: string | undefined;
+  readonly "bootstrap-token-file"?: string | undefined;
+}): Promise<string | undefined> {
+  const file = args["bootstrap-token-file"];
+  const given = args["bootstrap-token"] ?? process.env["NODERAX_BOOTSTRAP_TOKEN"];
+  let token = given;
+  if (file !== undefined) token = readTokenFile(file);
+  else if (given === "-") token = await Bun.stdin.text();
+  if (token === undefined) return undefined;
+  if (token.trim() === "")
+    throw new AgentError("enroll.token", "the bootstrap token is empty", { exit: exit.usage });
+  return token.trim();
+}
+
+function readTokenFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new AgentError("enroll.token", `--bootstrap-token-file: ${messageOf(error)}`, { exit: exit.usage });
+  }
+}
+
+function hostNamed(name: string | undefined): Host {
+  const host = readHost();
+  const hostname = (name ?? host.hostname).trim().toLowerCase();
+  if (hostname.length < 2) {
+    throw new AgentError(
+      "enroll.hostname",
+      `the hostname "${hostname}" is too short for the control plane (2 characters at least)`,
+      {
+        hint: "Give another one:  --hostname NAME",
+        exit: exit.usage,
+      },
+    );
+  }
+  return { ...host, hostname };
+}
+
+async function askUrl(): Promise<string> {
+  const answer = (await ask("Control plane URL:", "--api-url")).trim();
+  const url = /^[a-z]+:\/\//i.test(answer) ? answer : `https://${answer}`;
+  if (URL.canParse(url) && /^https?:/.test(url)) return url;
+  throw new AgentError("enroll.url", `"${answer}" is not an address like https://api.example.com`, {
+    exit: exit.usage,
+  });
+}
+
+/** "enroll.hostname_exists" → "hostname_exists"; other failures keep their code. */
+const outcomeName = ({ code }: AgentError): string => code.replace(/^enroll\./, "");

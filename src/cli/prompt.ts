@@ -1,0 +1,23 @@
+// Asks a person; where there is none, says which flag answers the question.
+import { AgentError, exit } from "../lib/agent-error.ts";
+
+/** One line of text. Ctrl-C and Ctrl-D end the program as interrupted; without a terminal it is a usage error. */
+export async function ask(question: string, flag: string): Promise<string> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw new AgentError("cli.usage", `${flag} is missing, and there is no terminal to ask on`, {
+      hint: "see: noderax-agent enroll --help",
+      exit: exit.usage,
+    });
+  }
+  const { createInterface } = await import("node:readline/promises");
+  const reader = createInterface({ input: process.stdin, output: process.stderr });
+  const closed = new Promise<undefined>((resolve) => reader.once("close", () => resolve(undefined)));
+  try {
+    reader.once("SIGINT", () => reader.close());
+    const answer = await Promise.race([reader.question(`${question} `), closed]);
+    if (answer === undefined) throw new AgentError("aborted", "interrupted", { exit: exit.interrupted });
+    return answer;
+  } finally {
+    reader.close();
+  }
+}

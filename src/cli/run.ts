@@ -1,0 +1,68 @@
+// `run`: the agent in the foreground, as a service unit starts it.
+import { type Agent, startAgent } from "../agent.ts";
+import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
+import type { Config } from "../config/load.ts";
+import { version } from "../platform/build.ts";
+import { type Log, createLog } from "../platform/log.ts";
+import { command } from "./command.ts";
+import { configFlags, configFrom } from "./config-flags.ts";
+
+export default command({
+  name: "run",
+  description: "run the agent in the foreground (what happens without a command)",
+  examples: ["run", "run --log-level debug", "run --config /etc/noderax-agent/config.json"],
+  args: { ...configFlags },
+  async run({ args }): Promise<ExitCode> {
+    const config = await configFrom(args, { requireFile: true });
+    const log = logFor(config);
+    for (const warning of config.warnings) log.warn("config", warning);
+    const { api_url } = config.settings;
+    if (api_url === undefined) throw notConfigured();
+    const agent = await startAgent({
+      settings: { ...config.settings, api_url },
+      log,
+      warnings: config.warnings,
+    });
+    log.info("agent", `noderax-agent ${version} started`);
+    return untilStopped(agent, config.settings.shutdown_timeout, log);
+  },
+});
+
+/** Lines for people on a terminal, JSON for whatever reads a pipe, unless the setting says otherwise. */
+export function logFor({ settings: { log_format, log_level } }: Pick<Config, "settings">): Log {
+  const automatic = process.stdout.isTTY ? "human" : "json";
+  return createLog({ level: log_level, format: log_format === "auto" ? automatic : log_format });
+}
+
+/**
+ * SIGTERM: stops in order, within `grace`. Ctrl-C: the same, but in a hurry, since somebody waits; everything that is
+ * left undone is on disk. The second signal leaves at once.
+ */
+export function untilStopped(agent: Agent, grace: Duration, log: Log): Promise<ExitCode> {
+  return new Promise((resolve) => {
+    let stopping = false;
+    const stop = (signal: NodeJS.Signals, limit: Duration, code: ExitCode): void => {
+      if (stopping) process.exit(exit.interrupted);
+      stopping = true;
+      log.info("agent", `${signal}: stopping; running tasks go on`);
+      void agent.stop(limit).finally(() => {
+        log.info("agent", "stopped");
+        resolve(code);
+      });
+    };
+    process.on("SIGTERM", () => stop("SIGTERM", grace, exit.done));
+    process.on("SIGINT", () => stop("SIGINT", Math.min(grace, seconds(2)), exit.interrupted));
+    process.on("SIGHUP", () => stop("SIGHUP", grace, exit.done));
+  });
+}
+
+const notConfigured = (): AgentError =>
+  new AgentError("config.api_url", "api_url is not set: this machine is not connected to a control plane", {
+    hint: [
+      "Enroll it:            noderax-agent enroll",
+      "Or set the address:   noderax-agent config set api_url https://api.example.com",
+      "Or just have a look:  noderax-agent dev",
+    ],
+    exit: exit.notEnrolled,
+  });

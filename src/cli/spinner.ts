@@ -1,0 +1,45 @@
+// The wait for an approval, as a line that moves on a terminal, as plain lines elsewhere.
+import { type Duration, humanDuration, minutes } from "../lib/duration.ts";
+
+const FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
+/** Between two plain lines, so that a log is not filled. */
+const PLAIN_EVERY = minutes(1);
+
+export interface Spinner {
+  wait(waiting: { readonly left: Duration; readonly problem: string | undefined }): void;
+  stop(): void;
+}
+
+/** Writes nothing at all without a stream. */
+export function approvalSpinner(stream: (NodeJS.WriteStream & { fd: number }) | undefined): Spinner {
+  let end = 0;
+  let problem: string | undefined;
+  let frame = 0;
+  let plainAt = 0;
+  let timer: ReturnType<typeof setInterval> | undefined;
+
+  const text = (): string => {
+    const trouble = problem === undefined ? "" : `  (${problem}; trying again)`;
+    return `waiting for approval …  ${humanDuration(Math.max(0, end - Date.now()))} left${trouble}`;
+  };
+  const draw = (): void => void stream?.write(`\r\u001b[K  ${FRAMES[frame++ % FRAMES.length]} ${text()}`);
+
+  return {
+    wait(waiting) {
+      end = Date.now() + waiting.left;
+      problem = waiting.problem;
+      if (stream?.isTTY) {
+        draw();
+        timer ??= setInterval(draw, 100);
+      } else if (stream !== undefined && Date.now() - plainAt >= PLAIN_EVERY) {
+        plainAt = Date.now();
+        stream.write(`  ${text()}\n`);
+      }
+    },
+    stop() {
+      clearInterval(timer);
+      timer = undefined;
+      if (stream?.isTTY) stream.write("\r\u001b[K");
+    },
+  };
+}

@@ -1,0 +1,147 @@
+// `task list` and `task logs`: what ran on this node, from its own journal and spool; works without the control plane.
+import { existsSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { databasePath, runsPath, stateDirectory } from "../agent.ts";
+import { AgentError } from "../lib/agent-error.ts";
+import { sleep } from "../lib/loop.ts";
+import { milliseconds } from "../lib/duration.ts";
+import type { Settings } from "../config/options.ts";
+import { type Journal, type TaskRecord, createJournal } from "../tasks/journal.ts";
+import { STREAMS, type Stream } from "../tasks/log-rows.ts";
+import { runDirectory } from "../tasks/run-directory.ts";
+import { openSpool } from "../tasks/spool.ts";
+import { command } from "./command.ts";
+import { configFlags, configFrom } from "./config-flags.ts";
+import { age, note, print, printJson, table } from "./output.ts";
+
+const list = command({
+  name: "list",
+  description: "list the latest tasks of this node",
+  examples: ["task list", "task list --limit 100 --json"],
+  args: {
+    ...configFlags,
+    limit: { type: "string", description: "how many at most", default: "20", valueHint: "N" },
+    json: { type: "boolean", description: "print one JSON document" },
+  },
+  async run({ args }) {
+    const { settings } = await configFrom(args);
+    const limit = /^\d+$/.test(args.limit) ? Number(args.limit) : 20;
+    const tasks = openJournal(settings)?.recent(limit) ?? [];
+    if (args.json) return printJson(tasks.map(document));
+    if (tasks.length === 0) return note("no task has run here yet");
+    const rows = tasks.map((task) => [
+      task.id.slice(0, 8),
+      statusOf(task),
+      task.outcome?.exitCode == null ? "-" : String(task.outcome.exitCode),
+      `${age(task.claimedAt)} ago`,
+      summary(task),
+    ]);
+    for (const line of table(rows, ["task", "status", "exit", "claimed", "what"])) print(line);
+  },
+});
+
+const logs = command({
+  name: "logs",
+  description: "print everything a task has written, from the node's own copy",
+  examples: ["task logs 7c1e", "task logs 7c1e --stream stderr", "task logs 7c1e -f"],
+  args: {
+    ...configFlags,
+    id: { type: "positional", description: "the task's id, or its beginning", required: true },
+    stream: { type: "string", description: "only stdout, or only stderr", valueHint: "stdout|stderr" },
+    follow: { type: "boolean", alias: "f", description: "go on until the task ends" },
+  },
+  async run({ args }) {
+    const { settings } = await configFrom(args);
+    const journal = openJournal(settings);
+    const task = findTask(journal, args.id);
+    if (task.launch === undefined) {
+      return note(`task ${task.id.slice(0, 8)} wrote nothing: ${task.outcome?.text ?? "it has not run yet"}`);
+    }
+    const directory = runDirectory(runsPath(stateDirectory(settings)), task.id, task.launch.attempt);
+    if (!existsSync(directory)) {
+      throw new AgentError("tasks.no_output", `the output of task ${task.id.slice(0, 8)} is no longer kept`, {
+        hint: "See task_log_retention and task_log_max_size.",
+      });
+    }
+    const ended = (): boolean => !args.follow || isOver(journal?.find(task.id));
+    await copy(directory, streamsOf(args.stream), ended);
+  },
+});
+
+export default command({
+  name: "task",
+  description: "what ran on this node: list, logs",
+  subCommands: { list, logs },
+});
+
+/** Reads only; undefined when no agent has ever run with this state directory. */
+function openJournal(settings: Settings): Journal | undefined {
+  const path = databasePath(stateDirectory(settings));
+  return existsSync(path) ? createJournal(new Database(path, { readonly: true, strict: true })) : undefined;
+}
+
+function findTask(journal: Journal | undefined, prefix: string): TaskRecord {
+  const [task, another] = journal?.startingWith(prefix) ?? [];
+  if (task === undefined) {
+    throw new AgentError("tasks.unknown", `no task of this node begins with "${prefix}"`, {
+      hint: "See:  noderax-agent task list",
+    });
+  }
+  if (another !== undefined)
+    throw new AgentError("tasks.ambiguous", `more than one task begins with "${prefix}"`);
+  return task;
+}
+
+function streamsOf(name: string | undefined): readonly Stream[] {
+  if (name === undefined) return STREAMS;
+  const stream = STREAMS.find((candidate) => candidate === name);
+  if (stream === undefined)
+    throw new AgentError("cli.usage", `--stream: "${name}" is neither stdout nor stderr`, { exit: 2 });
+  return [stream];
+}
+
+/** In the order the agent saw it where both streams are asked for. The spool is only read, never advanced on disk. */
+async function copy(directory: string, streams: readonly Stream[], ended: () => boolean): Promise<void> {
+  const spool = openSpool(directory, "read-only");
+  try {
+    for (let done = 0, last = false; !last;) {
+      last = ended();
+      spool.observe(last, Date.now());
+      const source =
+        streams.length === 1 && streams[0] !== undefined ? spool.readerOf(streams[0]) : spool.reader();
+      while (done < source.length) {
+        const chunk = source.read(done, Math.min(source.length, done + 65_536));
+        done += chunk.length;
+        if (!process.stdout.write(chunk))
+          await new Promise((resolve) => process.stdout.once("drain", resolve));
+      }
+      if (!last) await sleep(milliseconds(100));
+    }
+  } finally {
+    spool.close();
+  }
+}
+
+const isOver = (task: TaskRecord | undefined): boolean => task === undefined || task.outcome !== undefined;
+
+const statusOf = (task: TaskRecord): string =>
+  task.outcome?.status ?? (task.phase === "launched" ? "running" : task.phase);
+
+function summary({ type, payload, outcome }: TaskRecord): string {
+  const command = typeof payload["command"] === "string" ? payload["command"].split("\n")[0] : undefined;
+  const text = command ?? type;
+  const why = outcome?.text == null ? "" : `  (${outcome.text})`;
+  return text.length > 60 ? `${text.slice(0, 59)}…${why}` : text + why;
+}
+
+const document = (task: TaskRecord): object => ({
+  id: task.id,
+  type: task.type,
+  phase: task.phase,
+  status: statusOf(task),
+  exit_code: task.outcome?.exitCode ?? null,
+  error: task.outcome?.text ?? null,
+  claimed_at: new Date(task.claimedAt).toISOString(),
+  launched_at: task.launch === undefined ? null : new Date(task.launch.at).toISOString(),
+  finished_at: task.finishedAt === undefined ? null : new Date(task.finishedAt).toISOString(),
+});

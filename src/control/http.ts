@@ -1,0 +1,152 @@
+// The one function that talks HTTP to a control plane: time-outs, abort, trust, correlation, errors that say what happened.
+import * as v from "valibot";
+import { AgentError, exit } from "../lib/agent-error.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
+import { ErrorBody } from "../protocol/noderax/errors.ts";
+import { networkError } from "./network-error.ts";
+
+/** An answer longer than this is refused: what a server sends must not fill our memory. */
+const ANSWER_MAX = 32 * 1024 * 1024;
+
+export interface Call<Schema extends v.GenericSchema> {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** Below the base URL, with a leading slash. */
+  readonly path: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: unknown;
+  /** What a 2xx answer must look like; unknown fields are ignored. */
+  readonly answer: Schema;
+  readonly timeout: Duration;
+  /** May be sent twice without harm: then one lost keep-alive connection is retried at once. */
+  readonly idempotent: boolean;
+  /** Use a connection of its own (long polls: a pooled one may just be closing on the other side). */
+  readonly fresh?: boolean;
+}
+
+/**
+ * Sends one request and returns the parsed answer. Throws an AgentError: `net.*`, `tls.*`, `aborted` (see
+ * NetworkCode), `http.status` with `status` and the server's message, `http.redirect`, `http.answer` for a body that
+ * is not what the contract says.
+ */
+export type Http = <Schema extends v.GenericSchema>(
+  call: Call<Schema>,
+  signal: AbortSignal,
+) => Promise<v.InferOutput<Schema>>;
+
+export interface HttpOptions {
+  readonly baseUrl: string;
+  /** PEM of all trusted authorities; asked for once, when the first https request is made. */
+  readonly authorities: () => string;
+}
+
+export function createHttp({ baseUrl, authorities }: HttpOptions): Http {
+  const base = baseUrl.replace(/\/+$/, "");
+  const { origin, protocol } = new URL(base);
+  let trusted: string | undefined;
+  const tls = (): { ca: string } => ({ ca: (trusted ??= authorities()) });
+
+  return async function http(call, signal) {
+    for (let attempt = 1; ; attempt++) {
+      const { response, text } = await exchange(call, signal).catch((error: unknown) => {
+        const failure =
+          error instanceof AgentError ? error : networkError(error, origin, call.timeout, signal);
+        if (failure.code === "net.reset" && call.idempotent && attempt === 1)
+          return { response: undefined, text: "" };
+        throw failure;
+      });
+      if (response !== undefined) return readAnswer(call.answer, response, text, base);
+    }
+  };
+
+  async function exchange(
+    call: Call<v.GenericSchema>,
+    signal: AbortSignal,
+  ): Promise<{ response: Response; text: string }> {
+    // One clock for head and body: a server that sends a byte a second must not hold us for ever.
+    const clock = AbortSignal.timeout(call.timeout);
+    const response = await fetch(base + call.path, {
+      method: call.method,
+      headers: {
+        accept: "application/json",
+        "x-correlation-id": crypto.randomUUID(),
+        ...(call.body === undefined ? {} : { "content-type": "application/json" }),
+        ...call.headers,
+      },
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      // Never followed: a redirect would carry the token to another place.
+      redirect: "manual",
+      keepalive: call.fresh !== true,
+      signal: AbortSignal.any([signal, clock]),
+      ...(protocol === "https:" ? { tls: tls() } : {}),
+    });
+    return { response, text: await readText(response) };
+  }
+}
+
+async function readText(response: Response): Promise<string> {
+  if (response.body === null) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > ANSWER_MAX)
+      throw new AgentError("http.answer", "the server's answer is larger than 32 MB");
+  }
+  return text + decoder.decode();
+}
+
+function readAnswer<Schema extends v.GenericSchema>(
+  schema: Schema,
+  response: Response,
+  text: string,
+  base: string,
+): v.InferOutput<Schema> {
+  if (response.status >= 300 && response.status < 400) {
+    throw new AgentError(
+      "http.redirect",
+      `${base} redirects to ${response.headers.get("location") ?? "another place"}`,
+      {
+        status: response.status,
+        hint: "Set api_url to the final address; tokens are never sent along a redirect.",
+        exit: exit.unreachable,
+      },
+    );
+  }
+  if (!response.ok) throw statusError(response, text);
+  const parsed = v.safeParse(schema, parseJson(text));
+  if (parsed.success) return parsed.output;
+  const where = parsed.issues.map((issue) => v.getDotPath(issue) ?? "body").slice(0, 3);
+  throw new AgentError(
+    "http.answer",
+    `${base} answered with something else than a Noderax API (${where.join(", ")})`,
+    {
+      hint: "Check api_url.",
+    },
+  );
+}
+
+function statusError(response: Response, text: string): AgentError {
+  const body = v.safeParse(ErrorBody, parseJson(text));
+  const message = body.success ? body.output.message : response.statusText || `HTTP ${response.status}`;
+  return new AgentError("http.status", message, {
+    status: response.status,
+    retryAfter: retryAfter(response.headers.get("retry-after")),
+    exit: response.status >= 500 || response.status === 429 ? exit.unreachable : exit.refused,
+  });
+}
+
+/** Seconds or an HTTP date; nonsense counts as absent. */
+function retryAfter(header: string | null): Duration | undefined {
+  if (header === null) return undefined;
+  if (/^\d+$/.test(header.trim())) return seconds(Number(header));
+  const at = Date.parse(header);
+  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return text === "" ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,40 @@
+// The retry policy, as one table: which calls are repeated, how fast, for how long.
+import { AgentError } from "../lib/agent-error.ts";
+import type { Backoff } from "../lib/backoff.ts";
+import { type Duration, minutes, seconds } from "../lib/duration.ts";
+
+export interface RetryPolicy extends Backoff {
+  /** Give up after this long; Infinity never does. */
+  readonly within: Duration;
+}
+
+export const retry = {
+  /** The claim loop lives as long as the process: 1 s doubling to 15 s. */
+  claim: { base: seconds(1), cap: seconds(15), within: Infinity },
+  /** A refused identity is asked for again, but rarely: it may come back when a database is restored. */
+  refused: { base: seconds(10), cap: minutes(5), within: Infinity },
+  /** `started` must be in before the lease (60 s from the claim) ends: ¼ s doubling to 5 s, for 50 s. */
+  started: { base: 250, cap: seconds(5), within: seconds(50) },
+  /** Log rows and completions stay on disk until the server has taken or refused them: 1 s doubling to 60 s. */
+  outbox: { base: seconds(1), cap: seconds(60), within: Infinity },
+  heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
+  /** Enrollment polls are throttled (100 a minute for all agents behind one address): 5 s doubling to 30 s. */
+  enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },
+} satisfies Record<string, RetryPolicy>;
+
+/**
+ * Whether the same request may succeed later: no answer, a server error, throttling, a time-out at a proxy — and 401,
+ * which on the task routes also means that the server's database is down.
+ */
+export function mayPass(error: unknown): boolean {
+  if (!(error instanceof AgentError)) return false;
+  if (error.status === undefined)
+    return error.code.startsWith("net.") || error.code.startsWith("tls.") || error.code === "http.answer";
+  return error.status >= 500 || [401, 403, 408, 425, 429].includes(error.status);
+}
+
+/** The server's own wish, where it is longer than ours. At most ten minutes: a wrong header must not stop us. */
+export function pauseAfter(error: unknown, own: Duration): Duration {
+  const asked = error instanceof AgentError ? (error.retryAfter ?? 0) : 0;
+  return Math.max(own, Math.min(asked, minutes(10)));
+}

@@ -1,0 +1,38 @@
+// For a certificate we do not trust: looks at it once more, to tell a person who issued it.
+import { connect } from "node:tls";
+import { AgentError } from "../lib/agent-error.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
+
+/** Adds the issuer to the hints of a `tls.untrusted` error; every other error is returned as it is. */
+export async function explainTls(error: unknown, url: string): Promise<unknown> {
+  if (!(error instanceof AgentError) || error.code !== "tls.untrusted") return error;
+  const issuer = await issuerOf(new URL(url), seconds(5));
+  if (issuer === undefined) return error;
+  const hint = [`The server's certificate was issued by "${issuer}".`, ...error.hint];
+  return new AgentError(error.code, error.message, { hint, exit: error.exit, cause: error.cause });
+}
+
+/** Nothing is sent over this connection: it is closed once the certificate was seen. */
+function issuerOf({ hostname, port }: URL, limit: Duration): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const socket = connect({
+      host,
+      port: Number(port || 443),
+      rejectUnauthorized: false,
+      servername: /^[\d.:]+$/.test(host) ? "" : host,
+    });
+    const done = (issuer: string | undefined): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(issuer);
+    };
+    const timer = setTimeout(() => done(undefined), limit);
+    socket.once("secureConnect", () => {
+      const { issuer } = socket.getPeerCertificate();
+      const name = issuer?.CN ?? issuer?.O;
+      done(Array.isArray(name) ? name[0] : name);
+    });
+    socket.once("error", () => done(undefined));
+  });
+}

@@ -1,0 +1,57 @@
+// Whether the control plane accepts us. A 401 of the task routes proves nothing (its database may be down), so the
+// heartbeat is asked; and nothing here ever stops the agent or deletes the identity.
+//
+//   ok ──401──▶ suspect ──heartbeat──▶ ok | refused (401) | deleted (404) | suspect (no clear answer)
+//    ▲                                          │
+//    └────────────── any accepted call ◀────────┘
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import type { Log } from "../platform/log.ts";
+
+export type AuthStanding = "unknown" | "ok" | "suspect" | "refused" | "deleted";
+
+export interface AuthState {
+  standing(): AuthStanding;
+  /** Since when, in milliseconds since the epoch. */
+  since(): number;
+  /** A call was accepted. */
+  accepted(): void;
+  /** A call was answered with 401: finds out what it means. Resolves with the new standing; never rejects. */
+  doubted(signal: AbortSignal): Promise<AuthStanding>;
+}
+
+/** `probe` sends a heartbeat. */
+export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>, log: Log): AuthState {
+  let standing: AuthStanding = "unknown";
+  let since = Date.now();
+
+  function become(next: AuthStanding, why?: string): AuthStanding {
+    if (next !== standing) {
+      if (next === "refused" || next === "deleted")
+        log.error("identity", `${next}: ${why ?? ""}; trying again now and then`);
+      else if (next === "ok" && standing !== "unknown") log.info("identity", "accepted again");
+      standing = next;
+      since = Date.now();
+    }
+    return standing;
+  }
+
+  return {
+    standing: () => standing,
+    since: () => since,
+    accepted() {
+      become("ok");
+    },
+    async doubted(signal) {
+      try {
+        await probe(signal);
+        // The heartbeat accepts what the task routes refuse: their side is ill, not our token.
+        return become("suspect");
+      } catch (error) {
+        const status = error instanceof AgentError ? error.status : undefined;
+        if (status === 404) return become("deleted", "the control plane has no such node any more");
+        if (status === 401) return become("refused", messageOf(error));
+        return become("suspect");
+      }
+    },
+  };
+}

@@ -1,0 +1,90 @@
+// The node's identity on disk: one 0600 file, read as the Go agent wrote it, replaced atomically.
+import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as v from "valibot";
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { writeFileAtomic } from "../platform/atomic-file.ts";
+
+/** `registered_at` is informational; keys we do not know are kept. */
+const IdentityDocument = v.looseObject({
+  node_id: v.string(),
+  agent_token: v.string(),
+  registered_at: v.optional(v.string()),
+});
+
+export interface Identity {
+  readonly nodeId: string;
+  readonly agentToken: string;
+}
+
+/** Undefined when there is none: no file, or a Go agent's file with empty values. Throws when it cannot be read. */
+export function readIdentity(path: string): Identity | undefined {
+  const text = readIfThere(path);
+  if (text === undefined || text.trim() === "") return undefined;
+  const parsed = v.safeParse(IdentityDocument, parseJson(text, path));
+  if (!parsed.success) throw unreadable(path, "it has no node_id and agent_token");
+  const { node_id: nodeId, agent_token: agentToken } = parsed.output;
+  if (nodeId === "" || agentToken === "") return undefined;
+  if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
+  return { nodeId, agentToken };
+}
+
+export function writeIdentity(path: string, { nodeId, agentToken }: Identity, now: Date): void {
+  const document = { node_id: nodeId, agent_token: agentToken, registered_at: now.toISOString() };
+  writeFileAtomic(path, `${JSON.stringify(document, null, 2)}\n`);
+}
+
+/** An enrollment that waits for its approval, kept so that `enroll` can go on after an interruption. */
+const PendingDocument = v.object({
+  api_url: v.string(),
+  email: v.string(),
+  hostname: v.string(),
+  token: v.string(),
+  expires_at: v.string(),
+});
+export type PendingEnrollment = v.InferOutput<typeof PendingDocument>;
+
+const pendingPath = (stateFile: string): string => join(dirname(stateFile), "pending_enrollment.json");
+
+/** A file that cannot be understood counts as absent: a new enrollment replaces it. */
+export function readPending(stateFile: string): PendingEnrollment | undefined {
+  const text = readIfThere(pendingPath(stateFile));
+  if (text === undefined) return undefined;
+  try {
+    const parsed = v.safeParse(PendingDocument, JSON.parse(text));
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function writePending(stateFile: string, pending: PendingEnrollment): void {
+  writeFileAtomic(pendingPath(stateFile), `${JSON.stringify(pending, null, 2)}\n`);
+}
+
+export function clearPending(stateFile: string): void {
+  rmSync(pendingPath(stateFile), { force: true });
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw unreadable(path, messageOf(error));
+  }
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw unreadable(path, "it is not JSON");
+  }
+}
+
+function unreadable(path: string, why: string): AgentError {
+  return new AgentError("identity.unreadable", `the identity file ${path} cannot be used: ${why}`, {
+    hint: "Restore it, or enroll this machine anew:  noderax-agent enroll --force",
+  });
+}

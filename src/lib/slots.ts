@@ -1,0 +1,60 @@
+// A bound on how many things run side by side, first come first served.
+
+export interface Slots {
+  readonly size: number;
+  /** In use now. */
+  inUse(): number;
+  /** Waiting for a place. */
+  waiting(): number;
+  /** Takes a place even beyond the bound, for what runs already. */
+  occupy(): () => void;
+  /** Resolves with the function that gives the place back; undefined when `signal` aborted first. */
+  take(signal: AbortSignal): Promise<(() => void) | undefined>;
+}
+
+export function createSlots(size: number): Slots {
+  let used = 0;
+  const queue: (() => void)[] = [];
+
+  function release(): void {
+    const next = used <= size ? queue.shift() : undefined;
+    if (next === undefined) used--;
+    else next();
+  }
+  const once = (): (() => void) => {
+    let done = false;
+    return () => {
+      if (!done) release();
+      done = true;
+    };
+  };
+
+  return {
+    size,
+    inUse: () => used,
+    waiting: () => queue.length,
+    occupy() {
+      used++;
+      return once();
+    },
+    take(signal) {
+      if (signal.aborted) return Promise.resolve(undefined);
+      if (used < size) {
+        used++;
+        return Promise.resolve(once());
+      }
+      return new Promise((resolve) => {
+        const enter = (): void => {
+          signal.removeEventListener("abort", leave);
+          resolve(once());
+        };
+        const leave = (): void => {
+          queue.splice(queue.indexOf(enter), 1);
+          resolve(undefined);
+        };
+        queue.push(enter);
+        signal.addEventListener("abort", leave, { once: true });
+      });
+    },
+  };
+}

@@ -1,0 +1,78 @@
+// Users of this machine, and how a root process hands work to one of them.
+import { readFileSync } from "node:fs";
+
+export interface Account {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly home: string;
+  readonly shell: string;
+}
+
+export const isRoot = (): boolean => process.getuid?.() === 0;
+
+/** The user this process runs as; Bun's own `userInfo` reads the environment, which may be empty or wrong. */
+export function currentAccount(): Account {
+  const uid = process.getuid?.() ?? 0;
+  const found = parsePasswd(
+    passwdLine((fields) => fields[2] === String(uid)) ?? askNameServices(String(uid)),
+  );
+  return found ?? { name: String(uid), uid, gid: process.getgid?.() ?? uid, home: "/", shell: "/bin/sh" };
+}
+
+/** Looks in /etc/passwd, then asks the system's name services (LDAP and the like). */
+export function findAccount(name: string): Account | undefined {
+  if (!/^[A-Za-z0-9_.@-]+\$?$/.test(name)) return undefined;
+  return parsePasswd(passwdLine((fields) => fields[0] === name) ?? askNameServices(name));
+}
+
+function passwdLine(matches: (fields: string[]) => boolean): string | undefined {
+  return readFileSync("/etc/passwd", "utf8")
+    .split("\n")
+    .find((line) => matches(line.split(":")));
+}
+
+function parsePasswd(line: string): Account | undefined {
+  const [name, , uid, gid, , home, shell] = line.trim().split(":");
+  if (name === undefined || uid === undefined || gid === undefined || home === undefined) return undefined;
+  return { name, uid: Number(uid), gid: Number(gid), home: home || "/", shell: shell || "/bin/sh" };
+}
+
+function askNameServices(name: string): string {
+  const getent = Bun.which("getent", { PATH: SYSTEM_PATH });
+  if (getent === null) return "";
+  return Bun.spawnSync([getent, "passwd", name], {
+    env: {},
+    stdin: "ignore",
+    stderr: "ignore",
+  }).stdout.toString();
+}
+
+/** Where programs of the system are looked for, whatever PATH we were started with. */
+export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/**
+ * The command line by which a root process runs a `/bin/sh` script as `account`, with that user's groups; open file
+ * descriptors are passed on. Undefined when this machine has no means to.
+ */
+export function shellAs(account: Account, script: string): string[] | undefined {
+  const shell = ["/bin/sh", "-c", script];
+  if (!isRoot() || account.uid === 0) return shell;
+  const { uid, gid, name } = account;
+  // busybox has programs of the same names that know none of these flags; its `su` is enough.
+  const setpriv = fullProgram("setpriv");
+  if (setpriv !== undefined) {
+    return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--inh-caps=-all", "--", ...shell];
+  }
+  const chroot = fullProgram("chroot");
+  if (chroot !== undefined) return [chroot, `--userspec=${uid}:${gid}`, "/", ...shell];
+  const su = Bun.which("su", { PATH: SYSTEM_PATH });
+  return su === null ? undefined : [su, "-s", "/bin/sh", name, "-c", script];
+}
+
+function fullProgram(name: string): string | undefined {
+  const path = Bun.which(name, { PATH: SYSTEM_PATH });
+  if (path === null) return undefined;
+  const help = Bun.spawnSync([path, "--help"], { env: {}, stdin: "ignore" });
+  return `${help.stdout.toString()}${help.stderr.toString()}`.includes("BusyBox") ? undefined : path;
+}

@@ -1,0 +1,153 @@
+// Processes of this machine through /proc: who is alive, who belongs together, and how to end them all.
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { type Duration, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+
+/** A pid alone is no identity, it is reused: pid and start time (clock ticks since boot) are, within one boot. */
+export interface ProcessId {
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+interface Stat {
+  readonly state: string;
+  readonly parent: number;
+  readonly session: number;
+  readonly startTime: string;
+}
+
+/** The fields of /proc/<pid>/stat we use; undefined when the process is gone. */
+function readStat(pid: number): Stat | undefined {
+  try {
+    return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The command name (field 2) may hold spaces and brackets: fields are counted from the last bracket. */
+export function parseStat(line: string): Stat | undefined {
+  const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
+  const [state, parent, , session] = fields;
+  const startTime = fields[19];
+  if (state === undefined || session === undefined || startTime === undefined) return undefined;
+  return { state, parent: Number(parent), session: Number(session), startTime };
+}
+
+/** The parent's pid; undefined when the process is gone. */
+export const parentOf = (pid: number): number | undefined => readStat(pid)?.parent;
+
+export function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+export function identify(pid: number): ProcessId | undefined {
+  const stat = readStat(pid);
+  return stat && { pid, startTime: stat.startTime };
+}
+
+/** False for a zombie too: nothing of it runs any more. */
+export function isAlive({ pid, startTime }: ProcessId): boolean {
+  const stat = readStat(pid);
+  return stat !== undefined && stat.startTime === startTime && stat.state !== "Z" && stat.state !== "X";
+}
+
+/** The program's name, for messages: "sleep". */
+export function nameOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+  } catch {
+    return "gone";
+  }
+}
+
+/**
+ * Everything that belongs to a session: its members, and processes that left it but carry `cookie` ("NAME=value") in
+ * the environment they were started with. Zombies are left out.
+ */
+export function familyOf(session: number, cookie: string): number[] {
+  return allPids().filter((pid) => {
+    const stat = readStat(pid);
+    if (stat === undefined || stat.state === "Z") return false;
+    return stat.session === session || hasCookie(pid, cookie);
+  });
+}
+
+function hasCookie(pid: number, cookie: string): boolean {
+  try {
+    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${cookie}\0`);
+  } catch {
+    return false; // Another user's process, or gone.
+  }
+}
+
+/** The processes of a systemd unit's control group, on a unified or a hybrid hierarchy. */
+export function cgroupMembers(controlGroup: string): number[] {
+  for (const root of ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"]) {
+    try {
+      return readFileSync(`${root}${controlGroup}/cgroup.procs`, "utf8")
+        .split("\n")
+        .filter(Boolean)
+        .map(Number);
+    } catch {
+      // Not this hierarchy, or the group is gone with its last process.
+    }
+  }
+  return [];
+}
+
+/** Which of `pids` hold `path` (a file or FIFO) open. */
+export function holdersOf(path: string, pids: readonly number[]): number[] {
+  return pids.filter((pid) => {
+    try {
+      return readdirSync(`/proc/${pid}/fd`).some((fd) => linkTarget(`/proc/${pid}/fd/${fd}`) === path);
+    } catch {
+      return false;
+    }
+  });
+}
+
+function linkTarget(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function allPids(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+}
+
+/**
+ * Ends all of `members()` — asked again each time, since they fork: SIGTERM, up to `grace`, then SIGKILL until nobody
+ * is left. Resolves with false when somebody could not be ended within 5 s of killing (uninterruptible, or not ours).
+ */
+export async function terminate(members: () => readonly number[], grace: Duration): Promise<boolean> {
+  const gone = async (signal: "SIGTERM" | "SIGKILL", limit: Duration): Promise<boolean> => {
+    const end = Date.now() + limit;
+    const told = new Set<number>();
+    for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
+      const living = members();
+      if (living.length === 0) return true;
+      for (const pid of living) {
+        if (signal === "SIGTERM" && told.has(pid)) continue; // A second TERM would cut a clean-up short.
+        told.add(pid);
+        send(pid, signal);
+      }
+      if (Date.now() >= end) return false;
+      await sleep(pause);
+    }
+  };
+  return (await gone("SIGTERM", grace)) || (await gone("SIGKILL", seconds(5)));
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // Gone in the meantime, or not ours: the caller sees it in `members()`.
+  }
+}

@@ -1,0 +1,103 @@
+// The claim loop: one long poll in flight, for as long as the process lives.
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { backoff, jitter } from "../lib/backoff.ts";
+import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
+import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
+import { mayHaveArrived } from "../control/network-error.ts";
+import type { TaskApi } from "../control/noderax-api.ts";
+import type { Outbox } from "../control/outbox.ts";
+import { pauseAfter, retry } from "../control/retry.ts";
+import type { AuthState } from "../identity/auth-state.ts";
+import type { RootAccess } from "../identity/root-access.ts";
+import type { Log } from "../platform/log.ts";
+import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
+import type { ClaimAnswer } from "../protocol/noderax/tasks.ts";
+import type { OpenClaim } from "./journal.ts";
+import { CAPABILITIES } from "./prepare.ts";
+import type { Tasks } from "./tasks.ts";
+
+export interface ClaimPorts {
+  readonly api: TaskApi;
+  readonly tasks: Tasks;
+  readonly rootAccess: RootAccess;
+  readonly auth: AuthState;
+  readonly outbox: Outbox;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+  readonly openClaim: OpenClaim;
+}
+
+/** After an answer without delay: spares a server that is mistaken, and ours that would spin. */
+const FLOOR = milliseconds(25);
+/** An empty answer that came at once is no long poll: ask again at the pace of a poll. */
+const INSTANT = milliseconds(500);
+
+/**
+ * Claims until `stop` aborts. A claim in flight then is let come to its end — abandoned, it may swallow a task — unless
+ * `abandon` aborts. `wait` is how long the server is asked to wait for a task.
+ */
+export function claimLoop(
+  ports: ClaimPorts,
+  wait: Duration,
+  stop: AbortSignal,
+  abandon: AbortSignal,
+): Promise<void> {
+  const { api, tasks, rootAccess, auth, outbox, registry, log, openClaim } = ports;
+  return loop({ name: "claim", every: FLOOR, onError }, round, registry, stop);
+
+  async function round(_: AbortSignal, record: LoopRecord): Promise<Duration> {
+    const left = openClaim.read() - Date.now();
+    if (left > 0) {
+      record.note = "waiting until an unanswered claim is over on the server";
+      return Math.min(left, CLAIM_WAIT_MAX);
+    }
+    if (!tasks.hasRoom()) {
+      record.note = "holding as many tasks as it can";
+      return seconds(1);
+    }
+    record.note = "waiting for a task";
+    const begun = Date.now();
+    openClaim.write(begun + Math.min(wait, CLAIM_WAIT_MAX) + seconds(1));
+    const answer = await claim();
+    openClaim.write(0);
+    accepted(record);
+    if (answer.rootAccess !== undefined) rootAccess.desire(answer.rootAccess);
+    if (answer.task !== null) tasks.accept(answer.task);
+    else if (Date.now() - begun < Math.min(INSTANT, wait)) return jitter(INSTANT, 0.5, Math.random);
+    return jitter(FLOOR, 0.5, Math.random);
+  }
+
+  async function claim(): Promise<ClaimAnswer> {
+    try {
+      return await api.claim(
+        wait,
+        { capabilities: [...CAPABILITIES], rootAccess: rootAccess.report() },
+        abandon,
+      );
+    } catch (error) {
+      // Whoever was certainly not heard, or was answered, is not waiting on the server.
+      if (!mayHaveArrived(error) || (error instanceof AgentError && error.status !== undefined))
+        openClaim.write(0);
+      if (error instanceof AgentError && error.status === 401) await auth.doubted(abandon);
+      throw error;
+    }
+  }
+
+  function accepted(record: LoopRecord): void {
+    auth.accepted();
+    outbox.nudge();
+    if (record.consecutiveFailures > 0) log.info("claim", "the control plane answers again");
+  }
+
+  function onError(error: unknown, record: LoopRecord): Duration {
+    const { consecutiveFailures: failures } = record;
+    if (failures === 1) log.warn("claim", messageOf(error));
+    const standing = auth.standing();
+    const rejected = standing === "refused" || standing === "deleted";
+    const policy = rejected ? retry.refused : retry.claim;
+    record.note = rejected
+      ? `${standing} by the control plane; asking again now and then`
+      : `no answer: ${messageOf(error)}`;
+    return pauseAfter(error, backoff(policy, failures, Math.random));
+  }
+}

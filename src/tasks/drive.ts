@@ -1,0 +1,309 @@
+// Drives one task through its phases, from wherever the journal says it stands, to its end.
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { backoff } from "../lib/backoff.ts";
+import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import type { Slots } from "../lib/slots.ts";
+import type { TaskApi } from "../control/noderax-api.ts";
+import type { Outbox } from "../control/outbox.ts";
+import { mayPass, pauseAfter, retry } from "../control/retry.ts";
+import type { RootAccess } from "../identity/root-access.ts";
+import { type Account, SYSTEM_PATH } from "../platform/account.ts";
+import type { Log } from "../platform/log.ts";
+import { bootId } from "../platform/processes.ts";
+import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
+import { isFinal } from "../protocol/noderax/tasks.ts";
+import { follow } from "./follow.ts";
+import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
+import type { RunCommand } from "./kinds/kind.ts";
+import { summarise } from "./output.ts";
+import { environmentOf, prepare } from "./prepare.ts";
+import { completionOf, unrun } from "./report.ts";
+import { launch, launchMode, openRun, runDirectory } from "./run-directory.ts";
+import { PARCEL, type createShipper } from "./shipping.ts";
+import { openSpool } from "./spool.ts";
+import type { StopRequest } from "./stop.ts";
+
+export interface DrivePorts {
+  readonly journal: Journal;
+  readonly outbox: Outbox;
+  readonly api: TaskApi;
+  readonly slots: Slots;
+  readonly rootAccess: RootAccess;
+  readonly log: Log;
+  /** Where run directories are made. */
+  readonly runs: string;
+  /** Whom unprivileged commands run as, and root. */
+  readonly accounts: { readonly task: Account; readonly root: Account };
+  readonly settings: { readonly timeout: Duration; readonly grace: Duration; readonly outputLimit: number };
+}
+
+/** What belongs to the one task being driven. */
+export interface Driven {
+  readonly stop: StopRequest;
+  readonly shipper: ReturnType<typeof createShipper>;
+  /** Says what the task is doing or waiting for, for `status`. */
+  readonly say: (note: string) => void;
+}
+
+/**
+ * Resolves when the task is finished, dropped, or — with `signal` aborted — left to the next process. An outcome that
+ * is owed is in the outbox by then.
+ */
+export async function drive(
+  id: string,
+  ports: DrivePorts,
+  driven: Driven,
+  signal: AbortSignal,
+): Promise<void> {
+  const { journal, outbox, log } = ports;
+  const task = (): TaskRecord => {
+    const record = journal.find(id);
+    if (record === undefined) throw new AgentError("tasks.unknown", `task ${id} is not in the journal`);
+    return record;
+  };
+  if (task().phase === "claimed" && !(await passGate(task(), ports, driven, signal))) return;
+  if (task().phase === "started" || task().phase === "launched") {
+    const outcome = await run(task(), ports, driven, signal);
+    if (outcome === undefined) return;
+    report(task(), outcome, ports, driven);
+  }
+  driven.say("reporting");
+  await outbox.drained(id, signal);
+  if (signal.aborted) return;
+  const { outcome } = task();
+  journal.finished(id, Date.now());
+  log.info("tasks", `${id.slice(0, 8)} finished: ${outcome?.status ?? "unknown"}`, {
+    task_id: id,
+    exit_code: outcome?.exitCode ?? undefined,
+    error: outcome?.text ?? undefined,
+  });
+  // Last of all, and never twice: it ends this process, or the machine.
+  if (outcome?.afterwards !== undefined) actAfterwards(outcome.afterwards, log);
+}
+
+/** `started` is the gate: only a 200 lets the command run. True when it did. */
+async function passGate(
+  task: TaskRecord,
+  { api, journal, log }: DrivePorts,
+  { say }: Driven,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const giveUp = task.claimedAt + retry.started.within;
+  const drop = (why: string): false => {
+    journal.dropped(task.id, why, Date.now());
+    log.warn("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
+    return false;
+  };
+  say("asking for the start");
+  for (let failures = 1; ; failures++) {
+    try {
+      const row = await api.started({ taskId: task.id, timestamp: new Date().toISOString() }, signal);
+      if (isFinal(row.status)) return drop(`it is already ${row.status}`);
+      journal.started(task.id, Date.now());
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      if (!mayPass(error)) return drop(messageOf(error));
+      // Tried at least once, also when the lease ended while we were away: the server knows better than our clock.
+      if (Date.now() >= giveUp)
+        return drop(`the control plane could not be reached within its lease: ${messageOf(error)}`);
+      await sleep(pauseAfter(error, backoff(retry.started, failures, Math.random)), signal);
+    }
+  }
+}
+
+/** From the open gate to the command's end. Undefined when `signal` aborted, or the task waits for the next process. */
+async function run(
+  task: TaskRecord,
+  ports: DrivePorts,
+  driven: Driven,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { rootAccess, slots, settings } = ports;
+  if (task.launch !== undefined) return adopt(task, task.launch, ports, driven, signal);
+  const prepared = prepare(task.type, task.payload, {
+    rootProfile: rootAccess.profile(),
+    rootRefusal: rootAccess.refusal(),
+    defaultTimeout: settings.timeout,
+  });
+  if (prepared.do === "reject") return unrun("failed", prepared.text);
+  if (prepared.do === "afterwards") {
+    return { status: "success", exitCode: 0, text: prepared.text, afterwards: [...prepared.command] };
+  }
+  const place = await waitForSlot(task, slots, driven, settings.grace, signal);
+  if (typeof place !== "function") return place;
+  try {
+    return await launchAndFollow(task, prepared, 1, ports, driven, signal);
+  } finally {
+    place();
+  }
+}
+
+/** A place, an outcome when waiting was ended, or undefined when `signal` aborted. */
+async function waitForSlot(
+  task: TaskRecord,
+  slots: Slots,
+  { stop, shipper, say }: Driven,
+  grace: Duration,
+  signal: AbortSignal,
+): Promise<(() => void) | Outcome | undefined> {
+  const limit = serverLimit(task, grace) - Date.now();
+  if (slots.inUse() >= slots.size) {
+    const text = `waiting for a free slot: ${slots.size} tasks run already (max_parallel_tasks)`;
+    shipper.note(text, Date.now());
+    say(text);
+  }
+  const patience = AbortSignal.any([signal, stop.signal, AbortSignal.timeout(Math.max(0, limit))]);
+  const place = await slots.take(patience);
+  if (place !== undefined) return place;
+  if (signal.aborted) return undefined;
+  const reason = stop.current();
+  if (reason === undefined)
+    return unrun("timeout", `no slot became free within ${humanDuration(limit)} (max_parallel_tasks)`);
+  return unrun(reason.reason === "cancel" ? "cancelled" : "failed", reason.text);
+}
+
+/** Just under the server's own limit, so that the end can still be reported. */
+const serverLimit = (task: TaskRecord, grace: Duration): number =>
+  (task.startedAt ?? task.claimedAt) + RUNNING_LIMIT - grace - seconds(20);
+
+/** How long the command may run, and where that limit comes from. */
+function limitOf(
+  task: TaskRecord,
+  prepared: RunCommand,
+  grace: Duration,
+  now: number,
+): { deadline: number; limit: string } {
+  const own = now + prepared.timeout;
+  const servers = serverLimit(task, grace);
+  if (own <= servers) return { deadline: own, limit: `the limit is ${formatDuration(prepared.timeout)}` };
+  return {
+    deadline: servers,
+    limit: `the control plane ends every task after ${humanDuration(RUNNING_LIMIT)}`,
+  };
+}
+
+async function launchAndFollow(
+  task: TaskRecord,
+  prepared: RunCommand,
+  attempt: number,
+  ports: DrivePorts,
+  driven: Driven,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { journal, accounts, settings, log } = ports;
+  const account = prepared.asRoot ? accounts.root : accounts.task;
+  const now = Date.now();
+  const { deadline, limit } = limitOf(task, prepared, settings.grace, now);
+  if (deadline < now + prepared.timeout) {
+    driven.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
+  }
+  const mode = launchMode();
+  const record: Launch = { at: now, bootId: bootId(), attempt, mode, deadline, limit };
+  journal.launched(task.id, record);
+  const failure = await launch({
+    directory: runDirectory(ports.runs, task.id, attempt),
+    taskId: task.id,
+    attempt,
+    mode,
+    account,
+    script: { ...prepared, environment: environmentOf(prepared, account, task.id) },
+    outputLimit: settings.outputLimit,
+  });
+  if (failure !== undefined) return unrun("failed", `could not be started: ${failure}`);
+  const text = `${task.type} as ${account.name}, limit ${humanDuration(deadline - now)}`;
+  log.info("tasks", `${task.id.slice(0, 8)} started: ${text}`, { task_id: task.id });
+  return followLaunch(task, record, ports, driven, signal);
+}
+
+/** A launch of an earlier process of ours: goes on with it, or repeats it when it never began. */
+async function adopt(
+  task: TaskRecord,
+  launched: Launch,
+  ports: DrivePorts,
+  driven: Driven,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const leave = ports.slots.occupy();
+  try {
+    const found = openRun(runDirectory(ports.runs, task.id, launched.attempt), task.id, launched);
+    const mayRepeat = launched.bootId === bootId() && driven.stop.current() === undefined;
+    if (mayRepeat && found.prevent()) {
+      const prepared = prepare(task.type, task.payload, {
+        rootProfile: ports.rootAccess.profile(),
+        rootRefusal: ports.rootAccess.refusal(),
+        defaultTimeout: ports.settings.timeout,
+      });
+      if (prepared.do !== "run") return unrun("failed", prepared.text);
+      return await launchAndFollow(task, prepared, launched.attempt + 1, ports, driven, signal);
+    }
+    ports.log.info("tasks", `${task.id.slice(0, 8)} found again after a restart of the agent`, {
+      task_id: task.id,
+    });
+    return await followLaunch(task, launched, ports, driven, signal);
+  } finally {
+    leave();
+  }
+}
+
+async function followLaunch(
+  task: TaskRecord,
+  launched: Launch,
+  { runs, outbox, settings }: DrivePorts,
+  { stop, shipper, say }: Driven,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const directory = runDirectory(runs, task.id, launched.attempt);
+  const spool = openSpool(directory);
+  say("running");
+  try {
+    const run = openRun(directory, task.id, launched);
+    return await follow(
+      task.id,
+      launched,
+      { run, spool, shipper, outbox, stop, grace: settings.grace },
+      signal,
+    );
+  } finally {
+    spool.close();
+  }
+}
+
+/** The completion goes into the outbox, behind the last row; nothing is sent when the server has ended the task. */
+function report(
+  task: TaskRecord,
+  outcome: Outcome,
+  { journal, outbox, runs }: DrivePorts,
+  { stop }: Driven,
+): void {
+  const completion = completionOf(task, outcome, outputOf(task, runs), Date.now());
+  journal.atomically(() => {
+    if (stop.current()?.reason !== "server") outbox.push(task.id, PARCEL.completed, completion);
+    journal.reported(task.id, outcome);
+  });
+}
+
+function outputOf(task: TaskRecord, runs: string): string {
+  if (task.launch === undefined) return "";
+  const spool = openSpool(runDirectory(runs, task.id, task.launch.attempt));
+  try {
+    spool.observe(true, Date.now());
+    return summarise(spool.reader(), task.id);
+  } finally {
+    spool.close();
+  }
+}
+
+function actAfterwards(command: readonly string[], log: Log): void {
+  log.warn("tasks", `now: ${command.join(" ")}`);
+  try {
+    Bun.spawn([...command], {
+      env: { PATH: SYSTEM_PATH },
+      stdio: ["ignore", "ignore", "ignore"],
+      detached: true,
+    }).unref();
+  } catch (error) {
+    log.error("tasks", `${command[0] ?? ""} failed: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,147 @@
+// Follows a launched command to its end: ships its output, watches its limit, and finds out how it ended.
+import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import type { Outbox } from "../control/outbox.ts";
+import { bootId } from "../platform/processes.ts";
+import type { Launch, Outcome, Stop } from "./journal.ts";
+import { STREAMS } from "./log-rows.ts";
+import { outcomeOf, timeoutText, unrun } from "./report.ts";
+import type { Run } from "./run-directory.ts";
+import type { createShipper } from "./shipping.ts";
+import type { Spool } from "./spool.ts";
+import { type StopRequest, endRun } from "./stop.ts";
+
+/** After the command's end, how long its pumps may take to see the end of the output. */
+const DRAIN = seconds(2);
+/** A wrapper says who it is within milliseconds; systemd may take its time on a loaded machine. */
+const BEGIN_WITHIN = seconds(30);
+
+export interface FollowPorts {
+  readonly run: Run;
+  readonly spool: Spool;
+  readonly shipper: ReturnType<typeof createShipper>;
+  readonly outbox: Outbox;
+  readonly stop: StopRequest;
+  readonly grace: Duration;
+}
+
+/** Looks often while a command is young, since most are short; later, output is paced by seconds anyway. */
+const lookEvery = (age: Duration): Duration =>
+  milliseconds(age < seconds(2) ? 15 : age < seconds(20) ? 100 : 250);
+
+/** Resolves with the outcome when all rows are in the outbox; with undefined when `signal` aborted before. */
+export async function follow(
+  taskId: string,
+  launched: Launch,
+  ports: FollowPorts,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { run, spool, shipper, outbox, stop } = ports;
+  shipper.follow(spool, launched.at);
+  const outcome = await untilEnd(launched, ports, signal);
+  if (outcome === undefined) return undefined;
+  await drain(run, signal);
+  spool.observe(true, Date.now());
+  if (stop.current()?.reason === "server") return outcome;
+  while (!signal.aborted) {
+    if (shipper.ship(true, Date.now())) break;
+    await outbox.drained(taskId, signal);
+  }
+  for (const text of closingNotes(run, spool)) shipper.note(text, Date.now());
+  return signal.aborted ? undefined : outcome;
+}
+
+async function untilEnd(
+  launched: Launch,
+  ports: FollowPorts,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { run, spool, shipper, stop, grace } = ports;
+  let ending: Promise<boolean> | undefined;
+  let unkillable = false;
+  while (!signal.aborted) {
+    const now = Date.now();
+    spool.observe(false, now);
+    if (stop.current()?.reason !== "server") shipper.ship(false, now);
+    if (now >= launched.deadline) stop.request("timeout", timeoutText(launched.limit, now - launched.at));
+    if (stop.current() !== undefined) {
+      ending ??= endRun(run, grace).then((ended) => {
+        unkillable = !ended;
+        return ended;
+      });
+    }
+    const outcome = outcomeNow(run, launched, stop.current(), unkillable, now);
+    if (outcome !== undefined) {
+      await ending;
+      return outcome;
+    }
+    // A request to stop wakes us at once; after it, looks go on at their pace.
+    const wake = stop.current() === undefined ? AbortSignal.any([signal, stop.signal]) : signal;
+    await sleep(lookEvery(now - launched.at), wake);
+  }
+  return undefined;
+}
+
+/** What can be said of the run at this moment; undefined while it goes on. */
+function outcomeNow(
+  run: Run,
+  launched: Launch,
+  stop: Stop | undefined,
+  unkillable: boolean,
+  now: number,
+): Outcome | undefined {
+  const alive = run.wrapperAlive();
+  // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.
+  const exitCode = run.exitCode();
+  if (exitCode !== undefined) return outcomeOf(exitCode, stop);
+  if (launched.bootId !== bootId()) return unrun("failed", "interrupted by reboot");
+  if (unkillable)
+    return unended(
+      stop,
+      `could not be ended: ${run
+        .members()
+        .map((pid) => `pid ${pid}`)
+        .join(", ")}`,
+    );
+  if (alive === false)
+    return unended(stop, "the command's supervisor was killed from outside (out of memory?); no exit code");
+  if (alive === undefined && stop !== undefined && run.prevent()) return unended(stop, "not started");
+  if (alive === undefined && now - launched.at > BEGIN_WITHIN) {
+    return unended(
+      stop,
+      run.prevent()
+        ? "could not be started: nothing began within 30s"
+        : "the command's supervisor died at once",
+    );
+  }
+  return undefined;
+}
+
+/** An end without an exit code, under the status of whoever asked for it. */
+function unended(stop: Stop | undefined, text: string): Outcome {
+  if (stop?.reason === "cancel") return unrun("cancelled", stop.text);
+  if (stop?.reason === "timeout") return unrun("timeout", stop.text);
+  return unrun("failed", text);
+}
+
+async function drain(run: Run, signal: AbortSignal): Promise<void> {
+  for (const end = Date.now() + DRAIN; run.pumping() && Date.now() < end;)
+    await sleep(milliseconds(5), signal);
+}
+
+function closingNotes(run: Run, spool: Spool): string[] {
+  const notes: string[] = [];
+  if (run.pumping()) {
+    const holders = run.outputHolders();
+    const who = holders.length === 0 ? "a background process" : holders.slice(0, 5).join(", ");
+    notes.push(`output still held open by ${who}; what it writes from now on is only kept on the node`);
+  }
+  const discarded = spool.discarded();
+  for (const stream of STREAMS) {
+    if (discarded[stream] > 0)
+      notes.push(
+        `${stream} went on beyond task_output_limit: ${discarded[stream]} bytes or a little more discarded`,
+      );
+  }
+  return notes;
+}

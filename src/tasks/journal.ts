@@ -1,0 +1,218 @@
+// The journal: where every task stands, on disk before the next step is taken.
+//
+//   claimed ──▶ started ──▶ launched ──▶ reported ──▶ finished
+//      │           │ (rejected, cancelled while waiting)  ▲
+//      ▼           └──────────────────────────────────────┘
+//   dropped   the server did not let it start: it is never run
+//
+// started   the server answered 200: the command may run, and a completion is owed
+// launched  the command may be running; the run directory tells
+// reported  the completion is in the outbox, behind the last log row
+// finished  the server has taken or refused the completion
+import type { Database } from "bun:sqlite";
+import * as v from "valibot";
+import type { Migration } from "../platform/database.ts";
+import { type Shipped, nothingShipped } from "./log-rows.ts";
+
+export const journalMigration: Migration = {
+  name: "journal-1",
+  sql: `CREATE TABLE tasks (
+    id TEXT PRIMARY KEY,
+    type TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    started_at INTEGER,
+    launch TEXT,
+    stop TEXT,
+    shipped TEXT NOT NULL,
+    outcome TEXT,
+    finished_at INTEGER
+  ) STRICT;
+  CREATE INDEX tasks_phase ON tasks (phase);
+  CREATE TABLE open_claim (one INTEGER PRIMARY KEY CHECK (one = 1), until INTEGER NOT NULL) STRICT;`,
+};
+
+/**
+ * The claim that may still be waiting on the server after we are gone: another one beside it could be handed the same
+ * task, and it may swallow one.
+ */
+export interface OpenClaim {
+  /** When it is over, in milliseconds since the epoch; 0 when there is none. */
+  read(): number;
+  write(until: number): void;
+}
+
+export function createOpenClaim(database: Database): OpenClaim {
+  return {
+    read: () => database.query<{ until: number }, []>("SELECT until FROM open_claim").get()?.until ?? 0,
+    write(until) {
+      database.query<null, [number]>("INSERT OR REPLACE INTO open_claim VALUES (1, ?)").run(Math.ceil(until));
+    },
+  };
+}
+
+export type Phase = "claimed" | "started" | "launched" | "reported" | "finished" | "dropped";
+const UNFINISHED = "('claimed', 'started', 'launched', 'reported')";
+
+/** How a task was set going: enough to find it again after a crash of ours. */
+const Launch = v.object({
+  at: v.number(),
+  bootId: v.string(),
+  /** Counts the run directories: a launch that never began is repeated in a new one. */
+  attempt: v.number(),
+  mode: v.picklist(["session", "unit"]),
+  /** The command is ended at this time. */
+  deadline: v.number(),
+  /** What that limit is, in words. */
+  limit: v.string(),
+});
+export type Launch = v.InferOutput<typeof Launch>;
+
+/** Why the command is being ended. "server": the control plane has already given the task a final status. */
+const Stop = v.object({
+  reason: v.picklist(["cancel", "timeout", "server"]),
+  text: v.string(),
+  at: v.number(),
+});
+export type Stop = v.InferOutput<typeof Stop>;
+
+const Outcome = v.object({
+  status: v.picklist(["success", "failed", "cancelled", "timeout", "dropped"]),
+  exitCode: v.nullable(v.number()),
+  text: v.nullable(v.string()),
+  /** Run once the server has the completion: a reboot, a restart of ourselves. */
+  afterwards: v.optional(v.array(v.string())),
+});
+export type Outcome = v.InferOutput<typeof Outcome>;
+
+const ShippedRow = v.object({
+  rows: v.number(),
+  lastRowAt: v.number(),
+  offset: v.object({ stdout: v.number(), stderr: v.number() }),
+  lastRow: v.string(),
+});
+
+export interface TaskRecord {
+  readonly id: string;
+  readonly type: string;
+  readonly payload: Readonly<Record<string, unknown>>;
+  readonly phase: Phase;
+  readonly claimedAt: number;
+  readonly startedAt: number | undefined;
+  readonly launch: Launch | undefined;
+  readonly stop: Stop | undefined;
+  readonly shipped: Shipped;
+  readonly outcome: Outcome | undefined;
+  readonly finishedAt: number | undefined;
+}
+
+interface Row {
+  id: string;
+  type: string;
+  payload: string;
+  phase: Phase;
+  claimed_at: number;
+  started_at: number | null;
+  launch: string | null;
+  stop: string | null;
+  shipped: string;
+  outcome: string | null;
+  finished_at: number | null;
+}
+
+export interface Journal {
+  /**
+   * Records a claimed task. False when it is known and was let through the gate before: then it must not run again.
+   * A task that was claimed or dropped without a start may come again.
+   */
+  claimed(
+    task: { id: string; type: string; payload: Readonly<Record<string, unknown>> },
+    now: number,
+  ): boolean;
+  started(id: string, now: number): void;
+  launched(id: string, launch: Launch): void;
+  stopping(id: string, stop: Stop): void;
+  shipped(id: string, shipped: Shipped): void;
+  reported(id: string, outcome: Outcome): void;
+  finished(id: string, now: number): void;
+  dropped(id: string, text: string, now: number): void;
+  find(id: string): TaskRecord | undefined;
+  /** Tasks whose id begins so; at most two, enough to say that it is not unique. */
+  startingWith(prefix: string): TaskRecord[];
+  unfinished(): TaskRecord[];
+  /** Newest first. */
+  recent(limit: number): TaskRecord[];
+  /** Forgets the oldest finished tasks beyond this number. */
+  forgetAllBut(remembered: number): void;
+  /** Runs `work` in one transaction: journal and outbox change together or not at all. */
+  atomically(work: () => void): void;
+}
+
+export function createJournal(database: Database): Journal {
+  const all = (where: string, ...values: (string | number)[]): TaskRecord[] =>
+    database
+      .query<Row, (string | number)[]>(`SELECT * FROM tasks ${where}`)
+      .all(...values)
+      .map(parse);
+  const set = (assignments: string, id: string, ...values: (string | number)[]): void => {
+    database
+      .query<null, (string | number)[]>(`UPDATE tasks SET ${assignments} WHERE id = ?`)
+      .run(...values, id);
+  };
+  const find = (id: string): TaskRecord | undefined => all("WHERE id = ?", id)[0];
+
+  return {
+    claimed({ id, type, payload }, now) {
+      const known = find(id);
+      if (known !== undefined && known.phase !== "claimed" && known.phase !== "dropped") return false;
+      database
+        .query<null, (string | number)[]>(
+          `INSERT OR REPLACE INTO tasks (id, type, payload, phase, claimed_at, shipped)
+           VALUES (?, ?, ?, 'claimed', ?, ?)`,
+        )
+        .run(id, type, JSON.stringify(payload), now, JSON.stringify(nothingShipped));
+      return true;
+    },
+    started: (id, now) => set("phase = 'started', started_at = ?", id, now),
+    launched: (id, launch) => set("phase = 'launched', launch = ?", id, JSON.stringify(launch)),
+    stopping: (id, stop) => set("stop = ?", id, JSON.stringify(stop)),
+    shipped: (id, shipped) => set("shipped = ?", id, JSON.stringify(shipped)),
+    reported: (id, outcome) => set("phase = 'reported', outcome = ?", id, JSON.stringify(outcome)),
+    finished: (id, now) => set("phase = 'finished', finished_at = ?", id, now),
+    dropped(id, text, now) {
+      const outcome: Outcome = { status: "dropped", exitCode: null, text };
+      set("phase = 'dropped', outcome = ?, finished_at = ?", id, JSON.stringify(outcome), now);
+    },
+    find,
+    startingWith: (prefix) =>
+      all("WHERE substr(id, 1, ?) = ? ORDER BY claimed_at DESC LIMIT 2", prefix.length, prefix),
+    unfinished: () => all(`WHERE phase IN ${UNFINISHED} ORDER BY claimed_at`),
+    recent: (limit) => all("ORDER BY claimed_at DESC LIMIT ?", limit),
+    forgetAllBut(remembered) {
+      database
+        .query<null, [number]>(
+          `DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE phase IN ('finished', 'dropped')
+           ORDER BY finished_at DESC LIMIT -1 OFFSET ?)`,
+        )
+        .run(remembered);
+    },
+    atomically: (work) => database.transaction(work)(),
+  };
+}
+
+function parse(row: Row): TaskRecord {
+  return {
+    id: row.id,
+    type: row.type,
+    payload: v.parse(v.record(v.string(), v.unknown()), JSON.parse(row.payload)),
+    phase: row.phase,
+    claimedAt: row.claimed_at,
+    startedAt: row.started_at ?? undefined,
+    launch: row.launch === null ? undefined : v.parse(Launch, JSON.parse(row.launch)),
+    stop: row.stop === null ? undefined : v.parse(Stop, JSON.parse(row.stop)),
+    shipped: v.parse(ShippedRow, JSON.parse(row.shipped)),
+    outcome: row.outcome === null ? undefined : v.parse(Outcome, JSON.parse(row.outcome)),
+    finishedAt: row.finished_at ?? undefined,
+  };
+}

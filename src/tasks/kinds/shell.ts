@@ -1,0 +1,116 @@
+// shell.exec: a command of an operator, run by a shell. Pure: from payload and profile to what is to be done.
+//
+//   {command, shell?, working_dir?, environment?, timeout_seconds? | timeoutSeconds?, timeout?, runAsRoot?, rootScope?}
+//
+// `timeout` is a Go duration. Root comes in two scopes: "task" runs any command, "operational" only the three below,
+// of which two end the agent itself and therefore run after the completion has been delivered.
+import * as v from "valibot";
+import { type Duration, parseDuration, seconds } from "../../lib/duration.ts";
+import { allows } from "../../protocol/noderax/root-access.ts";
+import type { KindContext, Prepared, TaskKind } from "./kind.ts";
+
+/** The kernel's limit for one argument, less the terminating NUL. */
+const COMMAND_MAX = 131_071;
+
+const text = v.pipe(
+  v.string("must be a string"),
+  v.check((value) => !value.includes("\0"), "must not contain a NUL character"),
+);
+const absolute = v.pipe(v.string("must be a string"), v.startsWith("/", "must be an absolute path"));
+const secondsField = v.pipe(
+  v.union(
+    [v.number(), v.pipe(v.string(), v.regex(/^\d+(\.\d+)?$/), v.transform(Number))],
+    "must be a number of seconds",
+  ),
+  v.gtValue(0, "must be more than 0"),
+);
+
+const Payload = v.object({
+  command: v.pipe(
+    text,
+    v.check((value) => value.trim() !== "", "is empty"),
+    v.check(
+      (value) => Buffer.byteLength(value) <= COMMAND_MAX,
+      `is longer than ${COMMAND_MAX} bytes: put it into a file`,
+    ),
+  ),
+  shell: v.nullish(v.pipe(text, absolute)),
+  working_dir: v.nullish(v.pipe(text, absolute)),
+  environment: v.nullish(
+    v.record(
+      v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "has a name that is no variable name")),
+      v.pipe(v.union([text, v.number(), v.boolean()], "must be strings"), v.transform(String)),
+    ),
+  ),
+  timeoutSeconds: v.nullish(secondsField),
+  timeout_seconds: v.nullish(secondsField),
+  timeout: v.nullish(
+    v.pipe(
+      v.string("must be a duration like 30s or 5m"),
+      v.transform(parseDuration),
+      v.number("must be a duration like 30s or 5m"),
+      v.gtValue(0, "must be more than 0"),
+    ),
+  ),
+  runAsRoot: v.nullish(v.boolean("must be true or false")),
+  rootScope: v.nullish(v.string("must be a string")),
+});
+type Payload = v.InferOutput<typeof Payload>;
+
+export const shellExec: TaskKind = {
+  type: "shell.exec",
+  prepare(payload, context) {
+    const parsed = v.safeParse(Payload, payload);
+    if (!parsed.success) {
+      const problems = parsed.issues.map(
+        (issue) => `${v.getDotPath(issue) ?? "payload"} ${problemOf(issue)}`,
+      );
+      return { do: "reject", text: `invalid payload of shell.exec: ${problems.join("; ")}` };
+    }
+    if (parsed.output.runAsRoot === true) return prepareRoot(parsed.output, context);
+    return run(parsed.output, context.defaultTimeout, false);
+  },
+};
+
+const problemOf = (issue: v.BaseIssue<unknown>): string =>
+  issue.received === "undefined" ? "is missing" : issue.message;
+
+function run(payload: Payload, defaultTimeout: Duration, asRoot: boolean): Prepared {
+  const asked = payload.timeoutSeconds ?? payload.timeout_seconds;
+  return {
+    do: "run",
+    asRoot,
+    // Root gets the system's own shell, whatever the payload names.
+    shell: asRoot ? "/bin/sh" : (payload.shell ?? "/bin/sh"),
+    command: payload.command,
+    workingDirectory: payload.working_dir ?? undefined,
+    environment: payload.environment ?? {},
+    timeout: asked == null ? (payload.timeout ?? defaultTimeout) : seconds(asked),
+  };
+}
+
+const SELF_RESTART = /^systemctl restart noderax-agent(?:\.service)?$/;
+const OPERATIONAL =
+  "Operational root access is limited to reboot, restarting noderax-agent, and apt-get update.";
+
+function prepareRoot(payload: Payload, { rootProfile, rootRefusal, defaultTimeout }: KindContext): Prepared {
+  const scope = payload.rootScope === "operational" ? "operational" : "task";
+  if (!allows(rootProfile, scope)) {
+    const why = rootRefusal ?? `the root access profile applied on this node is "${rootProfile}"`;
+    return { do: "reject", text: `root access refused (${scope}): ${why}` };
+  }
+  if (scope === "task") return run(payload, defaultTimeout, true);
+  const command = payload.command.trim().replace(/\s+/g, " ");
+  if (command === "apt-get update") return run({ ...payload, command }, defaultTimeout, true);
+  if (command === "reboot") {
+    return { do: "afterwards", command: ["reboot"], text: "The machine reboots now." };
+  }
+  if (SELF_RESTART.test(command)) {
+    return {
+      do: "afterwards",
+      command: ["systemctl", "--no-block", "restart", "noderax-agent.service"],
+      text: "The agent restarts now.",
+    };
+  }
+  return { do: "reject", text: OPERATIONAL };
+}

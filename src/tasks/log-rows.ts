@@ -1,0 +1,151 @@
+// Which part of a task's output becomes the next log row, and when. Pure: the control plane shows an operator the first
+// 100 rows of a task and nothing else, so rows are few, large, and the last of them are kept for the end of the output.
+//
+//   rows 0 … 79     as the output comes, in order, nothing left out while everything pending still fits
+//   rows … 97       after the end: the rest, or its last part
+//   the remainder   notes of the agent itself (a limit, a gap, output still held open)
+import { seconds } from "../lib/duration.ts";
+import { takeText } from "../lib/utf8.ts";
+import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
+
+export type Stream = "stdout" | "stderr";
+export const STREAMS = ["stdout", "stderr"] as const;
+
+/** What of a task's output has been turned into rows. */
+export interface Shipped {
+  readonly rows: number;
+  readonly lastRowAt: number;
+  /** Bytes of each stream that are in rows, or were skipped. */
+  readonly offset: Readonly<Record<Stream, number>>;
+  /** The last row, hashed: no row equals the one before it, so that an unanswered call can be resolved. */
+  readonly lastRow: string;
+}
+
+export const nothingShipped: Shipped = {
+  rows: 0,
+  lastRowAt: 0,
+  offset: { stdout: 0, stderr: 0 },
+  lastRow: "",
+};
+
+export interface Pending {
+  /** Bytes not in rows yet, of each stream. */
+  readonly bytes: Readonly<Record<Stream, number>>;
+  /** The stream with the oldest of them. */
+  readonly oldest: Stream | undefined;
+}
+
+export type Decision =
+  | { readonly do: "nothing" }
+  | { readonly do: "wait"; readonly until: number }
+  | { readonly do: "row"; readonly stream: Stream }
+  /** Leave out so many bytes of the stream and say so in a row. */
+  | { readonly do: "skip"; readonly stream: Stream; readonly bytes: number };
+
+/** Rows for notes of the agent, and for the end of the output. */
+const NOTES = 4;
+const TAIL = 16;
+const LIVE = LOG_ROWS_VISIBLE - NOTES - TAIL;
+/** A row cut at a line holds at least this many code points, and so at least as many bytes. */
+const ROW_FILL = 4_000;
+/** More of a stream than one row can ever take. */
+export const ROW_WINDOW = LOG_LINE_MAX * 4;
+
+/**
+ * The age of a task at which live row `n` may leave: one a second for 12 s, then 8 % later each. 12 s · 1.08^68 is
+ * 37 minutes, so that the live rows last for the 30 minutes a task may run.
+ */
+const notBefore = (n: number): number => seconds(n < 12 ? n : 12 * 1.08 ** (n - 12));
+
+/** `ended`: the output is complete. Times in milliseconds since the epoch. */
+export function decideRow(
+  shipped: Shipped,
+  pending: Pending,
+  startedAt: number,
+  ended: boolean,
+  now: number,
+): Decision {
+  if (pending.oldest === undefined) return { do: "nothing" };
+  if (!ended) {
+    if (shipped.rows >= LIVE) return { do: "nothing" };
+    const pace =
+      shipped.rows === 0 ? 0 : Math.max(shipped.lastRowAt + seconds(1), startedAt + notBefore(shipped.rows));
+    if (now < pace) return { do: "wait", until: pace };
+  }
+  const room = LOG_ROWS_VISIBLE - NOTES - shipped.rows;
+  const gap = leaveOut(pending.bytes, room, ended);
+  if (gap !== undefined) return { do: "skip", ...gap };
+  // Only a task that skipped again and again gets here without room; its last rows have been sent.
+  return room > 0 ? { do: "row", stream: pending.oldest } : { do: "nothing" };
+}
+
+/** When what is pending does not fit into the rows left: the stream to shorten, and by how much. */
+function leaveOut(
+  bytes: Pending["bytes"],
+  room: number,
+  ended: boolean,
+): { stream: Stream; bytes: number } | undefined {
+  const need = { stdout: Math.ceil(bytes.stdout / ROW_FILL), stderr: Math.ceil(bytes.stderr / ROW_FILL) };
+  if (need.stdout + need.stderr <= room) return undefined;
+  // Live, show the newest row's worth; at the end, share the rows left, less one for each note about a gap.
+  const share = ended ? Math.max(0, room - 2) : 2;
+  const small: Stream = need.stdout <= need.stderr ? "stdout" : "stderr";
+  const quota = Math.min(need[small], Math.floor(share / 2));
+  const large: Stream = small === "stdout" ? "stderr" : "stdout";
+  for (const [stream, rows] of [
+    [large, share - quota],
+    [small, quota],
+  ] as const) {
+    if (need[stream] > rows) return { stream, bytes: bytes[stream] - rows * ROW_FILL };
+  }
+  return undefined;
+}
+
+export interface Row {
+  readonly line: string;
+  /** How many bytes of the stream it takes. */
+  readonly bytes: number;
+  readonly hash: string;
+}
+
+/**
+ * Cuts one row from the front of what is pending, which must not be empty: at most 5000 code points, whole characters,
+ * ending with a line where one ends in its last fifth. The line feed at its end is left out, since rows are shown one
+ * below the other.
+ */
+export function cutRow(bytes: Uint8Array, lastRow: string): Row {
+  let { text, bytes: used } = takeText(bytes, LOG_LINE_MAX, true);
+  if (used < bytes.length) {
+    const lines = text.slice(0, text.lastIndexOf("\n") + 1);
+    if (countOf(lines) >= ROW_FILL) ({ text, bytes: used } = takeText(bytes, countOf(lines), true));
+  }
+  const candidates = [text.endsWith("\n") && text.length > 1 ? text.slice(0, -1) : text, text];
+  const fresh = candidates.find((line) => hashOf(line) !== lastRow);
+  if (fresh !== undefined) return { line: fresh, bytes: used, hash: hashOf(fresh) };
+  // The same text once more: a shorter row differs. A single character cannot be told apart, and is not worth more.
+  const half = takeText(bytes, Math.ceil(countOf(text) / 2), true);
+  return { line: half.text, bytes: half.bytes, hash: hashOf(half.text) };
+}
+
+/** Code points, which the control plane counts. */
+const countOf = (text: string): number => Array.from(text).length;
+const hashOf = (line: string): string => Bun.hash(line).toString(36);
+
+/** The note that stands where output was left out. */
+export function gapNote(stream: Stream, lines: number, bytes: number, taskId: string): string {
+  const count = lines === 1 ? "1 line" : `${group(lines)} lines`;
+  return `… ${count} (${humanBytes(bytes)}) of ${stream} not shown here; full output on the node: noderax-agent task logs ${taskId.slice(0, 8)}`;
+}
+
+const group = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, " ");
+
+function humanBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB"];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 1_000 && unit < units.length - 1) {
+    value /= 1_000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}

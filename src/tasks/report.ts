@@ -1,0 +1,51 @@
+// How a task ended, in the words of the control plane. Pure.
+import { constants } from "node:os";
+import { type Duration, humanDuration } from "../lib/duration.ts";
+import { ERROR_MAX } from "../protocol/noderax/limits.ts";
+import type { CompletedRequest } from "../protocol/noderax/tasks.ts";
+import type { Outcome, Stop, TaskRecord } from "./journal.ts";
+
+/** From the exit status of the command and why it was being ended, if it was. */
+export function outcomeOf(exitCode: number, stop: Stop | undefined): Outcome {
+  if (stop?.reason === "cancel") return { status: "cancelled", exitCode, text: stop.text };
+  if (stop?.reason === "timeout") return { status: "timeout", exitCode, text: stop.text };
+  if (exitCode === 0) return { status: "success", exitCode, text: null };
+  return { status: "failed", exitCode, text: explainExit(exitCode) };
+}
+
+/** A task that ended without running its command. */
+export function unrun(status: "failed" | "cancelled" | "timeout", text: string): Outcome {
+  return { status, exitCode: null, text };
+}
+
+/** A shell reports death by signal n as 128 + n, and two codes of its own. */
+function explainExit(code: number): string {
+  if (code === 126) return "exit code 126 (the command, or its working directory, cannot be used)";
+  if (code === 127) return "exit code 127 (command not found)";
+  const signal = Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
+  return signal === undefined ? `exit code ${code}` : `killed by ${signal} (exit code ${code})`;
+}
+
+export function timeoutText(limit: string, ran: Duration): string {
+  return `timed out after ${humanDuration(ran)} (${limit})`;
+}
+
+/** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
+export function completionOf(
+  task: TaskRecord,
+  outcome: Outcome,
+  output: string,
+  now: number,
+): CompletedRequest {
+  const began = task.launch?.at;
+  return {
+    taskId: task.id,
+    status: outcome.status === "dropped" ? "failed" : outcome.status,
+    timestamp: new Date(now).toISOString(),
+    // Without output, the server shows the error in its place; an empty one would hide it.
+    ...(output === "" && outcome.text !== null ? {} : { output }),
+    ...(outcome.text === null ? {} : { error: outcome.text.slice(0, ERROR_MAX) }),
+    exitCode: outcome.exitCode,
+    ...(began === undefined ? {} : { durationMs: Math.max(0, Math.round(now - began)) }),
+  };
+}

@@ -1,0 +1,199 @@
+// One attempt at running a task: its run directory, the wrapper in it, and what can be learnt from it afterwards.
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../lib/agent-error.ts";
+import { type Account, SYSTEM_PATH, shellAs } from "../platform/account.ts";
+import {
+  type ProcessId,
+  cgroupMembers,
+  familyOf,
+  holdersOf,
+  identify,
+  isAlive,
+  nameOf,
+  parentOf,
+  parseStat,
+} from "../platform/processes.ts";
+import { controlGroup, systemdRun, transientUnit } from "../platform/systemd.ts";
+import type { Launch } from "./journal.ts";
+import { type CommandScript, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
+
+const SLICE = "noderax-tasks.slice";
+/** In the environment of every task: how processes that left its session are found again. */
+export const COOKIE = "TASK_ID";
+
+const unitOf = (taskId: string, attempt: number): string => `noderax-task-${taskId}-${attempt}.service`;
+
+/** The directory of a task's run; a repeated launch gets a new one. */
+export const runDirectory = (root: string, taskId: string, attempt: number): string =>
+  join(root, attempt === 1 ? taskId : `${taskId}.${attempt}`);
+
+/** A unit of its own where systemd runs the machine and we are root; else a session of its own. */
+export const launchMode = (): Launch["mode"] => (systemdRun() === undefined ? "session" : "unit");
+
+export interface LaunchOrder {
+  readonly directory: string;
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly mode: Launch["mode"];
+  readonly account: Account;
+  readonly script: CommandScript;
+  /** Bytes kept of each stream. */
+  readonly outputLimit: number;
+}
+
+/**
+ * Starts the wrapper. Resolves once it was handed over — which says nothing about the command — with the failure in
+ * words, or undefined. The wrapper gets a clean environment; what the command is to see stands in command.sh.
+ */
+export async function launch(order: LaunchOrder): Promise<string | undefined> {
+  const { directory, account } = order;
+  const asUser = shellAs(account, READ_COMMAND);
+  if (asUser === undefined)
+    return `this machine has none of setpriv, chroot, su to run a command as ${account.name}`;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    writeFileSync(join(directory, "command.sh"), commandScript(order.script), { mode: 0o600 });
+    writeFileSync(join(directory, "wrapper.sh"), WRAPPER, { mode: 0o600 });
+  } catch (error) {
+    return `the run directory cannot be written: ${messageOf(error)}`;
+  }
+  const blocks = String(Math.max(1, Math.ceil(order.outputLimit / 512)));
+  const wrapper = ["/bin/sh", join(directory, "wrapper.sh"), directory, blocks, ...asUser];
+  return order.mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
+}
+
+function startSession({ directory }: LaunchOrder, wrapper: string[]): string | undefined {
+  try {
+    const child = Bun.spawn(wrapper, {
+      cwd: directory,
+      env: { PATH: SYSTEM_PATH },
+      stdio: ["ignore", "ignore", "ignore"],
+      detached: true,
+    });
+    child.unref();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+async function startUnit(
+  { directory, taskId, attempt }: LaunchOrder,
+  wrapper: string[],
+): Promise<string | undefined> {
+  const run = systemdRun();
+  if (run === undefined) return "systemd-run is gone";
+  const child = Bun.spawn(
+    transientUnit(run, {
+      name: unitOf(taskId, attempt),
+      slice: SLICE,
+      description: `noderax task ${taskId}`,
+      workingDirectory: directory,
+      command: wrapper,
+    }),
+    { env: { PATH: SYSTEM_PATH }, stdio: ["ignore", "ignore", "pipe"] },
+  );
+  const said = await new Response(child.stderr).text();
+  return (await child.exited) === 0
+    ? undefined
+    : `systemd-run: ${said.trim() || `exit code ${child.exitCode}`}`;
+}
+
+/** What the wrapper has written down so far. */
+export interface Run {
+  /**
+   * Makes sure that the wrapper will not begin any more. False when it has begun already. Whoever creates the file
+   * first wins; there is no third outcome, whenever we or it crashed.
+   */
+  prevent(): boolean;
+  hasBegun(): boolean;
+  /** The exit status of the command, once there is one. */
+  exitCode(): number | undefined;
+  /** True while the wrapper lives; undefined when it has not said yet who it is. */
+  wrapperAlive(): boolean | undefined;
+  /** The processes of the command, without wrapper and pumps. */
+  members(): number[];
+  /** True while a pump still waits for output. */
+  pumping(): boolean;
+  /** "pid 4711 (sleep)" of those that keep the output open. */
+  outputHolders(): string[];
+}
+
+export function openRun(directory: string, taskId: string, launched: Launch): Run {
+  const cookie = `${COOKIE}=${taskId}`;
+  let session: Session | undefined;
+  const known = (): Session | undefined => (session ??= readSession(join(directory, "session")));
+
+  function members(): number[] {
+    const { wrapper, pumps } = known() ?? { wrapper: undefined, pumps: [] };
+    const pumping = new Set(pumps.map(({ pid }) => pid));
+    const own = new Set([process.pid, wrapper?.pid, ...pumping]);
+    const group =
+      launched.mode === "unit" ? cgroupMembers(controlGroup(SLICE, unitOf(taskId, launched.attempt))) : [];
+    const family = familyOf(wrapper?.pid ?? -1, cookie);
+    // A pump is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
+    return [...new Set([...group, ...family])].filter(
+      (pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1),
+    );
+  }
+
+  let prevented = false;
+  return {
+    prevent() {
+      if (prevented) return true;
+      try {
+        mkdirSync(directory, { recursive: true, mode: 0o700 });
+        closeSync(openSync(join(directory, "began"), "wx", 0o600));
+        rmSync(join(directory, "command.sh"), { force: true });
+        prevented = true;
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    hasBegun: () => read(join(directory, "began")) !== undefined,
+    exitCode() {
+      const [, code] = /^(\d+) ok\n$/.exec(read(join(directory, "exit")) ?? "") ?? [];
+      return code === undefined ? undefined : Number(code);
+    },
+    wrapperAlive() {
+      const wrapper = known()?.wrapper;
+      return wrapper && isAlive(wrapper);
+    },
+    members,
+    pumping: () => (known()?.pumps ?? []).some(isAlive),
+    outputHolders() {
+      const pipes = ["stdout.pipe", "stderr.pipe"].map((name) => join(directory, name));
+      const all = members();
+      return [...new Set(pipes.flatMap((pipe) => holdersOf(pipe, all)))].map(
+        (pid) => `pid ${pid} (${nameOf(pid)})`,
+      );
+    },
+  };
+}
+
+interface Session {
+  readonly wrapper: ProcessId;
+  readonly pumps: readonly ProcessId[];
+}
+
+/** The wrapper's stat line, then "<pump> <pump> ok"; undefined until it is complete. */
+function readSession(path: string): Session | undefined {
+  const [, stat, out, err] = /^(.+)\n(\d+) (\d+) ok\n$/.exec(read(path) ?? "") ?? [];
+  if (stat === undefined) return undefined;
+  const pid = Number.parseInt(stat, 10);
+  const startTime = parseStat(stat)?.startTime;
+  if (startTime === undefined) return undefined;
+  // A pump that has ended already is not identified, which is as good as dead.
+  const pumps = [out, err].map((text) => identify(Number(text))).filter((pump) => pump !== undefined);
+  return { wrapper: { pid, startTime }, pumps };
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,81 @@
+// Turns a task's output into log rows in the outbox, one row waiting at a time.
+import { LOG_LINE_MAX } from "../protocol/noderax/limits.ts";
+import type { LogRequest, LogStream } from "../protocol/noderax/tasks.ts";
+import type { Outbox } from "../control/outbox.ts";
+import type { Journal, TaskRecord } from "./journal.ts";
+import { ROW_WINDOW, type Shipped, type Stream, cutRow, decideRow, gapNote } from "./log-rows.ts";
+import type { Spool } from "./spool.ts";
+
+/** The kinds of parcels a task's lane holds. */
+export const PARCEL = { log: "log", completed: "completed" } as const;
+
+export interface Shipper {
+  /** Sends a row if one is due and none is under way. True when everything observed has been turned into rows. */
+  ship(ended: boolean, now: number): boolean;
+  /** A row of the agent's own, behind the rows so far. */
+  note(text: string, now: number): void;
+}
+
+/** Journal and outbox change in one transaction: after a crash no byte is sent twice or left out. */
+export function createShipper(
+  task: TaskRecord,
+  ports: { readonly journal: Journal; readonly outbox: Outbox },
+): Shipper & { follow(spool: Spool, startedAt: number): void } {
+  const { journal, outbox } = ports;
+  let shipped: Shipped = task.shipped;
+  let source: { spool: Spool; startedAt: number } | undefined;
+
+  function send(stream: LogStream, line: string, hash: string, offset: Shipped["offset"], now: number): void {
+    const row: LogRequest = { taskId: task.id, stream, line, timestamp: new Date(now).toISOString() };
+    const next: Shipped = { rows: shipped.rows + 1, lastRowAt: now, offset, lastRow: hash };
+    journal.atomically(() => {
+      outbox.push(task.id, PARCEL.log, row);
+      journal.shipped(task.id, next);
+    });
+    shipped = next;
+  }
+
+  function note(text: string, now: number, offset = shipped.offset): void {
+    const { line, hash } = cutRow(Buffer.from(text.slice(0, LOG_LINE_MAX)), shipped.lastRow);
+    send("system", line, hash, offset, now);
+  }
+
+  function sendRow(spool: Spool, stream: Stream, now: number): void {
+    const from = shipped.offset[stream];
+    const { line, bytes, hash } = cutRow(spool.read(stream, from, ROW_WINDOW), shipped.lastRow);
+    send(stream, line, hash, { ...shipped.offset, [stream]: from + bytes }, now);
+  }
+
+  function skip(spool: Spool, stream: Stream, bytes: number, now: number): void {
+    const from = shipped.offset[stream];
+    const to = alignToLine(spool, stream, from + bytes);
+    const text = gapNote(stream, spool.countLines(stream, from, to), to - from, task.id);
+    note(text, now, { ...shipped.offset, [stream]: to });
+  }
+
+  return {
+    follow(spool, startedAt) {
+      source = { spool, startedAt };
+    },
+    ship(ended, now) {
+      if (source === undefined) return true;
+      if (!outbox.isEmpty(task.id)) return false;
+      const { spool, startedAt } = source;
+      const decision = decideRow(shipped, spool.pending(shipped.offset), startedAt, ended, now);
+      if (decision.do === "row") sendRow(spool, decision.stream, now);
+      else if (decision.do === "skip") skip(spool, decision.stream, decision.bytes, now);
+      return decision.do === "nothing";
+    },
+    note: (text, now) => note(text, now),
+  };
+}
+
+/** The start of the next line within 4 kB, else of the next character. */
+function alignToLine(spool: Spool, stream: Stream, offset: number): number {
+  const bytes = spool.read(stream, offset, 4_096);
+  const line = bytes.subarray(0, -1).indexOf(0x0a);
+  if (line >= 0) return offset + line + 1;
+  let from = 0;
+  while (from < 3 && ((bytes[from] ?? 0) & 0xc0) === 0x80) from++;
+  return offset + from;
+}

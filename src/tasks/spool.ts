@@ -1,0 +1,187 @@
+// What a task has written: two files that its pumps append to, and the order in which we saw them grow.
+//
+// Pieces end with a line where they can, else with a whole character, so that rows and summaries made of them are
+// whole as well. The order stands in the file `order` and survives us.
+import { appendFileSync, closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { seconds } from "../lib/duration.ts";
+import { completeLength } from "../lib/utf8.ts";
+import { type Pending, STREAMS, type Stream } from "./log-rows.ts";
+import type { OutputReader } from "./output.ts";
+
+interface Piece {
+  readonly stream: Stream;
+  readonly from: number;
+  to: number;
+}
+
+/** How far back the end of a line is looked for. */
+const LOOK_BACK = 4_096;
+/** A line without an end is taken as it is when it has not grown for this long: a prompt, a progress bar. */
+const PARTIAL_AFTER = seconds(1);
+
+export interface Spool {
+  /** Takes in what was written since; true when something was. With `final`, also what is not complete. */
+  observe(final: boolean, now: number): boolean;
+  /** What lies behind `shipped`. */
+  pending(shipped: Readonly<Record<Stream, number>>): Pending;
+  /** Observed bytes of a stream. */
+  read(stream: Stream, from: number, max: number): Uint8Array;
+  /** Counts line feeds between two offsets. */
+  countLines(stream: Stream, from: number, to: number): number;
+  /** Both streams, in the order they were seen. */
+  reader(): OutputReader;
+  /** One stream. */
+  readerOf(stream: Stream): OutputReader;
+  /** Bytes the pumps discarded, once they have ended; more than this for the one that hit its limit. */
+  discarded(): Record<Stream, number>;
+  close(): void;
+}
+
+/** "read-only" leaves the order on disk to the agent that follows the task. */
+export function openSpool(directory: string, mode: "follow" | "read-only" = "follow"): Spool {
+  const order = join(directory, "order");
+  const files = new Map<Stream, number>();
+  const seen: Record<Stream, number> = { stdout: 0, stderr: 0 };
+  const partialSince: Record<Stream, { size: number; at: number }> = {
+    stdout: { size: -1, at: 0 },
+    stderr: { size: -1, at: 0 },
+  };
+  const pieces = readOrder(order);
+  for (const { stream, to } of pieces) seen[stream] = Math.max(seen[stream], to);
+  // The first piece that may hold unshipped bytes, of each stream: pieces are only ever asked about from there on.
+  const first: Record<Stream, number> = { stdout: 0, stderr: 0 };
+
+  function file(stream: Stream): number | undefined {
+    const handle = files.get(stream) ?? openIfThere(join(directory, `${stream}.log`));
+    if (handle !== undefined) files.set(stream, handle);
+    return handle;
+  }
+
+  function bytesOf(stream: Stream, from: number, to: number): Uint8Array {
+    const handle = file(stream);
+    const bytes = new Uint8Array(Math.max(0, to - from));
+    if (handle === undefined) return bytes.subarray(0, 0);
+    let got = 0;
+    while (got < bytes.length) {
+      const n = readSync(handle, bytes, got, bytes.length - got, from + got);
+      if (n === 0) break;
+      got += n;
+    }
+    return bytes.subarray(0, got);
+  }
+
+  /** The end of what may be taken in now. */
+  function boundary(stream: Stream, size: number, final: boolean, now: number): number {
+    if (final) return size;
+    const from = Math.max(seen[stream], size - LOOK_BACK);
+    const tail = bytesOf(stream, from, size);
+    const line = tail.lastIndexOf(0x0a);
+    if (line >= 0) return from + line + 1;
+    if (partialSince[stream].size !== size) partialSince[stream] = { size, at: now };
+    const old = now - partialSince[stream].at >= PARTIAL_AFTER;
+    return size - seen[stream] > LOOK_BACK || old ? from + completeLength(tail) : seen[stream];
+  }
+
+  return {
+    observe(final, now) {
+      let grew = false;
+      for (const stream of STREAMS) {
+        const handle = file(stream);
+        const size = handle === undefined ? 0 : fstatSync(handle).size;
+        if (size <= seen[stream]) continue;
+        const to = boundary(stream, size, final, now);
+        if (to <= seen[stream]) continue;
+        const last = pieces.at(-1);
+        if (mode === "follow") appendFileSync(order, `${stream} ${to}\n`, { mode: 0o600 });
+        if (last?.stream === stream) last.to = to;
+        else pieces.push({ stream, from: seen[stream], to });
+        seen[stream] = to;
+        grew = true;
+      }
+      return grew;
+    },
+    pending(shipped) {
+      const bytes = { stdout: seen.stdout - shipped.stdout, stderr: seen.stderr - shipped.stderr };
+      for (const stream of STREAMS) {
+        while (first[stream] < pieces.length && !isBehind(pieces[first[stream]], stream, shipped[stream]))
+          first[stream]++;
+      }
+      const waiting = STREAMS.filter((stream) => bytes[stream] > 0);
+      return { bytes, oldest: waiting.sort((a, b) => first[a] - first[b])[0] };
+    },
+    read: (stream, from, max) => bytesOf(stream, from, Math.min(seen[stream], from + max)),
+    countLines(stream, from, to) {
+      let lines = 0;
+      for (let at = from; at < to; at += 65_536) {
+        for (const byte of bytesOf(stream, at, Math.min(to, at + 65_536))) if (byte === 0x0a) lines++;
+      }
+      return lines;
+    },
+    reader: () => ({
+      length: seen.stdout + seen.stderr,
+      read: (from, to) => readPieces(pieces, from, to, bytesOf),
+    }),
+    readerOf: (stream) => ({ length: seen[stream], read: (from, to) => bytesOf(stream, from, to) }),
+    discarded: () => ({
+      stdout: readCount(join(directory, "stdout.discarded")),
+      stderr: readCount(join(directory, "stderr.discarded")),
+    }),
+    close() {
+      for (const handle of files.values()) closeSync(handle);
+    },
+  };
+}
+
+const isBehind = (piece: Piece | undefined, stream: Stream, offset: number): boolean =>
+  piece !== undefined && piece.stream === stream && piece.to > offset;
+
+function readPieces(
+  pieces: readonly Piece[],
+  from: number,
+  to: number,
+  bytesOf: (stream: Stream, from: number, to: number) => Uint8Array,
+): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let at = 0;
+  for (const piece of pieces) {
+    const length = piece.to - piece.from;
+    const [low, high] = [Math.max(from, at), Math.min(to, at + length)];
+    if (low < high) parts.push(bytesOf(piece.stream, piece.from + low - at, piece.from + high - at));
+    at += length;
+    if (at >= to) break;
+  }
+  return Buffer.concat(parts);
+}
+
+/** Lines "stdout 1234": the stream, and how far it had grown. A line that a crash cut short is left out. */
+function readOrder(path: string): Piece[] {
+  const pieces: Piece[] = [];
+  const seen: Record<Stream, number> = { stdout: 0, stderr: 0 };
+  for (const [, name, end] of readIfThere(path).matchAll(/^(stdout|stderr) (\d+)\n/gm)) {
+    const stream: Stream = name === "stderr" ? "stderr" : "stdout";
+    const last = pieces.at(-1);
+    if (last?.stream === stream) last.to = Number(end);
+    else pieces.push({ stream, from: seen[stream], to: Number(end) });
+    seen[stream] = Number(end);
+  }
+  return pieces;
+}
+
+const readCount = (path: string): number => Number(readIfThere(path).trim()) || 0;
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, "r");
+  } catch {
+    return undefined;
+  }
+}

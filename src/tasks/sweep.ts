@@ -1,0 +1,74 @@
+// Keeps what finished tasks leave behind within its bounds: their output by age and size, their journal rows by number.
+import { readdirSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { type Duration, minutes } from "../lib/duration.ts";
+import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { Journal } from "./journal.ts";
+
+export interface Kept {
+  readonly name: string;
+  readonly bytes: number;
+  /** When it was last written to. */
+  readonly at: number;
+}
+
+/** Which run directories go: what is older than `age`, then the oldest until the rest fits into `bytes`. Pure. */
+export function expired(
+  kept: readonly Kept[],
+  limits: { readonly age: Duration; readonly bytes: number },
+  now: number,
+): string[] {
+  const newestFirst = [...kept].sort((a, b) => b.at - a.at);
+  let total = 0;
+  return newestFirst
+    .filter(({ at, bytes }) => {
+      total += bytes;
+      return now - at > limits.age || total > limits.bytes;
+    })
+    .map(({ name }) => name);
+}
+
+/** Finished tasks that are remembered: long enough that none is taken for new when it is handed out again. */
+const REMEMBERED = 10_000;
+
+export function sweepLoop(
+  ports: { readonly journal: Journal; readonly runs: string; readonly registry: LoopRegistry },
+  limits: { readonly age: Duration; readonly bytes: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const { journal, runs, registry } = ports;
+  return loop(
+    { name: "sweep", every: minutes(10), phase: "now" },
+    async () => {
+      const busy = new Set(journal.unfinished().map(({ id }) => id));
+      const kept = directories(runs).filter(({ name }) => !busy.has(name.split(".")[0] ?? name));
+      for (const name of expired(kept, limits, Date.now()))
+        rmSync(join(runs, name), { recursive: true, force: true });
+      journal.forgetAllBut(REMEMBERED);
+    },
+    registry,
+    signal,
+  );
+}
+
+function directories(root: string): Kept[] {
+  return namesIn(root).map((name) => {
+    const files = namesIn(join(root, name)).map((file) => statOf(join(root, name, file)));
+    return {
+      name,
+      bytes: files.reduce((sum, { size }) => sum + size, 0),
+      at: Math.max(0, ...files.map(({ mtimeMs }) => mtimeMs)),
+    };
+  });
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return []; // Not made yet, or gone meanwhile.
+  }
+}
+
+const statOf = (path: string): { size: number; mtimeMs: number } =>
+  statSync(path, { throwIfNoEntry: false }) ?? { size: 0, mtimeMs: 0 };

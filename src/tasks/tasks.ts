@@ -1,0 +1,118 @@
+// All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
+import type { Duration } from "../lib/duration.ts";
+import { messageOf } from "../lib/agent-error.ts";
+import type { Task } from "../protocol/noderax/tasks.ts";
+import { taskCourier } from "./courier.ts";
+import { type DrivePorts, drive } from "./drive.ts";
+import { createShipper } from "./shipping.ts";
+import { type StopRequest, createStopRequest, watchControl } from "./stop.ts";
+
+/** More than this many claimed tasks are not held at once: the rest stays in the server's queue. */
+const HELD_MAX = 500;
+
+export interface TaskSummary {
+  readonly id: string;
+  readonly type: string;
+  readonly note: string;
+  readonly age: Duration;
+}
+
+export interface Tasks {
+  /** Takes up what the journal says is unfinished, and starts to deliver. */
+  resume(): void;
+  /** Journals a claimed task and drives it; a task that is known already is left alone. */
+  accept(task: Task): void;
+  /** True while another task may be claimed. */
+  hasRoom(): boolean;
+  active(): TaskSummary[];
+  /** Ends every command and reports nothing more: for an agent that will not come back. */
+  endAll(): Promise<void>;
+  /** Resolves when all drivers have stopped, after `signal` was aborted. */
+  settled(): Promise<void>;
+}
+
+interface Active {
+  readonly type: string;
+  readonly since: number;
+  readonly stop: StopRequest;
+  readonly refused: (why: string) => void;
+  note: string;
+  done: Promise<void>;
+}
+
+/** Drivers and deliveries stop when `signal` aborts; commands go on. */
+export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
+  const { journal, outbox, api, log } = ports;
+  const active = new Map<string, Active>();
+
+  function start(id: string): void {
+    const record = journal.find(id);
+    if (record === undefined || active.has(id)) return;
+    const over = new AbortController();
+    const stop = createStopRequest(record, journal);
+    const shipper = createShipper(record, { journal, outbox });
+    const refused = (why: string): void =>
+      shipper.note(`… a part of the log was refused by the control plane: ${why}`, Date.now());
+    const entry: Active = {
+      type: record.type,
+      since: record.claimedAt,
+      stop,
+      refused,
+      note: "",
+      done: Promise.resolve(),
+    };
+    const say = (note: string): void => {
+      entry.note = note;
+    };
+    active.set(id, entry);
+    const until = AbortSignal.any([signal, over.signal]);
+    const watching = watchControl(id, stop, { api, tasks: () => active.size }, until);
+    entry.done = drive(id, ports, { stop, shipper, say }, signal)
+      .catch((error: unknown) =>
+        log.error("tasks", `${id.slice(0, 8)}: ${messageOf(error)}`, { task_id: id }),
+      )
+      .finally(() => {
+        over.abort();
+        active.delete(id);
+      })
+      .then(() => watching);
+  }
+
+  async function settled(): Promise<void> {
+    while (active.size > 0) await Promise.all([...active.values()].map(({ done }) => done));
+  }
+
+  return {
+    resume() {
+      for (const { id } of journal.unfinished()) start(id);
+      outbox.start(
+        taskCourier({
+          api,
+          log,
+          onOver: (id, why) => active.get(id)?.stop.request("server", why),
+          onRefusedRow: (id, why) => active.get(id)?.refused(why),
+        }),
+        signal,
+      );
+    },
+    accept(task) {
+      const known = !journal.claimed(
+        { id: task.id, type: task.type, payload: task.payload ?? {} },
+        Date.now(),
+      );
+      if (known)
+        log.warn("tasks", `${task.id.slice(0, 8)} was handed out again; it is not run twice`, {
+          task_id: task.id,
+        });
+      else start(task.id);
+    },
+    hasRoom: () => active.size < HELD_MAX,
+    active: () =>
+      [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: Date.now() - since })),
+    async endAll() {
+      for (const { stop } of active.values()) stop.request("server", "the agent was told to end its tasks");
+      await settled();
+    },
+    settled,
+  };
+}

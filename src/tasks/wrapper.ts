@@ -1,0 +1,75 @@
+// The shell script between us and a task's command: it outlives us, keeps the output, and writes down how it ended.
+//
+// In the run directory (0700, ours):
+//   command.sh      exports, working directory, and the command; read over descriptor 3, then removed
+//   began           made with O_EXCL by whoever comes first: the wrapper that starts, or an agent that gave up on it
+//   session         the wrapper's /proc/self/stat line and the pids of its two pumps, then "ok"
+//   stdout.log …    what the command wrote; …discarded: how many bytes more than the limit
+//   exit            the exit status of the command, then "ok"
+//
+// Only the command drops to the task's user. Real pipes (FIFOs), because a script that opens /dev/stdout would truncate
+// a regular file and fails on a socket; mode 0622, so that a task user may open them again through /dev/stdout. `cat`
+// rather than `head -c`, because head keeps output back until its buffer is full; `ulimit -f` bounds the file instead,
+// and `wc` drains and counts what is beyond it, so that the command never sees a full disk as a broken pipe. The command
+// runs in the foreground: a background job of a shell without job control ignores SIGINT.
+
+/** Arguments: run directory, limit of a stream in 512-byte blocks, then the command line that reads descriptor 3. */
+export const WRAPPER = `#!/bin/sh
+cd "$1" || exit 70
+limit=$2
+shift 2
+umask 077
+set -C
+: 2>/dev/null >began || exit 71
+set +C
+mkfifo -m 622 stdout.pipe stderr.pipe || exit 72
+pump() {
+  ( ulimit -f "$limit"; trap '' XFSZ; exec cat >>"$1.log" ) 2>/dev/null
+  wc -c >"$1.discarded"
+}
+pump stdout <stdout.pipe &
+out=$!
+pump stderr <stderr.pipe &
+err=$!
+exec 3<command.sh
+rm -f command.sh
+read -r stat </proc/self/stat
+printf '%s\\n%s %s ok\\n' "$stat" "$out" "$err" >session
+"$@" </dev/null >stdout.pipe 2>stderr.pipe
+code=$?
+exec 3<&-
+printf '%s ok\\n' "$code" >exit.new
+mv exit.new exit
+wait
+rm -f stdout.pipe stderr.pipe
+`;
+
+/** What the task's own shell runs: it takes the real script from descriptor 3, so that nothing of it is in any argv. */
+export const READ_COMMAND = 'eval "$(cat <&3)"';
+
+export interface CommandScript {
+  readonly shell: string;
+  readonly command: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Entered before the command; undefined: the home directory, or / where that cannot be entered. */
+  readonly workingDirectory: string | undefined;
+}
+
+/** The text of command.sh: a POSIX shell script that ends by becoming the command. */
+export function commandScript({ shell, command, environment, workingDirectory }: CommandScript): string {
+  const exports = Object.entries(environment).map(([name, value]) => `export ${name}=${quote(value)}`);
+  const enter =
+    workingDirectory === undefined
+      ? 'cd "$HOME" 2>/dev/null || cd /'
+      : `cd ${quote(workingDirectory)} || exit 126`;
+  return [
+    "umask 022; unset OLDPWD",
+    ...exports,
+    enter,
+    `exec 3<&-; exec ${quote(shell)} -lc ${quote(command)}`,
+    "",
+  ].join("\n");
+}
+
+/** Quotes a word for a POSIX shell. */
+export const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
