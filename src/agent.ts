@@ -1,4 +1,5 @@
 // The composition root: builds the agent's parts from its settings, starts the loops in order and stops them again.
+import { chownSync, existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { AgentError, messageOf } from "./lib/agent-error.ts";
 import { type Duration, seconds } from "./lib/duration.ts";
@@ -64,7 +65,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
   const stop = new AbortController();
   const abandon = new AbortController();
   const account = taskAccount(settings, log);
-  const caution = [...warnings, ...account.warnings];
+  const caution = [...warnings, ...account.warnings, ...secureState(settings.state_file, log)];
   let plane: Plane | undefined;
 
   const apiUrl = withoutApiPrefix(settings.api_url);
@@ -259,6 +260,20 @@ function rootRefusal(settings: Settings): string | undefined {
   if (!isRoot()) return `the agent runs as ${currentAccount().name}, not as root`;
   if (!settings.allow_root_tasks) return "the owner of this machine forbids root tasks (allow_root_tasks)";
   return undefined;
+}
+
+/**
+ * What an agent of another make left in the hands of the task user: the identity file is taken over; a directory that
+ * is not ours is only warned about, since it may be somebody's home.
+ */
+function secureState(stateFile: string, log: Log): string[] {
+  const directory = dirname(stateFile);
+  if (!isRoot() || !existsSync(directory)) return [];
+  if (existsSync(stateFile)) chownSync(stateFile, 0, 0);
+  if (statSync(directory).uid === 0) return [];
+  const text = `the state directory ${directory} does not belong to root: its owner can replace the node's identity; mend it with: chown root: ${directory} && chmod 0711 ${directory}`;
+  log.warn("agent", text);
+  return [text];
 }
 
 /** Whom tasks run as: a root agent never runs them as root by itself. */

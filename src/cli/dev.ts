@@ -143,7 +143,7 @@ function welcome({ url }: Sandbox, took: number): void {
   print(`noderax-agent ${version} · sandbox`);
   print();
   print(`  control plane   ${paint.cyan(url)}     (sandbox: everything stays on this machine)`);
-  print(`  node            ${NODE} · ${paint.green("online")} · ${(took / 1_000).toFixed(1)} s after start`);
+  print(`  node            ${NODE} · ${paint.green("online")} · ${(took / 1_000).toFixed(2)} s after start`);
   print();
   print("  Type in a second terminal, in this directory:");
   print(`        ${program} sandbox task ${NODE} 'uname -a; uptime'`);

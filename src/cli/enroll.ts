@@ -228,17 +228,19 @@ async function finish(identity: Identity, { config, apiUrl, host, speak }: Conte
   print(
     `${paint.green("✓")} approved as node ${host.hostname} (${identity.nodeId})   identity saved to ${stateFile}`,
   );
-  if (saved !== undefined) print(`  api_url saved to ${saved}`);
+  if (saved !== undefined) print(`  settings saved to ${saved}`);
   print("  Start it:  noderax-agent run");
 }
 
-/** Writes api_url where it is not configured yet, and removes what the Go agent kept of the enrollment. */
+/** Writes what `run` will need and no source will tell it, and removes what the Go agent kept of the enrollment. */
 async function remember(config: Config, apiUrl: string): Promise<string | undefined> {
-  const { origins } = config;
+  const { origins, settings } = config;
   const changes = new Map<OptionKey, string | undefined>();
-  const origin = origins.get("api_url")?.from;
+  if (origins.get("api_url") === undefined) changes.set("api_url", apiUrl);
   // A flag is gone with this command; a file, .env or the environment will be there for the next one.
-  if (origin === undefined || origin === "flag") changes.set("api_url", apiUrl);
+  for (const key of ["api_url", "state_file", "api_tls_ca_file"] as const) {
+    if (origins.get(key)?.from === "flag") changes.set(key, key === "api_url" ? apiUrl : settings[key]);
+  }
   if (origins.get("enrollment_token")?.from === "file") changes.set("enrollment_token", undefined);
   // The old identity must not win over the new one.
   for (const key of ["node_id", "agent_token"] as const)

@@ -138,9 +138,7 @@ export const options = {
     default: true,
     env: ["REALTIME_ENABLED"],
     planes: ["noderax"],
-    warn: (enabled) =>
-      enabled ? undefined : "is ignored: terminals, metrics and cancelling need the session",
-    doc: "Kept for old configurations; the realtime session is always on.",
+    doc: "Whether the realtime session is opened; without it the node lives on HTTP alone.",
   },
   realtime_ping_interval: {
     type: "duration",
@@ -148,9 +146,7 @@ export const options = {
     env: ["REALTIME_PING_INTERVAL"],
     planes: ["noderax"],
     warn: (period) =>
-      period > seconds(2)
-        ? "is above 2s: the server may take the node for offline between two pings"
-        : undefined,
+      period > seconds(15) ? "is above 15s: the server may drop the session between two pings" : undefined,
     doc: "How often the realtime session proves that it is alive.",
   },
   realtime_queue_size: {

@@ -17,6 +17,8 @@ export const retry = {
   started: { base: 250, cap: seconds(5), within: seconds(50) },
   /** Log rows and completions stay on disk until the server has taken or refused them: 1 s doubling to 60 s. */
   outbox: { base: seconds(1), cap: seconds(60), within: Infinity },
+  /** A task whose driver failed on this machine (a full disk): 1 s doubling to 60 s. */
+  driver: { base: seconds(1), cap: seconds(60), within: Infinity },
   heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
   /** Enrollment polls are throttled (100 a minute for all agents behind one address): 5 s doubling to 30 s. */
   enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },

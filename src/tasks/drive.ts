@@ -46,6 +46,11 @@ export interface Driven {
   readonly say: (note: string) => void;
 }
 
+/** A task that has a place among those that run; `leave` gives it back. */
+interface Placed extends Driven {
+  readonly leave: () => void;
+}
+
 /**
  * Resolves when the task is finished, dropped, or — with `signal` aborted — left to the next process. An outcome that
  * is owed is in the outbox by then.
@@ -134,7 +139,7 @@ async function run(
   const place = await waitForSlot(task, slots, driven, settings.grace, signal);
   if (typeof place !== "function") return place;
   try {
-    return await launchAndFollow(task, prepared, 1, ports, driven, signal);
+    return await launchAndFollow(task, prepared, 1, ports, { ...driven, leave: place }, signal);
   } finally {
     place();
   }
@@ -189,7 +194,7 @@ async function launchAndFollow(
   prepared: RunCommand,
   attempt: number,
   ports: DrivePorts,
-  driven: Driven,
+  driven: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
   const { journal, accounts, settings, log } = ports;
@@ -236,12 +241,12 @@ async function adopt(
         defaultTimeout: ports.settings.timeout,
       });
       if (prepared.do !== "run") return unrun("failed", prepared.text);
-      return await launchAndFollow(task, prepared, launched.attempt + 1, ports, driven, signal);
+      return await launchAndFollow(task, prepared, launched.attempt + 1, ports, { ...driven, leave }, signal);
     }
     ports.log.info("tasks", `${task.id.slice(0, 8)} found again after a restart of the agent`, {
       task_id: task.id,
     });
-    return await followLaunch(task, launched, ports, driven, signal);
+    return await followLaunch(task, launched, ports, { ...driven, leave }, signal);
   } finally {
     leave();
   }
@@ -251,7 +256,7 @@ async function followLaunch(
   task: TaskRecord,
   launched: Launch,
   { runs, outbox, settings }: DrivePorts,
-  { stop, shipper, say }: Driven,
+  { stop, shipper, say, leave }: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
   const directory = runDirectory(runs, task.id, launched.attempt);
@@ -262,7 +267,7 @@ async function followLaunch(
     return await follow(
       task.id,
       launched,
-      { run, spool, shipper, outbox, stop, grace: settings.grace },
+      { run, spool, shipper, outbox, stop, grace: settings.grace, ended: leave },
       signal,
     );
   } finally {

@@ -23,6 +23,8 @@ export interface FollowPorts {
   readonly outbox: Outbox;
   readonly stop: StopRequest;
   readonly grace: Duration;
+  /** The command has ended: its place is free, even while its last rows wait for the server. */
+  readonly ended: () => void;
 }
 
 /** Looks often while a command is young, since most are short; later, output is paced by seconds anyway. */
@@ -41,6 +43,7 @@ export async function follow(
   const outcome = await untilEnd(launched, ports, signal);
   if (outcome === undefined) return undefined;
   await drain(run, signal);
+  ports.ended();
   spool.observe(true, Date.now());
   if (stop.current()?.reason === "server") return outcome;
   while (!signal.aborted) {

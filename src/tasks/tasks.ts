@@ -1,6 +1,9 @@
 // All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
 import type { Duration } from "../lib/duration.ts";
 import { messageOf } from "../lib/agent-error.ts";
+import { backoff } from "../lib/backoff.ts";
+import { sleep } from "../lib/loop.ts";
+import { retry } from "../control/retry.ts";
 import type { Task } from "../protocol/noderax/tasks.ts";
 import { taskCourier } from "./courier.ts";
 import { type DrivePorts, drive } from "./drive.ts";
@@ -35,7 +38,7 @@ interface Active {
   readonly type: string;
   readonly since: number;
   readonly stop: StopRequest;
-  readonly refused: (why: string) => void;
+  refused: (why: string) => void;
   note: string;
   done: Promise<void>;
 }
@@ -50,32 +53,46 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     if (record === undefined || active.has(id)) return;
     const over = new AbortController();
     const stop = createStopRequest(record, journal);
-    const shipper = createShipper(record, { journal, outbox });
-    const refused = (why: string): void =>
-      shipper.note(`… a part of the log was refused by the control plane: ${why}`, Date.now());
     const entry: Active = {
       type: record.type,
       since: record.claimedAt,
       stop,
-      refused,
+      refused() {},
       note: "",
       done: Promise.resolve(),
     };
-    const say = (note: string): void => {
-      entry.note = note;
-    };
     active.set(id, entry);
-    const until = AbortSignal.any([signal, over.signal]);
-    const watching = watchControl(id, stop, { api, tasks: () => active.size }, until);
-    entry.done = drive(id, ports, { stop, shipper, say }, signal)
-      .catch((error: unknown) =>
-        log.error("tasks", `${id.slice(0, 8)}: ${messageOf(error)}`, { task_id: id }),
-      )
+    const watching = watchControl(
+      id,
+      stop,
+      { api, tasks: () => active.size },
+      AbortSignal.any([signal, over.signal]),
+    );
+    entry.done = driveToEnd(id, entry)
       .finally(() => {
         over.abort();
         active.delete(id);
       })
       .then(() => watching);
+  }
+
+  /** A driver that fails (a full disk, say) is started again from where the journal says the task stands. */
+  async function driveToEnd(id: string, entry: Active): Promise<void> {
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        const record = journal.find(id);
+        if (record === undefined) return;
+        const shipper = createShipper(record, { journal, outbox });
+        entry.refused = (why) =>
+          shipper.note(`… a part of the log was refused by the control plane: ${why}`, Date.now());
+        const say = (note: string): void => void (entry.note = note);
+        return await drive(id, ports, { stop: entry.stop, shipper, say }, signal);
+      } catch (error) {
+        entry.note = `in trouble: ${messageOf(error)}`;
+        log.error("tasks", `${id.slice(0, 8)}: ${messageOf(error)}`, { task_id: id });
+        await sleep(backoff(retry.driver, failures, Math.random), signal);
+      }
+    }
   }
 
   async function settled(): Promise<void> {
