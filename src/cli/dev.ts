@@ -134,7 +134,7 @@ function announce(sandbox: Sandbox): Disposable {
 function interrupted(): Promise<ExitCode> {
   return new Promise((resolve) => {
     process.once("SIGINT", () => resolve(exit.interrupted));
-    process.once("SIGTERM", () => resolve(exit.done));
+    for (const signal of ["SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve(exit.done));
   });
 }
 

@@ -14,6 +14,7 @@ export default command({
   examples: ["run", "run --log-level debug", "run --config /etc/noderax-agent/config.json"],
   args: { ...configFlags },
   async run({ args }): Promise<ExitCode> {
+    outliveReaders();
     const config = await configFrom(args, { requireFile: true });
     const log = logFor(config);
     for (const warning of config.warnings) log.warn("config", warning);
@@ -53,8 +54,15 @@ export function untilStopped(agent: Agent, grace: Duration, log: Log): Promise<E
     };
     process.on("SIGTERM", () => stop("SIGTERM", grace, exit.done));
     process.on("SIGINT", () => stop("SIGINT", Math.min(grace, seconds(2)), exit.interrupted));
-    process.on("SIGHUP", () => stop("SIGHUP", grace, exit.done));
   });
+}
+
+/** A journal that restarts closes our output: a command ends quietly then, an agent goes on. */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners("error");
+    stream.on("error", () => {});
+  }
 }
 
 const notConfigured = (): AgentError =>

@@ -6,6 +6,8 @@ import { type Duration, minutes, seconds } from "../lib/duration.ts";
 export interface RetryPolicy extends Backoff {
   /** Give up after this long; Infinity never does. */
   readonly within: Duration;
+  /** Give up after so many tries; unlimited where it is absent. */
+  readonly tries?: number;
 }
 
 export const retry = {
@@ -20,6 +22,8 @@ export const retry = {
   /** A task whose driver failed on this machine (a full disk): 1 s doubling to 60 s. */
   driver: { base: seconds(1), cap: seconds(60), within: Infinity },
   heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
+  /** Somebody waits for the first answer of an enrollment: 3 tries, 1 s and 2 s apart. */
+  initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },
   /** Enrollment polls are throttled (100 a minute for all agents behind one address): 5 s doubling to 30 s. */
   enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },
 } satisfies Record<string, RetryPolicy>;

@@ -118,7 +118,7 @@ export async function consumeBootstrapToken(
   }
 }
 
-/** Some tries where the failure may pass: a server that is being deployed, or throttles for a minute. */
+/** Some tries where the failure may pass soon; throttling is told at once, since the wait is a minute. */
 async function patiently<T>(
   call: () => Promise<T>,
   signal: AbortSignal,
@@ -129,13 +129,10 @@ async function patiently<T>(
       return await call();
     } catch (error) {
       if (!(error instanceof AgentError) || signal.aborted) throw error;
-      const throttled = error.status === 429;
-      const passing = throttled || (codes === undefined ? mayPass(error) : codes.includes(error.code));
-      if (!passing || attempt >= 3 || error.code.startsWith("tls.")) throw throttled ? tooMany(error) : error;
-      await sleep(
-        pauseAfter(error, backoff({ base: seconds(1), cap: seconds(5) }, attempt, Math.random)),
-        signal,
-      );
+      if (error.status === 429) throw tooMany(error);
+      const passing = codes === undefined ? mayPass(error) : codes.includes(error.code);
+      if (!passing || attempt >= retry.initiate.tries || error.code.startsWith("tls.")) throw error;
+      await sleep(pauseAfter(error, backoff(retry.initiate, attempt, Math.random)), signal);
     }
   }
 }
