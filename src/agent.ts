@@ -15,6 +15,7 @@ import { awaitApproval } from "./identity/enrollment.ts";
 import { beat, heartbeats } from "./identity/heartbeat.ts";
 import {
   type Identity,
+  type PendingEnrollment,
   clearPending,
   readIdentity,
   readPending,
@@ -89,31 +90,54 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
     await plane.done;
   }
 
-  /** From the configuration, the identity file, or an enrollment under way; waits until there is one. */
+  /**
+   * From the configuration, the identity file, or an enrollment under way; waits until there is one. An enrollment that
+   * came to nothing is not asked for again: from then on a person is waited for, and `status` says why.
+   */
   async function findIdentity(): Promise<Identity | undefined> {
     const record = registry.register("enrollment");
-    for (let told = false; !stop.signal.aborted; told = true) {
-      const identity = knownIdentity();
-      if (identity !== undefined) {
-        record.note = "enrolled";
-        return identity;
+    const tell = (note: string): void => {
+      if (note !== record.note) log.warn("enrollment", note);
+      record.note = note;
+    };
+    let over: { readonly token: string; readonly why: string } | undefined;
+    for (; !stop.signal.aborted; await sleep(seconds(2), stop.signal)) {
+      const pending = openEnrollment();
+      try {
+        const identity = knownIdentity();
+        if (identity !== undefined) {
+          record.note = "enrolled";
+          return identity;
+        }
+        if (pending === undefined || pending.token === over?.token) {
+          tell(`${over?.why ?? "not enrolled"}: run \`noderax-agent enroll\``);
+        } else {
+          tell("waiting for approval");
+          await approval(pending);
+        }
+      } catch (error) {
+        if (!(error instanceof AgentError)) tell(messageOf(error));
+        else if (error.code.startsWith("enroll.") && pending !== undefined)
+          over = { token: pending.token, why: error.message };
+        else if (error.code !== "aborted") tell(error.message);
       }
-      const pending = readPending(settings.state_file) ?? configuredPending();
-      record.note =
-        pending === undefined ? "not enrolled: run `noderax-agent enroll`" : "waiting for approval";
-      if (!told) log.warn("enrollment", record.note);
-      if (pending !== undefined)
-        await approval(pending).catch((error: unknown) => log.error("enrollment", messageOf(error)));
-      await sleep(seconds(2), stop.signal);
     }
     return undefined;
   }
 
-  async function approval(pending: ReturnType<typeof configuredPending> & object): Promise<void> {
-    const hooks = { onWait() {}, superseded: () => knownIdentity() !== undefined };
-    const identity = await awaitApproval(api, pending, hooks, stop.signal);
+  async function approval(pending: PendingEnrollment): Promise<void> {
+    // `enroll` may bring an identity, or begin another enrollment, while this one is waited for.
+    const superseded = (): boolean =>
+      knownIdentity() !== undefined || openEnrollment()?.token !== pending.token;
+    const enough = new AbortController();
+    const hooks = { onWait: () => superseded() && enough.abort(), superseded };
+    const identity = await awaitApproval(api, pending, hooks, AbortSignal.any([stop.signal, enough.signal]));
     writeIdentity(settings.state_file, identity, new Date());
     clearPending(settings.state_file);
+  }
+
+  function openEnrollment(): PendingEnrollment | undefined {
+    return readPending(settings.state_file) ?? configuredPending();
   }
 
   function knownIdentity(): Identity | undefined {
@@ -123,7 +147,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
   }
 
   /** The Go agent keeps the token of an open enrollment in its configuration, without its expiry. */
-  function configuredPending() {
+  function configuredPending(): PendingEnrollment | undefined {
     const token = settings.enrollment_token;
     if (token === undefined) return undefined;
     const expiry = new Date(startedAt + ENROLLMENT_LIFE).toISOString();
@@ -225,6 +249,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
       try {
         // First no task comes in any more, then what is owed goes out.
         await plane?.claiming;
+        await plane?.tasks.reported(abandon.signal);
         await plane?.outbox.flushed(abandon.signal);
         abandon.abort();
         await plane?.tasks.settled();

@@ -71,7 +71,10 @@ export default command({
 async function start(text: string | undefined): Promise<Sandbox> {
   if (text !== undefined) {
     if (/^\d+$/.test(text) && Number(text) <= 65_535) return startSandbox({ port: Number(text) });
-    throw new AgentError("cli.usage", `--port: "${text}" is not a port (0 to 65535)`, { exit: exit.usage });
+    throw new AgentError("cli.usage", `--port: "${text}" is not a port (0 to 65535)`, {
+      exit: exit.usage,
+      hint: "see: noderax-agent help dev",
+    });
   }
   try {
     return await startSandbox({ port: DEFAULT_PORT });

@@ -26,6 +26,7 @@ import { configFlags, configFrom } from "./config-flags.ts";
 import { note, paint, print } from "./output.ts";
 import { ask } from "./prompt.ts";
 import { approvalSpinner } from "./spinner.ts";
+import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
   name: "enroll",
@@ -55,15 +56,19 @@ export default command({
   },
   async run({ args }): Promise<ExitCode | void> {
     const config = await configFrom(args);
+    // Before a token is used up: credentials that cannot be kept would be lost.
+    checkStateDirectory(config.settings);
     const interrupt = new AbortController();
     process.once("SIGINT", () => interrupt.abort());
     process.once("SIGTERM", () => interrupt.abort());
-    const apiUrl = withoutApiPrefix(config.settings.api_url ?? (await askUrl()));
+    const open = openEnrollment(config, args);
+    const apiUrl = withoutApiPrefix(config.settings.api_url ?? open?.api_url ?? (await askUrl()));
     const speak = { json: args.json === true };
     const context: Context = {
       config,
       apiUrl,
-      host: hostNamed(args.hostname),
+      host: hostNamed(args.hostname ?? open?.hostname),
+      open,
       speak,
       signal: interrupt.signal,
     };
@@ -88,6 +93,7 @@ interface Context {
   readonly config: Config;
   readonly apiUrl: string;
   readonly host: Host;
+  readonly open: PendingEnrollment | undefined;
   readonly speak: { readonly json: boolean };
   readonly signal: AbortSignal;
 }
@@ -99,12 +105,13 @@ async function enroll(
   args: { readonly force?: boolean | undefined; readonly email?: string | undefined },
 ): Promise<ExitCode | void> {
   const { config, host, signal } = context;
-  const known = knownIdentity(config);
-  if (known !== undefined && !args.force) return alreadyEnrolled(api, known, context);
+  // With --force not even read: it may be the very file that cannot be.
+  const known = args.force ? undefined : knownIdentity(config);
+  if (known !== undefined) return alreadyEnrolled(api, known, context);
   if (bootstrapToken !== undefined) {
     return finish(await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal), context);
   }
-  const pending = resumable(context, args.email) ?? (await begin(api, args.email, context));
+  const pending = context.open ?? (await begin(api, args.email, context));
   announce(pending, context);
   const { state_file: stateFile } = config.settings;
   const spinner = approvalSpinner(context.speak.json ? undefined : process.stderr);
@@ -167,15 +174,18 @@ async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Cont
   }
 }
 
-/** An enrollment of this machine that was interrupted, if it is for the same control plane and still open. */
-function resumable(
-  { config, apiUrl, host }: Context,
-  email: string | undefined,
+/** An enrollment that was interrupted and is still open, unless something else is asked for than it was begun with. */
+function openEnrollment(
+  { settings }: Config,
+  args: TokenArgs & { readonly email?: string | undefined; readonly hostname?: string | undefined },
 ): PendingEnrollment | undefined {
-  const pending = readPending(config.settings.state_file);
-  if (pending === undefined || pending.api_url !== apiUrl || pending.hostname !== host.hostname.toLowerCase())
-    return undefined;
-  if (email !== undefined && email.trim().toLowerCase() !== pending.email) return undefined;
+  const pending = readPending(settings.state_file);
+  if (pending === undefined || givenToken(args) !== undefined) return undefined;
+  const { api_url } = settings;
+  const same = (given: string | undefined, begun: string): boolean =>
+    given === undefined || given.trim().toLowerCase() === begun;
+  if (api_url !== undefined && withoutApiPrefix(api_url) !== pending.api_url) return undefined;
+  if (!same(args.email, pending.email) || !same(args.hostname, pending.hostname)) return undefined;
   return Date.parse(pending.expires_at) > Date.now() + seconds(30) ? pending : undefined;
 }
 
@@ -214,7 +224,9 @@ async function finish(identity: Identity, { config, apiUrl, host, speak }: Conte
   const { state_file: stateFile } = config.settings;
   writeIdentity(stateFile, identity, new Date());
   clearPending(stateFile);
-  const saved = await remember(config, apiUrl);
+  const saved = await remember(config, apiUrl).catch((error: unknown) => {
+    throw notRemembered(error, identity, host, apiUrl);
+  });
   if (speak.json) {
     return print(
       JSON.stringify({
@@ -231,6 +243,18 @@ async function finish(identity: Identity, { config, apiUrl, host, speak }: Conte
   if (saved !== undefined) print(`  settings saved to ${saved}`);
   print("  Start it:  noderax-agent run");
 }
+
+/** The machine is a node now, and must not be enrolled again: only its configuration is missing. */
+const notRemembered = (error: unknown, { nodeId }: Identity, host: Host, apiUrl: string): AgentError =>
+  new AgentError(
+    "enroll.not_saved",
+    `approved as node ${host.hostname} (${nodeId}), but its configuration was not saved: ${messageOf(error)}`,
+    {
+      hint: `Start it with:  noderax-agent run --api-url ${apiUrl}`,
+      exit: error instanceof AgentError ? error.exit : exit.failed,
+      cause: error,
+    },
+  );
 
 /** Writes what `run` will need and no source will tell it, and removes what the Go agent kept of the enrollment. */
 async function remember(config: Config, apiUrl: string): Promise<string | undefined> {
@@ -251,16 +275,21 @@ async function remember(config: Config, apiUrl: string): Promise<string | undefi
   return path;
 }
 
-async function readToken(args: {
+interface TokenArgs {
   readonly "bootstrap-token"?: string | undefined;
   readonly "bootstrap-token-file"?: string | undefined;
-}): Promise<string | undefined> {
-  const file = args["bootstrap-token-file"];
-  const given = args["bootstrap-token"] ?? process.env["NODERAX_BOOTSTRAP_TOKEN"];
+}
+
+/** The flag with the token or with its file, else the environment. */
+const givenToken = (args: TokenArgs): string | undefined =>
+  args["bootstrap-token-file"] ?? args["bootstrap-token"] ?? process.env["NODERAX_BOOTSTRAP_TOKEN"];
+
+async function readToken(args: TokenArgs): Promise<string | undefined> {
+  const given = givenToken(args);
+  if (given === undefined) return undefined;
   let token = given;
-  if (file !== undefined) token = readTokenFile(file);
+  if (args["bootstrap-token-file"] !== undefined) token = readTokenFile(given);
   else if (given === "-") token = await Bun.stdin.text();
-  if (token === undefined) return undefined;
   if (token.trim() === "")
     throw new AgentError("enroll.token", "the bootstrap token is empty", { exit: exit.usage });
   return token.trim();

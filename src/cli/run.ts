@@ -7,6 +7,7 @@ import { version } from "../platform/build.ts";
 import { type Log, createLog } from "../platform/log.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
+import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
   name: "run",
@@ -20,13 +21,16 @@ export default command({
     for (const warning of config.warnings) log.warn("config", warning);
     const { api_url } = config.settings;
     if (api_url === undefined) throw notConfigured();
+    checkStateDirectory(config.settings);
     const agent = await startAgent({
       settings: { ...config.settings, api_url },
       log,
       warnings: config.warnings,
     });
+    // Listening for signals first: whoever has read that it started may stop it at once.
+    const stopped = untilStopped(agent, config.settings.shutdown_timeout, log);
     log.info("agent", `noderax-agent ${version} started`);
-    return untilStopped(agent, config.settings.shutdown_timeout, log);
+    return stopped;
   },
 });
 

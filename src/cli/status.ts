@@ -51,10 +51,9 @@ function show(status: Status): void {
   print(`  node         ${noderax.node_id ?? "none: enroll with  noderax-agent enroll"}`);
   for (const { name, note, last_success, last_error, consecutive_failures } of status.loops) {
     const last = last_success === null ? "" : `last success ${age(Date.parse(last_success))} ago`;
-    const trouble =
-      consecutive_failures > 0
-        ? paint.red(`failed ${consecutive_failures}×: ${last_error?.message ?? ""}`)
-        : "";
+    // Some loops say in their note already what went wrong.
+    const why = note.includes(last_error?.message ?? "") ? "" : `: ${last_error?.message}`;
+    const trouble = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
     print(`  ${name.padEnd(12)} ${[note, last, trouble].filter(Boolean).join(" · ")}`);
   }
   const { tasks, outbox } = noderax;

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { Database } from "bun:sqlite";
 import { databasePath, runsPath, stateDirectory } from "../agent.ts";
-import { AgentError } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { sleep } from "../lib/loop.ts";
 import { milliseconds } from "../lib/duration.ts";
 import type { Settings } from "../config/options.ts";
@@ -24,8 +24,8 @@ const list = command({
     json: { type: "boolean", description: "print one JSON document" },
   },
   async run({ args }) {
+    const limit = numberOf("--limit", args.limit);
     const { settings } = await configFrom(args);
-    const limit = /^\d+$/.test(args.limit) ? Number(args.limit) : 20;
     const tasks = openJournal(settings)?.recent(limit) ?? [];
     if (args.json) return printJson(tasks.map(document));
     if (tasks.length === 0) return note("no task has run here yet");
@@ -74,10 +74,22 @@ export default command({
   subCommands: { list, logs },
 });
 
+function numberOf(flag: string, text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new AgentError("cli.usage", `${flag}: "${text}" is not a number`, { exit: exit.usage });
+}
+
 /** Reads only; undefined when no agent has ever run with this state directory. */
 function openJournal(settings: Settings): Journal | undefined {
   const path = databasePath(stateDirectory(settings));
-  return existsSync(path) ? createJournal(new Database(path, { readonly: true, strict: true })) : undefined;
+  if (!existsSync(path)) return undefined;
+  try {
+    const database = new Database(path, { readonly: true, strict: true });
+    database.run("PRAGMA schema_version"); // Nothing is read before the first question.
+    return createJournal(database);
+  } catch (error) {
+    throw new AgentError("state.database", `${path} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function findTask(journal: Journal | undefined, prefix: string): TaskRecord {
@@ -96,7 +108,9 @@ function streamsOf(name: string | undefined): readonly Stream[] {
   if (name === undefined) return STREAMS;
   const stream = STREAMS.find((candidate) => candidate === name);
   if (stream === undefined)
-    throw new AgentError("cli.usage", `--stream: "${name}" is neither stdout nor stderr`, { exit: 2 });
+    throw new AgentError("cli.usage", `--stream: "${name}" is neither stdout nor stderr`, {
+      exit: exit.usage,
+    });
   return [stream];
 }
 

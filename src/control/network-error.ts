@@ -73,9 +73,9 @@ export function networkError(
   return make("net.reset", messageOf(error).replace(/ For more information.*$/s, ""));
 }
 
-/** True when the server may have received and handled the request although we saw no answer. */
+/** True when the server may have received and handled the request although we saw no answer, or none we understood. */
 export function mayHaveArrived(error: unknown): boolean {
   if (!(error instanceof AgentError)) return true;
-  if (error.code === "net.reset" || error.code === "net.timeout" || error.code === "aborted") return true;
+  if (["net.reset", "net.timeout", "aborted", "http.answer"].includes(error.code)) return true;
   return error.status !== undefined && error.status >= 500;
 }

@@ -108,8 +108,8 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     let failures = 0;
     for (let row = first.get(lane); row !== null && !signal.aborted; row = first.get(lane)) {
       const parcel = { ...row, doubtful: row.doubtful === 1 };
-      trying.run(row.id);
       try {
+        trying.run(row.id); // Throws on a full disk; then this pauses as well.
         await courier(parcel, signal);
         remove.run(row.id);
         failures = 0;

@@ -1,8 +1,10 @@
 // The sign of life: without one for 90 s the control plane shows the node offline.
+import { messageOf } from "../lib/agent-error.ts";
+import { backoff } from "../lib/backoff.ts";
 import type { Duration } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { PublicApi } from "../control/noderax-api.ts";
-import { retry } from "../control/retry.ts";
+import { pauseAfter, retry } from "../control/retry.ts";
 import { version } from "../platform/build.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
@@ -45,10 +47,9 @@ export function heartbeats(
     {
       name: "heartbeat",
       every,
-      retry: retry.heartbeat,
-      onError(error, { consecutiveFailures, lastError }) {
-        if (consecutiveFailures === 1)
-          log.warn("heartbeat", `not delivered: ${lastError?.message ?? String(error)}`);
+      onError(error, { consecutiveFailures: failures }) {
+        if (failures === 1) log.warn("heartbeat", `not delivered: ${messageOf(error)}`);
+        return pauseAfter(error, backoff(retry.heartbeat, failures, Math.random));
       },
     },
     async (roundSignal, record) => {

@@ -20,11 +20,15 @@ const UNITS: Record<string, number> = {
   h: 3.6e6,
 };
 
+/** Longer than any duration a person writes; the pattern below takes quadratic time on a long run of digits. */
+const TEXT_MAX = 100;
+
 /**
  * Reads Go's duration syntax: one or more decimal numbers, each with a unit, with an optional sign; "0" alone
  * needs no unit. Returns `undefined` for anything else, so that the caller can name the setting it came from.
  */
 export function parseDuration(text: string): Duration | undefined {
+  if (text.length > TEXT_MAX) return undefined;
   const trimmed = text.trim();
   const sign = trimmed.startsWith("-") ? -1 : 1;
   const body = trimmed.replace(/^[+-]/, "");
@@ -34,7 +38,8 @@ export function parseDuration(text: string): Duration | undefined {
   for (const [, number, unit] of body.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
     total += Number(number) * (UNITS[unit ?? ""] ?? 0);
   }
-  return Number.isFinite(total) ? sign * total : undefined;
+  // To the nanosecond, Go's own resolution: 1.001 · 1000 is 1000.9999999999999 in binary.
+  return Number.isFinite(total) ? sign * (Math.round(total * 1e6) / 1e6) : undefined;
 }
 
 /** Writes a duration so that `parseDuration` reads the same value back: "30s", "2m30s", "1h0m0.5s" → "1h0.5s". */
@@ -42,7 +47,7 @@ export function formatDuration(duration: Duration): string {
   if (duration === 0) return "0s";
   const sign = duration < 0 ? "-" : "";
   let rest = Math.abs(duration);
-  if (rest < 1_000) return `${sign}${trimZeros(rest)}ms`;
+  if (rest < 1_000) return `${sign}${decimal(rest, 6)}ms`;
   let text = "";
   for (const [unit, size] of [
     ["h", 3_600_000],
@@ -52,7 +57,7 @@ export function formatDuration(duration: Duration): string {
     if (count > 0) text += `${count}${unit}`;
     rest -= count * size;
   }
-  if (rest > 0) text += `${trimZeros(rest / 1_000)}s`;
+  if (rest > 0) text += `${decimal(rest / 1_000, 9)}s`;
   return sign + text;
 }
 
@@ -76,4 +81,5 @@ export function humanDuration(duration: Duration): string {
   return parts.filter(Boolean).join(" ");
 }
 
-const trimZeros = (n: number): string => String(Number(n.toFixed(6)));
+/** Rounded to so many places, without zeros at the end; never in exponential notation. */
+const decimal = (n: number, places: number): string => n.toFixed(places).replace(/\.?0+$/, "");

@@ -2,7 +2,7 @@
 // `status` and everything else that asks "is it alive?" read.
 import { messageOf } from "./agent-error.ts";
 import { type Backoff, type Random, backoff, jitter } from "./backoff.ts";
-import { type Duration, seconds } from "./duration.ts";
+import { type Duration, milliseconds, seconds } from "./duration.ts";
 
 /** What a loop last did. Times are milliseconds since the epoch. */
 export interface LoopRecord {
@@ -101,6 +101,9 @@ async function rest(pause: Duration, record: LoopRecord, signal: AbortSignal): P
   record.nextAt = undefined;
 }
 
+/** The longest a timer can wait, 24 days; asked for more, it would fire at once. */
+const TIMER_MAX = milliseconds(2 ** 31 - 1);
+
 /** Resolves after `pause`, or at once when `signal` aborts. Never rejects. */
 export function sleep(pause: Duration, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
@@ -110,7 +113,7 @@ export function sleep(pause: Duration, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", done);
       resolve();
     };
-    const timer = setTimeout(done, pause);
+    const timer = setTimeout(done, Math.min(pause, TIMER_MAX));
     signal?.addEventListener("abort", done, { once: true });
   });
 }

@@ -37,8 +37,10 @@ export function parseStat(line: string): Stat | undefined {
 /** The parent's pid; undefined when the process is gone. */
 export const parentOf = (pid: number): number | undefined => readStat(pid)?.parent;
 
+/** Another one after every boot; of a container too, whose kernel goes on but whose first process is another. */
 export function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  const kernel = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  return `${kernel} ${readStat(1)?.startTime ?? ""}`.trim();
 }
 
 export function identify(pid: number): ProcessId | undefined {
@@ -61,16 +63,31 @@ export function nameOf(pid: number): string {
   }
 }
 
-/**
- * Everything that belongs to a session: its members, and processes that left it but carry `cookie` ("NAME=value") in
- * the environment they were started with. Zombies are left out.
- */
-export function familyOf(session: number, cookie: string): number[] {
+/** By what the processes of one command are known. */
+export interface Family {
+  readonly session: number | undefined;
+  /** "NAME=value" in the environment they were started with. */
+  readonly cookie: string;
+  /** The systemd unit they run in, if any: only root leaves it. */
+  readonly unit: string | undefined;
+}
+
+/** Everything that shows one of the marks of the family. Zombies are left out. */
+export function familyOf({ session, cookie, unit }: Family): number[] {
   return allPids().filter((pid) => {
     const stat = readStat(pid);
     if (stat === undefined || stat.state === "Z") return false;
-    return stat.session === session || hasCookie(pid, cookie);
+    return stat.session === session || (unit !== undefined && isInUnit(pid, unit)) || hasCookie(pid, cookie);
   });
+}
+
+/** Asked of the process, not of the control group: where that lies depends on the hierarchy and on containers. */
+function isInUnit(pid: number, unit: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, "utf8").split(/[/\n]/).includes(unit);
+  } catch {
+    return false; // Gone.
+  }
 }
 
 function hasCookie(pid: number, cookie: string): boolean {
@@ -79,21 +96,6 @@ function hasCookie(pid: number, cookie: string): boolean {
   } catch {
     return false; // Another user's process, or gone.
   }
-}
-
-/** The processes of a systemd unit's control group, on a unified or a hybrid hierarchy. */
-export function cgroupMembers(controlGroup: string): number[] {
-  for (const root of ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"]) {
-    try {
-      return readFileSync(`${root}${controlGroup}/cgroup.procs`, "utf8")
-        .split("\n")
-        .filter(Boolean)
-        .map(Number);
-    } catch {
-      // Not this hierarchy, or the group is gone with its last process.
-    }
-  }
-  return [];
 }
 
 /** Which of `pids` hold `path` (a file or FIFO) open. */

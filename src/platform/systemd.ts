@@ -13,10 +13,15 @@ export interface TransientUnit {
   readonly slice: string;
   readonly description: string;
   readonly workingDirectory: string;
+  /** A unit that is stopped before this one when the machine goes down. */
+  readonly outlives: string;
   readonly command: readonly string[];
 }
 
-/** The command line that starts a transient unit and returns once systemd has taken it. */
+/**
+ * The command line that starts a transient unit and returns once systemd has taken it. The command sees PATH alone of
+ * what systemd would put into its environment, and its words as they are: systemd expands variables in them.
+ */
 export function transientUnit(systemdRunPath: string, unit: TransientUnit): string[] {
   return [
     systemdRunPath,
@@ -27,14 +32,11 @@ export function transientUnit(systemdRunPath: string, unit: TransientUnit): stri
     `--slice=${unit.slice}`,
     `--description=${unit.description}`,
     `--working-directory=${unit.workingDirectory}`,
+    `--property=Before=${unit.outlives}`,
     "--",
-    ...unit.command,
+    "/usr/bin/env",
+    "-i",
+    `PATH=${SYSTEM_PATH}`,
+    ...unit.command.map((word) => word.replaceAll("$", () => "$$")),
   ];
-}
-
-/** The control group a unit runs in, as systemd lays them out: a dash in a slice's name is a level. */
-export function controlGroup(slice: string, unit: string): string {
-  const parts = slice.replace(/\.slice$/, "").split("-");
-  const levels = parts.map((_, i) => `${parts.slice(0, i + 1).join("-")}.slice`);
-  return `/${levels.join("/")}/${unit}`;
 }

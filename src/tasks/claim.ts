@@ -31,6 +31,8 @@ export interface ClaimPorts {
 const FLOOR = milliseconds(25);
 /** An empty answer that came at once is no long poll: ask again at the pace of a poll. */
 const INSTANT = milliseconds(500);
+/** How much longer than it was asked to a server may hold a claim. */
+const CLAIM_SLACK = seconds(1);
 
 /**
  * Claims until `stop` aborts. A claim in flight then is let come to its end — abandoned, it may swallow a task — unless
@@ -43,13 +45,15 @@ export function claimLoop(
   abandon: AbortSignal,
 ): Promise<void> {
   const { api, tasks, rootAccess, auth, outbox, registry, log, openClaim } = ports;
+  let silent = false;
   return loop({ name: "claim", every: FLOOR, onError }, round, registry, stop);
 
   async function round(_: AbortSignal, record: LoopRecord): Promise<Duration> {
     const left = openClaim.read() - Date.now();
-    if (left > 0) {
+    // One that lies further ahead than a claim can last was written before the clock was set back.
+    if (left > 0 && left <= CLAIM_WAIT_MAX + CLAIM_SLACK) {
       record.note = "waiting until an unanswered claim is over on the server";
-      return Math.min(left, CLAIM_WAIT_MAX);
+      return left;
     }
     if (!tasks.hasRoom()) {
       record.note = "holding as many tasks as it can";
@@ -57,10 +61,10 @@ export function claimLoop(
     }
     record.note = "waiting for a task";
     const begun = Date.now();
-    openClaim.write(begun + Math.min(wait, CLAIM_WAIT_MAX) + seconds(1));
+    openClaim.write(begun + Math.min(wait, CLAIM_WAIT_MAX) + CLAIM_SLACK);
     const answer = await claim();
     openClaim.write(0);
-    accepted(record);
+    accepted();
     if (answer.rootAccess !== undefined) rootAccess.desire(answer.rootAccess);
     if (answer.task !== null) tasks.accept(answer.task);
     else if (Date.now() - begun < Math.min(INSTANT, wait)) return jitter(INSTANT, 0.5, Math.random);
@@ -83,14 +87,18 @@ export function claimLoop(
     }
   }
 
-  function accepted(record: LoopRecord): void {
+  function accepted(): void {
     auth.accepted();
+    if (!silent) return;
+    silent = false;
+    // Only now: a lane that pauses although claims are answered has a reason of its own, and counts its tries.
     outbox.nudge();
-    if (record.consecutiveFailures > 0) log.info("claim", "the control plane answers again");
+    log.info("claim", "the control plane answers again");
   }
 
   function onError(error: unknown, record: LoopRecord): Duration {
     const { consecutiveFailures: failures } = record;
+    silent = true;
     if (failures === 1) log.warn("claim", messageOf(error));
     const standing = auth.standing();
     const rejected = standing === "refused" || standing === "deleted";

@@ -4,6 +4,7 @@ import { backoff } from "../lib/backoff.ts";
 import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Slots } from "../lib/slots.ts";
+import { mayHaveArrived } from "../control/network-error.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import type { Outbox } from "../control/outbox.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
@@ -12,7 +13,7 @@ import { type Account, SYSTEM_PATH } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
-import { isFinal } from "../protocol/noderax/tasks.ts";
+import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
 import { follow } from "./follow.ts";
 import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
 import type { RunCommand } from "./kinds/kind.ts";
@@ -44,6 +45,8 @@ export interface Driven {
   readonly shipper: ReturnType<typeof createShipper>;
   /** Says what the task is doing or waiting for, for `status`. */
   readonly say: (note: string) => void;
+  /** Its command is over: from now on a report is owed. */
+  readonly ended: () => void;
 }
 
 /** A task that has a place among those that run; `leave` gives it back. */
@@ -74,7 +77,8 @@ export async function drive(
     report(task(), outcome, ports, driven);
   }
   driven.say("reporting");
-  await outbox.drained(id, signal);
+  // What is still under way of a task that the server has given up is refused there; nobody waits for it.
+  if (driven.stop.current()?.reason !== "server") await outbox.drained(id, signal);
   if (signal.aborted) return;
   const { outcome } = task();
   journal.finished(id, Date.now());
@@ -91,31 +95,43 @@ export async function drive(
 async function passGate(
   task: TaskRecord,
   { api, journal, log }: DrivePorts,
-  { say }: Driven,
+  { stop, say }: Driven,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const giveUp = task.claimedAt + retry.started.within;
+  // Until its lease is over; but a start that may have been heard is owed a completion while the server waits for one.
+  let giveUp = task.claimedAt + retry.started.within;
   const drop = (why: string): false => {
     journal.dropped(task.id, why, Date.now());
     log.warn("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
     return false;
   };
   say("asking for the start");
+  const awake = AbortSignal.any([signal, stop.signal]);
   for (let failures = 1; ; failures++) {
+    const over = stop.current();
+    if (over?.reason === "server") return drop(over.text);
     try {
       const row = await api.started({ taskId: task.id, timestamp: new Date().toISOString() }, signal);
       if (isFinal(row.status)) return drop(`it is already ${row.status}`);
-      journal.started(task.id, Date.now());
+      journal.started(task.id, startOf(row));
       return true;
     } catch (error) {
       if (signal.aborted) return false;
       if (!mayPass(error)) return drop(messageOf(error));
+      if (mayHaveArrived(error)) giveUp = task.claimedAt + RUNNING_LIMIT;
       // Tried at least once, also when the lease ended while we were away: the server knows better than our clock.
       if (Date.now() >= giveUp)
         return drop(`the control plane could not be reached within its lease: ${messageOf(error)}`);
-      await sleep(pauseAfter(error, backoff(retry.started, failures, Math.random)), signal);
+      const pause = pauseAfter(error, backoff(retry.started, failures, Math.random));
+      await sleep(pause, stop.current() === undefined ? awake : signal);
     }
   }
+}
+
+/** The first start that the server heard, by our own clock, starts its limit — also when we did not hear the answer. */
+function startOf({ startedAt }: Task): number {
+  const told = Date.parse(startedAt ?? "");
+  return Number.isNaN(told) ? Date.now() : Math.min(told, Date.now());
 }
 
 /** From the open gate to the command's end. Undefined when `signal` aborted, or the task waits for the next process. */
@@ -256,18 +272,22 @@ async function followLaunch(
   task: TaskRecord,
   launched: Launch,
   { runs, outbox, settings }: DrivePorts,
-  { stop, shipper, say, leave }: Placed,
+  { stop, shipper, say, ended, leave }: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
   const directory = runDirectory(runs, task.id, launched.attempt);
   const spool = openSpool(directory);
   say("running");
+  const over = (): void => {
+    leave();
+    ended();
+  };
   try {
     const run = openRun(directory, task.id, launched);
     return await follow(
       task.id,
       launched,
-      { run, spool, shipper, outbox, stop, grace: settings.grace, ended: leave },
+      { run, spool, shipper, outbox, stop, grace: settings.grace, ended: over },
       signal,
     );
   } finally {

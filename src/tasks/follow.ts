@@ -42,16 +42,18 @@ export async function follow(
   shipper.follow(spool, launched.at);
   const outcome = await untilEnd(launched, ports, signal);
   if (outcome === undefined) return undefined;
-  await drain(run, signal);
+  const rebooted = isRebooted(launched);
+  if (!rebooted) await drain(run, signal);
   ports.ended();
   spool.observe(true, Date.now());
-  if (stop.current()?.reason === "server") return outcome;
   while (!signal.aborted) {
+    if (stop.current()?.reason === "server") return outcome;
     if (shipper.ship(true, Date.now())) break;
     await outbox.drained(taskId, signal);
   }
-  for (const text of closingNotes(run, spool)) shipper.note(text, Date.now());
-  return signal.aborted ? undefined : outcome;
+  if (signal.aborted) return undefined;
+  if (!rebooted) for (const text of closingNotes(run, spool)) shipper.note(text, Date.now());
+  return outcome;
 }
 
 async function untilEnd(
@@ -67,7 +69,7 @@ async function untilEnd(
     spool.observe(false, now);
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
     if (now >= launched.deadline) stop.request("timeout", timeoutText(launched.limit, now - launched.at));
-    if (stop.current() !== undefined) {
+    if (stop.current() !== undefined && !isRebooted(launched)) {
       ending ??= endRun(run, grace).then((ended) => {
         unkillable = !ended;
         return ended;
@@ -85,6 +87,9 @@ async function untilEnd(
   return undefined;
 }
 
+/** Since a reboot, the process ids in the run directory are those of strangers: nobody of them is asked or ended. */
+const isRebooted = ({ bootId: then }: Launch): boolean => then !== bootId();
+
 /** What can be said of the run at this moment; undefined while it goes on. */
 function outcomeNow(
   run: Run,
@@ -97,7 +102,7 @@ function outcomeNow(
   // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.
   const exitCode = run.exitCode();
   if (exitCode !== undefined) return outcomeOf(exitCode, stop);
-  if (launched.bootId !== bootId()) return unrun("failed", "interrupted by reboot");
+  if (isRebooted(launched)) return unrun("failed", "interrupted by reboot");
   if (unkillable)
     return unended(
       stop,

@@ -1,7 +1,8 @@
 // Which part of a task's output becomes the next log row, and when. Pure: the control plane shows an operator the first
 // 100 rows of a task and nothing else, so rows are few, large, and the last of them are kept for the end of the output.
 //
-//   rows 0 … 79     as the output comes, in order, nothing left out while everything pending still fits
+//   rows 0 … 9      the head, whatever comes later
+//   rows … 79       as the output comes, in order, nothing left out while everything pending still fits
 //   rows … 97       after the end: the rest, or its last part
 //   the remainder   notes of the agent itself (a limit, a gap, output still held open)
 import { seconds } from "../lib/duration.ts";
@@ -42,7 +43,8 @@ export type Decision =
   /** Leave out so many bytes of the stream and say so in a row. */
   | { readonly do: "skip"; readonly stream: Stream; readonly bytes: number };
 
-/** Rows for notes of the agent, and for the end of the output. */
+/** Rows for the beginning of the output, for notes of the agent, and for its end. */
+const HEAD = 10;
 const NOTES = 4;
 const TAIL = 16;
 const LIVE = LOG_ROWS_VISIBLE - NOTES - TAIL;
@@ -73,7 +75,7 @@ export function decideRow(
     if (now < pace) return { do: "wait", until: pace };
   }
   const room = LOG_ROWS_VISIBLE - NOTES - shipped.rows;
-  const gap = leaveOut(pending.bytes, room, ended);
+  const gap = shipped.rows < HEAD ? undefined : leaveOut(pending.bytes, room, ended);
   if (gap !== undefined) return { do: "skip", ...gap };
   // Only a task that skipped again and again gets here without room; its last rows have been sent.
   return room > 0 ? { do: "row", stream: pending.oldest } : { do: "nothing" };
@@ -143,7 +145,8 @@ function humanBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB"];
   let unit = 0;
   let value = bytes;
-  while (value >= 1_000 && unit < units.length - 1) {
+  // Not from 1000: 999.95 is written as 1000.0 as well.
+  while (value >= 999.95 && unit < units.length - 1) {
     value /= 1_000;
     unit++;
   }

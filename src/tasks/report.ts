@@ -44,8 +44,11 @@ export function completionOf(
     timestamp: new Date(now).toISOString(),
     // Without output, the server shows the error in its place; an empty one would hide it.
     ...(output === "" && outcome.text !== null ? {} : { output }),
-    ...(outcome.text === null ? {} : { error: outcome.text.slice(0, ERROR_MAX) }),
+    ...(outcome.text === null ? {} : { error: storable(outcome.text.slice(0, ERROR_MAX)) }),
     exitCode: outcome.exitCode,
     ...(began === undefined ? {} : { durationMs: Math.max(0, Math.round(now - began)) }),
   };
 }
+
+/** Half a surrogate pair and NUL, which may come from names in a payload, would be answered with 500 for ever. */
+const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "\uFFFD");

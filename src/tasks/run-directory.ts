@@ -5,7 +5,6 @@ import { messageOf } from "../lib/agent-error.ts";
 import { type Account, SYSTEM_PATH, shellAs } from "../platform/account.ts";
 import {
   type ProcessId,
-  cgroupMembers,
   familyOf,
   holdersOf,
   identify,
@@ -14,11 +13,13 @@ import {
   parentOf,
   parseStat,
 } from "../platform/processes.ts";
-import { controlGroup, systemdRun, transientUnit } from "../platform/systemd.ts";
+import { systemdRun, transientUnit } from "../platform/systemd.ts";
 import type { Launch } from "./journal.ts";
 import { type CommandScript, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
 
 const SLICE = "noderax-tasks.slice";
+/** Goes down before the tasks, when the machine does: else it would see them killed, and report that. */
+const AGENT_UNIT = "noderax-agent.service";
 /** In the environment of every task: how processes that left its session are found again. */
 export const COOKIE = "TASK_ID";
 
@@ -90,6 +91,7 @@ async function startUnit(
       slice: SLICE,
       description: `noderax task ${taskId}`,
       workingDirectory: directory,
+      outlives: AGENT_UNIT,
       command: wrapper,
     }),
     { env: { PATH: SYSTEM_PATH }, stdio: ["ignore", "ignore", "pipe"] },
@@ -122,6 +124,7 @@ export interface Run {
 
 export function openRun(directory: string, taskId: string, launched: Launch): Run {
   const cookie = `${COOKIE}=${taskId}`;
+  const unit = launched.mode === "unit" ? unitOf(taskId, launched.attempt) : undefined;
   let session: Session | undefined;
   const known = (): Session | undefined => (session ??= readSession(join(directory, "session")));
 
@@ -129,13 +132,9 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
     const { wrapper, pumps } = known() ?? { wrapper: undefined, pumps: [] };
     const pumping = new Set(pumps.map(({ pid }) => pid));
     const own = new Set([process.pid, wrapper?.pid, ...pumping]);
-    const group =
-      launched.mode === "unit" ? cgroupMembers(controlGroup(SLICE, unitOf(taskId, launched.attempt))) : [];
-    const family = familyOf(wrapper?.pid ?? -1, cookie);
+    const family = familyOf({ session: wrapper?.pid, cookie, unit });
     // A pump is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
-    return [...new Set([...group, ...family])].filter(
-      (pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1),
-    );
+    return family.filter((pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1));
   }
 
   let prevented = false;

@@ -36,7 +36,10 @@ export function createShipper(
   }
 
   function note(text: string, now: number, offset = shipped.offset): void {
-    const { line, hash } = cutRow(Buffer.from(text.slice(0, LOG_LINE_MAX)), shipped.lastRow);
+    const whole = text.slice(0, LOG_LINE_MAX);
+    const { line, hash } = cutRow(Buffer.from(whole), shipped.lastRow);
+    // Cut short: the row before says it already, for an agent that was restarted since. Only a gap must be told again.
+    if (line !== whole && offset === shipped.offset) return;
     send("system", line, hash, offset, now);
   }
 

@@ -47,8 +47,8 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
     stdout: { size: -1, at: 0 },
     stderr: { size: -1, at: 0 },
   };
-  const pieces = readOrder(order);
-  for (const { stream, to } of pieces) seen[stream] = Math.max(seen[stream], to);
+  const pieces = readOrder(order, { stdout: sizeOf("stdout"), stderr: sizeOf("stderr") });
+  for (const { stream, to } of pieces) seen[stream] = to;
   // The first piece that may hold unshipped bytes, of each stream: pieces are only ever asked about from there on.
   const first: Record<Stream, number> = { stdout: 0, stderr: 0 };
 
@@ -56,6 +56,11 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
     const handle = files.get(stream) ?? openIfThere(join(directory, `${stream}.log`));
     if (handle !== undefined) files.set(stream, handle);
     return handle;
+  }
+
+  function sizeOf(stream: Stream): number {
+    const handle = file(stream);
+    return handle === undefined ? 0 : fstatSync(handle).size;
   }
 
   function bytesOf(stream: Stream, from: number, to: number): Uint8Array {
@@ -87,8 +92,7 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
     observe(final, now) {
       let grew = false;
       for (const stream of STREAMS) {
-        const handle = file(stream);
-        const size = handle === undefined ? 0 : fstatSync(handle).size;
+        const size = sizeOf(stream);
         if (size <= seen[stream]) continue;
         const to = boundary(stream, size, final, now);
         if (to <= seen[stream]) continue;
@@ -102,9 +106,12 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
       return grew;
     },
     pending(shipped) {
-      const bytes = { stdout: seen.stdout - shipped.stdout, stderr: seen.stderr - shipped.stderr };
+      // What was shipped may not be seen again yet, when a crash took the end of the order.
+      const behind = (stream: Stream): number => Math.max(0, seen[stream] - shipped[stream]);
+      const bytes = { stdout: behind("stdout"), stderr: behind("stderr") };
       for (const stream of STREAMS) {
-        while (first[stream] < pieces.length && !isBehind(pieces[first[stream]], stream, shipped[stream]))
+        // Not beyond the last piece: it may grow.
+        while (first[stream] < pieces.length - 1 && !isBehind(pieces[first[stream]], stream, shipped[stream]))
           first[stream]++;
       }
       const waiting = STREAMS.filter((stream) => bytes[stream] > 0);
@@ -114,7 +121,9 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
     countLines(stream, from, to) {
       let lines = 0;
       for (let at = from; at < to; at += 65_536) {
-        for (const byte of bytesOf(stream, at, Math.min(to, at + 65_536))) if (byte === 0x0a) lines++;
+        const bytes = bytesOf(stream, at, Math.min(to, at + 65_536));
+        // By index: an iterator takes twenty times as long, 17 s for a gap of 1 GB in which nothing else runs.
+        for (let i = 0; i < bytes.length; i++) if (bytes[i] === 0x0a) lines++;
       }
       return lines;
     },
@@ -154,16 +163,21 @@ function readPieces(
   return Buffer.concat(parts);
 }
 
-/** Lines "stdout 1234": the stream, and how far it had grown. A line that a crash cut short is left out. */
-function readOrder(path: string): Piece[] {
+/**
+ * Lines "stdout 1234": the stream, and how far it had grown. A line that a crash cut short is left out, and what a loss
+ * of power took from the end of a stream is not there to be read.
+ */
+function readOrder(path: string, size: Readonly<Record<Stream, number>>): Piece[] {
   const pieces: Piece[] = [];
   const seen: Record<Stream, number> = { stdout: 0, stderr: 0 };
   for (const [, name, end] of readIfThere(path).matchAll(/^(stdout|stderr) (\d+)\n/gm)) {
     const stream: Stream = name === "stderr" ? "stderr" : "stdout";
+    const to = Math.min(Number(end), size[stream]);
+    if (to <= seen[stream]) continue;
     const last = pieces.at(-1);
-    if (last?.stream === stream) last.to = Number(end);
-    else pieces.push({ stream, from: seen[stream], to: Number(end) });
-    seen[stream] = Number(end);
+    if (last?.stream === stream) last.to = to;
+    else pieces.push({ stream, from: seen[stream], to });
+    seen[stream] = to;
   }
   return pieces;
 }

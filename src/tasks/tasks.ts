@@ -1,5 +1,5 @@
 // All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
-import type { Duration } from "../lib/duration.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
@@ -28,6 +28,8 @@ export interface Tasks {
   /** True while another task may be claimed. */
   hasRoom(): boolean;
   active(): TaskSummary[];
+  /** Resolves when every command that is over has been reported, or `signal` aborts. */
+  reported(signal: AbortSignal): Promise<void>;
   /** Ends every command and reports nothing more: for an agent that will not come back. */
   endAll(): Promise<void>;
   /** Resolves when all drivers have stopped, after `signal` was aborted. */
@@ -40,6 +42,8 @@ interface Active {
   readonly stop: StopRequest;
   refused: (why: string) => void;
   note: string;
+  /** The command is over, its report not out yet. */
+  ended: boolean;
   done: Promise<void>;
 }
 
@@ -59,6 +63,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       stop,
       refused() {},
       note: "",
+      ended: false,
       done: Promise.resolve(),
     };
     active.set(id, entry);
@@ -86,7 +91,8 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
         entry.refused = (why) =>
           shipper.note(`… a part of the log was refused by the control plane: ${why}`, Date.now());
         const say = (note: string): void => void (entry.note = note);
-        return await drive(id, ports, { stop: entry.stop, shipper, say }, signal);
+        const ended = (): void => void (entry.ended = true);
+        return await drive(id, ports, { stop: entry.stop, shipper, say, ended }, signal);
       } catch (error) {
         entry.note = `in trouble: ${messageOf(error)}`;
         log.error("tasks", `${id.slice(0, 8)}: ${messageOf(error)}`, { task_id: id });
@@ -126,6 +132,11 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     hasRoom: () => active.size < HELD_MAX,
     active: () =>
       [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: Date.now() - since })),
+    async reported(signal) {
+      const owed = (): Promise<void>[] =>
+        [...active.values()].filter(({ ended }) => ended).map(({ done }) => done);
+      while (owed().length > 0 && !signal.aborted) await Promise.race([...owed(), sleep(seconds(1), signal)]);
+    },
     async endAll() {
       for (const { stop } of active.values()) stop.request("server", "the agent was told to end its tasks");
       await settled();

@@ -11,7 +11,9 @@
 // a regular file and fails on a socket; mode 0622, so that a task user may open them again through /dev/stdout. `cat`
 // rather than `head -c`, because head keeps output back until its buffer is full; `ulimit -f` bounds the file instead,
 // and `wc` drains and counts what is beyond it, so that the command never sees a full disk as a broken pipe. The command
-// runs in the foreground: a background job of a shell without job control ignores SIGINT.
+// runs in the foreground: a background job of a shell without job control ignores SIGINT. In a subshell, because dash
+// writes its own "Terminated" to where the output of a simple command goes. `exit` is not renamed into place: a stop
+// ends whatever the wrapper starts from then on, an `mv` too.
 
 /** Arguments: run directory, limit of a stream in 512-byte blocks, then the command line that reads descriptor 3. */
 export const WRAPPER = `#!/bin/sh
@@ -35,11 +37,10 @@ exec 3<command.sh
 rm -f command.sh
 read -r stat </proc/self/stat
 printf '%s\\n%s %s ok\\n' "$stat" "$out" "$err" >session
-"$@" </dev/null >stdout.pipe 2>stderr.pipe
+( exec "$@" ) </dev/null >stdout.pipe 2>stderr.pipe
 code=$?
 exec 3<&-
-printf '%s ok\\n' "$code" >exit.new
-mv exit.new exit
+printf '%s ok\\n' "$code" >exit
 wait
 rm -f stdout.pipe stderr.pipe
 `;
@@ -63,9 +64,10 @@ export function commandScript({ shell, command, environment, workingDirectory }:
       ? 'cd "$HOME" 2>/dev/null || cd /'
       : `cd ${quote(workingDirectory)} || exit 126`;
   return [
-    "umask 022; unset OLDPWD",
+    "umask 022",
     ...exports,
     enter,
+    "unset OLDPWD",
     `exec 3<&-; exec ${quote(shell)} -lc ${quote(command)}`,
     "",
   ].join("\n");

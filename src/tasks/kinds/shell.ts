@@ -72,8 +72,9 @@ export const shellExec: TaskKind = {
   },
 };
 
+/** A missing key is the object's issue; every other one is worded above. */
 const problemOf = (issue: v.BaseIssue<unknown>): string =>
-  issue.received === "undefined" ? "is missing" : issue.message;
+  issue.type === "object" ? "is missing" : issue.message;
 
 function run(payload: Payload, defaultTimeout: Duration, asRoot: boolean): Prepared {
   const asked = payload.timeoutSeconds ?? payload.timeout_seconds;
@@ -101,7 +102,10 @@ function prepareRoot(payload: Payload, { rootProfile, rootRefusal, defaultTimeou
   }
   if (scope === "task") return run(payload, defaultTimeout, true);
   const command = payload.command.trim().replace(/\s+/g, " ");
-  if (command === "apt-get update") return run({ ...payload, command }, defaultTimeout, true);
+  if (command === "apt-get update") {
+    // Nothing else of the payload: LD_PRELOAD or APT_CONFIG would make it any command.
+    return run({ ...payload, command, environment: {}, working_dir: null }, defaultTimeout, true);
+  }
   if (command === "reboot") {
     return { do: "afterwards", command: ["reboot"], text: "The machine reboots now." };
   }

@@ -1,0 +1,280 @@
+// What stands in the outbox reaches the server, in order, whatever happens to the server, the network or the agent.
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { Database } from "bun:sqlite";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { type Duration, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
+import { sleep } from "../../../src/lib/loop.ts";
+import {
+  type Courier,
+  type Outbox,
+  type Parcel,
+  createOutbox,
+  outboxMigration,
+} from "../../../src/control/outbox.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+
+let root: string;
+let life: AbortController;
+let databases: Database[];
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "noderax-test-"));
+  life = new AbortController();
+  databases = [];
+});
+afterEach(async () => {
+  life.abort();
+  await sleep(0); // Workers that were pausing take notice before their database goes.
+  for (const database of databases) database.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+function open(directory = "now"): { outbox: Outbox; database: Database } {
+  const database = openDatabase(join(root, directory, "agent.db"), [outboxMigration]);
+  databases.push(database);
+  return { outbox: createOutbox(database, () => 0.5), database };
+}
+
+/** The disk as a crash at this very moment would leave it. */
+const crash = (into: string): void => cpSync(join(root, "now"), join(root, into), { recursive: true });
+
+async function until(what: string, holds: () => boolean, within: Duration = seconds(5)): Promise<void> {
+  for (const end = Date.now() + within; !holds(); await sleep(milliseconds(1)))
+    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
+}
+
+const unreachable = (): AgentError => new AgentError("net.refused", "connection refused");
+const unanswered = (): AgentError => new AgentError("net.timeout", "no answer");
+
+/** A courier that fails with these errors, one a try, and then delivers. */
+function courier(...failures: (Error | undefined)[]) {
+  const tries: Parcel[] = [];
+  const deliver: Courier = (parcel) => {
+    tries.push(parcel);
+    const failure = failures.shift();
+    return failure === undefined ? Promise.resolve() : Promise.reject(failure);
+  };
+  return { deliver, tries, bodies: () => tries.map(({ body }) => JSON.parse(body) as unknown) };
+}
+
+/** Lets a lane that pauses after a failure try again at once. */
+async function afterFailure(outbox: Outbox, tries: readonly Parcel[], count: number): Promise<void> {
+  await until(`try ${count}`, () => tries.length === count && outbox.state().lastError !== undefined);
+  await sleep(0);
+  outbox.nudge();
+}
+
+test("parcels of a lane leave in the order they were pushed, one in flight", async () => {
+  const { outbox } = open();
+  const seen: unknown[] = [];
+  let inFlight = 0;
+  for (let k = 0; k < 20; k++) outbox.push("a", "log", { k });
+  outbox.start(async ({ body }) => {
+    expect(++inFlight).toBe(1);
+    await sleep(milliseconds(k(body) % 3));
+    inFlight--;
+    seen.push(k(body));
+  }, life.signal);
+  await outbox.drained("a", life.signal);
+  expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
+});
+const k = (body: string): number => (JSON.parse(body) as { k: number }).k;
+
+test("a parcel arrives with its kind, its body and the number of tries before", async () => {
+  const { outbox } = open();
+  const it = courier();
+  outbox.start(it.deliver, life.signal);
+  outbox.push("a", "completed", { text: "ü\n😀" });
+  await outbox.drained("a", life.signal);
+  expect(it.tries).toEqual([
+    { id: 1, lane: "a", kind: "completed", body: '{"text":"ü\\n😀"}', attempts: 0, doubtful: false },
+  ]);
+  expect(outbox.state()).toEqual({ waiting: 0, lastError: undefined });
+});
+
+test("a lane that gets no answer holds up no other lane", async () => {
+  const { outbox } = open();
+  outbox.start(
+    ({ lane }, signal) => (lane === "stuck" ? sleep(minutes(10), signal) : Promise.resolve()),
+    life.signal,
+  );
+  outbox.push("stuck", "log", 1);
+  outbox.push("b", "log", 2);
+  outbox.push("c", "log", 3);
+  await outbox.drained("b", life.signal);
+  await outbox.drained("c", life.signal);
+  expect(outbox.isEmpty("stuck")).toBe(false);
+});
+
+test("what fails is tried until it is delivered, and what comes behind it waits", async () => {
+  const { outbox } = open();
+  const it = courier(unreachable(), new Error("a bug"), unanswered());
+  outbox.push("a", "log", "first");
+  outbox.push("a", "log", "second");
+  outbox.start(it.deliver, life.signal);
+  for (const count of [1, 2, 3]) await afterFailure(outbox, it.tries, count);
+  await outbox.drained("a", life.signal);
+  expect(it.bodies()).toEqual(["first", "first", "first", "first", "second"]);
+  expect(it.tries.map(({ attempts }) => attempts)).toEqual([0, 1, 2, 3, 0]);
+});
+
+test("between two tries there is a pause, by itself", async () => {
+  const { outbox } = open();
+  const it = courier(unreachable());
+  outbox.push("a", "log", 1);
+  outbox.start(it.deliver, life.signal);
+  const begin = performance.now();
+  await outbox.drained("a", life.signal);
+  expect(performance.now() - begin).toBeGreaterThan(700);
+  expect(it.tries).toHaveLength(2);
+});
+
+test("what comes while the lane is being emptied is delivered too", async () => {
+  const { outbox } = open();
+  const it = courier();
+  outbox.start(async (parcel, signal) => {
+    if (k(parcel.body) < 50) outbox.push("a", "log", { k: k(parcel.body) + 1 });
+    await it.deliver(parcel, signal);
+  }, life.signal);
+  outbox.push("a", "log", { k: 0 });
+  await outbox.drained("a", life.signal);
+  expect(it.tries).toHaveLength(51);
+});
+
+test("pushed in a transaction that is rolled back, nothing is left and nothing is sent", async () => {
+  const { outbox, database } = open();
+  const it = courier();
+  outbox.start(it.deliver, life.signal);
+  expect(() =>
+    database.transaction(() => {
+      outbox.push("a", "log", 1);
+      throw new Error("no");
+    })(),
+  ).toThrow("no");
+  await sleep(milliseconds(5));
+  expect(outbox.isEmpty("a")).toBe(true);
+  expect(it.tries).toEqual([]);
+});
+
+test("who waits for a lane is released when the agent stops", async () => {
+  const { outbox } = open();
+  outbox.push("a", "log", 1);
+  const waiting = Promise.all([outbox.drained("a", life.signal), outbox.flushed(life.signal)]);
+  life.abort();
+  await waiting;
+  expect(outbox.isEmpty("a")).toBe(false);
+});
+
+test("a disk that is full for a while delays a parcel and does not lose it", async () => {
+  const { outbox, database } = open();
+  const it = courier();
+  outbox.push("a", "log", 1);
+  database.run(
+    "CREATE TRIGGER full BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+  );
+  outbox.start(it.deliver, life.signal);
+  await until("the failure", () => outbox.state().lastError !== undefined);
+  expect(outbox.state().lastError).toContain("full");
+  expect(it.tries).toEqual([]);
+  database.run("DROP TRIGGER full");
+  await sleep(0);
+  outbox.nudge();
+  await outbox.drained("a", life.signal);
+  expect(it.tries).toMatchObject([{ attempts: 0, doubtful: false }]);
+});
+
+describe("doubt", () => {
+  test.each([
+    ["was not received", false, unreachable()],
+    ["was answered with a refusal for now", false, new AgentError("http.status", "", { status: 429 })],
+    ["got no answer", true, unanswered()],
+    ["broke off", true, new AgentError("net.reset", "")],
+    ["was answered with 500", true, new AgentError("http.status", "", { status: 500 })],
+    ["was answered with something else", true, new AgentError("http.answer", "")],
+  ])("a try that %s: the next one is doubtful: %p", async (_, doubtful, failure) => {
+    const { outbox } = open();
+    const it = courier(failure);
+    outbox.push("a", "log", 1);
+    outbox.start(it.deliver, life.signal);
+    await afterFailure(outbox, it.tries, 1);
+    await outbox.drained("a", life.signal);
+    expect(it.tries.map((parcel) => parcel.doubtful)).toEqual([false, doubtful]);
+  });
+
+  test("once there, stays: a refused connection later says nothing about the try before", async () => {
+    const { outbox } = open();
+    const it = courier(unanswered(), unreachable());
+    outbox.push("a", "log", 1);
+    outbox.start(it.deliver, life.signal);
+    for (const count of [1, 2]) await afterFailure(outbox, it.tries, count);
+    await outbox.drained("a", life.signal);
+    expect(it.tries.map(({ doubtful }) => doubtful)).toEqual([false, true, true]);
+  });
+
+  test("a try that we broke off ourselves is doubtful after the restart", async () => {
+    const { outbox } = open();
+    outbox.push("a", "log", 1);
+    let trying = false;
+    outbox.start(async (_, signal) => {
+      trying = true;
+      await sleep(minutes(1), signal);
+      throw new AgentError("aborted", "interrupted");
+    }, life.signal);
+    await until("the try", () => trying);
+    life.abort();
+    await sleep(0);
+    life = new AbortController();
+    const it = courier();
+    const { outbox: next } = open();
+    next.start(it.deliver, life.signal);
+    await next.drained("a", life.signal);
+    expect(it.tries).toMatchObject([{ attempts: 1, doubtful: true }]);
+  });
+});
+
+describe("a crash", () => {
+  const resume = async (directory: string): Promise<Parcel[]> => {
+    const it = courier();
+    const { outbox } = open(directory);
+    outbox.start(it.deliver, life.signal);
+    await outbox.flushed(life.signal);
+    return it.tries;
+  };
+
+  test("after the push: the parcel is sent as if nothing had been", async () => {
+    open().outbox.push("a", "log", 1);
+    crash("later");
+    expect(await resume("later")).toMatchObject([{ attempts: 0, doubtful: false }]);
+  });
+
+  test("while it is sent, or before the answer was noted: the parcel is sent again, in doubt", async () => {
+    const { outbox } = open();
+    outbox.push("a", "log", "first");
+    outbox.push("a", "log", "second");
+    outbox.start(({ id }) => {
+      crash(`sending-${id}`);
+      return Promise.resolve();
+    }, life.signal);
+    await outbox.drained("a", life.signal);
+    crash("delivered");
+    expect(await resume("sending-1")).toMatchObject([
+      { body: '"first"', attempts: 1, doubtful: true },
+      { body: '"second"', attempts: 0, doubtful: false },
+    ]);
+    expect(await resume("sending-2")).toMatchObject([{ body: '"second"', attempts: 1, doubtful: true }]);
+    expect(await resume("delivered")).toEqual([]);
+  });
+
+  test("during the pause after a failure: the doubt is as the failure left it", async () => {
+    const { outbox } = open();
+    const it = courier(unreachable());
+    outbox.push("a", "log", 1);
+    outbox.start(it.deliver, life.signal);
+    await until("the failure", () => outbox.state().lastError !== undefined);
+    crash("pausing");
+    expect(await resume("pausing")).toMatchObject([{ attempts: 1, doubtful: false }]);
+  });
+});

@@ -1,0 +1,70 @@
+// A 401 proves nothing by itself: the heartbeat decides what it meant, and any accepted call ends the doubt.
+import { expect, test } from "bun:test";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { type AuthStanding, createAuthState } from "../../../src/identity/auth-state.ts";
+import { type Log, silent } from "../../../src/platform/log.ts";
+
+const signal = new AbortController().signal;
+const status = (code: number): AgentError =>
+  new AgentError("http.status", `answer ${code}`, { status: code });
+
+/** A log that keeps what was said. */
+function remembering(): Log & { readonly said: string[] } {
+  const said: string[] = [];
+  const note =
+    (level: string) =>
+    (_: string, event: string): void =>
+      void said.push(`${level}: ${event}`);
+  return { said, debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
+}
+
+test("before anything was heard the standing is unknown", () => {
+  expect(createAuthState(() => Promise.resolve(), silent).standing()).toBe("unknown");
+});
+
+test.each<[string, unknown, AuthStanding]>([
+  ["accepts us", undefined, "suspect"],
+  ["refuses us with 401", status(401), "refused"],
+  ["knows no such node", status(404), "deleted"],
+  ["is refused with 403 by something in between", status(403), "suspect"],
+  ["is throttled", status(429), "suspect"],
+  ["fails", status(500), "suspect"],
+  ["cannot be reached", new AgentError("net.refused", "no"), "suspect"],
+  ["meets a bug of ours", new TypeError("x"), "suspect"],
+])("a 401 of a task route, and a heartbeat that %s", async (_, answer, standing) => {
+  const auth = createAuthState(
+    () => (answer === undefined ? Promise.resolve() : Promise.reject(answer)),
+    silent,
+  );
+  auth.accepted();
+  expect(await auth.doubted(signal)).toBe(standing);
+  expect(auth.standing()).toBe(standing);
+});
+
+test("whatever the standing, an accepted call makes it good again", async () => {
+  for (const answer of [status(401), status(404), status(500)]) {
+    const auth = createAuthState(() => Promise.reject(answer), silent);
+    await auth.doubted(signal);
+    auth.accepted();
+    expect(auth.standing()).toBe("ok");
+  }
+});
+
+test("a change is said once, with the reason, and so is the way back", async () => {
+  const log = remembering();
+  const auth = createAuthState(() => Promise.reject(status(401)), log);
+  auth.accepted();
+  for (let round = 0; round < 5; round++) await auth.doubted(signal);
+  auth.accepted();
+  auth.accepted();
+  expect(log.said).toEqual(["error: refused: answer 401; trying again now and then", "info: accepted again"]);
+});
+
+test("the time of a standing is that of the change, not of the last look", async () => {
+  const auth = createAuthState(() => Promise.reject(status(401)), silent);
+  await auth.doubted(signal);
+  const since = auth.since();
+  while (Date.now() === since) await Bun.sleep(1);
+  await auth.doubted(signal);
+  expect(auth.since()).toBe(since);
+});

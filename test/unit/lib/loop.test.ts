@@ -1,0 +1,153 @@
+// A loop keeps its period, backs off when rounds fail, stops at once, and says the truth about itself.
+import { expect, test } from "bun:test";
+import { days, hours, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
+import {
+  type LoopOptions,
+  type LoopRecord,
+  LoopRegistry,
+  type Round,
+  loop,
+  sleep,
+} from "../../../src/lib/loop.ts";
+
+/** Runs a loop until its record says that it rests, or for `rounds` rounds. */
+function start(options: Partial<LoopOptions>, round: Round) {
+  const registry = new LoopRegistry();
+  const controller = new AbortController();
+  const done = loop(
+    { name: "beat", every: hours(1), random: () => 0.5, ...options },
+    round,
+    registry,
+    controller.signal,
+  );
+  const record = registry.all()[0] as LoopRecord; // registered before the first await
+  return { registry, record, done, stop: () => controller.abort() };
+}
+
+/** Resolves when the loop rests after a round. */
+async function rested(record: LoopRecord): Promise<number> {
+  while (record.nextAt === undefined) await sleep(milliseconds(1));
+  return record.nextAt - (record.lastStart ?? Date.now());
+}
+
+test("the pause after a good round is the period", async () => {
+  const { record, stop, done } = start({}, async () => {});
+  const pause = await rested(record);
+  expect(pause).toBeGreaterThanOrEqual(hours(1));
+  expect(pause).toBeLessThan(hours(1) + seconds(1));
+  stop();
+  await done;
+});
+
+test("periods of a fleet are spread by a tenth", async () => {
+  const { record, stop, done } = start({ random: () => 0 }, async () => {});
+  const pause = await rested(record);
+  expect(pause).toBeGreaterThanOrEqual(minutes(54));
+  expect(pause).toBeLessThan(minutes(54) + seconds(1));
+  stop();
+  await done;
+});
+
+test("a round may ask for another pause", async () => {
+  const { record, stop, done } = start({}, async () => seconds(7));
+  expect(Math.floor((await rested(record)) / 1_000)).toBe(7);
+  stop();
+  await done;
+});
+
+test("a loop that begins at random rests a part of its period before the first round", async () => {
+  let rounds = 0;
+  const { record, stop, done } = start({ phase: "random", random: () => 0.25 }, async () => void rounds++);
+  expect((record.nextAt ?? 0) - Date.now()).toBeGreaterThan(minutes(14.9));
+  stop();
+  await done;
+  expect(rounds).toBe(0);
+});
+
+test("failed rounds back off, are counted and remembered; a good one clears the count, not the memory", async () => {
+  const pauses: number[] = [];
+  let rounds = 0;
+  const { record, stop, done } = start(
+    {
+      retry: { base: milliseconds(2), cap: milliseconds(4) },
+      onError: (_, { consecutiveFailures }) => void pauses.push(consecutiveFailures),
+    },
+    async () => {
+      rounds++;
+      if (rounds <= 3) throw new Error(`round ${rounds}`);
+    },
+  );
+  while (record.lastSuccess === undefined) await sleep(milliseconds(1));
+  await rested(record);
+  expect(pauses).toEqual([1, 2, 3]);
+  expect(record.consecutiveFailures).toBe(0);
+  expect(record.lastError?.message).toBe("round 3");
+  expect(record.lastSuccess).toBeGreaterThanOrEqual(record.lastError?.at ?? Infinity);
+  stop();
+  await done;
+});
+
+test("whoever is told of a failure may choose the pause", async () => {
+  const { record, stop, done } = start({ onError: () => minutes(5) }, () => Promise.reject(new Error("no")));
+  const pause = await rested(record);
+  expect(pause).toBeGreaterThanOrEqual(minutes(5));
+  expect(pause).toBeLessThan(minutes(6));
+  stop();
+  await done;
+});
+
+test("an abort ends the pause at once", async () => {
+  const { record, stop, done } = start({}, async () => {});
+  await rested(record);
+  const begin = performance.now();
+  stop();
+  await done;
+  expect(performance.now() - begin).toBeLessThan(200);
+  expect(record.note).toBe("stopped");
+});
+
+test("an abort reaches the round, and what the round then throws is no failure", async () => {
+  const { record, stop, done } = start({}, (signal) => {
+    return new Promise((_, reject) =>
+      signal.addEventListener("abort", () => reject(new Error("interrupted")), { once: true }),
+    );
+  });
+  stop();
+  await done;
+  expect(record).toMatchObject({ consecutiveFailures: 0, lastError: undefined, note: "stopped" });
+});
+
+test("loops are listed in the order of their start, one record each", async () => {
+  const registry = new LoopRegistry();
+  const stopped = AbortSignal.abort();
+  for (const name of ["claim", "heartbeat", "claim"])
+    await loop({ name, every: hours(1) }, async () => {}, registry, stopped);
+  expect(registry.all().map(({ name }) => name)).toEqual(["claim", "heartbeat"]);
+});
+
+test("a pause longer than a timer can wait does not end at once", async () => {
+  const controller = new AbortController();
+  let over = false;
+  const pause = sleep(days(1_000), controller.signal).then(() => (over = true));
+  await sleep(milliseconds(30));
+  expect(over).toBe(false);
+  controller.abort();
+  await pause;
+});
+
+test("a pause under an aborted signal is none", async () => {
+  const begin = performance.now();
+  await sleep(hours(1), AbortSignal.abort());
+  expect(performance.now() - begin).toBeLessThan(200);
+});
+
+test("a pause that ended leaves no listener on its signal", async () => {
+  const { signal } = new AbortController();
+  let listeners = 0;
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add(...args));
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => (listeners--, remove(...args));
+  await sleep(milliseconds(1), signal);
+  expect(listeners).toBe(0);
+});

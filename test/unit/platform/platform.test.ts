@@ -1,0 +1,176 @@
+// What the machine tells us is read as it is written, however oddly it is written.
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { seconds } from "../../../src/lib/duration.ts";
+import { currentAccount, findAccount, isRoot, shellAs } from "../../../src/platform/account.ts";
+import { writeFileAtomic } from "../../../src/platform/atomic-file.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+import { parseOsRelease, readHost } from "../../../src/platform/host.ts";
+import { createLog } from "../../../src/platform/log.ts";
+import { identify, isAlive, parentOf, parseStat, terminate } from "../../../src/platform/processes.ts";
+import { transientUnit } from "../../../src/platform/systemd.ts";
+import { scratchDirectory } from "../identity/scratch.ts";
+
+const STAT =
+  "4711 (sh) S 1 4711 4242 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 987654 0 0 18446744073709551615 0 0 0";
+
+test.each(["(sh)", "(a b)", "(a) b)", "() S 1 1)", "(😀)", "()"])(
+  "a process called %s is read like any other",
+  (name) => {
+    expect(parseStat(STAT.replace("(sh)", name))).toEqual({
+      state: "S",
+      parent: 1,
+      session: 4_242,
+      startTime: "987654",
+    });
+  },
+);
+
+test.each(["", "4711 (sh)", "4711 (sh) S 1 2 3"])("a line that is cut short (%p) is no process", (line) => {
+  expect(parseStat(line)).toBeUndefined();
+});
+
+test("a process is itself, and one with its pid and another start is not", () => {
+  const me = identify(process.pid);
+  expect(me && isAlive(me)).toBe(true);
+  expect(isAlive({ pid: process.pid, startTime: "1" })).toBe(false);
+  expect(parentOf(process.pid)).toBe(process.ppid);
+  expect(identify(2 ** 22 + 1)).toBeUndefined();
+});
+
+test("a zombie is not alive", async () => {
+  // Its parent, a sleeping shell, never asks for its status.
+  const child = Bun.spawn(["/bin/sh", "-c", "sleep 0 & echo $!; exec sleep 20"], {
+    stdin: "ignore",
+    stdout: "pipe",
+  });
+  try {
+    const { value } = await child.stdout.getReader().read();
+    const pid = Number(Buffer.from(value ?? []).toString());
+    const born = identify(pid);
+    if (born === undefined) throw new Error("it was waited for");
+    for (const end = Date.now() + seconds(5); isAlive(born); await Bun.sleep(2))
+      if (Date.now() > end) throw new Error("still alive");
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+});
+
+test("where nobody is left, nothing has to be ended", async () => {
+  expect(await terminate(() => [], seconds(60))).toBe(true);
+});
+
+test("os-release is read with and without quotes", () => {
+  const text =
+    "NAME=Alpine\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION='x y'\n# ID=no\nEMPTY=\nA=b=c\n";
+  expect(Object.fromEntries(parseOsRelease(text))).toEqual({
+    NAME: "Alpine",
+    PRETTY_NAME: "Debian GNU/Linux 12 (bookworm)",
+    VERSION: "x y",
+    EMPTY: "",
+    A: "b=c",
+  });
+});
+
+test.each([
+  [new Map(), "Linux"],
+  [new Map([["PRETTY_NAME", ""]]), "Linux"],
+  [new Map([["NAME", "Void"]]), "Void"],
+  [new Map([["PRETTY_NAME", "x".repeat(500)]]), "x".repeat(120)],
+])(
+  "a host names its system within the control plane's width, and never emptily",
+  (osRelease, platformVersion) => {
+    const host = readHost(osRelease);
+    expect(host.platformVersion).toBe(platformVersion);
+    for (const fact of Object.values(host)) expect(fact).not.toBe("");
+  },
+);
+
+test("accounts are found by name, and names that are none are not looked for", () => {
+  expect(findAccount("root")).toMatchObject({ name: "root", uid: 0, gid: 0 });
+  for (const name of ["no-such-user-here", "", "root:x", "../root", "-root\n", "a b"])
+    expect(findAccount(name)).toBeUndefined();
+  expect(currentAccount().uid).toBe(process.getuid?.() ?? -1);
+});
+
+test("to run as oneself, or as root, nothing is put in between", () => {
+  const root = { name: "root", uid: 0, gid: 0, home: "/root", shell: "/bin/sh" };
+  expect(shellAs(root, "true")).toEqual(["/bin/sh", "-c", "true"]);
+});
+
+test.skipIf(!isRoot())("to run as another user, root gives up everything it has (needs root)", () => {
+  const nobody = findAccount("nobody");
+  if (nobody === undefined) throw new Error("this machine has no nobody");
+  const [program = "", ...args] =
+    shellAs(nobody, "id -u; id -G; grep -c 'CapEff:.*0000000000000000' /proc/self/status") ?? [];
+  const ran = Bun.spawnSync([program, ...args], { env: { PATH: "/usr/bin:/bin" }, stdin: "ignore" });
+  expect(ran.stdout.toString()).toBe(`${nobody.uid}\n${nobody.gid}\n1\n`);
+});
+
+test("a unit's command keeps its words: none is taken for an option, no variable in one is expanded", () => {
+  const command = ["--help", "a $HOME ${x} $$", "-x"];
+  const unit = { name: "u.service", slice: "s.slice", description: "d", workingDirectory: "/x y", command };
+  const line = transientUnit("/bin/systemd-run", { ...unit, outlives: "agent.service" });
+  expect(line.slice(line.indexOf("--") + 1).slice(-3)).toEqual(["--help", "a $$HOME $${x} $$$$", "-x"]);
+  expect(line).toContain("--working-directory=/x y");
+});
+
+test("a file is replaced with the mode asked for, whatever the umask, and a large one is whole", () => {
+  using directory = scratchDirectory();
+  const before = process.umask(0o777);
+  try {
+    writeFileAtomic(directory.at("file"), "x".repeat(3_000_000), 0o640);
+  } finally {
+    process.umask(before);
+  }
+  expect(statSync(directory.at("file"))).toMatchObject({ size: 3_000_000 });
+  expect(statSync(directory.at("file")).mode & 0o777).toBe(0o640);
+  expect(readdirSync(directory.path)).toEqual(["file"]);
+});
+
+test("a database is private, durable, and brought up to date once", () => {
+  using directory = scratchDirectory();
+  const steps = [
+    { name: "one", sql: "CREATE TABLE t (a TEXT) STRICT; INSERT INTO t VALUES ('x')" },
+    { name: "two", sql: "INSERT INTO t VALUES ('y')" },
+  ];
+  const path = join(directory.path, "state", "agent.db");
+  openDatabase(path, steps.slice(0, 1)).close();
+  for (let start = 0; start < 2; start++) {
+    using database = openDatabase(path, steps);
+    const setting = (name: string): unknown =>
+      Object.values(database.query(`PRAGMA ${name}`).get() as object)[0];
+    expect([setting("journal_mode"), setting("synchronous")]).toEqual(["wal", 2]);
+    expect(database.query("SELECT a FROM t").values()).toEqual([["x"], ["y"]]);
+  }
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+});
+
+test("a step of the schema that fails leaves the database as it was", () => {
+  using directory = scratchDirectory();
+  const bad = { name: "bad", sql: "CREATE TABLE t (a TEXT) STRICT; INSERT INTO nowhere VALUES (1)" };
+  const path = directory.at("agent.db");
+  expect(() => openDatabase(path, [bad])).toThrow("nowhere");
+  using database = openDatabase(path, [{ name: "bad", sql: "CREATE TABLE t (a TEXT) STRICT" }]);
+  expect(database.query("SELECT * FROM t").all()).toEqual([]);
+});
+
+test("a line of the log is one line, for machines and for people", () => {
+  const said: string[] = [];
+  for (const format of ["json", "human"] as const) {
+    const log = createLog({ level: "info", format, write: (line) => void said.push(line) });
+    log.debug("x", "not said");
+    log.info("tasks", "started", { task_id: "a b\n", none: undefined });
+  }
+  expect(said).toHaveLength(2);
+  expect(JSON.parse(said[0] ?? "")).toMatchObject({
+    level: "info",
+    loop: "tasks",
+    event: "started",
+    task_id: "a b\n",
+  });
+  expect(said[1]).toMatch(/^\d\d:\d\d:\d\d info {2}tasks {6}started task_id="a b\\n"$/);
+});

@@ -1,0 +1,160 @@
+// The journal says where a task stands, whatever happens to the agent; and no task is run twice because of it.
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { type Launch, createOpenClaim } from "../../../src/tasks/journal.ts";
+import { nothingShipped } from "../../../src/tasks/log-rows.ts";
+import { TASK, openStore, scratchDirectory } from "./scratch.ts";
+
+const task = { id: TASK, type: "shell.exec", payload: { command: "echo 'ü' 😀", environment: { A: "1" } } };
+const launch: Launch = { at: 30, bootId: "b", attempt: 1, mode: "session", deadline: 99, limit: "10m" };
+
+test("a task goes from the claim to its end, and every step can be read after a restart", () => {
+  using directory = scratchDirectory();
+  const path = join(directory.path, "agent.db");
+  const seen = (): unknown => {
+    using store = openStore(path);
+    return store.journal.find(TASK);
+  };
+  const step = (work: (journal: ReturnType<typeof openStore>["journal"]) => void): void => {
+    using store = openStore(path);
+    work(store.journal);
+  };
+
+  step((journal) => journal.claimed(task, 10));
+  expect(seen()).toEqual({
+    ...task,
+    phase: "claimed",
+    claimedAt: 10,
+    startedAt: undefined,
+    launch: undefined,
+    stop: undefined,
+    shipped: nothingShipped,
+    outcome: undefined,
+    finishedAt: undefined,
+  });
+  step((journal) => journal.started(TASK, 20));
+  expect(seen()).toMatchObject({ phase: "started", startedAt: 20 });
+  step((journal) => journal.launched(TASK, launch));
+  expect(seen()).toMatchObject({ phase: "launched", launch });
+  const shipped = { rows: 3, lastRowAt: 40, offset: { stdout: 5, stderr: 6 }, lastRow: "x" };
+  step((journal) => journal.shipped(TASK, shipped));
+  step((journal) => journal.stopping(TASK, { reason: "cancel", text: "enough", at: 50 }));
+  expect(seen()).toMatchObject({
+    phase: "launched",
+    shipped,
+    stop: { reason: "cancel", text: "enough", at: 50 },
+  });
+  const outcome = { status: "cancelled" as const, exitCode: 143, text: "enough" };
+  step((journal) => journal.reported(TASK, outcome));
+  expect(seen()).toMatchObject({ phase: "reported", outcome });
+  step((journal) => journal.finished(TASK, 60));
+  expect(seen()).toMatchObject({ phase: "finished", finishedAt: 60, launch, shipped, outcome });
+});
+
+test.each(["started", "launched", "reported", "finished"] as const)(
+  "a task that is %s is never taken for new again",
+  (phase) => {
+    using store = openStore();
+    const { journal } = store;
+    journal.claimed(task, 1);
+    journal.started(TASK, 2);
+    if (phase !== "started") journal.launched(TASK, launch);
+    if (phase === "reported" || phase === "finished")
+      journal.reported(TASK, { status: "success", exitCode: 0, text: null });
+    if (phase === "finished") journal.finished(TASK, 3);
+    const before = journal.find(TASK);
+    expect(before?.phase).toBe(phase);
+    expect(journal.claimed({ ...task, payload: { command: "other" } }, 4)).toBe(false);
+    expect(journal.find(TASK)).toEqual(before as NonNullable<typeof before>);
+  },
+);
+
+test("a task that was never let through the gate may come again, as it comes", () => {
+  using store = openStore();
+  const { journal } = store;
+  expect(journal.claimed(task, 1)).toBe(true);
+  expect(journal.claimed(task, 2)).toBe(true);
+  journal.dropped(TASK, "409 already cancelled", 3);
+  expect(journal.find(TASK)).toMatchObject({
+    phase: "dropped",
+    outcome: { status: "dropped" },
+    finishedAt: 3,
+  });
+  expect(journal.claimed({ ...task, payload: { command: "true" } }, 4)).toBe(true);
+  expect(journal.find(TASK)).toMatchObject({
+    phase: "claimed",
+    claimedAt: 4,
+    payload: { command: "true" },
+    outcome: undefined,
+    finishedAt: undefined,
+  });
+});
+
+test("what is unfinished is listed oldest first; what is recent, newest first", () => {
+  using store = openStore();
+  const { journal } = store;
+  for (const [k, id] of ["a", "b", "c", "d", "e"].entries()) journal.claimed({ ...task, id }, k);
+  journal.started("b", 9);
+  journal.launched("c", launch);
+  journal.finished("d", 9);
+  journal.dropped("e", "no", 9);
+  expect(journal.unfinished().map(({ id }) => id)).toEqual(["a", "b", "c"]);
+  expect(journal.recent(2).map(({ id }) => id)).toEqual(["e", "d"]);
+});
+
+test("a beginning that several ids share is seen to be ambiguous, and is taken literally", () => {
+  using store = openStore();
+  const { journal } = store;
+  for (const id of ["abc-1", "abc-2", "abc-3", "x_1"]) journal.claimed({ ...task, id }, 1);
+  expect(journal.startingWith("abc")).toHaveLength(2);
+  expect(journal.startingWith("abc-3").map(({ id }) => id)).toEqual(["abc-3"]);
+  expect(journal.startingWith("%")).toEqual([]);
+  expect(journal.startingWith("x_")).toHaveLength(1);
+});
+
+test("only finished tasks are forgotten, the oldest first", () => {
+  using store = openStore();
+  const { journal } = store;
+  for (const [k, id] of ["a", "b", "c"].entries()) {
+    journal.claimed({ ...task, id }, k);
+    journal.finished(id, 10 - k);
+  }
+  journal.claimed({ ...task, id: "running" }, 0);
+  journal.started("running", 0);
+  journal.forgetAllBut(1);
+  expect(
+    journal
+      .recent(9)
+      .map(({ id }) => id)
+      .sort(),
+  ).toEqual(["a", "running"]);
+});
+
+test("journal and outbox change together or not at all", () => {
+  using store = openStore();
+  const { journal, outbox } = store;
+  journal.claimed(task, 1);
+  expect(() =>
+    journal.atomically(() => {
+      outbox.push(TASK, "completed", { taskId: TASK });
+      journal.reported(TASK, { status: "success", exitCode: 0, text: null });
+      throw new Error("power cut");
+    }),
+  ).toThrow("power cut");
+  expect(outbox.isEmpty(TASK)).toBe(true);
+  expect(journal.find(TASK)?.phase).toBe("claimed");
+});
+
+test("an unanswered claim is remembered over a restart until it is over", () => {
+  using directory = scratchDirectory();
+  const path = join(directory.path, "agent.db");
+  const claims = <T>(use: (claim: ReturnType<typeof createOpenClaim>) => T): T => {
+    using store = openStore(path);
+    return use(createOpenClaim(store.database));
+  };
+  expect(claims((claim) => claim.read())).toBe(0);
+  claims((claim) => claim.write(1234.5));
+  expect(claims((claim) => claim.read())).toBe(1_235);
+  claims((claim) => claim.write(0));
+  expect(claims((claim) => claim.read())).toBe(0);
+});

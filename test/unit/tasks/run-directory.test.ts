@@ -1,0 +1,348 @@
+// The real wrapper under the real shell: what a command gets, what is kept of it, how it is found again and ended.
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { sleep } from "../../../src/lib/loop.ts";
+import { type Account, currentAccount, findAccount, isRoot } from "../../../src/platform/account.ts";
+import { bootId, identify, isAlive, nameOf, terminate } from "../../../src/platform/processes.ts";
+import type { Launch } from "../../../src/tasks/journal.ts";
+import {
+  type LaunchOrder,
+  type Run,
+  launch,
+  openRun,
+  runDirectory,
+} from "../../../src/tasks/run-directory.ts";
+import { TASK, scratchDirectory } from "./scratch.ts";
+
+const launched: Launch = { at: 0, bootId: bootId(), attempt: 1, mode: "session", deadline: 0, limit: "" };
+const me = currentAccount();
+const other = isRoot() ? findAccount("nobody") : undefined;
+const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
+
+let scratch: ReturnType<typeof scratchDirectory>;
+let started: Started[];
+
+interface Started {
+  readonly directory: string;
+  readonly run: Run;
+  /** What the command wrote so far. */
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+}
+
+beforeEach(() => {
+  scratch = scratchDirectory();
+  started = [];
+});
+afterEach(async () => {
+  for (const { run } of started) {
+    await terminate(() => run.members(), 0);
+    await until("the wrapper to end", () => run.wrapperAlive() !== true && !run.pumping());
+  }
+  scratch[Symbol.dispose]();
+});
+
+async function until(what: string, holds: () => boolean, within: Duration = seconds(10)): Promise<void> {
+  for (const end = Date.now() + within; !holds(); await sleep(milliseconds(3)))
+    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
+}
+
+const textIn = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8") : "");
+
+interface Wish extends Partial<Omit<LaunchOrder, "script">> {
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly workingDirectory?: string;
+  readonly shell?: string;
+}
+
+async function start(command: string, wish: Wish = {}): Promise<Started> {
+  const { environment = {}, workingDirectory, shell = "/bin/sh", ...order } = wish;
+  const directory = runDirectory(scratch.path, TASK, started.length + 1);
+  const failure = await launch({
+    directory,
+    taskId: TASK,
+    attempt: started.length + 1,
+    mode: "session",
+    account: me,
+    outputLimit: 1_000_000,
+    ...order,
+    script: { shell, command, environment: { ...ENVIRONMENT, ...environment }, workingDirectory },
+  });
+  expect(failure).toBeUndefined();
+  const it = {
+    directory,
+    run: openRun(directory, TASK, launched),
+    stdout: () => textIn(join(directory, "stdout.log")),
+    stderr: () => textIn(join(directory, "stderr.log")),
+  };
+  started.push(it);
+  return it;
+}
+
+/** Starts it and waits for its end and that of its output. */
+async function finish(command: string, wish: Wish = {}): Promise<Started & { readonly code: number }> {
+  const it = await start(command, wish);
+  await until("the exit status", () => it.run.exitCode() !== undefined);
+  await until("the end of the output", () => !it.run.pumping());
+  return { ...it, code: it.run.exitCode() ?? -1 };
+}
+
+test.each([
+  ["true", 0],
+  ["exit 7", 7],
+  ["no-such-program", 127],
+  ["kill -KILL $$", 137],
+  ["kill -TERM $$", 143],
+  ["kill -INT $$; sleep 5", 130],
+  ["kill -HUP $$", 129],
+])("%p ends with %d", async (command, code) => {
+  expect((await finish(command)).code).toBe(code);
+});
+
+test("stdout and stderr are kept apart, to the last byte", async () => {
+  const { stdout, stderr } = await finish("echo out; echo err >&2; printf 'no line end'");
+  expect(stdout()).toBe("out\nno line end");
+  expect(stderr()).toBe("err\n");
+});
+
+test("bytes that are no text arrive as they were written", async () => {
+  const { directory } = await finish("printf '\\000\\377\\n\\001'");
+  expect([...readFileSync(join(directory, "stdout.log"))]).toEqual([0, 255, 10, 1]);
+});
+
+test("a command that opens /dev/stdout and /dev/stderr again truncates nothing", async () => {
+  const { stdout, stderr } = await finish(
+    "echo one; echo two >/dev/stdout; echo three >/dev/stdout; echo four; echo a >/dev/stderr; echo b >/dev/stderr",
+  );
+  expect(stdout()).toBe("one\ntwo\nthree\nfour\n");
+  expect(stderr()).toBe("a\nb\n");
+});
+
+test("stdin is closed: a command that reads gets the end at once", async () => {
+  expect(await finish("cat; echo done")).toMatchObject({ code: 0 });
+});
+
+test("the environment is exactly what was asked for", async () => {
+  const { stdout } = await finish("env", { environment: { A: "x\ny'z" } });
+  const names = [...stdout().matchAll(/^([A-Z_a-z]+)=/gm)].map(([, name]) => name ?? "").sort();
+  // The shell itself adds PWD, SHLVL, OLDPWD and _.
+  expect(names.filter((name) => !["PWD", "SHLVL", "_"].includes(name))).toEqual([
+    "A",
+    "HOME",
+    "PATH",
+    "TASK_ID",
+  ]);
+  expect(stdout()).toContain("A=x\ny'z\n");
+});
+
+test("no descriptor but the first three is open in the command", async () => {
+  const { stdout } = await finish("ls /proc/self/fd");
+  // The fourth is the directory that ls reads.
+  expect(stdout().trim().split("\n")).toEqual(["0", "1", "2", "3"]);
+  expect((await finish("ls -l /proc/self/fd")).stdout()).not.toContain("command.sh");
+});
+
+test("no signal is ignored or blocked in the command, as it would be in a shell's background", async () => {
+  const { stdout } = await finish("grep -E '^Sig(Blk|Ign):' /proc/self/status", {});
+  const masks = [...stdout().matchAll(/^Sig...:\s*([0-9a-f]+)$/gm)].map(([, mask]) => BigInt(`0x${mask}`));
+  expect(masks).toEqual([0n, 0n]);
+});
+
+test("the command's text stands in no argument list, and its file is gone", async () => {
+  const it = await start("echo ready; sleep 30 # s3cret", { shell: "/bin/sh" });
+  await until("the command", () => it.stdout() === "ready\n");
+  expect(existsSync(join(it.directory, "command.sh"))).toBe(false);
+  const wrapper = Number.parseInt(textIn(join(it.directory, "session")), 10);
+  expect(readFileSync(`/proc/${wrapper}/cmdline`, "utf8")).not.toContain("s3cret");
+});
+
+test("a working directory is entered; one that is not there fails the command", async () => {
+  expect((await finish("pwd", { workingDirectory: "/usr" })).stdout()).toBe("/usr\n");
+  expect((await finish("pwd", { workingDirectory: "/no/where" })).code).toBe(126);
+});
+
+test("without a working directory a command starts in its home, or in / where there is none", async () => {
+  expect((await finish("pwd", { environment: { HOME: "/usr" } })).stdout()).toBe("/usr\n");
+  expect((await finish("pwd", { environment: { HOME: "/no/where" } })).stdout()).toBe("/\n");
+});
+
+test("nobody else can read what a task writes", async () => {
+  const { directory, run } = await finish("true");
+  await until("the wrapper to take its pipes away", () => run.wrapperAlive() === false);
+  expect(statSync(directory).mode & 0o777).toBe(0o700);
+  for (const name of readdirSync(directory)) expect(statSync(join(directory, name)).mode & 0o077).toBe(0);
+});
+
+test("output beyond the limit is counted, not kept, and does not end the command", async () => {
+  const { code, directory, stdout } = await finish("head -c 3000000 /dev/zero | tr '\\0' x; echo end >&2", {
+    outputLimit: 1_000_000,
+  });
+  expect(code).toBe(0);
+  await until("the count", () => textIn(join(directory, "stdout.discarded")) !== "");
+  const kept = stdout().length;
+  const discarded = Number(textIn(join(directory, "stdout.discarded")));
+  expect(kept).toBeGreaterThanOrEqual(1_000_000 - 512);
+  expect(kept).toBeLessThanOrEqual(1_000_512);
+  // What `cat` held when it met the limit is lost uncounted: a pipe's worth.
+  expect(discarded).toBeGreaterThan(3_000_000 - kept - 200_000);
+  expect(discarded).toBeLessThanOrEqual(3_000_000 - kept);
+});
+
+test("a background child that keeps the output open does not keep the exit status back, and is named", async () => {
+  const it = await start("sleep 60 & echo started; exit 3");
+  await until("the exit status", () => it.run.exitCode() !== undefined);
+  expect(it.run.exitCode()).toBe(3);
+  await until("the output", () => it.stdout() === "started\n");
+  expect(it.run.pumping()).toBe(true);
+  expect(it.run.outputHolders()).toHaveLength(1);
+  expect(it.run.outputHolders()[0]).toMatch(/^pid \d+ \(sleep\)$/);
+});
+
+test("an agent that comes later learns the same from the directory", async () => {
+  const it = await start("echo x; sleep 60");
+  await until("the output", () => it.stdout() === "x\n");
+  const found = openRun(it.directory, TASK, launched);
+  expect(found.hasBegun()).toBe(true);
+  expect(found.wrapperAlive()).toBe(true);
+  expect(found.exitCode()).toBeUndefined();
+  expect(found.members()).toEqual(it.run.members());
+  expect(found.prevent()).toBe(false);
+});
+
+test("what was prevented never begins, and what has begun cannot be prevented", async () => {
+  const directory = runDirectory(scratch.path, TASK, 1);
+  expect(openRun(directory, TASK, launched).prevent()).toBe(true);
+  const late = await start("echo ran");
+  const wrapper = Bun.spawnSync([
+    "/bin/sh",
+    join(directory, "wrapper.sh"),
+    directory,
+    "10",
+    "/bin/sh",
+    "-c",
+    "echo ran",
+  ]);
+  expect(wrapper.exitCode).not.toBe(0);
+  expect(late.stdout()).toBe("");
+  expect(existsSync(join(directory, "session"))).toBe(false);
+
+  const done = await finish("echo ran");
+  expect(done.run.prevent()).toBe(false);
+});
+
+test("of a launch and its prevention exactly one wins, whoever comes first", async () => {
+  const wins = { ran: 0, prevented: 0 };
+  for (let round = 0; round < 40; round++) {
+    const it = await start("echo ran");
+    // Spread over the two milliseconds in which the shell starts.
+    for (const end = performance.now() + (round % 20) / 10; performance.now() < end;);
+    const prevented = it.run.prevent();
+    wins[prevented ? "prevented" : "ran"]++;
+    if (prevented) continue;
+    await until("the command's end", () => it.run.exitCode() !== undefined && !it.run.pumping());
+    expect(it.stdout()).toBe("ran\n");
+  }
+  for (const { run, directory } of started) {
+    if (run.prevent()) expect(existsSync(join(directory, "stdout.log"))).toBe(false);
+  }
+  expect(wins.prevented).toBeGreaterThan(0);
+});
+
+test("members are the command and all it started, also what left the session, without wrapper and pumps", async () => {
+  const it = await start(
+    "setsid sleep 61 & (setsid sh -c 'sleep 62 & sleep 63' &) ; sleep 64 & echo ready; wait",
+  );
+  await until("the output", () => it.stdout() === "ready\n");
+  const names = (): string[] => it.run.members().map(nameOf);
+  await until("all sleepers", () => names().filter((name) => name === "sleep").length === 4);
+  const session = textIn(join(it.directory, "session"));
+  const wrapper = Number.parseInt(session, 10);
+  const pumps = (/\n(\d+) (\d+) ok\n/.exec(session) ?? []).slice(1).map(Number);
+  expect(pumps).toHaveLength(2);
+  for (const pid of [wrapper, ...pumps, process.pid]) expect(it.run.members()).not.toContain(pid);
+  expect(names()).not.toContain("cat");
+});
+
+test("the whole tree is ended, double forks and other sessions included", async () => {
+  const it = await start("(setsid sh -c 'sleep 71 & exec sleep 72' &) ; sleep 73 & echo ready; wait");
+  await until("the output", () => it.stdout() === "ready\n");
+  await until("all sleepers", () => it.run.members().filter((pid) => nameOf(pid) === "sleep").length === 3);
+  const all = it.run.members().map((pid) => identify(pid));
+  expect(await terminate(() => it.run.members(), seconds(5))).toBe(true);
+  for (const one of all) if (one !== undefined) expect(isAlive(one)).toBe(false);
+  await until("the exit status", () => it.run.exitCode() !== undefined);
+  expect(it.run.exitCode()).toBe(143);
+});
+
+test("a command that handles SIGTERM gets its grace, and is asked once", async () => {
+  const it = await start(
+    "n=0; trap 'n=$((n+1)); echo asked $n; sleep 0.3; echo cleaned; exit 5' TERM; echo ready; while :; do sleep 0.05; done",
+  );
+  await until("the output", () => it.stdout() === "ready\n");
+  expect(await terminate(() => it.run.members(), seconds(5))).toBe(true);
+  await until("the end", () => it.run.exitCode() !== undefined && !it.run.pumping());
+  expect(it.run.exitCode()).toBe(5);
+  expect(it.stdout()).toBe("ready\nasked 1\ncleaned\n");
+});
+
+test("a tree that ignores SIGTERM is killed after the grace, not before", async () => {
+  const it = await start("trap '' TERM; sleep 81 & echo ready; while :; do wait; done");
+  await until("the output", () => it.stdout() === "ready\n");
+  const begin = performance.now();
+  expect(await terminate(() => it.run.members(), milliseconds(300))).toBe(true);
+  expect(performance.now() - begin).toBeGreaterThanOrEqual(300);
+  await until("the exit status", () => it.run.exitCode() !== undefined);
+  expect(it.run.exitCode()).toBe(137);
+});
+
+test("who forks faster than we look is ended as well", async () => {
+  const it = await start("echo ready; while :; do sleep 0.01 & done 2>/dev/null");
+  await until("the output", () => it.stdout() === "ready\n");
+  expect(await terminate(() => it.run.members(), milliseconds(200))).toBe(true);
+  expect(it.run.members()).toEqual([]);
+});
+
+test("a wrapper that was killed is seen to be dead, and leaves no exit status", async () => {
+  const it = await start("echo ready; sleep 90");
+  await until("the output", () => it.stdout() === "ready\n");
+  expect(it.run.wrapperAlive()).toBe(true);
+  process.kill(Number.parseInt(textIn(join(it.directory, "session")), 10), "SIGKILL");
+  await until("the wrapper's death", () => it.run.wrapperAlive() === false);
+  expect(it.run.exitCode()).toBeUndefined();
+  expect(it.run.members().map(nameOf)).toContain("sleep");
+});
+
+test.skipIf(other === undefined)(
+  "the command runs as the task's user with that user's groups alone (needs root)",
+  async () => {
+    const account = other as Account;
+    const { stdout, code } = await finish(
+      "id -u; id -g; id -G; grep CapEff /proc/self/status; echo x >/dev/stdout",
+      {
+        account,
+      },
+    );
+    expect(code).toBe(0);
+    expect(stdout()).toBe(`${account.uid}\n${account.gid}\n${account.gid}\nCapEff:\t0000000000000000\nx\n`);
+  },
+);
+
+test.skipIf(other === undefined)(
+  "the task's user reads neither its own log nor what runs beside it (needs root)",
+  async () => {
+    const it = await finish('cat \'$0\' 2>&1; ls "$RUN" 2>&1; cat "$RUN/stdout.log" 2>&1; true', {
+      account: other as Account,
+      environment: { RUN: runDirectory(scratch.path, TASK, 1) },
+    });
+    expect(it.stdout().match(/Permission denied/g)).toHaveLength(2);
+  },
+);
+
+test("a directory that cannot be made is told in words", async () => {
+  const order = { taskId: TASK, attempt: 1, mode: "session", account: me, outputLimit: 1 } as const;
+  const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
+  const failure = await launch({ ...order, directory: "/proc/no/where", script });
+  expect(failure).toStartWith("the run directory cannot be written: ");
+});

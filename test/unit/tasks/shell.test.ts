@@ -1,0 +1,216 @@
+// shell.exec: what a payload asks for is run as asked, or refused with the reason; root only where the profile says so.
+import { describe, expect, test } from "bun:test";
+import { minutes, seconds } from "../../../src/lib/duration.ts";
+import { ROOT_PROFILES, type RootProfile } from "../../../src/protocol/noderax/root-access.ts";
+import type { KindContext, Prepared } from "../../../src/tasks/kinds/kind.ts";
+import { shellExec } from "../../../src/tasks/kinds/shell.ts";
+
+const context: KindContext = { rootProfile: "off", rootRefusal: undefined, defaultTimeout: minutes(10) };
+const prepare = (payload: Record<string, unknown>, changes: Partial<KindContext> = {}): Prepared =>
+  shellExec.prepare(payload, { ...context, ...changes });
+const refusal = (payload: Record<string, unknown>): string => {
+  const prepared = prepare(payload);
+  return prepared.do === "reject" ? prepared.text : `not refused: ${prepared.do}`;
+};
+
+test("a command alone runs unprivileged in /bin/sh, with the node's time-out", () => {
+  expect(prepare({ command: "echo hi" })).toEqual({
+    do: "run",
+    asRoot: false,
+    shell: "/bin/sh",
+    command: "echo hi",
+    workingDirectory: undefined,
+    environment: {},
+    timeout: minutes(10),
+  });
+});
+
+test("shell, working directory and environment are taken as given; what is informational is ignored", () => {
+  const payload = {
+    command: " ls\n",
+    shell: "/bin/bash",
+    working_dir: "/srv/a b",
+    environment: { A: "x y", N: 7, T: true, _b1: "" },
+    title: "Nightly",
+    scheduleId: "s",
+  };
+  expect(prepare(payload)).toMatchObject({
+    command: " ls\n",
+    shell: "/bin/bash",
+    workingDirectory: "/srv/a b",
+    environment: { A: "x y", N: "7", T: "true", _b1: "" },
+  });
+});
+
+test("absent and null are the same", () => {
+  const empty = { shell: null, working_dir: null, environment: null, timeout: null, timeoutSeconds: null };
+  expect(
+    prepare({ command: "true", ...empty, timeout_seconds: null, runAsRoot: null, rootScope: null }),
+  ).toEqual(prepare({ command: "true" }));
+});
+
+test.each([
+  [{ timeoutSeconds: 5 }, seconds(5)],
+  [{ timeout_seconds: 5 }, seconds(5)],
+  [{ timeout_seconds: "90" }, seconds(90)],
+  [{ timeoutSeconds: 0.5 }, seconds(0.5)],
+  [{ timeout: "1m30s" }, seconds(90)],
+  [{ timeoutSeconds: 1, timeout_seconds: 2, timeout: "3s" }, seconds(1)],
+  [{ timeout_seconds: 2, timeout: "3s" }, seconds(2)],
+  [{}, minutes(10)],
+])("%j is its time-out", (fields, timeout) => {
+  expect(prepare({ command: "true", ...fields })).toMatchObject({ timeout });
+});
+
+test.each([
+  [{}, "command is missing"],
+  [{ command: "" }, "command is empty"],
+  [{ command: " \n\t" }, "command is empty"],
+  [{ command: 7 }, "command must be a string"],
+  [{ command: null }, "command must be a string"],
+  [{ command: "a\0b" }, "command must not contain a NUL"],
+  [{ command: "é".repeat(65_536) }, "command is longer than 131071 bytes"],
+  [{ command: "x", shell: "bash" }, "shell must be an absolute path"],
+  [{ command: "x", shell: "/bin/sh\0" }, "shell must not contain a NUL"],
+  [{ command: "x", working_dir: "srv" }, "working_dir must be an absolute path"],
+  [{ command: "x", working_dir: "" }, "working_dir must be an absolute path"],
+  [{ command: "x", environment: "A=1" }, "environment"],
+  [{ command: "x", environment: { "A B": "1" } }, "has a name that is no variable name"],
+  [{ command: "x", environment: { "1A": "1" } }, "has a name that is no variable name"],
+  [{ command: "x", environment: { "": "1" } }, "has a name that is no variable name"],
+  [{ command: "x", environment: { "A=B": "1" } }, "has a name that is no variable name"],
+  [{ command: "x", environment: { "A\n": "1" } }, "has a name that is no variable name"],
+  [{ command: "x", environment: { A: ["1"] } }, "environment.A must be strings"],
+  [{ command: "x", environment: { A: "\0" } }, "environment.A must"],
+  [{ command: "x", timeoutSeconds: 0 }, "timeoutSeconds must be more than 0"],
+  [{ command: "x", timeout_seconds: -1 }, "timeout_seconds must be more than 0"],
+  [{ command: "x", timeout_seconds: "soon" }, "timeout_seconds must be a number of seconds"],
+  [{ command: "x", timeout: "soon" }, "timeout must be a duration like 30s or 5m"],
+  [{ command: "x", timeout: "0s" }, "timeout must be more than 0"],
+  [{ command: "x", timeout: 30 }, "timeout must be a duration like 30s or 5m"],
+  [{ command: "x", runAsRoot: "yes" }, "runAsRoot must be true or false"],
+])("%j is refused: %s", (payload, reason) => {
+  expect(refusal(payload)).toStartWith("invalid payload of shell.exec: ");
+  expect(refusal(payload)).toContain(reason);
+});
+
+test("everything that is wrong is said at once", () => {
+  const text = refusal({ command: "", shell: "sh", timeoutSeconds: 0 });
+  for (const field of ["command", "shell", "timeoutSeconds"]) expect(text).toContain(field);
+});
+
+test("the longest command the kernel takes is taken", () => {
+  expect(prepare({ command: "x".repeat(131_071) }).do).toBe("run");
+});
+
+describe("root", () => {
+  const surfaces: Record<RootProfile, { task: boolean; operational: boolean }> = {
+    off: { task: false, operational: false },
+    operational: { task: false, operational: true },
+    task: { task: true, operational: false },
+    terminal: { task: false, operational: false },
+    operational_task: { task: true, operational: true },
+    operational_terminal: { task: false, operational: true },
+    task_terminal: { task: true, operational: false },
+    all: { task: true, operational: true },
+  };
+
+  test.each(ROOT_PROFILES)("the profile %s gives what it names and nothing else", (rootProfile) => {
+    const ask = (rootScope?: string) =>
+      prepare(
+        { command: "apt-get update", runAsRoot: true, ...(rootScope && { rootScope }) },
+        { rootProfile },
+      );
+    const { task, operational } = surfaces[rootProfile];
+    expect(ask("task")).toMatchObject(task ? { do: "run", asRoot: true } : { do: "reject" });
+    expect(ask("operational")).toMatchObject(operational ? { do: "run", asRoot: true } : { do: "reject" });
+    // Without a scope, and with one we do not know, it is the scope of any command.
+    expect(ask()).toEqual(ask("task"));
+    expect(ask("all")).toEqual(ask("task"));
+  });
+
+  test("a refusal names the profile, or this machine's own reason", () => {
+    const payload = { command: "id", runAsRoot: true };
+    expect(prepare(payload, { rootProfile: "terminal" })).toEqual({
+      do: "reject",
+      text: 'root access refused (task): the root access profile applied on this node is "terminal"',
+    });
+    expect(prepare(payload, { rootRefusal: "the owner forbids it" })).toEqual({
+      do: "reject",
+      text: "root access refused (task): the owner forbids it",
+    });
+  });
+
+  test("root gets the system's shell whatever the payload names", () => {
+    const prepared = prepare({ command: "id", shell: "/tmp/evil", runAsRoot: true }, { rootProfile: "all" });
+    expect(prepared).toMatchObject({ do: "run", asRoot: true, shell: "/bin/sh" });
+  });
+
+  test("a scope without runAsRoot asks for no root", () => {
+    expect(prepare({ command: "id", rootScope: "task" }, { rootProfile: "all" })).toMatchObject({
+      asRoot: false,
+    });
+    expect(prepare({ command: "id", runAsRoot: false }, { rootProfile: "all" })).toMatchObject({
+      asRoot: false,
+    });
+  });
+
+  const operational = (command: string): Prepared =>
+    prepare({ command, runAsRoot: true, rootScope: "operational" }, { rootProfile: "operational" });
+
+  test.each(["apt-get update", "  apt-get\t\tupdate\n", "apt-get \n update"])(
+    "%j updates the package lists",
+    (command) => {
+      expect(operational(command)).toMatchObject({ do: "run", asRoot: true, command: "apt-get update" });
+    },
+  );
+
+  test.each(["reboot", " reboot ", "\treboot\n"])(
+    "%j reboots after the completion was delivered",
+    (command) => {
+      expect(operational(command)).toMatchObject({ do: "afterwards", command: ["reboot"] });
+    },
+  );
+
+  test.each(["systemctl restart noderax-agent", "systemctl  restart\tnoderax-agent.service\n"])(
+    "%j restarts the agent after the completion was delivered",
+    (command) => {
+      expect(operational(command)).toMatchObject({
+        do: "afterwards",
+        command: ["systemctl", "--no-block", "restart", "noderax-agent.service"],
+      });
+    },
+  );
+
+  test.each([
+    "id",
+    "reboot; id",
+    "reboot -f",
+    "apt-get update && id",
+    "apt-get\u00A0update -o x",
+    "apt-getupdate",
+    "systemctl restart noderax-agentXservice",
+    "systemctl restart sshd",
+    "APT-GET UPDATE",
+    "$(reboot)",
+  ])("%j is more than operational root gives", (command) => {
+    expect(operational(command)).toEqual({
+      do: "reject",
+      text: "Operational root access is limited to reboot, restarting noderax-agent, and apt-get update.",
+    });
+  });
+
+  test("what runs under operational root brings no environment or directory of its own", () => {
+    const prepared = prepare(
+      {
+        command: "apt-get update",
+        runAsRoot: true,
+        rootScope: "operational",
+        environment: { LD_PRELOAD: "/tmp/x.so", APT_CONFIG: "/tmp/apt.conf" },
+        working_dir: "/tmp",
+      },
+      { rootProfile: "operational" },
+    );
+    expect(prepared).toMatchObject({ do: "run", environment: {}, workingDirectory: undefined });
+  });
+});
