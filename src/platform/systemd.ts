@@ -33,6 +33,8 @@ export function transientUnit(systemdRunPath: string, unit: TransientUnit): stri
     `--description=${unit.description}`,
     `--working-directory=${unit.workingDirectory}`,
     `--property=Before=${unit.outlives}`,
+    // What a command leaves in the background lives on after its normal end, as it does without systemd.
+    "--property=KillMode=process",
     "--",
     "/usr/bin/env",
     "-i",

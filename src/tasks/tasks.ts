@@ -51,6 +51,8 @@ interface Active {
 export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
   const { journal, outbox, api, log } = ports;
   const active = new Map<string, Active>();
+  /** Told to end for good: a task that a claim still brings goes back to the server with its lease. */
+  let ending = false;
 
   function start(id: string): void {
     const record = journal.find(id);
@@ -119,6 +121,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       );
     },
     accept(task) {
+      if (ending) return;
       const known = !journal.claimed(
         { id: task.id, type: task.type, payload: task.payload ?? {} },
         Date.now(),
@@ -129,7 +132,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
         });
       else start(task.id);
     },
-    hasRoom: () => active.size < HELD_MAX,
+    hasRoom: () => !ending && active.size < HELD_MAX,
     active: () =>
       [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: Date.now() - since })),
     async reported(signal) {
@@ -138,6 +141,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       while (owed().length > 0 && !signal.aborted) await Promise.race([...owed(), sleep(seconds(1), signal)]);
     },
     async endAll() {
+      ending = true;
       for (const { stop } of active.values()) stop.request("server", "the agent was told to end its tasks");
       await settled();
     },

@@ -1,0 +1,230 @@
+// Promises of the compiled executable as a root service: tasks in units of their own, which outlive it but not its word.
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { minutes, seconds } from "../../src/lib/duration.ts";
+import { AGENT, type Node, bootNode, missing } from "../support/systemd.ts";
+
+/** With what a shell and systemd would each expand, did nobody quote it. */
+const STATE = "/var/lib/noderax ${HOME} 100%n";
+
+// For the conditions below to say themselves what they wait for in vain.
+setDefaultTimeout(minutes(2));
+
+describe.skipIf(missing !== undefined)(
+  `a service under systemd${missing === undefined ? "" : ` (needs ${missing})`}`,
+  () => {
+    let node: Node;
+
+    // The image is made when it is not there: half a minute, twice that on a busy machine.
+    beforeAll(async () => {
+      node = await bootNode({
+        stateDirectory: STATE,
+        settings: { task_poll_interval: "1s", task_kill_grace: "2s", task_timeout: "1m" },
+      });
+    }, minutes(3));
+
+    afterAll(async () => {
+      await node?.[Symbol.asyncDispose]();
+    });
+
+    afterEach(async () => {
+      try {
+        await node.until("! systemctl list-units --all --plain --no-legend | grep -q noderax-task-");
+        expect(await node.sh("systemctl list-units --failed --plain --no-legend")).toBe("");
+      } finally {
+        // What a failed test leaves behind is not to fail the next one.
+        await node.sh("systemctl kill --signal=KILL 'noderax-task-*'; systemctl reset-failed");
+      }
+    });
+
+    const mainPid = (): Promise<string> => node.sh("systemctl show --property=MainPID --value noderax-agent");
+    const state = (unit: string): Promise<string> =>
+      node.sh(`systemctl show --property=ActiveState,Result,ExecMainStatus ${unit}`);
+
+    test("runs a task as noderax, in a unit and slice of its own, beside the agent's", async () => {
+      const id = await node.order("id -un; grep ^0: /proc/self/cgroup");
+      const { status, log } = await node.ended(id);
+      expect(status).toBe("success");
+      const [user, group] = log.split("\n");
+      expect(user).toBe("noderax");
+      expect(group).toEndWith(`/noderax.slice/noderax-tasks.slice/noderax-task-${id}-1.service`);
+      const agent = await node.sh(`cat /proc/${await mainPid()}/cgroup`);
+      expect(agent).toEndWith("/system.slice/noderax-agent.service");
+    });
+
+    test("shows a task nothing of its own environment or systemd's", async () => {
+      const { log } = await node.ended(await node.order("env", { environment: { MINE: "1" } }));
+      const names = log.split("\n").map((line) => line.split("=")[0]);
+      const ours = [
+        "COLUMNS",
+        "HOME",
+        "LANG",
+        "LOGNAME",
+        "MINE",
+        "PAGER",
+        "PATH",
+        "SHELL",
+        "TASK_ID",
+        "TERM",
+        "USER",
+      ];
+      expect(new Set(names)).toEqual(new Set([...ours, "PWD"]));
+    });
+
+    test("takes a task up again after a restart of the service and after kill -9, and reports it once", async () => {
+      const id = await node.order(
+        "echo one $$; touch /tmp/one; until [ -e /tmp/go ]; do sleep 0.1; done; echo two >&2; seq 1000; echo three",
+      );
+      await node.until("[ -e /tmp/one ]");
+      await node.sh("systemctl restart noderax-agent");
+      const restarted = await mainPid();
+      await node.sh(`kill -9 ${restarted}`);
+      await node.until(
+        `pid=$(systemctl show --property=MainPID --value noderax-agent) && [ "$pid" != 0 ] && [ "$pid" != ${restarted} ]`,
+      );
+      // The server still holds the claim of the killed agent, and may hand it the next test's task.
+      await node.until(`${AGENT} status --json | grep -q '"waiting for a task"'`);
+      await node.sh("touch /tmp/go");
+
+      const { status, result, log } = await node.ended(id);
+      expect(status).toBe("success");
+      expect(result).toMatchObject({ exitCode: 0 });
+      const lines = log.split("\n");
+      expect(lines[0]).toMatch(/^one \d+$/);
+      const numbers = Array.from({ length: 1_000 }, (_, i) => String(i + 1));
+      expect(lines.slice(1).filter((line) => line !== "two")).toEqual([...numbers, "three"]);
+      expect(lines.filter((line) => line === "two")).toHaveLength(1);
+      await node.until("journalctl --unit=noderax-agent | grep -q 'finished: success.*" + id + "'");
+      const reports = await node.sh(`journalctl --unit=noderax-agent | grep -c '${id.slice(0, 8)} finished'`);
+      expect(reports).toBe("1");
+    });
+
+    /**
+     * A shell command that leaves behind what a look at sessions, parents and environments does not find, and that does
+     * not listen to SIGTERM. `/tmp/<name>` holds its pid.
+     */
+    const demon = (name: string, output: string): string =>
+      `(env -i /usr/bin/setsid /bin/sh -c 'trap "" TERM; echo $$ >/tmp/${name}.new; mv /tmp/${name}.new /tmp/${name}; ` +
+      `while :; do sleep 0.2; done 2>/dev/null' ${output} &)`;
+    const isAlive = async (name: string): Promise<boolean> => {
+      const pid = await node.sh(`cat /tmp/${name}`);
+      return (await node.sh(`kill -0 ${pid} 2>/dev/null && echo alive || echo gone`)) === "alive";
+    };
+
+    test("ends with a cancelled task everything it has started, a hidden daemon too", async () => {
+      const id = await node.order(`${demon("hidden", ">/dev/null 2>&1")}; echo begun; exec sleep 600`);
+      await node.until("[ -e /tmp/hidden ]");
+      expect(await isAlive("hidden")).toBeTrue();
+      await node.cancel(id);
+      const { status, log } = await node.ended(id);
+      expect({ status, log, hidden: await isAlive("hidden") }).toEqual({
+        status: "cancelled",
+        log: "begun",
+        hidden: false,
+      });
+    });
+
+    test("leaves alone what a task that ended by itself has left in the background", async () => {
+      const wait = "until [ -e /tmp/left ]; do sleep 0.1; done";
+      const id = await node.order(`${demon("left", ">/dev/null 2>&1")}; ${wait}; echo done`);
+      expect((await node.ended(id)).status).toBe("success");
+      await node.until(`! systemctl is-active --quiet noderax-task-${id}-1.service`);
+      expect(await isAlive("left")).toBeTrue();
+      await node.sh("kill -9 $(cat /tmp/left)");
+    });
+
+    test("gives a task that is out of time its grace, and then ends a daemon that holds its output", async () => {
+      const id = await node.order(
+        `trap 'echo tidying; sleep 1; echo tidy; exit 3' TERM; ${demon("holder", "")}; exec 2>/dev/null; while :; do sleep 0.1; done`,
+        { timeoutSeconds: 2 },
+      );
+      const { status, result, log } = await node.ended(id);
+      expect(status).toBe("failed");
+      expect(result).toMatchObject({ exitCode: 3, error: expect.stringMatching(/^timed out after 2s/) });
+      expect(log).toBe("tidying\ntidy");
+      expect(await isAlive("holder")).toBeFalse();
+    });
+
+    test("stops quickly and cleanly, and leaves a running task alone", async () => {
+      const id = await node.order(
+        "touch /tmp/running; until [ -e /tmp/enough ]; do sleep 0.1; done; echo done",
+      );
+      await node.until("[ -e /tmp/running ]");
+      const stopped = await node.sh(
+        "begun=$(date +%s%3N); systemctl stop noderax-agent; echo $(($(date +%s%3N) - begun))",
+      );
+      // A claim may be in flight, which the agent lets come to its end: 1 s here.
+      expect(Number(stopped)).toBeLessThan(seconds(5));
+      figures.push(`stop ${stopped} ms`);
+      expect(await state("noderax-agent")).toBe("Result=success\nExecMainStatus=0\nActiveState=inactive");
+      expect(await state(`noderax-task-${id}-1`)).toContain("ActiveState=active");
+      await node.sh("touch /tmp/enough");
+      await node.until(`! systemctl is-active noderax-task-${id}-1`);
+
+      await node.sh("systemctl start noderax-agent");
+      expect(await node.ended(id)).toMatchObject({ status: "success", log: "done" });
+    });
+
+    test("lets a task neither read its secrets nor touch its processes", async () => {
+      const agent = await mainPid();
+      const attempts = {
+        identity: `cat '${STATE}/identity.json'`,
+        state: `ls '${STATE}'`,
+        runs: `ls '${STATE}/tasks'`,
+        config: "cat /etc/noderax-agent/config.json",
+        environment: `cat /proc/${agent}/environ`,
+        agent: `kill -0 ${agent}`,
+        supervisor: "kill -0 $PPID",
+        service: "systemctl --no-ask-password stop noderax-agent",
+        unit: "systemd-run --no-ask-password true",
+        executable: `touch ${AGENT}`,
+      };
+      const tries = Object.entries(attempts).map(([name, attempt]) => `${attempt} && echo allowed ${name}`);
+      const id = await node.order(`exec 2>/dev/null; ${tries.join("; ")}; kill -0 $$ && echo end`);
+      expect((await node.ended(id)).log).toBe("end");
+      expect(await mainPid()).toBe(agent);
+    });
+
+    test(
+      "reports what a reboot interrupted as failed, with the output so far",
+      async () => {
+        const id = await node.order("echo before; touch /tmp/before; exec sleep 600");
+        await node.until("[ -e /tmp/before ]");
+        await node.reboot();
+        const { status, result, log } = await node.ended(id);
+        expect({ status, log }).toEqual({ status: "failed", log: "before" });
+        expect(result).toMatchObject({ error: "interrupted by reboot" });
+      },
+      minutes(2),
+    );
+
+    test(
+      "starts a task's process within a fraction of a second of its claim",
+      async () => {
+        for (let n = 0; n < 10; n++) await node.ended(await node.order("date +started=%s%3N"));
+        const tasks = JSON.parse(await node.agent("task", "list", "--limit", "10", "--json")) as {
+          id: string;
+          claimed_at: string;
+          launched_at: string;
+        }[];
+        const sinceClaim: number[] = [];
+        const sinceLaunch: number[] = [];
+        for (const { id, claimed_at, launched_at } of tasks) {
+          const [, at] = /^started=(\d+)$/.exec((await node.ended(id)).log) ?? [];
+          sinceClaim.push(Number(at) - Date.parse(claimed_at));
+          sinceLaunch.push(Number(at) - Date.parse(launched_at));
+        }
+        figures.push(
+          `claim → process ${median(sinceClaim)} ms, of it systemd-run → process ${median(sinceLaunch)} ms (medians of 10)`,
+        );
+        expect(median(sinceClaim)).toBeLessThan(seconds(1));
+      },
+      minutes(1),
+    );
+
+    const figures: string[] = [];
+    afterAll(() => console.info(`under systemd: ${figures.join("; ")}`));
+  },
+);
+
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
