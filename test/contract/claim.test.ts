@@ -1,0 +1,103 @@
+// Claiming: one request at a time, patient with a silent server, and never a storm.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { TEST_LIMIT, enrolledAgent, enrolledProcess, until } from "../support/agent.ts";
+import { refusal } from "../support/sandbox.ts";
+
+setDefaultTimeout(TEST_LIMIT);
+
+describe.concurrent("claims", () => {
+  test("are never two at a time, whatever is claimed, and the server is asked to wait", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    const tasks = Array.from({ length: 12 }, (_, i) => node.runs(`echo ${i}`));
+    for (const task of tasks) await task.finishes("success");
+    const [first] = node.gateway.seen.filter(({ route }) => route === "claim");
+    expect(first?.body).toMatchObject({ maxTasks: 1, waitMs: 2_000, capabilities: ["shell.exec"] });
+    expect(node.gateway.peak("claim")).toBe(1);
+    for (const task of tasks) expect(task.rows()).toHaveLength(1);
+  });
+
+  test("wait longer than the server: a slow one loses no task", async () => {
+    await using node = await enrolledAgent({
+      watched: true,
+      settings: { request_timeout: "1s", task_poll_interval: "1s" },
+    });
+    node.gateway.interfere(async (route, forward) => {
+      if (route === "claim") await Bun.sleep(4_000);
+      return forward();
+    });
+    await node.runs("true").finishes("success");
+    expect(node.gateway.count("claim")).toBeLessThanOrEqual(2);
+    expect(node.gateway.seen.filter(({ route }) => route === "claim")[0]?.status).toBe(200);
+  });
+
+  test("after one whose answer was lost wait until it is over on the server", async () => {
+    await using node = await enrolledAgent({
+      watched: true,
+      started: false,
+      settings: { task_poll_interval: "3s" },
+    });
+    let lost = 0;
+    node.gateway.interfere((route, forward) => {
+      if (route !== "claim" || lost > 0) return forward();
+      lost = Date.now();
+      return Promise.reject(new Error("lost"));
+    });
+    await node.starts();
+    await until("a second claim", () => node.gateway.count("claim") > 1);
+    const second = node.gateway.seen.filter(({ route }) => route === "claim")[1];
+    expect((second?.at ?? 0) - lost).toBeGreaterThan(3_000);
+  });
+
+  test("of a killed agent are waited for by the next one", async () => {
+    await using node = await enrolledProcess({ watched: true, settings: { task_poll_interval: "3s" } });
+    await until("a claim is open", () => node.gateway.count("claim") === 1);
+    const begun = node.gateway.seen.find(({ route }) => route === "claim")?.at ?? 0;
+    await node.dies();
+    await node.starts();
+    await until("a second claim", () => node.gateway.count("claim") > 1);
+    const second = node.gateway.seen.filter(({ route }) => route === "claim")[1];
+    expect((second?.at ?? 0) - begun).toBeGreaterThan(3_000);
+    expect(node.gateway.peak("claim")).toBe(1);
+  });
+
+  test("do not wait an hour because the clock was set back by one", async () => {
+    await using node = await enrolledAgent();
+    await node.stops(0);
+    node.edits((database) =>
+      database.run("INSERT OR REPLACE INTO open_claim VALUES (1, ?)", [Date.now() + 3_600_000]),
+    );
+    await node.starts();
+    await node.runs("true").finishes("success");
+  });
+
+  test("of a server that cannot be reached begin again as soon as it can", async () => {
+    await using node = await enrolledAgent();
+    await node.plane.goesAway();
+    await until("the agent has noticed", () => node.log.some((line) => line.includes('"loop":"claim"')));
+    await node.plane.comesBack();
+    await node.runs("true").finishes("success");
+    expect(node.log.some((line) => line.includes("the control plane answers again"))).toBe(true);
+  });
+});
+
+describe.concurrent("no storm of claims, when every answer is", () => {
+  test.each([
+    ["404", () => refusal(404, "Cannot POST /api/v1/agent/tasks/claim")],
+    ["409", () => refusal(409, "conflict")],
+    ["500", () => refusal(500, "Internal server error")],
+    ["401", () => refusal(401, "Invalid agent credentials")],
+    ["a redirect", () => new Response(null, { status: 302, headers: { location: "https://example.com/" } })],
+    ["a web page", () => new Response("<html>welcome</html>")],
+    ["empty at once", () => Response.json({ task: null, outputTruncated: false })],
+  ])("%s", async (_, answer) => {
+    await using node = await enrolledAgent({ watched: true, started: false });
+    node.gateway.interfere((route, forward) => (route === "claim" ? answer() : forward()));
+    await node.starts();
+    await until("it claims", () => node.gateway.count("claim") > 0);
+    await Bun.sleep(2_000);
+    expect(node.gateway.count("claim")).toBeLessThanOrEqual(9);
+    // And it goes on by itself.
+    node.gateway.interfere(undefined);
+    await node.runs("true").finishes("success", 25_000);
+  });
+});

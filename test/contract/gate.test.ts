@@ -1,0 +1,170 @@
+// `started` is the gate: without its 200 nothing is run, and with it the command is run once.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { seconds } from "../../src/lib/duration.ts";
+import { type AgentNode, type TaskHandle, enrolledAgent, until, TEST_LIMIT } from "../support/agent.ts";
+import { refusal } from "../support/sandbox.ts";
+
+setDefaultTimeout(TEST_LIMIT);
+
+const gaveUp = (node: AgentNode, task: TaskHandle): Promise<void> =>
+  until("the agent says that it does not run it", () =>
+    node.log.some((line) => line.includes(`${task.id.slice(0, 8)} not run`)),
+  );
+
+describe.concurrent("without a 200 of started nothing is run:", () => {
+  test("cancelled between claim and start", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    node.gateway.interfere((route, forward) => {
+      const [open] = node.sandbox.tasks();
+      if (route === "started" && open?.status === "accepted") node.sandbox.cancel(open.id, "changed my mind");
+      return forward();
+    });
+    const task = node.runs(`touch ${node.file("ran").path}`);
+    await gaveUp(node, task);
+    expect(task.document().status).toBe("cancelled");
+    expect(node.gateway.count("completed")).toBe(0);
+    expect(node.file("ran").text()).toBeUndefined();
+    expect((await node.runs("echo next").finishes("success")).output).toBe("next\n");
+  });
+
+  test("its lease ran out before the server was reached", async () => {
+    await using node = await enrolledAgent({
+      sandbox: { timings: { claimLease: 300, sweepInterval: 100, queuedLimit: 4_000 } },
+      watched: true,
+    });
+    node.gateway.interfere(async (route, forward) => {
+      if (route === "started") await Bun.sleep(600);
+      // Claimed once: a second claim would renew the lease.
+      else if (route === "claim" && node.gateway.count("started") > 0) return Response.json({ task: null });
+      return forward();
+    });
+    const task = node.runs(`touch ${node.file("ran").path}`);
+    await gaveUp(node, task);
+    await task.finishes("failed");
+    expect(node.file("ran").text()).toBeUndefined();
+  });
+
+  test("the server does not know the task any more", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    node.gateway.interfere((route, forward) =>
+      route === "started" ? refusal(404, "Task was not found for node") : forward(),
+    );
+    const task = node.runs(`touch ${node.file("ran").path}`);
+    await gaveUp(node, task);
+    expect(node.file("ran").text()).toBeUndefined();
+  });
+
+  test("the server is away, and cancels the task before it is back", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    let away = false;
+    node.gateway.interfere((route, forward) => {
+      if (route === "started") away = true;
+      return away ? Promise.reject(new Error("away")) : forward();
+    });
+    const task = node.runs(`touch ${node.file("ran").path}`);
+    await until("started was tried three times", () => node.gateway.count("started") > 2);
+    task.cancels();
+    node.gateway.interfere(undefined);
+    await gaveUp(node, task);
+    expect(node.file("ran").text()).toBeUndefined();
+  });
+
+  test("a task that the server cancelled is let go at once, also while started only fails", async () => {
+    await using node = await enrolledAgent({ sandbox: { faults: { errorRate: 1, routes: ["started"] } } });
+    const task = node.runs("true");
+    await task.becomes("accepted", ({ status }) => status === "accepted");
+    task.cancels();
+    await gaveUp(node, task);
+  });
+});
+
+describe.concurrent("a command is run exactly once", () => {
+  test("when started answers 500 some times before its 200", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    node.gateway.interfere((route, forward) =>
+      route === "started" && node.gateway.count("started") < 4
+        ? refusal(500, "Internal server error")
+        : forward(),
+    );
+    const task = node.runs(`echo x >> ${node.file("ran").path}`);
+    await task.finishes("success");
+    expect(node.file("ran").lines()).toEqual(["x"]);
+    expect(node.gateway.count("started")).toBe(4);
+  });
+
+  test("when 401 means that the database was away", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    node.gateway.interfere((route, forward) =>
+      route === "started" && node.gateway.count("started") < 3
+        ? refusal(401, "Invalid agent credentials")
+        : forward(),
+    );
+    const task = node.runs(`echo x >> ${node.file("ran").path}`);
+    await task.finishes("success");
+    expect(node.file("ran").lines()).toEqual(["x"]);
+  });
+
+  test("when the answers of started are lost", async () => {
+    await using node = await enrolledAgent({ sandbox: { faults: { lostAnswers: 1, routes: ["started"] } } });
+    const task = node.runs(`echo x >> ${node.file("ran").path}`);
+    await task.isRunning();
+    await Bun.sleep(500);
+    expect(node.file("ran").text()).toBeUndefined();
+    node.sandbox.setFaults({ lostAnswers: 0 });
+    await task.finishes("success");
+    expect(node.file("ran").lines()).toEqual(["x"]);
+  });
+
+  test("when the answer of started is lost and the server stays away for longer than the lease", async () => {
+    await using node = await enrolledAgent({ sandbox: { faults: { errorRate: 1, routes: ["started"] } } });
+    const task = node.runs(`echo x >> ${node.file("ran").path}`);
+    await task.becomes("accepted", ({ status }) => status === "accepted");
+    await node.stops(0);
+    node.edits((database) => database.run("UPDATE tasks SET claimed_at = claimed_at - 50000"));
+    node.sandbox.setFaults({ errorRate: 0, lostAnswers: 1 });
+    await node.starts();
+    await task.isRunning();
+    await Bun.sleep(500);
+    node.sandbox.setFaults({ lostAnswers: 0 });
+    await task.finishes("success");
+    expect(node.file("ran").lines()).toEqual(["x"]);
+  });
+
+  test("when the same task is handed out a second time", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    let claimed: string | undefined;
+    node.gateway.interfere(async (route, forward) => {
+      if (route !== "claim") return forward();
+      const answer = await forward();
+      const text = await answer.text();
+      if (claimed !== undefined) return new Response(claimed);
+      if (!text.includes('"task":null')) claimed = text;
+      return new Response(text, { status: answer.status });
+    });
+    const task = node.runs(`echo x >> ${node.file("ran").path}; sleep 0.3`);
+    await task.finishes("success");
+    await until("it was handed out again", () => node.log.some((line) => line.includes("handed out again")));
+    await Bun.sleep(200);
+    expect(node.file("ran").lines()).toEqual(["x"]);
+  });
+});
+
+describe.concurrent("the limit of the server", () => {
+  test("a task that asks for longer than the server allows is told that it will be ended before", async () => {
+    await using node = await enrolledAgent();
+    const task = node.runs("echo quick", { timeout_seconds: 3_600 });
+    await task.finishes("success");
+    expect(task.text("info")).toMatch(/ended after 29m \d+s: the control plane ends every task after 30m/);
+  });
+
+  test("the server's time runs from the first started it heard, also when we heard no answer", async () => {
+    await using node = await enrolledAgent({ sandbox: { faults: { lostAnswers: 1, routes: ["started"] } } });
+    const task = node.runs("echo quick", { timeout_seconds: 3_600 });
+    await task.isRunning();
+    await Bun.sleep(seconds(3));
+    node.sandbox.setFaults({ lostAnswers: 0 });
+    await task.finishes("success");
+    const [, left] = /ended after 29m (\d+)s/.exec(task.text("info")) ?? [];
+    expect(Number(left)).toBeLessThan(38);
+  });
+});

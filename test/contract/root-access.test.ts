@@ -1,0 +1,142 @@
+// Root access: what the operator wants travels with the claims, what the owner forbids stays forbidden.
+//
+// Nothing in here may reach `reboot` or `systemctl`: of the operational commands only refusals are run; the commands
+// themselves are looked at as what the pure function makes of them.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { seconds } from "../../src/lib/duration.ts";
+import { ROOT_PROFILES, type RootProfile, allows } from "../../src/protocol/noderax/root-access.ts";
+import { shellExec } from "../../src/tasks/kinds/shell.ts";
+import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent, until } from "../support/agent.ts";
+
+setDefaultTimeout(TEST_LIMIT);
+
+const applied = (node: AgentNode, profile: RootProfile): Promise<void> =>
+  until(`${profile} is applied`, () => {
+    const { status, applied_profile: now } = node.sandbox.node(NODE).root_access;
+    return status === "applied" && now === profile;
+  });
+
+const asRootIn = (scope: string, command: string) => ({
+  unchecked: true,
+  payload: { command, runAsRoot: true, rootScope: scope },
+});
+
+describe.concurrent("a root-access profile", () => {
+  test.skipIf(!asRoot)(
+    "arrives with a claim, is reported with the next, and survives a restart (needs root)",
+    async () => {
+      await using node = await enrolledAgent({ settings: { task_poll_interval: "300ms" } });
+      expect(node.sandbox.node(NODE).root_access).toMatchObject({ profile: "off", applied_profile: "off" });
+      node.sandbox.setRootAccess(NODE, "task_terminal");
+      expect(node.sandbox.node(NODE).root_access.status).toBe("pending");
+      await applied(node, "task_terminal");
+      expect(node.sandbox.node(NODE).root_access.last_applied_at).toBeTruthy();
+      await node.stops();
+      await node.starts();
+      expect(node.agent.status().noderax?.root_profile).toBe("task_terminal");
+      node.sandbox.setRootAccess(NODE, "off");
+      await applied(node, "off");
+    },
+  );
+
+  test("that the owner forbids is reported as failed, and no task gets root", async () => {
+    await using node = await enrolledAgent({
+      settings: { task_poll_interval: "300ms", allow_root_tasks: false },
+    });
+    node.sandbox.setRootAccess(NODE, "all");
+    await until("it failed", () => node.sandbox.node(NODE).root_access.status === "failed");
+    const { applied_profile: now, last_error: error } = node.sandbox.node(NODE).root_access;
+    expect(now).toBe("off");
+    if (asRoot) expect(error).toContain("the owner of this machine forbids root tasks (allow_root_tasks)");
+    const task = node.runs(asRootIn("task", `touch ${node.file("ran").path}`));
+    expect(String((await task.finishes("failed")).result?.["error"])).toContain("root access refused (task)");
+    expect(node.file("ran").text()).toBeUndefined();
+  });
+});
+
+describe.concurrent("a root task", () => {
+  test("is refused, with the profile in force, unless the profile allows it", async () => {
+    await using node = await enrolledAgent();
+    const task = node.runs(asRootIn("task", `touch ${node.file("ran").path}`));
+    expect(String((await task.finishes("failed")).result?.["error"])).toContain("root access refused (task)");
+    expect(node.file("ran").text()).toBeUndefined();
+    expect(() => node.runs({ payload: { command: "id", runAsRoot: true } })).toThrow(
+      "does not currently allow task",
+    );
+  });
+
+  test.skipIf(!asRoot)(
+    "runs as root when the profile allows it, by /bin/sh; others do not (needs root)",
+    async () => {
+      await using node = await enrolledAgent({ settings: { task_poll_interval: "300ms" } });
+      node.sandbox.setRootAccess(NODE, "task");
+      await applied(node, "task");
+      const root = node.runs({
+        payload: { command: 'id -un; echo "$0 $HOME $USER"', shell: "/bin/bash", runAsRoot: true },
+      });
+      expect((await root.finishes("success")).output).toBe("root\n/bin/sh /root root\n");
+      expect((await node.runs("id -un").finishes("success")).output).toBe("nobody\n");
+      const other = node.runs(asRootIn("operational", "apt-get update"));
+      expect(String((await other.finishes("failed")).result?.["error"])).toContain(
+        "root access refused (operational)",
+      );
+    },
+  );
+
+  test.skipIf(!asRoot)("can be cancelled, which a helper under sudo could not (needs root)", async () => {
+    await using node = await enrolledAgent({ settings: { task_poll_interval: "300ms" } });
+    node.sandbox.setRootAccess(NODE, "task");
+    await applied(node, "task");
+    const task = node.runs({ payload: { command: "sleep 300", runAsRoot: true } });
+    await task.isRunning();
+    task.cancels();
+    await task.finishes("cancelled");
+  });
+
+  test.skipIf(!asRoot).each(["id", "echo reboot", "true # systemctl restart noderax-agent"])(
+    "of the operational scope does not run %p (needs root)",
+    async (command) => {
+      await using node = await enrolledAgent({ settings: { task_poll_interval: "300ms" } });
+      node.sandbox.setRootAccess(NODE, "operational");
+      await applied(node, "operational");
+      const { result } = await node.runs(asRootIn("operational", command)).finishes("failed");
+      expect(result).toMatchObject({
+        error: "Operational root access is limited to reboot, restarting noderax-agent, and apt-get update.",
+      });
+    },
+  );
+});
+
+describe("the operational commands, decided and not run", () => {
+  const prepare = (command: string, rootProfile: RootProfile, rootScope = "operational") =>
+    shellExec.prepare(
+      { command, runAsRoot: true, rootScope },
+      { rootProfile, rootRefusal: undefined, defaultTimeout: seconds(60) },
+    );
+
+  test.each([
+    ["reboot", "afterwards"],
+    ["  reboot\n", "afterwards"],
+    ["systemctl  restart noderax-agent", "afterwards"],
+    ["systemctl restart noderax-agent.service", "afterwards"],
+    ["apt-get   update", "run"],
+    ["reboot -f", "reject"],
+    ["reboot now", "reject"],
+    ["systemctl restart sshd", "reject"],
+    ["apt-get update; id", "reject"],
+    ["apt-get upgrade", "reject"],
+    ["rebootx", "reject"],
+    ["systemctl restart noderax-agentx", "reject"],
+  ])("%p: %s", (command, outcome) => {
+    expect(prepare(command, "operational").do).toBe(outcome as "run");
+  });
+
+  test.each(ROOT_PROFILES.map((profile) => [profile]))("under profile %s only what it names", (profile) => {
+    for (const [scope, command] of [
+      ["task", "id"],
+      ["operational", "apt-get update"],
+    ] as const) {
+      expect(prepare(command, profile, scope).do).toBe(allows(profile, scope) ? "run" : "reject");
+    }
+  });
+});
