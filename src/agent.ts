@@ -24,7 +24,7 @@ import {
 import { type RootAccess, createRootAccess, rootAccessMigration } from "./identity/root-access.ts";
 import { serveStatus } from "./ops/control-socket.ts";
 import type { Status } from "./ops/status.ts";
-import { type Account, currentAccount, findAccount, isRoot } from "./platform/account.ts";
+import { type Account, currentAccount, findAccount, isRoot, runnerFor } from "./platform/account.ts";
 import { version } from "./platform/build.ts";
 import { openDatabase } from "./platform/database.ts";
 import { readHost } from "./platform/host.ts";
@@ -170,7 +170,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
         rootAccess,
         log,
         runs: runsPath(directory),
-        accounts: { task: account.task, root: currentAccount() },
+        runners: { task: runnerFor(account.task), root: runnerFor(currentAccount()) },
         settings: {
           timeout: settings.task_timeout,
           grace: settings.task_kill_grace,

@@ -136,8 +136,9 @@ function announce(sandbox: Sandbox): Disposable {
 
 function interrupted(): Promise<ExitCode> {
   return new Promise((resolve) => {
-    process.once("SIGINT", () => resolve(exit.interrupted));
-    for (const signal of ["SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve(exit.done));
+    // Not `once`: an impatient second Ctrl-C would leave tasks and data behind, and the clean-up has limits of its own.
+    process.on("SIGINT", () => resolve(exit.interrupted));
+    for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve(exit.done));
   });
 }
 

@@ -10,6 +10,7 @@ import { InvalidDocument, parseFaults } from "../sandbox/settings.ts";
 import { urlSafeToken } from "../sandbox/token.ts";
 import { command } from "./command.ts";
 import { note, paint, print, warn } from "./output.ts";
+import { programName } from "./program.ts";
 import { faultChange } from "./sandbox/faults.ts";
 
 const DEFAULT_PORT = 8080;
@@ -111,8 +112,8 @@ function announce(sandbox: Sandbox): Disposable {
 }
 
 function welcome({ url }: Sandbox, data: string | undefined): void {
-  const program = "noderax-agent";
-  print(`${program} ${version} · sandbox`);
+  const program = programName();
+  print(`noderax-agent ${version} · sandbox`);
   print();
   print(`  control plane   ${paint.cyan(url)}`);
   print(`  data            ${data ?? "in memory, gone at the end"}`);

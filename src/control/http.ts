@@ -121,6 +121,7 @@ function readAnswer<Schema extends v.GenericSchema>(
     `${base} answered with something else than a Noderax API (${where.join(", ")})`,
     {
       hint: "Check api_url.",
+      exit: exit.unreachable,
     },
   );
 }

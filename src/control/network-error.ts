@@ -70,6 +70,7 @@ export function networkError(
       "If the server is right, check this machine's clock.",
     );
   }
+  if (code === "ECONNRESET") return make("net.reset", "the connection was closed before an answer came");
   return make("net.reset", messageOf(error).replace(/ For more information.*$/s, ""));
 }
 

@@ -7,7 +7,7 @@
 // Every lane (one per task) has one parcel in flight; lanes do not wait for each other.
 import type { Database } from "bun:sqlite";
 import { messageOf } from "../lib/agent-error.ts";
-import { seconds } from "../lib/duration.ts";
+import { milliseconds, seconds } from "../lib/duration.ts";
 import { type Random, backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Migration } from "../platform/database.ts";
@@ -131,7 +131,12 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     workers: () => Iterable<Promise<void>>,
     signal: AbortSignal,
   ): Promise<void> {
-    while (!isDone() && !signal.aborted) await Promise.race([...workers(), sleep(seconds(1), signal)]);
+    while (!isDone() && !signal.aborted) {
+      const working = [...workers()];
+      // Without a worker, one is about to begin: a push starts it after the caller's transaction.
+      const look = sleep(working.length > 0 ? seconds(1) : milliseconds(5), signal);
+      await Promise.race([...working, look]);
+    }
   }
 
   return {
@@ -144,7 +149,7 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     drained: (lane, signal) =>
       settle(
         () => first.get(lane) === null,
-        () => [working.get(lane) ?? sleep(0)],
+        () => [working.get(lane)].filter((worker) => worker !== undefined),
         signal,
       ),
     flushed: (signal) =>

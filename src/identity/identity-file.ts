@@ -5,8 +5,8 @@ import * as v from "valibot";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 
-/** `registered_at` is informational; keys we do not know are kept. */
-const IdentityDocument = v.looseObject({
+/** `registered_at` is informational. */
+const IdentityDocument = v.object({
   node_id: v.string(),
   agent_token: v.string(),
   registered_at: v.optional(v.string()),
@@ -25,8 +25,14 @@ export function readIdentity(path: string): Identity | undefined {
   if (!parsed.success) throw unreadable(path, "it has no node_id and agent_token");
   const { node_id: nodeId, agent_token: agentToken } = parsed.output;
   if (nodeId === "" || agentToken === "") return undefined;
-  if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
+  closeToOthers(path);
   return { nodeId, agentToken };
+}
+
+/** A file that is not ours cannot be closed by us, and is none the worse for being read. */
+function closeToOthers(path: string): void {
+  const { mode, uid } = statSync(path);
+  if ((mode & 0o077) !== 0 && [0, uid].includes(process.geteuid?.() ?? uid)) chmodSync(path, 0o600);
 }
 
 export function writeIdentity(path: string, { nodeId, agentToken }: Identity, now: Date): void {

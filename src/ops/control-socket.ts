@@ -1,60 +1,48 @@
-// A socket in the state directory (0600): how `status` asks the running agent, and how a second agent notices the first.
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, rmSync } from "node:fs";
+// A socket in the state directory (0600), on which `status` asks the running agent; and the lock that makes it the only one.
+import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import * as v from "valibot";
+import { takeLock } from "../platform/lock.ts";
 import { Status } from "./status.ts";
 
 const NAME = "agent.sock";
 
-/**
- * A socket's path may have 107 bytes at most; through the directory's descriptor it is short however deep the
- * directory lies.
- */
-function within<T>(directory: string, use: (path: string) => T): T {
-  const handle = openSync(directory, "r");
-  const close = (): void => closeSync(handle);
+/** Throws an AgentError when another agent holds the directory. */
+export async function serveStatus(directory: string, status: () => Status): Promise<Disposable> {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const lock = takeLock(join(directory, "agent.lock"));
+  if (lock === undefined) throw await alreadyRunning(directory);
+  const path = join(directory, NAME);
   try {
-    const result = use(`/proc/self/fd/${handle}/${NAME}`);
-    if (result instanceof Promise) {
-      void result.then(close, close);
-      return result;
-    }
-    close();
-    return result;
+    // Whatever is there is left over: its owner would hold the lock.
+    rmSync(path, { force: true });
+    // Bun takes a path of any length, where the kernel allows 107 bytes.
+    const server = Bun.serve({ unix: path, fetch: () => Response.json(status()) });
+    chmodSync(path, 0o600);
+    return {
+      [Symbol.dispose]() {
+        void server.stop(true);
+        rmSync(path, { force: true });
+        lock[Symbol.dispose]();
+      },
+    };
   } catch (error) {
-    close();
+    lock[Symbol.dispose]();
     throw error;
   }
 }
 
-/** Throws an AgentError when another agent answers on the socket already. */
-export async function serveStatus(directory: string, status: () => Status): Promise<Disposable> {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+async function alreadyRunning(directory: string): Promise<AgentError> {
   const other = await askStatus(directory, seconds(2));
-  if (other !== undefined) {
-    throw new AgentError(
-      "agent.running",
-      `an agent with this state directory runs already (pid ${other.pid})`,
-      {
-        hint: [
-          "Look at it:  noderax-agent status",
-          `Two agents with one identity (${directory}) would throw each other out.`,
-        ],
-      },
-    );
-  }
-  const path = join(directory, NAME);
-  rmSync(path, { force: true });
-  const server = within(directory, (unix) => Bun.serve({ unix, fetch: () => Response.json(status()) }));
-  chmodSync(path, 0o600);
-  return {
-    [Symbol.dispose]() {
-      void server.stop(true);
-      rmSync(path, { force: true });
-    },
-  };
+  const who = other === undefined ? "it does not answer" : `pid ${other.pid}`;
+  return new AgentError("agent.running", `an agent with this state directory runs already (${who})`, {
+    hint: [
+      "Look at it:  noderax-agent status",
+      `Two agents with one identity (${directory}) would throw each other out.`,
+    ],
+  });
 }
 
 /** The status of the agent that runs with this state directory; undefined when none does. */
@@ -64,9 +52,10 @@ export async function askStatus(
 ): Promise<Status | undefined> {
   if (!existsSync(join(directory, NAME))) return undefined;
   try {
-    const response = await within(directory, (unix) =>
-      fetch("http://agent/status", { unix, signal: AbortSignal.timeout(timeout) }),
-    );
+    const response = await fetch("http://agent/status", {
+      unix: join(directory, NAME),
+      signal: AbortSignal.timeout(timeout),
+    });
     return v.parse(Status, await response.json());
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EACCES") {

@@ -1,5 +1,6 @@
 // Users of this machine, and how a root process hands work to one of them.
 import { readFileSync } from "node:fs";
+import { AgentError } from "../lib/agent-error.ts";
 
 export interface Account {
   readonly name: string;
@@ -51,23 +52,40 @@ function askNameServices(name: string): string {
 /** Where programs of the system are looked for, whatever PATH we were started with. */
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/** Turns a `/bin/sh` script into the command line that runs it as `account`. */
+export interface Runner {
+  readonly account: Account;
+  /** Open file descriptors are passed on, and so is the environment. */
+  readonly shell: (script: string) => string[];
+}
+
 /**
- * The command line by which a root process runs a `/bin/sh` script as `account`, with that user's groups; open file
- * descriptors are passed on. Undefined when this machine has no means to.
+ * How a script is run as `account`, with that user's groups, from this process. Looks for the means once; throws an
+ * AgentError when a root process finds none.
  */
-export function shellAs(account: Account, script: string): string[] | undefined {
-  const shell = ["/bin/sh", "-c", script];
-  if (!isRoot() || account.uid === 0) return shell;
+export function runnerFor(account: Account): Runner {
+  const shell = (script: string): string[] => ["/bin/sh", "-c", script];
+  if (!isRoot() || account.uid === 0) return { account, shell };
   const { uid, gid, name } = account;
   // busybox has programs of the same names that know none of these flags; its `su` is enough.
   const setpriv = fullProgram("setpriv");
   if (setpriv !== undefined) {
-    return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--inh-caps=-all", "--", ...shell];
+    const flags = [`--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--inh-caps=-all", "--"];
+    return { account, shell: (script) => [setpriv, ...flags, ...shell(script)] };
   }
   const chroot = fullProgram("chroot");
-  if (chroot !== undefined) return [chroot, `--userspec=${uid}:${gid}`, "/", ...shell];
+  if (chroot !== undefined) {
+    return { account, shell: (script) => [chroot, `--userspec=${uid}:${gid}`, "/", ...shell(script)] };
+  }
   const su = Bun.which("su", { PATH: SYSTEM_PATH });
-  return su === null ? undefined : [su, "-s", "/bin/sh", name, "-c", script];
+  if (su !== null) return { account, shell: (script) => [su, "-s", "/bin/sh", name, "-c", script] };
+  throw new AgentError(
+    "account.no_means",
+    `this machine has none of setpriv, chroot, su to run a task as ${name}`,
+    {
+      hint: "Install util-linux.",
+    },
+  );
 }
 
 function fullProgram(name: string): string | undefined {

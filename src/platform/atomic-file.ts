@@ -28,7 +28,11 @@ export function writeFileAtomic(path: string, text: string, mode = 0o600): void 
     }
     renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    try {
+      rmSync(temporary, { force: true });
+    } catch {
+      // What went wrong first is what has to be told.
+    }
     throw error;
   }
   syncDirectory(directory);

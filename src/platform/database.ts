@@ -2,6 +2,7 @@
 import { Database } from "bun:sqlite";
 import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
+import { AgentError, messageOf } from "../lib/agent-error.ts";
 
 /** A step of the schema. Steps run once, in order, each in its own transaction. Never edit one that was released. */
 export interface Migration {
@@ -15,7 +16,17 @@ export interface Migration {
  */
 export function openDatabase(path: string, migrations: readonly Migration[]): Database {
   if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const database = new Database(path, { create: true, strict: true });
+  try {
+    return prepare(new Database(path, { create: true, strict: true }), path, migrations);
+  } catch (error) {
+    throw new AgentError("state.database", `${path} cannot be used: ${messageOf(error)}`, {
+      hint: "It holds what this machine still owes to its control plane. Restore it, or move it away to begin without it.",
+      cause: error,
+    });
+  }
+}
+
+function prepare(database: Database, path: string, migrations: readonly Migration[]): Database {
   if (path !== ":memory:") chmodSync(path, 0o600);
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = FULL");

@@ -2,6 +2,7 @@
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import { steadyNow } from "./steady-clock.ts";
 
 /** A pid alone is no identity, it is reused: pid and start time (clock ticks since boot) are, within one boot. */
 export interface ProcessId {
@@ -65,7 +66,8 @@ export function nameOf(pid: number): string {
 
 /** By what the processes of one command are known. */
 export interface Family {
-  readonly session: number | undefined;
+  /** The leader of their session, once it is known. */
+  readonly leader: ProcessId | undefined;
   /** "NAME=value" in the environment they were started with. */
   readonly cookie: string;
   /** The systemd unit they run in, if any: only root leaves it. */
@@ -73,7 +75,10 @@ export interface Family {
 }
 
 /** Everything that shows one of the marks of the family. Zombies are left out. */
-export function familyOf({ session, cookie, unit }: Family): number[] {
+export function familyOf({ leader, cookie, unit }: Family): number[] {
+  // While a session has members its number is not given away; with a stranger as its leader, it is another session.
+  const now = leader && readStat(leader.pid);
+  const session = now === undefined || now.startTime === leader?.startTime ? leader?.pid : undefined;
   return allPids().filter((pid) => {
     const stat = readStat(pid);
     if (stat === undefined || stat.state === "Z") return false;
@@ -129,7 +134,7 @@ function allPids(): number[] {
  */
 export async function terminate(members: () => readonly number[], grace: Duration): Promise<boolean> {
   const gone = async (signal: "SIGTERM" | "SIGKILL", limit: Duration): Promise<boolean> => {
-    const end = Date.now() + limit;
+    const end = steadyNow() + limit;
     const told = new Set<number>();
     for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
       const living = members();
@@ -139,7 +144,7 @@ export async function terminate(members: () => readonly number[], grace: Duratio
         told.add(pid);
         send(pid, signal);
       }
-      if (Date.now() >= end) return false;
+      if (steadyNow() >= end) return false;
       await sleep(pause);
     }
   };

@@ -63,11 +63,13 @@ export function claimLoop(
     const begun = Date.now();
     openClaim.write(begun + Math.min(wait, CLAIM_WAIT_MAX) + CLAIM_SLACK);
     const answer = await claim();
-    openClaim.write(0);
     accepted();
     if (answer.rootAccess !== undefined) rootAccess.desire(answer.rootAccess);
+    // Journalled before the claim is marked as over: in between, a crash must not lose what we were handed.
     if (answer.task !== null) tasks.accept(answer.task);
-    else if (Date.now() - begun < Math.min(INSTANT, wait)) return jitter(INSTANT, 0.5, Math.random);
+    openClaim.write(0);
+    const instant = Date.now() - begun < Math.min(INSTANT, wait);
+    if (answer.task === null && instant) return jitter(INSTANT, 0.5, Math.random);
     return jitter(FLOOR, 0.5, Math.random);
   }
 
@@ -98,14 +100,16 @@ export function claimLoop(
 
   function onError(error: unknown, record: LoopRecord): Duration {
     const { consecutiveFailures: failures } = record;
-    silent = true;
+    // A full disk, say, is no silence of the control plane.
+    const ours = !(error instanceof AgentError);
+    silent ||= !ours;
     if (failures === 1) log.warn("claim", messageOf(error));
     const standing = auth.standing();
     const rejected = standing === "refused" || standing === "deleted";
     const policy = rejected ? retry.refused : retry.claim;
     record.note = rejected
       ? `${standing} by the control plane; asking again now and then`
-      : `no answer: ${messageOf(error)}`;
+      : `${ours ? "in trouble" : "no answer"}: ${messageOf(error)}`;
     return pauseAfter(error, backoff(policy, failures, Math.random));
   }
 }

@@ -9,9 +9,10 @@ import type { TaskApi } from "../control/noderax-api.ts";
 import type { Outbox } from "../control/outbox.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import type { RootAccess } from "../identity/root-access.ts";
-import { type Account, SYSTEM_PATH } from "../platform/account.ts";
+import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
 import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
 import { follow } from "./follow.ts";
@@ -35,7 +36,7 @@ export interface DrivePorts {
   /** Where run directories are made. */
   readonly runs: string;
   /** Whom unprivileged commands run as, and root. */
-  readonly accounts: { readonly task: Account; readonly root: Account };
+  readonly runners: { readonly task: Runner; readonly root: Runner };
   readonly settings: { readonly timeout: Duration; readonly grace: Duration; readonly outputLimit: number };
 }
 
@@ -169,10 +170,10 @@ async function waitForSlot(
   grace: Duration,
   signal: AbortSignal,
 ): Promise<(() => void) | Outcome | undefined> {
-  const limit = serverLimit(task, grace) - Date.now();
+  const limit = serverLimit(task, grace) - steadyNow();
   if (slots.inUse() >= slots.size) {
     const text = `waiting for a free slot: ${slots.size} tasks run already (max_parallel_tasks)`;
-    shipper.note(text, Date.now());
+    shipper.note(text, steadyNow());
     say(text);
   }
   const patience = AbortSignal.any([signal, stop.signal, AbortSignal.timeout(Math.max(0, limit))]);
@@ -213,9 +214,9 @@ async function launchAndFollow(
   driven: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
-  const { journal, accounts, settings, log } = ports;
-  const account = prepared.asRoot ? accounts.root : accounts.task;
-  const now = Date.now();
+  const { journal, runners, settings, log } = ports;
+  const runner = prepared.asRoot ? runners.root : runners.task;
+  const now = steadyNow();
   const { deadline, limit } = limitOf(task, prepared, settings.grace, now);
   if (deadline < now + prepared.timeout) {
     driven.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
@@ -228,12 +229,12 @@ async function launchAndFollow(
     taskId: task.id,
     attempt,
     mode,
-    account,
-    script: { ...prepared, environment: environmentOf(prepared, account, task.id) },
+    runner,
+    script: { ...prepared, environment: environmentOf(prepared, runner.account, task.id) },
     outputLimit: settings.outputLimit,
   });
   if (failure !== undefined) return unrun("failed", `could not be started: ${failure}`);
-  const text = `${task.type} as ${account.name}, limit ${humanDuration(deadline - now)}`;
+  const text = `${task.type} as ${runner.account.name}, limit ${humanDuration(deadline - now)}`;
   log.info("tasks", `${task.id.slice(0, 8)} started: ${text}`, { task_id: task.id });
   return followLaunch(task, record, ports, driven, signal);
 }
@@ -259,7 +260,7 @@ async function adopt(
       if (prepared.do !== "run") return unrun("failed", prepared.text);
       return await launchAndFollow(task, prepared, launched.attempt + 1, ports, { ...driven, leave }, signal);
     }
-    ports.log.info("tasks", `${task.id.slice(0, 8)} found again after a restart of the agent`, {
+    ports.log.info("tasks", `${task.id.slice(0, 8)} taken up again`, {
       task_id: task.id,
     });
     return await followLaunch(task, launched, ports, { ...driven, leave }, signal);
@@ -302,7 +303,10 @@ function report(
   { journal, outbox, runs }: DrivePorts,
   { stop }: Driven,
 ): void {
-  const completion = completionOf(task, outcome, outputOf(task, runs), Date.now());
+  const completion = completionOf(task, outcome, outputOf(task, runs), {
+    at: new Date(),
+    steady: steadyNow(),
+  });
   journal.atomically(() => {
     if (stop.current()?.reason !== "server") outbox.push(task.id, PARCEL.completed, completion);
     journal.reported(task.id, outcome);
@@ -313,7 +317,7 @@ function outputOf(task: TaskRecord, runs: string): string {
   if (task.launch === undefined) return "";
   const spool = openSpool(runDirectory(runs, task.id, task.launch.attempt));
   try {
-    spool.observe(true, Date.now());
+    spool.observe(true, steadyNow());
     return summarise(spool.reader(), task.id);
   } finally {
     spool.close();

@@ -3,6 +3,7 @@ import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Outbox } from "../control/outbox.ts";
 import { bootId } from "../platform/processes.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import type { Launch, Outcome, Stop } from "./journal.ts";
 import { STREAMS } from "./log-rows.ts";
 import { outcomeOf, timeoutText, unrun } from "./report.ts";
@@ -45,14 +46,14 @@ export async function follow(
   const rebooted = isRebooted(launched);
   if (!rebooted) await drain(run, signal);
   ports.ended();
-  spool.observe(true, Date.now());
+  spool.observe(true, steadyNow());
   while (!signal.aborted) {
     if (stop.current()?.reason === "server") return outcome;
-    if (shipper.ship(true, Date.now())) break;
+    if (shipper.ship(true, steadyNow())) break;
     await outbox.drained(taskId, signal);
   }
   if (signal.aborted) return undefined;
-  if (!rebooted) for (const text of closingNotes(run, spool)) shipper.note(text, Date.now());
+  if (!rebooted) for (const text of closingNotes(run, spool)) shipper.note(text, steadyNow());
   return outcome;
 }
 
@@ -65,7 +66,7 @@ async function untilEnd(
   let ending: Promise<boolean> | undefined;
   let unkillable = false;
   while (!signal.aborted) {
-    const now = Date.now();
+    const now = steadyNow();
     spool.observe(false, now);
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
     if (now >= launched.deadline) stop.request("timeout", timeoutText(launched.limit, now - launched.at));
@@ -133,7 +134,7 @@ function unended(stop: Stop | undefined, text: string): Outcome {
 }
 
 async function drain(run: Run, signal: AbortSignal): Promise<void> {
-  for (const end = Date.now() + DRAIN; run.pumping() && Date.now() < end;)
+  for (const end = steadyNow() + DRAIN; run.pumping() && steadyNow() < end;)
     await sleep(milliseconds(5), signal);
 }
 
@@ -146,10 +147,11 @@ function closingNotes(run: Run, spool: Spool): string[] {
   }
   const discarded = spool.discarded();
   for (const stream of STREAMS) {
-    if (discarded[stream] > 0)
-      notes.push(
-        `${stream} went on beyond task_output_limit: ${discarded[stream]} bytes or a little more discarded`,
-      );
+    const lost = discarded[stream];
+    if (lost === undefined)
+      notes.push(`a part of ${stream} could not be kept: the disk of this node is full`);
+    else if (lost > 0)
+      notes.push(`${stream} went on beyond task_output_limit: ${lost} bytes or a little more discarded`);
   }
   return notes;
 }

@@ -124,9 +124,9 @@ export function cutRow(bytes: Uint8Array, lastRow: string): Row {
   const candidates = [text.endsWith("\n") && text.length > 1 ? text.slice(0, -1) : text, text];
   const fresh = candidates.find((line) => hashOf(line) !== lastRow);
   if (fresh !== undefined) return { line: fresh, bytes: used, hash: hashOf(fresh) };
-  // The same text once more: a shorter row differs. A single character cannot be told apart, and is not worth more.
-  const half = takeText(bytes, Math.ceil(countOf(text) / 2), true);
-  return { line: half.text, bytes: half.bytes, hash: hashOf(half.text) };
+  // The same text once more: one character less differs. A single one cannot be told apart, and is not worth more.
+  const less = takeText(bytes, Math.max(1, countOf(text) - 1), true);
+  return { line: less.text, bytes: less.bytes, hash: hashOf(less.text) };
 }
 
 /** Code points, which the control plane counts. */

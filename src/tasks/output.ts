@@ -1,5 +1,5 @@
 // The `output` of a completion: all of it when it fits, else head … tail within what the control plane keeps.
-import { completeLength, decodeText } from "../lib/utf8.ts";
+import { decodeText } from "../lib/utf8.ts";
 import { OUTPUT_KEPT } from "../protocol/noderax/limits.ts";
 
 /** Reads bytes of the whole output, both streams in the order they were seen. */
@@ -18,11 +18,11 @@ export function summarise(reader: OutputReader, taskId: string): string {
     const text = decodeText(reader.read(0, reader.length));
     if (text.length <= OUTPUT_KEPT) return text;
   }
-  const start = reader.read(0, Math.min(reader.length, WINDOW));
-  const head = cutEnd(decodeText(start.subarray(0, completeLength(start))), HEAD);
-  const end = reader.read(Math.max(0, reader.length - WINDOW), reader.length);
+  // Both windows hold more than is kept of them: a character cut at their inner edge falls away.
+  const head = cutEnd(decodeText(reader.read(0, Math.min(reader.length, WINDOW))), HEAD);
+  const end = decodeText(reader.read(Math.max(0, reader.length - WINDOW), reader.length));
   const note = `\n… output shortened; all of it on the node: noderax-agent task logs ${taskId.slice(0, 8)} …\n`;
-  const tail = cutStart(decodeText(skipPartial(end)), OUTPUT_KEPT - head.length - note.length);
+  const tail = cutStart(end, OUTPUT_KEPT - head.length - note.length);
   return head + note + tail;
 }
 
@@ -42,10 +42,3 @@ function cutStart(text: string, max: number): string {
 
 const isHighSurrogate = (text: string, at: number): boolean =>
   at >= 0 && (text.charCodeAt(at) & 0xfc00) === 0xd800;
-
-/** Drops the rest of a character whose beginning was cut off. */
-function skipPartial(bytes: Uint8Array): Uint8Array {
-  let from = 0;
-  while (from < 3 && ((bytes[from] ?? 0) & 0xc0) === 0x80) from++;
-  return bytes.subarray(from);
-}

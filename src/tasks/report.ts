@@ -30,23 +30,23 @@ export function timeoutText(limit: string, ran: Duration): string {
   return `timed out after ${humanDuration(ran)} (${limit})`;
 }
 
-/** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
+/** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. `ended.steady` is of the steady clock. */
 export function completionOf(
   task: TaskRecord,
   outcome: Outcome,
   output: string,
-  now: number,
+  ended: { readonly at: Date; readonly steady: number },
 ): CompletedRequest {
   const began = task.launch?.at;
   return {
     taskId: task.id,
     status: outcome.status === "dropped" ? "failed" : outcome.status,
-    timestamp: new Date(now).toISOString(),
+    timestamp: ended.at.toISOString(),
     // Without output, the server shows the error in its place; an empty one would hide it.
     ...(output === "" && outcome.text !== null ? {} : { output }),
     ...(outcome.text === null ? {} : { error: storable(outcome.text.slice(0, ERROR_MAX)) }),
     exitCode: outcome.exitCode,
-    ...(began === undefined ? {} : { durationMs: Math.max(0, Math.round(now - began)) }),
+    ...(began === undefined ? {} : { durationMs: Math.max(0, Math.round(ended.steady - began)) }),
   };
 }
 

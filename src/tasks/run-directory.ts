@@ -1,8 +1,8 @@
 // One attempt at running a task: its run directory, the wrapper in it, and what can be learnt from it afterwards.
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../lib/agent-error.ts";
-import { type Account, SYSTEM_PATH, shellAs } from "../platform/account.ts";
+import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import {
   type ProcessId,
   familyOf,
@@ -20,6 +20,8 @@ import { type CommandScript, READ_COMMAND, WRAPPER, commandScript } from "./wrap
 const SLICE = "noderax-tasks.slice";
 /** Goes down before the tasks, when the machine does: else it would see them killed, and report that. */
 const AGENT_UNIT = "noderax-agent.service";
+/** What stands in `began` when an agent, not the wrapper, came first. */
+const PREVENTED = "prevented\n";
 /** In the environment of every task: how processes that left its session are found again. */
 export const COOKIE = "TASK_ID";
 
@@ -37,7 +39,7 @@ export interface LaunchOrder {
   readonly taskId: string;
   readonly attempt: number;
   readonly mode: Launch["mode"];
-  readonly account: Account;
+  readonly runner: Runner;
   readonly script: CommandScript;
   /** Bytes kept of each stream. */
   readonly outputLimit: number;
@@ -48,10 +50,7 @@ export interface LaunchOrder {
  * words, or undefined. The wrapper gets a clean environment; what the command is to see stands in command.sh.
  */
 export async function launch(order: LaunchOrder): Promise<string | undefined> {
-  const { directory, account } = order;
-  const asUser = shellAs(account, READ_COMMAND);
-  if (asUser === undefined)
-    return `this machine has none of setpriv, chroot, su to run a command as ${account.name}`;
+  const { directory, runner } = order;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     writeFileSync(join(directory, "command.sh"), commandScript(order.script), { mode: 0o600 });
@@ -60,7 +59,13 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
     return `the run directory cannot be written: ${messageOf(error)}`;
   }
   const blocks = String(Math.max(1, Math.ceil(order.outputLimit / 512)));
-  const wrapper = ["/bin/sh", join(directory, "wrapper.sh"), directory, blocks, ...asUser];
+  const wrapper = [
+    "/bin/sh",
+    join(directory, "wrapper.sh"),
+    directory,
+    blocks,
+    ...runner.shell(READ_COMMAND),
+  ];
   return order.mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
 }
 
@@ -132,26 +137,32 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
     const { wrapper, pumps } = known() ?? { wrapper: undefined, pumps: [] };
     const pumping = new Set(pumps.map(({ pid }) => pid));
     const own = new Set([process.pid, wrapper?.pid, ...pumping]);
-    const family = familyOf({ session: wrapper?.pid, cookie, unit });
+    const family = familyOf({ leader: wrapper, cookie, unit });
     // A pump is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
     return family.filter((pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1));
   }
 
-  let prevented = false;
+  const began = join(directory, "began");
   return {
     prevent() {
-      if (prevented) return true;
+      if (read(began) === PREVENTED) return true;
       try {
         mkdirSync(directory, { recursive: true, mode: 0o700 });
-        closeSync(openSync(join(directory, "began"), "wx", 0o600));
+        // Linked with its text in it: a crash of ours must not look like a wrapper that began.
+        const mark = `${began}.${process.pid}`;
+        writeFileSync(mark, PREVENTED, { mode: 0o600 });
+        try {
+          linkSync(mark, began);
+        } finally {
+          rmSync(mark);
+        }
         rmSync(join(directory, "command.sh"), { force: true });
-        prevented = true;
         return true;
       } catch {
         return false;
       }
     },
-    hasBegun: () => read(join(directory, "began")) !== undefined,
+    hasBegun: () => ![undefined, PREVENTED].includes(read(began)),
     exitCode() {
       const [, code] = /^(\d+) ok\n$/.exec(read(join(directory, "exit")) ?? "") ?? [];
       return code === undefined ? undefined : Number(code);

@@ -12,7 +12,7 @@ export const PARCEL = { log: "log", completed: "completed" } as const;
 export interface Shipper {
   /** Sends a row if one is due and none is under way. True when everything observed has been turned into rows. */
   ship(ended: boolean, now: number): boolean;
-  /** A row of the agent's own, behind the rows so far. */
+  /** A row of the agent's own, behind the rows so far. Both take the time of the steady clock. */
   note(text: string, now: number): void;
 }
 
@@ -26,7 +26,7 @@ export function createShipper(
   let source: { spool: Spool; startedAt: number } | undefined;
 
   function send(stream: LogStream, line: string, hash: string, offset: Shipped["offset"], now: number): void {
-    const row: LogRequest = { taskId: task.id, stream, line, timestamp: new Date(now).toISOString() };
+    const row: LogRequest = { taskId: task.id, stream, line, timestamp: new Date().toISOString() };
     const next: Shipped = { rows: shipped.rows + 1, lastRowAt: now, offset, lastRow: hash };
     journal.atomically(() => {
       outbox.push(task.id, PARCEL.log, row);

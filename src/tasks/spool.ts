@@ -2,7 +2,7 @@
 //
 // Pieces end with a line where they can, else with a whole character, so that rows and summaries made of them are
 // whole as well. The order stands in the file `order` and survives us.
-import { appendFileSync, closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import { appendFileSync, closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { seconds } from "../lib/duration.ts";
 import { completeLength } from "../lib/utf8.ts";
@@ -33,8 +33,11 @@ export interface Spool {
   reader(): OutputReader;
   /** One stream. */
   readerOf(stream: Stream): OutputReader;
-  /** Bytes the pumps discarded, once they have ended; more than this for the one that hit its limit. */
-  discarded(): Record<Stream, number>;
+  /**
+   * Bytes the pumps discarded, once they have ended; a little more for the one that hit its limit. Undefined when a pump
+   * could not even write that down: the disk is full, and an unknown amount is lost.
+   */
+  discarded(): Record<Stream, number | undefined>;
   close(): void;
 }
 
@@ -182,7 +185,12 @@ function readOrder(path: string, size: Readonly<Record<Stream, number>>): Piece[
   return pieces;
 }
 
-const readCount = (path: string): number => Number(readIfThere(path).trim()) || 0;
+/** A file without a number in it was made by a pump that then could not write. No file: the pump has not ended. */
+function readCount(path: string): number | undefined {
+  if (!existsSync(path)) return 0;
+  const text = readIfThere(path).trim();
+  return text === "" ? undefined : Number(text);
+}
 
 function readIfThere(path: string): string {
   try {

@@ -5,6 +5,7 @@ import { sleep } from "../lib/loop.ts";
 import { jitter } from "../lib/backoff.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import { terminate } from "../platform/processes.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import { isFinal } from "../protocol/noderax/tasks.ts";
 import type { Journal, Stop, TaskRecord } from "./journal.ts";
 import type { Run } from "./run-directory.ts";
@@ -67,9 +68,9 @@ export async function watchControl(
  */
 export async function endRun(run: Run, grace: Duration): Promise<boolean> {
   if (!run.hasBegun() && run.prevent()) return true;
-  const giveUp = Date.now() + grace + seconds(10);
+  const giveUp = steadyNow() + grace + seconds(10);
   while (run.exitCode() === undefined && run.wrapperAlive() !== false) {
-    if (Date.now() > giveUp) return false;
+    if (steadyNow() > giveUp) return false;
     await terminate(() => run.members(), grace);
     await sleep(milliseconds(20));
   }

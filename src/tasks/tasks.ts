@@ -4,6 +4,7 @@ import { messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import type { Task } from "../protocol/noderax/tasks.ts";
 import { taskCourier } from "./courier.ts";
 import { type DrivePorts, drive } from "./drive.ts";
@@ -91,7 +92,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
         if (record === undefined) return;
         const shipper = createShipper(record, { journal, outbox });
         entry.refused = (why) =>
-          shipper.note(`… a part of the log was refused by the control plane: ${why}`, Date.now());
+          shipper.note(`… a part of the log was refused by the control plane: ${why}`, steadyNow());
         const say = (note: string): void => void (entry.note = note);
         const ended = (): void => void (entry.ended = true);
         return await drive(id, ports, { stop: entry.stop, shipper, say, ended }, signal);

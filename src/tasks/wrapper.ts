@@ -45,7 +45,7 @@ wait
 rm -f stdout.pipe stderr.pipe
 `;
 
-/** What the task's own shell runs: it takes the real script from descriptor 3, so that nothing of it is in any argv. */
+/** What the task's own shell runs: it takes the real script from descriptor 3, so that the payload's variables are in no argv. */
 export const READ_COMMAND = 'eval "$(cat <&3)"';
 
 export interface CommandScript {

@@ -178,6 +178,14 @@ test("any output in any rhythm: rows and stated gaps are the output, within 100 
   );
 });
 
+test("rows that would all be the same text are as full as others, and the end of the output is shown", () => {
+  // 370 kB of one pattern, cut the same way again and again: just what all rows together hold.
+  const bytes = new Uint8Array(Buffer.alloc(370_000, Buffer.from([63, 221, 228, 238, 101])));
+  const run = ship([{ after: 0, stream: "stderr", bytes }]);
+  check(run);
+  expect(gaps(run)).toBe(0);
+});
+
 test("an output of 50 kB is complete, however slowly it comes", () => {
   const bursts = fc.oneof(
     fc.array(fc.record({ after: fc.nat(seconds(2)), stream, bytes: bytesUpTo(1_600) }), { maxLength: 31 }),

@@ -6,6 +6,7 @@ import { print, printJson, warn } from "../output.ts";
 export default command({
   name: "path",
   description: "print which files are read and which would be written",
+  examples: ["config path", "config path --json"],
   args: { ...configFlags, json: { type: "boolean", description: "print one JSON document" } },
   async run({ args }) {
     const sources = await sourcesFrom(args, { requireFile: false });

@@ -12,6 +12,9 @@ import type { KindContext, Prepared, TaskKind } from "./kind.ts";
 /** The kernel's limit for one argument, less the terminating NUL. */
 const COMMAND_MAX = 131_071;
 
+/** Read-only in a bash, which is /bin/sh on some systems: setting one ends the shell. */
+const KEPT_BY_SHELLS = new Set(["UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO"]);
+
 const text = v.pipe(
   v.string("must be a string"),
   v.check((value) => !value.includes("\0"), "must not contain a NUL character"),
@@ -38,7 +41,11 @@ const Payload = v.object({
   working_dir: v.nullish(v.pipe(text, absolute)),
   environment: v.nullish(
     v.record(
-      v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "has a name that is no variable name")),
+      v.pipe(
+        v.string(),
+        v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "has a name that is no variable name"),
+        v.check((name) => !KEPT_BY_SHELLS.has(name), "has a name that shells keep for themselves"),
+      ),
       v.pipe(v.union([text, v.number(), v.boolean()], "must be strings"), v.transform(String)),
     ),
   ),

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { seconds } from "../../../src/lib/duration.ts";
-import { currentAccount, findAccount, isRoot, shellAs } from "../../../src/platform/account.ts";
+import { currentAccount, findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
 import { writeFileAtomic } from "../../../src/platform/atomic-file.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { parseOsRelease, readHost } from "../../../src/platform/host.ts";
@@ -98,14 +98,15 @@ test("accounts are found by name, and names that are none are not looked for", (
 
 test("to run as oneself, or as root, nothing is put in between", () => {
   const root = { name: "root", uid: 0, gid: 0, home: "/root", shell: "/bin/sh" };
-  expect(shellAs(root, "true")).toEqual(["/bin/sh", "-c", "true"]);
+  expect(runnerFor(root).shell("true")).toEqual(["/bin/sh", "-c", "true"]);
 });
 
 test.skipIf(!isRoot())("to run as another user, root gives up everything it has (needs root)", () => {
   const nobody = findAccount("nobody");
   if (nobody === undefined) throw new Error("this machine has no nobody");
-  const [program = "", ...args] =
-    shellAs(nobody, "id -u; id -G; grep -c 'CapEff:.*0000000000000000' /proc/self/status") ?? [];
+  const [program = "", ...args] = runnerFor(nobody).shell(
+    "id -u; id -G; grep -c 'CapEff:.*0000000000000000' /proc/self/status",
+  );
   const ran = Bun.spawnSync([program, ...args], { env: { PATH: "/usr/bin:/bin" }, stdin: "ignore" });
   expect(ran.stdout.toString()).toBe(`${nobody.uid}\n${nobody.gid}\n1\n`);
 });

@@ -45,6 +45,8 @@ test.each([
   expect(outcomeOf(code, { reason, text: "why", at: 0 }).status).toBe(status);
 });
 
+const at = (time: number): Parameters<typeof completionOf>[3] => ({ at: new Date(time), steady: time });
+
 test("the reason of whoever ended the task is its error", () => {
   expect(outcomeOf(143, { reason: "cancel", text: "wrong machine", at: 0 }).text).toBe("wrong machine");
 });
@@ -55,7 +57,7 @@ test("a time-out says how long the command ran and whose limit it was", () => {
 
 test("exit code, duration and error are sent beside each other, and no result that would hide them", () => {
   const outcome = outcomeOf(3, undefined);
-  expect(completionOf(task, outcome, "out\n", 3_500)).toEqual({
+  expect(completionOf(task, outcome, "out\n", at(3_500))).toEqual({
     taskId: "t",
     status: "failed",
     timestamp: new Date(3_500).toISOString(),
@@ -67,23 +69,28 @@ test("exit code, duration and error are sent beside each other, and no result th
 });
 
 test("a duration is a whole number, and never negative when the clock was set back", () => {
-  expect(completionOf(task, success, "", 1_000.6).durationMs).toBe(1);
-  expect(completionOf(task, success, "", 10).durationMs).toBe(0);
+  expect(completionOf(task, success, "", at(1_000.6)).durationMs).toBe(1);
+  expect(completionOf(task, success, "", at(10)).durationMs).toBe(0);
 });
 
 test("a task that never ran has no duration and no exit code", () => {
-  const completion = completionOf({ ...task, launch: undefined }, unrun("failed", "not supported"), "", 5);
+  const completion = completionOf(
+    { ...task, launch: undefined },
+    unrun("failed", "not supported"),
+    "",
+    at(5),
+  );
   expect(completion).not.toHaveProperty("durationMs");
   expect(completion.exitCode).toBeNull();
 });
 
 test("an error without output is not hidden behind an empty output; a silent success has an empty one", () => {
-  expect(completionOf(task, unrun("failed", "no"), "", 5)).not.toHaveProperty("output");
-  expect(completionOf(task, success, "", 5).output).toBe("");
+  expect(completionOf(task, unrun("failed", "no"), "", at(5))).not.toHaveProperty("output");
+  expect(completionOf(task, success, "", at(5)).output).toBe("");
 });
 
 test("an error is cut to what the control plane takes, never inside a character, and holds no NUL", () => {
-  const { error = "" } = completionOf(task, unrun("failed", `a\0${"😀".repeat(9_000)}`), "", 5);
+  const { error = "" } = completionOf(task, unrun("failed", `a\0${"😀".repeat(9_000)}`), "", at(5));
   expect(Array.from(error).length).toBeLessThanOrEqual(10_000);
   expect(error.isWellFormed()).toBe(true);
   expect(error).not.toContain("\0");
