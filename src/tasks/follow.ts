@@ -148,10 +148,11 @@ function closingNotes(run: Run, spool: Spool): string[] {
   const discarded = spool.discarded();
   for (const stream of STREAMS) {
     const lost = discarded[stream];
-    if (lost === undefined)
-      notes.push(`a part of ${stream} could not be kept: the disk of this node is full`);
+    if (lost === undefined) notes.push(`a part of ${stream} was not kept: the disk of this node is full`);
     else if (lost > 0)
-      notes.push(`${stream} went on beyond task_output_limit: ${lost} bytes or a little more discarded`);
+      notes.push(
+        `${lost} bytes or a little more of ${stream} were not kept: task_output_limit, or a full disk`,
+      );
   }
   return notes;
 }

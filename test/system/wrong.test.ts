@@ -187,6 +187,7 @@ describe.skipIf(!mayMount())("with file systems of its own (needs root and leave
       await until("status answers", async () => [0, 6].includes((await host.run(["status"])).code));
       disk?.again("size=32m");
       expect(await sandbox.sees(id, "success", "failed")).toMatchObject({ status: expect.any(String) });
+      expect(await sandbox.log(id)).toMatch(/stdout w(as|ere) not kept: .*full/);
       const next = await sandbox.order("web-01", "echo room again");
       expect(await sandbox.sees(next, "success", "failed")).toMatchObject({ output: "room again\n" });
       agent.signal("SIGTERM");
