@@ -46,7 +46,7 @@ describe("a task that runs", () => {
     const [pid = 0] = gate.pids();
     expect(runs(pid)).toBeTrue();
     await using next = host.start(QUICK);
-    await next.line(/found again after a restart/);
+    await next.line(/taken up again/);
     gate.open();
     expect(await ended(sandbox, id)).toEqual({ status: "success", output: "before\nafter\n" });
     expect(await sandbox.log(id)).toBe("before\nafter");

@@ -1,4 +1,4 @@
-// The real wrapper under the real shell: what a command gets, what is kept of it, how it is found again and ended.
+// The real wrapper under the real shell: what a command gets, what is kept of it, how it is taken up again and ended.
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
