@@ -29,12 +29,11 @@ pump() {
   ( ulimit -f "$limit"; trap '' XFSZ; exec cat >>"$1.log" ) 2>/dev/null
   wc -c >"$1.discarded"
 }
-pump stdout <stdout.pipe &
-out=$!
-pump stderr <stderr.pipe &
-err=$!
 exec 3<command.sh
-rm -f command.sh
+pump stdout <stdout.pipe 3<&- &
+out=$!
+{ rm -f command.sh; pump stderr; } <stderr.pipe 3<&- &
+err=$!
 read -r stat </proc/self/stat
 printf '%s\\n%s %s ok\\n' "$stat" "$out" "$err" >session
 ( exec "$@" ) </dev/null >stdout.pipe 2>stderr.pipe
