@@ -17,7 +17,7 @@ import {
   type Identity,
   type PendingEnrollment,
   clearPending,
-  readIdentity,
+  knownIdentity,
   readPending,
   writeIdentity,
 } from "./identity/identity-file.ts";
@@ -29,6 +29,7 @@ import { version } from "./platform/build.ts";
 import { openDatabase } from "./platform/database.ts";
 import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
+import { ENROLLMENT_LIFE } from "./protocol/noderax/limits.ts";
 import { claimLoop } from "./tasks/claim.ts";
 import { createJournal, createOpenClaim, journalMigration } from "./tasks/journal.ts";
 import { sweepLoop } from "./tasks/sweep.ts";
@@ -39,7 +40,7 @@ export const stateDirectory = (settings: Pick<Settings, "state_file">): string =
   dirname(settings.state_file);
 export const databasePath = (directory: string): string => join(directory, "state.db");
 export const runsPath = (directory: string): string => join(directory, "tasks");
-export const MIGRATIONS = [outboxMigration, journalMigration, rootAccessMigration];
+const MIGRATIONS = [outboxMigration, journalMigration, rootAccessMigration];
 
 export interface AgentOptions {
   readonly settings: Settings & { readonly api_url: string };
@@ -104,7 +105,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
     for (; !stop.signal.aborted; await sleep(seconds(2), stop.signal)) {
       const pending = openEnrollment();
       try {
-        const identity = knownIdentity();
+        const identity = knownIdentity(settings);
         if (identity !== undefined) {
           record.note = "enrolled";
           return identity;
@@ -128,7 +129,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
   async function approval(pending: PendingEnrollment): Promise<void> {
     // `enroll` may bring an identity, or begin another enrollment, while this one is waited for.
     const superseded = (): boolean =>
-      knownIdentity() !== undefined || openEnrollment()?.token !== pending.token;
+      knownIdentity(settings) !== undefined || openEnrollment()?.token !== pending.token;
     const enough = new AbortController();
     const hooks = { onWait: () => superseded() && enough.abort(), superseded };
     const identity = await awaitApproval(api, pending, hooks, AbortSignal.any([stop.signal, enough.signal]));
@@ -140,13 +141,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
     return readPending(settings.state_file) ?? configuredPending();
   }
 
-  function knownIdentity(): Identity | undefined {
-    const { node_id: nodeId, agent_token: agentToken } = settings;
-    if (nodeId !== undefined && agentToken !== undefined) return { nodeId, agentToken };
-    return readIdentity(settings.state_file);
-  }
-
-  /** The Go agent keeps the token of an open enrollment in its configuration, without its expiry. */
+  /** The Go agent keeps the token of an open enrollment in its configuration, without its expiry: a whole life at most. */
   function configuredPending(): PendingEnrollment | undefined {
     const token = settings.enrollment_token;
     if (token === undefined) return undefined;
@@ -262,9 +257,6 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
     },
   };
 }
-
-/** A token of the Go agent's configuration has no expiry of its own; the server gives every one 15 minutes. */
-const ENROLLMENT_LIFE = seconds(15 * 60);
 
 /** The loops of the Noderax plane, once there is an identity. */
 interface Plane {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Agent, startAgent } from "../agent.ts";
-import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { loadConfig } from "../config/load.ts";
@@ -15,15 +15,14 @@ import { currentAccount } from "../platform/account.ts";
 import { version } from "../platform/build.ts";
 import { readHost } from "../platform/host.ts";
 import { createLog } from "../platform/log.ts";
-import { announceSandbox } from "../sandbox/announce.ts";
-import { type Sandbox, startSandbox } from "../sandbox/sandbox.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
 import { command } from "./command.ts";
-import { note, paint, print, warn } from "./output.ts";
+import { note, paint, print } from "./output.ts";
 import { programName } from "./program.ts";
+import { announced, serveSandbox } from "./sandbox/serve.ts";
 
 const NODE = "demo-1";
 const EMAIL = "you@example.com";
-const DEFAULT_PORT = 8080;
 
 export default command({
   name: "dev",
@@ -46,8 +45,8 @@ export default command({
     const stopped = interrupted();
     const directory = mkdtempSync(join(tmpdir(), "noderax-dev-"));
     try {
-      await using sandbox = await start(args.port);
-      using _announced = announce(sandbox);
+      await using sandbox = await serveSandbox("dev", args.port);
+      using _announced = announced(sandbox);
       const agent = await enrolledAgent(sandbox, directory, args.verbose === true);
       try {
         await Promise.race([online(sandbox), stopped]);
@@ -66,23 +65,6 @@ export default command({
     }
   },
 });
-
-/** The port that was asked for; otherwise the usual one, or any when that is taken. */
-async function start(text: string | undefined): Promise<Sandbox> {
-  if (text !== undefined) {
-    if (/^\d+$/.test(text) && Number(text) <= 65_535) return startSandbox({ port: Number(text) });
-    throw new AgentError("cli.usage", `--port: "${text}" is not a port (0 to 65535)`, {
-      exit: exit.usage,
-      hint: "see: noderax-agent help dev",
-    });
-  }
-  try {
-    return await startSandbox({ port: DEFAULT_PORT });
-  } catch (error) {
-    if (!(error instanceof AgentError) || error.code !== "sandbox.listen") throw error;
-    return startSandbox({ port: 0 });
-  }
-}
 
 /**
  * Enrolls over the wire, as every machine does, and starts the agent with a configuration of its own: nothing of this
@@ -121,16 +103,6 @@ async function online(sandbox: Sandbox): Promise<void> {
   while (sandbox.node(NODE).status !== "online") {
     if (Date.now() > end) throw new AgentError("dev.offline", `${NODE} did not come online within 30 s`);
     await sleep(milliseconds(10));
-  }
-}
-
-/** Operator commands find the sandbox by themselves; where they cannot, it runs all the same. */
-function announce(sandbox: Sandbox): Disposable {
-  try {
-    return { [Symbol.dispose]: announceSandbox(sandbox) };
-  } catch (error) {
-    warn(messageOf(error));
-    return { [Symbol.dispose]() {} };
   }
 }
 

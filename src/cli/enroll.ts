@@ -15,7 +15,7 @@ import {
   type Identity,
   type PendingEnrollment,
   clearPending,
-  readIdentity,
+  knownIdentity,
   readPending,
   writeIdentity,
   writePending,
@@ -106,7 +106,7 @@ async function enroll(
 ): Promise<ExitCode | void> {
   const { config, host, signal } = context;
   // With --force not even read: it may be the very file that cannot be.
-  const known = args.force ? undefined : knownIdentity(config);
+  const known = args.force ? undefined : knownIdentity(config.settings);
   if (known !== undefined) return alreadyEnrolled(api, known, context);
   if (bootstrapToken !== undefined) {
     return finish(await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal), context);
@@ -132,12 +132,6 @@ async function enroll(
     if (decided) clearPending(stateFile);
     throw error;
   }
-}
-
-function knownIdentity({ settings }: Config): Identity | undefined {
-  const { node_id: nodeId, agent_token: agentToken } = settings;
-  if (nodeId !== undefined && agentToken !== undefined) return { nodeId, agentToken };
-  return readIdentity(settings.state_file);
 }
 
 /** Says so, and whether the control plane still accepts the identity: a deleted node has to be enrolled anew. */

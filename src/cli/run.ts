@@ -35,7 +35,7 @@ export default command({
 });
 
 /** Lines for people on a terminal, JSON for whatever reads a pipe, unless the setting says otherwise. */
-export function logFor({ settings: { log_format, log_level } }: Pick<Config, "settings">): Log {
+function logFor({ settings: { log_format, log_level } }: Pick<Config, "settings">): Log {
   const automatic = process.stdout.isTTY ? "human" : "json";
   return createLog({ level: log_level, format: log_format === "auto" ? automatic : log_format });
 }
@@ -44,7 +44,7 @@ export function logFor({ settings: { log_format, log_level } }: Pick<Config, "se
  * SIGTERM: stops in order, within `grace`. Ctrl-C: the same, but in a hurry, since somebody waits; everything that is
  * left undone is on disk. The second signal leaves at once.
  */
-export function untilStopped(agent: Agent, grace: Duration, log: Log): Promise<ExitCode> {
+function untilStopped(agent: Agent, grace: Duration, log: Log): Promise<ExitCode> {
   return new Promise((resolve) => {
     let stopping = false;
     const stop = (signal: NodeJS.Signals, limit: Duration, code: ExitCode): void => {

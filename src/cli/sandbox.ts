@@ -4,16 +4,14 @@ import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { version } from "../platform/build.ts";
 import { createLog } from "../platform/log.ts";
-import { announceSandbox } from "../sandbox/announce.ts";
-import { type Sandbox, type SandboxOptions, startSandbox } from "../sandbox/sandbox.ts";
+import type { Sandbox, SandboxOptions } from "../sandbox/sandbox.ts";
 import { InvalidDocument, parseFaults } from "../sandbox/settings.ts";
 import { urlSafeToken } from "../sandbox/token.ts";
 import { command } from "./command.ts";
 import { note, paint, print, warn } from "./output.ts";
 import { programName } from "./program.ts";
 import { faultChange } from "./sandbox/faults.ts";
-
-const DEFAULT_PORT = 8080;
+import { announced, serveSandbox } from "./sandbox/serve.ts";
 
 export default command({
   name: "sandbox",
@@ -74,8 +72,8 @@ export default command({
       ...tlsOf(args["tls-cert"], args["tls-key"]),
     };
     const stopped = interrupted();
-    await using sandbox = await start(options, portOf(args.port));
-    using _announced = announce(sandbox);
+    await using sandbox = await serveSandbox("sandbox", args.port, options);
+    using _announced = announced(sandbox);
     if (args.json) print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken }));
     else welcome(sandbox, args.data);
     warnIfOpen(args.host, options.tls !== undefined);
@@ -83,32 +81,11 @@ export default command({
   },
 });
 
-/** The wanted port; without one the usual port, or any when that is taken. */
-async function start(options: SandboxOptions, port: number | undefined): Promise<Sandbox> {
-  if (port !== undefined) return startSandbox({ ...options, port });
-  try {
-    return await startSandbox({ ...options, port: DEFAULT_PORT });
-  } catch (error) {
-    if (!(error instanceof AgentError && error.code === "sandbox.listen")) throw error;
-    return startSandbox({ ...options, port: 0 });
-  }
-}
-
 /** Resolves at the first Ctrl-C or SIGTERM. */
 function interrupted(): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });
-}
-
-/** Commands find the sandbox by themselves; where they cannot, it runs all the same. */
-function announce(sandbox: Sandbox): Disposable {
-  try {
-    return { [Symbol.dispose]: announceSandbox(sandbox) };
-  } catch (error) {
-    warn(messageOf(error));
-    return { [Symbol.dispose]: () => {} };
-  }
 }
 
 function welcome({ url }: Sandbox, data: string | undefined): void {
@@ -133,13 +110,6 @@ function warnIfOpen(host: string, tls: boolean): void {
       ? `everybody who reaches ${host} may ask to be enrolled`
       : `${host} is no loopback address: enrollment tokens and node credentials travel in clear (use --tls-cert and --tls-key)`,
   );
-}
-
-function portOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const port = Number(text);
-  if (/^\d+$/.test(text) && port <= 65_535) return port;
-  throw usage(`--port: "${text}" is not a port (0 to 65535)`);
 }
 
 function tlsOf(cert: string | undefined, key: string | undefined): Pick<SandboxOptions, "tls"> {

@@ -85,7 +85,7 @@ const wrongFile = (path: string, problem: string): AgentError =>
   new AgentError("config.file", `${path} ${problem}`, { exit: exit.usage });
 
 /** The text of a configuration file as entries. Throws AgentError with line and column when it is malformed. */
-export async function parseFile(path: string, text: string): Promise<readonly FileEntry[]> {
+async function parseFile(path: string, text: string): Promise<readonly FileEntry[]> {
   try {
     if (kindOf(path) === "json") return jsonEntries(text);
     const { scanYaml } = await import("./yaml.ts");

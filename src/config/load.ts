@@ -24,7 +24,7 @@ export interface Config {
   readonly savePath: (key?: OptionKey) => string;
 }
 
-export const CARA_AGENT = "cara-agent";
+const CARA_AGENT = "cara-agent";
 
 /** Reads all sources. Throws one AgentError, exit 2, that names every wrong value and unknown key. */
 export async function loadConfig(options: LoadOptions): Promise<Config> {

@@ -131,7 +131,7 @@ export const options = {
     type: "size",
     default: "1GiB",
     planes: ["noderax"],
-    doc: "Bound of all task output kept on the node; the oldest goes first.",
+    doc: "Bound of the output kept of all finished tasks; the oldest goes first.",
   },
   realtime_enabled: {
     type: "boolean",

@@ -26,7 +26,7 @@ export function scanYaml(text: string): readonly FileEntry[] {
 }
 
 /** Throws SyntaxProblem. The package compares every key with every other: who needs them unique looks himself. */
-export function parseYaml(text: string, lineCounter: LineCounter): Document.Parsed {
+function parseYaml(text: string, lineCounter: LineCounter): Document.Parsed {
   const document = parseDocument(text.replace(/^\ufeff/, ""), {
     lineCounter,
     prettyErrors: false,

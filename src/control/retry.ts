@@ -1,7 +1,7 @@
 // The retry policy, as one table: which calls are repeated, how fast, for how long.
 import { AgentError } from "../lib/agent-error.ts";
 import type { Backoff } from "../lib/backoff.ts";
-import { type Duration, minutes, seconds } from "../lib/duration.ts";
+import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 
 export interface RetryPolicy extends Backoff {
   /** Give up after this long; Infinity never does. */
@@ -16,11 +16,12 @@ export const retry = {
   /** A refused identity is asked for again, but rarely: it may come back when a database is restored. */
   refused: { base: seconds(10), cap: minutes(5), within: Infinity },
   /** `started` must be in before the lease (60 s from the claim) ends: ¼ s doubling to 5 s, for 50 s. */
-  started: { base: 250, cap: seconds(5), within: seconds(50) },
+  started: { base: milliseconds(250), cap: seconds(5), within: seconds(50) },
   /** Log rows and completions stay on disk until the server has taken or refused them: 1 s doubling to 60 s. */
   outbox: { base: seconds(1), cap: seconds(60), within: Infinity },
   /** A task whose driver failed on this machine (a full disk): 1 s doubling to 60 s. */
   driver: { base: seconds(1), cap: seconds(60), within: Infinity },
+  /** A node is shown offline 90 s after its last heartbeat; 2 s doubling to 60 s tries some times before that. */
   heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
   /** Somebody waits for the first answer of an enrollment: 3 tries, 1 s and 2 s apart. */
   initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },

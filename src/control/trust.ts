@@ -1,7 +1,7 @@
 // Which certificate authorities we trust: the built-in ones, the system's, and the operator's own on top.
 import { readFileSync } from "node:fs";
 import { rootCertificates } from "node:tls";
-import { AgentError, exit } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 
 /** Where distributions keep the system's bundle: Debian, Fedora and RHEL, Alpine, SUSE. */
 const SYSTEM_BUNDLES = [
@@ -45,7 +45,7 @@ function readCustom(path: string): string {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw problem(`cannot be read (${error instanceof Error ? error.message : String(error)})`);
+    throw problem(`cannot be read (${messageOf(error)})`);
   }
   if (!text.includes("-----BEGIN CERTIFICATE-----")) throw problem("holds no PEM certificate");
   return text;

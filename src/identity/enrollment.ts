@@ -4,7 +4,7 @@
 //                  │──▶ revoked                 by an operator, or by a newer enrollment of this machine
 //                  │──▶ expired                 its time was over; the API says "revoked" here too
 //                  └──▶ unknown                 the server does not know the token
-import { AgentError, exit } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -32,7 +32,7 @@ export interface Waiting {
   readonly problem: string | undefined;
 }
 
-export function hostInfo(host: Host) {
+function hostInfo(host: Host) {
   const { os, arch, platformVersion, kernelVersion } = host;
   return { os, arch, agentVersion: version, platformVersion, kernelVersion };
 }
@@ -83,7 +83,7 @@ export async function awaitApproval(
       // 401 and 403 do not exist here: a proxy in between speaks, and may change its mind.
       if (!mayPass(error)) throw error;
       failures++;
-      problem = error instanceof AgentError ? error.message : String(error);
+      problem = messageOf(error);
       if (left <= 0) throw expired(problem);
       await pause(pauseAfter(error, backoff(retry.enrollment, failures, Math.random)), left);
       continue;

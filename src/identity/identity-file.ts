@@ -3,6 +3,7 @@ import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
+import type { Settings } from "../config/options.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 
 /** `registered_at` is informational. */
@@ -27,6 +28,15 @@ export function readIdentity(path: string): Identity | undefined {
   if (nodeId === "" || agentToken === "") return undefined;
   closeToOthers(path);
   return { nodeId, agentToken };
+}
+
+/** The one in use: `node_id` and `agent_token` of the configuration, where both stand, go before the identity file. */
+export function knownIdentity(
+  settings: Pick<Settings, "node_id" | "agent_token" | "state_file">,
+): Identity | undefined {
+  const { node_id: nodeId, agent_token: agentToken } = settings;
+  if (nodeId !== undefined && agentToken !== undefined) return { nodeId, agentToken };
+  return readIdentity(settings.state_file);
 }
 
 /** A file that is not ours cannot be closed by us, and is none the worse for being read. */

@@ -3,8 +3,8 @@
 //
 //   rows 0 … 9      the head, whatever comes later
 //   rows … 79       as the output comes, in order, nothing left out while everything pending still fits
-//   rows … 97       after the end: the rest, or its last part
-//   the remainder   notes of the agent itself (a limit, a gap, output still held open)
+//   rows … 95       after the end: the rest, or its last part
+//   rows … 99       notes of the agent itself (a limit, output still held open)
 import { seconds } from "../lib/duration.ts";
 import { takeText } from "../lib/utf8.ts";
 import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
@@ -43,10 +43,13 @@ export type Decision =
   /** Leave out so many bytes of the stream and say so in a row. */
   | { readonly do: "skip"; readonly stream: Stream; readonly bytes: number };
 
-/** Rows for the beginning of the output, for notes of the agent, and for its end. */
+/** The first rows: nothing is left out of them, however much comes. */
 const HEAD = 10;
+/** Rows kept for what the agent itself has to say. */
 const NOTES = 4;
+/** Rows kept for the end of the output. */
 const TAIL = 16;
+/** Rows that may leave while the command runs. */
 const LIVE = LOG_ROWS_VISIBLE - NOTES - TAIL;
 /** A row cut at a line holds at least this many code points, and so at least as many bytes. */
 const ROW_FILL = 4_000;

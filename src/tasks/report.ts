@@ -30,7 +30,10 @@ export function timeoutText(limit: string, ran: Duration): string {
   return `timed out after ${humanDuration(ran)} (${limit})`;
 }
 
-/** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. `ended.steady` is of the steady clock. */
+/**
+ * The body of the completion. No `result`: with one, the server would discard exit code, duration and error. `ended` is
+ * one moment by two clocks: the server is told the one, and the duration counted by the other.
+ */
 export function completionOf(
   task: TaskRecord,
   outcome: Outcome,

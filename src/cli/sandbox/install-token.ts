@@ -21,7 +21,7 @@ export default command({
     if (install.token === undefined) throw new AgentError("sandbox.answer", "the sandbox sent no token");
     if (args.json) return printJson(install);
     print(install.token);
-    note(`valid until ${install.expires_at}; use it once:`);
-    note(`  sh install.sh --api-url ${sandbox.url} --bootstrap-token <token>`);
+    note(`valid until ${install.expires_at}; use it once, on standard input of:`);
+    note(`  noderax-agent enroll --api-url ${sandbox.url} --hostname ${args.hostname} --bootstrap-token -`);
   },
 });

@@ -40,7 +40,6 @@ export const Task = v.object({
   payload: v.nullish(v.record(v.string(), v.unknown())),
   output: v.nullish(v.string()),
   startedAt: v.nullish(v.string()),
-  createdAt: v.nullish(v.string()),
 });
 export type Task = v.InferOutput<typeof Task>;
 
@@ -91,7 +90,6 @@ export const ControlAnswer = v.object({
   taskId: v.string(),
   status: v.string(),
   cancelRequested: v.boolean(),
-  cancelRequestedAt: v.nullish(v.string()),
   cancelReason: v.nullish(v.string()),
 });
 export type ControlAnswer = v.InferOutput<typeof ControlAnswer>;

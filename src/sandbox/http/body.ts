@@ -3,7 +3,7 @@ import { gunzipSync } from "node:zlib";
 import { badRequest, internalError } from "./api-error.ts";
 
 /** Larger bodies are answered with 500, not 413. */
-export const BODY_LIMIT = 50 * 1024 * 1024;
+const BODY_LIMIT = 50 * 1024 * 1024;
 
 /**
  * The parsed body; `{}` when there is none, or when it is not declared as JSON. Throws 400 for malformed JSON and

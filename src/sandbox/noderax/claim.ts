@@ -57,11 +57,7 @@ export function claimRoutes(ports: ClaimPorts): Route[] {
 }
 
 /** What the agent applied. Without `appliedProfile` the old one stays; without `lastError` the error is cleared. */
-export function reportRootAccess(
-  store: Store,
-  node: NodeRow,
-  report: Values<typeof AppliedRootAccess>,
-): void {
+function reportRootAccess(store: Store, node: NodeRow, report: Values<typeof AppliedRootAccess>): void {
   store.nodes.update(node.id, {
     ...(report.appliedProfile ? { appliedProfile: report.appliedProfile } : {}),
     ...(report.lastAppliedAt ? { lastAppliedAt: report.lastAppliedAt } : {}),

@@ -9,7 +9,7 @@ import { NO_LEASE } from "./tasks.ts";
 const NOT_IN_MAINTENANCE = "nodeId IN (SELECT id FROM nodes WHERE maintenance = 0)";
 
 /** One round over the tasks. A task that is requeued here may be failed in the same round: age is since creation. */
-export function sweepTasks(store: Store, timings: Timings): void {
+function sweepTasks(store: Store, timings: Timings): void {
   const now = isoNow();
   const expired = store.tasks.all(
     `status IN ('accepted', 'claimed') AND leaseUntil <= ? AND ${NOT_IN_MAINTENANCE}`,
@@ -43,7 +43,7 @@ function fail(store: Store, task: TaskRow, output: string): void {
 }
 
 /** Nodes without a sign of life for too long go offline, with an event. */
-export function sweepNodes(store: Store, timings: Timings): void {
+function sweepNodes(store: Store, timings: Timings): void {
   const silent = store.nodes.all(
     "status = 'online' AND (lastSeenAt IS NULL OR lastSeenAt <= ?)",
     isoNow(-timings.heartbeatTimeout),
