@@ -1,7 +1,6 @@
 // The composition root: builds the agent's parts from its settings, starts the loops in order and stops them again.
-import { chownSync, existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { AgentError, messageOf } from "./lib/agent-error.ts";
+import { AgentError, exit, messageOf } from "./lib/agent-error.ts";
 import { type Duration, seconds } from "./lib/duration.ts";
 import { LoopRegistry, sleep } from "./lib/loop.ts";
 import { createSlots } from "./lib/slots.ts";
@@ -22,6 +21,7 @@ import {
   writeIdentity,
 } from "./identity/identity-file.ts";
 import { type RootAccess, createRootAccess, rootAccessMigration } from "./identity/root-access.ts";
+import { secureState } from "./identity/state-ownership.ts";
 import { serveStatus } from "./ops/control-socket.ts";
 import type { Status } from "./ops/status.ts";
 import { type Account, currentAccount, findAccount, isRoot, runnerFor } from "./platform/account.ts";
@@ -50,6 +50,8 @@ export interface AgentOptions {
 
 export interface Agent {
   status(): Status;
+  /** Resolves after `stop`; rejects when the agent cannot go on, which whoever started it must hear. */
+  readonly ended: Promise<void>;
   /** Ends all tasks without a report, for an agent that will not come back; they go on after a mere `stop`. */
   endTasks(): Promise<void>;
   /**
@@ -67,7 +69,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
   const stop = new AbortController();
   const abandon = new AbortController();
   const account = taskAccount(settings, log);
-  const caution = [...warnings, ...account.warnings, ...secureState(settings.state_file, log)];
+  const caution = [...warnings, ...account.warnings, ...secureState(settings.state_file, account.task, log)];
   let plane: Plane | undefined;
 
   const apiUrl = withoutApiPrefix(settings.api_url);
@@ -79,10 +81,8 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
   const host = readHost();
 
   const socket = await serveStatus(directory, status);
-  const database = openDatabase(databasePath(directory), MIGRATIONS);
-  const running = begin().catch((error: unknown) => {
-    if (!stop.signal.aborted) log.error("agent", messageOf(error));
-  });
+  const database = openOrRelease(directory, socket);
+  const running = begin();
 
   async function begin(): Promise<void> {
     const identity = await findIdentity();
@@ -237,6 +237,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
 
   return {
     status,
+    ended: running,
     endTasks: async () => plane?.tasks.endAll(),
     async stop(grace) {
       const limit = setTimeout(() => abandon.abort(), grace);
@@ -248,7 +249,7 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
         await plane?.outbox.flushed(abandon.signal);
         abandon.abort();
         await plane?.tasks.settled();
-        await running;
+        await running.catch(() => {}); // Whoever waits for `ended` hears of it.
       } finally {
         clearTimeout(limit);
         socket[Symbol.dispose]();
@@ -256,6 +257,16 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
       }
     },
   };
+}
+
+/** A database that cannot be used must not keep the directory locked. */
+function openOrRelease(directory: string, socket: Disposable): ReturnType<typeof openDatabase> {
+  try {
+    return openDatabase(databasePath(directory), MIGRATIONS);
+  } catch (error) {
+    socket[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** The loops of the Noderax plane, once there is an identity. */
@@ -279,20 +290,6 @@ function rootRefusal(settings: Settings): string | undefined {
   return undefined;
 }
 
-/**
- * What an agent of another make left in the hands of the task user: the identity file is taken over; a directory that
- * is not ours is only warned about, since it may be somebody's home.
- */
-function secureState(stateFile: string, log: Log): string[] {
-  const directory = dirname(stateFile);
-  if (!isRoot() || !existsSync(directory)) return [];
-  if (existsSync(stateFile)) chownSync(stateFile, 0, 0);
-  if (statSync(directory).uid === 0) return [];
-  const text = `the state directory ${directory} does not belong to root: its owner can replace the node's identity; mend it with: chown root: ${directory} && chmod 0711 ${directory}`;
-  log.warn("agent", text);
-  return [text];
-}
-
 /** Whom tasks run as: a root agent never runs them as root by itself. */
 function taskAccount(settings: Settings, log: Log): { task: Account; warnings: string[] } {
   if (!isRoot()) return { task: currentAccount(), warnings: [] };
@@ -305,6 +302,7 @@ function taskAccount(settings: Settings, log: Log): { task: Account; warnings: s
       `task_user: there is no user "${settings.task_user}" on this machine`,
       {
         hint: `Create it:  useradd --system --create-home ${settings.task_user}`,
+        exit: exit.usage,
       },
     );
   }

@@ -4,6 +4,7 @@ import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.t
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import type { Config } from "../config/load.ts";
 import { editConfig } from "../config/edit.ts";
+import { describeOrigin } from "../config/origin.ts";
 import type { OptionKey } from "../config/options.ts";
 import { createHttp } from "../control/http.ts";
 import { type PublicApi, publicApi, withoutApiPrefix } from "../control/noderax-api.ts";
@@ -80,7 +81,7 @@ export default command({
       const api = publicApi(http, config.settings.request_timeout);
       return await enroll(api, context, await readToken(args), args);
     } catch (error) {
-      const explained = await explainTls(error, apiUrl);
+      const explained = withServer(await explainTls(error, apiUrl), apiUrl);
       if (speak.json && explained instanceof AgentError) {
         print(JSON.stringify({ outcome: outcomeName(explained), message: explained.message }));
       }
@@ -108,6 +109,7 @@ async function enroll(
   // With --force not even read: it may be the very file that cannot be.
   const known = args.force ? undefined : knownIdentity(config.settings);
   if (known !== undefined) return alreadyEnrolled(api, known, context);
+  refuseOutside(config);
   if (bootstrapToken !== undefined) {
     return finish(await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal), context);
   }
@@ -131,6 +133,22 @@ async function enroll(
       error instanceof AgentError && error.code.startsWith("enroll.") && error.code !== "enroll.superseded";
     if (decided) clearPending(stateFile);
     throw error;
+  }
+}
+
+/** An identity of the environment, `.env` or a flag would win over a new one, and is not ours to remove. */
+function refuseOutside({ origins }: Config): void {
+  for (const key of ["node_id", "agent_token"] as const) {
+    const origin = origins.get(key);
+    if (origin === undefined || origin.from === "file") continue;
+    throw new AgentError(
+      "enroll.identity_outside",
+      `${key} is set by ${describeOrigin(origin)} and would win over a new identity`,
+      {
+        hint: "Remove it there first.",
+        exit: exit.usage,
+      },
+    );
   }
 }
 
@@ -263,10 +281,11 @@ async function remember(config: Config, apiUrl: string): Promise<string | undefi
   // The old identity must not win over the new one.
   for (const key of ["node_id", "agent_token"] as const)
     if (origins.get(key)?.from === "file") changes.set(key, undefined);
-  if (changes.size === 0) return undefined;
-  const path = config.savePath("api_url");
-  await editConfig({ path, changes, mirror: process.env["NODERAX_CONFIG_MIRROR_FILE"] });
-  return path;
+  const files = Map.groupBy(changes, ([key]) => config.savePath(key));
+  for (const [path, own] of files) {
+    await editConfig({ path, changes: new Map(own), mirror: process.env["NODERAX_CONFIG_MIRROR_FILE"] });
+  }
+  return files.size === 0 ? undefined : [...files.keys()].join(", ");
 }
 
 interface TokenArgs {
@@ -320,6 +339,17 @@ async function askUrl(): Promise<string> {
   throw new AgentError("enroll.url", `"${answer}" is not an address like https://api.example.com`, {
     exit: exit.usage,
   });
+}
+
+/** What a server said, said as its word. */
+function withServer(error: unknown, apiUrl: string): unknown {
+  if (!(error instanceof AgentError) || error.code !== "http.status") return error;
+  const { code, status, message, exit, cause } = error;
+  const hint =
+    status === 404
+      ? "Check api_url."
+      : "The control plane is in trouble, or a proxy before it: try again later.";
+  return new AgentError(code, `${apiUrl} answered ${status}: ${message}`, { status, exit, hint, cause });
 }
 
 /** "enroll.hostname_exists" → "hostname_exists"; other failures keep their code. */

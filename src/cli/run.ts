@@ -30,7 +30,8 @@ export default command({
     // Listening for signals first: whoever has read that it started may stop it at once.
     const stopped = untilStopped(agent, config.settings.shutdown_timeout, log);
     log.info("agent", `noderax-agent ${version} started`);
-    return stopped;
+    // An agent that cannot go on must not look alive: its service manager, or a person, starts it again.
+    return Promise.race([stopped, agent.ended.then(() => stopped)]);
   },
 });
 

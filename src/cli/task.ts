@@ -4,6 +4,7 @@ import { Database } from "bun:sqlite";
 import { databasePath, runsPath, stateDirectory } from "../agent.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { sleep } from "../lib/loop.ts";
+import { printable } from "../lib/printable.ts";
 import { milliseconds } from "../lib/duration.ts";
 import type { Settings } from "../config/options.ts";
 import { type Journal, type TaskRecord, createJournal } from "../tasks/journal.ts";
@@ -145,7 +146,7 @@ function summary({ type, payload, outcome }: TaskRecord): string {
   const command = typeof payload["command"] === "string" ? payload["command"].split("\n")[0] : undefined;
   const text = command ?? type;
   const why = outcome?.text == null ? "" : `  (${outcome.text})`;
-  return text.length > 60 ? `${text.slice(0, 59)}…${why}` : text + why;
+  return printable(text.length > 60 ? `${text.slice(0, 59)}…${why}` : text + why);
 }
 
 const document = (task: TaskRecord): object => ({

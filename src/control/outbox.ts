@@ -7,7 +7,7 @@
 // Every lane (one per task) has one parcel in flight; lanes do not wait for each other.
 import type { Database } from "bun:sqlite";
 import { messageOf } from "../lib/agent-error.ts";
-import { milliseconds, seconds } from "../lib/duration.ts";
+import { seconds } from "../lib/duration.ts";
 import { type Random, backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Migration } from "../platform/database.ts";
@@ -88,7 +88,8 @@ export function createOutbox(database: Database, random: Random = Math.random): 
   const lanes = database.query<{ lane: string }, []>("SELECT DISTINCT lane FROM outbox ORDER BY lane");
   const count = database.query<{ n: number }, []>("SELECT count(*) AS n FROM outbox");
 
-  const working = new Map<string, Promise<void>>();
+  const working = new Set<string>();
+  const wakers = new Set<() => void>();
   let running: { courier: Courier; signal: AbortSignal } | undefined;
   let nudges = new AbortController();
   let lastError: string | undefined;
@@ -96,12 +97,13 @@ export function createOutbox(database: Database, random: Random = Math.random): 
   function work(lane: string): void {
     if (running === undefined || running.signal.aborted || working.has(lane)) return;
     const { courier, signal } = running;
-    const worker = deliverLane(lane, courier, signal).finally(() => {
+    working.add(lane);
+    void deliverLane(lane, courier, signal).finally(() => {
       working.delete(lane);
+      for (const wake of wakers) wake();
       // A parcel may have been pushed between the last look and now.
       if (!signal.aborted && first.get(lane) !== null) work(lane);
     });
-    working.set(lane, worker);
   }
 
   async function deliverLane(lane: string, courier: Courier, signal: AbortSignal): Promise<void> {
@@ -115,7 +117,7 @@ export function createOutbox(database: Database, random: Random = Math.random): 
         failures = 0;
         lastError = undefined;
       } catch (error) {
-        if (!parcel.doubtful && !mayHaveArrived(error)) missed.run(row.id);
+        if (!parcel.doubtful && !mayHaveArrived(error)) markAsMissed(row.id);
         if (signal.aborted) return;
         failures++;
         lastError = messageOf(error);
@@ -125,17 +127,23 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     }
   }
 
-  /** Waits for `isDone`, woken whenever one of the workers ends. */
-  async function settle(
-    isDone: () => boolean,
-    workers: () => Iterable<Promise<void>>,
-    signal: AbortSignal,
-  ): Promise<void> {
+  /** A parcel that stays doubtful is only looked for in vain: no reason to stop delivering. */
+  function markAsMissed(id: number): void {
+    try {
+      missed.run(id);
+    } catch (error) {
+      lastError = messageOf(error);
+    }
+  }
+
+  /** Waits for `isDone`, woken whenever a worker ends. */
+  async function settle(isDone: () => boolean, signal: AbortSignal): Promise<void> {
     while (!isDone() && !signal.aborted) {
-      const working = [...workers()];
-      // Without a worker, one is about to begin: a push starts it after the caller's transaction.
-      const look = sleep(working.length > 0 ? seconds(1) : milliseconds(5), signal);
-      await Promise.race([...working, look]);
+      const woken = new AbortController();
+      const wake = (): void => woken.abort();
+      wakers.add(wake);
+      await sleep(seconds(1), AbortSignal.any([signal, woken.signal]));
+      wakers.delete(wake);
     }
   }
 
@@ -146,18 +154,8 @@ export function createOutbox(database: Database, random: Random = Math.random): 
       queueMicrotask(() => work(lane));
     },
     isEmpty: (lane) => first.get(lane) === null,
-    drained: (lane, signal) =>
-      settle(
-        () => first.get(lane) === null,
-        () => [working.get(lane)].filter((worker) => worker !== undefined),
-        signal,
-      ),
-    flushed: (signal) =>
-      settle(
-        () => (count.get()?.n ?? 0) === 0,
-        () => working.values(),
-        signal,
-      ),
+    drained: (lane, signal) => settle(() => first.get(lane) === null, signal),
+    flushed: (signal) => settle(() => (count.get()?.n ?? 0) === 0, signal),
     start(courier, signal) {
       running = { courier, signal };
       for (const { lane } of lanes.all()) work(lane);

@@ -13,8 +13,8 @@ export interface AuthState {
   standing(): AuthStanding;
   /** Since when, in milliseconds since the epoch. */
   since(): number;
-  /** A call was accepted. */
-  accepted(): void;
+  /** A call was accepted. A heartbeat does not clear a suspicion: it is the task routes that are doubted then. */
+  accepted(call: "task" | "heartbeat"): void;
   /** A call was answered with 401: finds out what it means. Resolves with the new standing; never rejects. */
   doubted(signal: AbortSignal): Promise<AuthStanding>;
 }
@@ -38,8 +38,8 @@ export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>
   return {
     standing: () => standing,
     since: () => since,
-    accepted() {
-      become("ok");
+    accepted(call) {
+      if (call === "task" || standing !== "suspect") become("ok");
     },
     async doubted(signal) {
       try {

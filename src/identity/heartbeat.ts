@@ -55,7 +55,7 @@ export function heartbeats(
     async (roundSignal, record) => {
       await ports.beat(roundSignal);
       if (record.consecutiveFailures > 0) log.info("heartbeat", "delivered again");
-      auth.accepted();
+      auth.accepted("heartbeat");
     },
     registry,
     signal,

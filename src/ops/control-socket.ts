@@ -35,7 +35,7 @@ export async function serveStatus(directory: string, status: () => Status): Prom
 }
 
 async function alreadyRunning(directory: string): Promise<AgentError> {
-  const other = await askStatus(directory, seconds(2));
+  const other = await askStatus(directory, seconds(2)).catch(() => undefined);
   const who = other === undefined ? "it does not answer" : `pid ${other.pid}`;
   return new AgentError("agent.running", `an agent with this state directory runs already (${who})`, {
     hint: [
@@ -62,6 +62,12 @@ export async function askStatus(
       throw new AgentError("agent.forbidden", `the agent in ${directory} belongs to another user`, {
         hint: "Ask as that user, or with sudo.",
         exit: exit.refused,
+      });
+    }
+    if (error instanceof DOMException && error.name === "TimeoutError") {
+      throw new AgentError("agent.silent", `the agent in ${directory} does not answer`, {
+        hint: "It hangs or is stopped: look at its process and its log, then start it again.",
+        exit: exit.unreachable,
       });
     }
     return undefined; // Nobody listens: what an agent that was killed has left behind.

@@ -32,6 +32,8 @@ function prepare(database: Database, path: string, migrations: readonly Migratio
   database.run("PRAGMA synchronous = FULL");
   database.run("PRAGMA foreign_keys = ON");
   database.run("PRAGMA busy_timeout = 5000");
+  // What is deleted may have been a secret of a task.
+  database.run("PRAGMA secure_delete = ON");
   migrate(database, migrations);
   return database;
 }

@@ -1,5 +1,6 @@
 // The agent's own log: one line a state change. For people on a terminal, one JSON object a line for machines.
 import { createConsola } from "consola/core";
+import { printable } from "../lib/printable.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
@@ -59,7 +60,7 @@ function renderHuman(date: Date, level: LogLevel, part: string, event: string, f
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => ` ${key}=${quote(String(value))}`)
     .join("");
-  return `${time} ${level.padEnd(5)} ${part.padEnd(10)} ${event}${extra}`;
+  return `${time} ${level.padEnd(5)} ${part.padEnd(10)} ${printable(event)}${extra}`;
 }
 
 const quote = (value: string): string => (/^[^\s"=]*$/.test(value) ? value : JSON.stringify(value));

@@ -90,7 +90,7 @@ export function claimLoop(
   }
 
   function accepted(): void {
-    auth.accepted();
+    auth.accepted("task");
     if (!silent) return;
     silent = false;
     // Only now: a lane that pauses although claims are answered has a reason of its own, and counts its tries.

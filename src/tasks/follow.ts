@@ -71,10 +71,12 @@ async function untilEnd(
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
     if (now >= launched.deadline) stop.request("timeout", timeoutText(launched.limit, now - launched.at));
     if (stop.current() !== undefined && !isRebooted(launched)) {
-      ending ??= endRun(run, grace).then((ended) => {
-        unkillable = !ended;
-        return ended;
-      });
+      ending ??= endRun(run, grace)
+        .catch(() => false) // No descriptor left to look at /proc with, say.
+        .then((ended) => {
+          unkillable = !ended;
+          return ended;
+        });
     }
     const outcome = outcomeNow(run, launched, stop.current(), unkillable, now);
     if (outcome !== undefined) {

@@ -161,6 +161,12 @@ export function createJournal(database: Database): Journal {
       .run(...values, id);
   };
   const find = (id: string): TaskRecord | undefined => all("WHERE id = ?", id)[0];
+  /** Of the payload of a task that is over, what `task list` shows: the rest may be large, and secret. */
+  const remains = (id: string): string => {
+    const command = find(id)?.payload["command"];
+    const line = typeof command === "string" ? command.trimStart().split("\n", 1)[0] : undefined;
+    return JSON.stringify(line === undefined ? {} : { command: line.slice(0, 200) });
+  };
 
   return {
     claimed({ id, type, payload }, now) {
@@ -179,10 +185,16 @@ export function createJournal(database: Database): Journal {
     stopping: (id, stop) => set("stop = ?", id, JSON.stringify(stop)),
     shipped: (id, shipped) => set("shipped = ?", id, JSON.stringify(shipped)),
     reported: (id, outcome) => set("phase = 'reported', outcome = ?", id, JSON.stringify(outcome)),
-    finished: (id, now) => set("phase = 'finished', finished_at = ?", id, now),
+    finished: (id, now) => set("phase = 'finished', finished_at = ?, payload = ?", id, now, remains(id)),
     dropped(id, text, now) {
       const outcome: Outcome = { status: "dropped", exitCode: null, text };
-      set("phase = 'dropped', outcome = ?, finished_at = ?", id, JSON.stringify(outcome), now);
+      set(
+        "phase = 'dropped', outcome = ?, finished_at = ?, payload = ?",
+        id,
+        JSON.stringify(outcome),
+        now,
+        remains(id),
+      );
     },
     find,
     startingWith: (prefix) =>

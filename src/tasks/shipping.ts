@@ -1,5 +1,5 @@
 // Turns a task's output into log rows in the outbox, one row waiting at a time.
-import { LOG_LINE_MAX } from "../protocol/noderax/limits.ts";
+import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
 import type { LogRequest, LogStream } from "../protocol/noderax/tasks.ts";
 import type { Outbox } from "../control/outbox.ts";
 import type { Journal, TaskRecord } from "./journal.ts";
@@ -40,6 +40,8 @@ export function createShipper(
     const { line, hash } = cutRow(Buffer.from(whole), shipped.lastRow);
     // Cut short: the row before says it already, for an agent that was restarted since. Only a gap must be told again.
     if (line !== whole && offset === shipped.offset) return;
+    // Nobody would see it; and a server that refuses notes must not be sent a note about each.
+    if (shipped.rows >= LOG_ROWS_VISIBLE && offset === shipped.offset) return;
     send("system", line, hash, offset, now);
   }
 

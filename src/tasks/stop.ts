@@ -28,7 +28,11 @@ export function createStopRequest(task: TaskRecord, journal: Journal): StopReque
     request(reason, text) {
       if (current !== undefined) return;
       current = { reason, text, at: Date.now() };
-      journal.stopping(task.id, current);
+      try {
+        journal.stopping(task.id, current);
+      } catch {
+        // Ended all the same on a full disk; an agent that is restarted meanwhile will be told again.
+      }
       controller.abort();
     },
   };

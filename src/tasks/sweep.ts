@@ -38,7 +38,7 @@ export function sweepLoop(
 ): Promise<void> {
   const { journal, runs, registry } = ports;
   return loop(
-    { name: "sweep", every: minutes(10) },
+    { name: "sweep", every: minutes(1) },
     async () => {
       const busy = new Set(journal.unfinished().map(({ id }) => id));
       const kept = directories(runs).filter(({ name }) => !busy.has(name.split(".")[0] ?? name));

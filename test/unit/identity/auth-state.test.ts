@@ -36,7 +36,7 @@ test.each<[string, unknown, AuthStanding]>([
     () => (answer === undefined ? Promise.resolve() : Promise.reject(answer)),
     silent,
   );
-  auth.accepted();
+  auth.accepted("task");
   expect(await auth.doubted(signal)).toBe(standing);
   expect(auth.standing()).toBe(standing);
 });
@@ -45,7 +45,7 @@ test("whatever the standing, an accepted call makes it good again", async () => 
   for (const answer of [status(401), status(404), status(500)]) {
     const auth = createAuthState(() => Promise.reject(answer), silent);
     await auth.doubted(signal);
-    auth.accepted();
+    auth.accepted("task");
     expect(auth.standing()).toBe("ok");
   }
 });
@@ -53,10 +53,10 @@ test("whatever the standing, an accepted call makes it good again", async () => 
 test("a change is said once, with the reason, and so is the way back", async () => {
   const log = remembering();
   const auth = createAuthState(() => Promise.reject(status(401)), log);
-  auth.accepted();
+  auth.accepted("task");
   for (let round = 0; round < 5; round++) await auth.doubted(signal);
-  auth.accepted();
-  auth.accepted();
+  auth.accepted("task");
+  auth.accepted("task");
   expect(log.said).toEqual(["error: refused: answer 401; trying again now and then", "info: accepted again"]);
 });
 

@@ -94,12 +94,13 @@ test("a state directory may lie deeper than a socket's path is long", async () =
   expect(serveStatus(directory.path, () => status)).rejects.toMatchObject({ code: "agent.running" });
 });
 
-test("something that listens and says nothing sensible is nobody", async () => {
+test("an agent that hangs is said to hang, not to be absent", async () => {
   using directory = stateDirectory();
   mkdirSync(directory.path, { recursive: true });
   using _mute = Bun.serve({
     unix: join(directory.path, "agent.sock"),
     fetch: () => new Promise<Response>(() => {}),
   });
-  expect(await askStatus(directory.path, milliseconds(50))).toBeUndefined();
+  const answer = await askStatus(directory.path, milliseconds(50)).catch((error: unknown) => error);
+  expect(answer).toMatchObject({ code: "agent.silent", exit: 4 });
 });

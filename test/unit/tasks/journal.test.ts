@@ -158,3 +158,15 @@ test("an unanswered claim is remembered over a restart until it is over", () => 
   claims((claim) => claim.write(0));
   expect(claims((claim) => claim.read())).toBe(0);
 });
+
+test("of a finished task's payload only the first line of its command is kept", () => {
+  using store = openStore();
+  const { journal } = store;
+  const payload = { command: "deploy\nsecond line", environment: { PASSWORD: "s3cret" } };
+  journal.claimed({ id: "t1", type: "shell.exec", payload }, 1);
+  journal.started("t1", 2);
+  expect(journal.find("t1")?.payload).toEqual(payload);
+  journal.reported("t1", { status: "success", exitCode: 0, text: null });
+  journal.finished("t1", 3);
+  expect(journal.find("t1")?.payload).toEqual({ command: "deploy" });
+});

@@ -1,0 +1,12 @@
+// Text of others cannot do anything to a terminal.
+import { expect, test } from "bun:test";
+import { printable } from "../../../src/lib/printable.ts";
+
+test.each([
+  ["a\u001b[2Jb", "a\\x1b[2Jb"],
+  ["one\ntwo\r", "one\\ntwo\\r"],
+  ["\u009b\u007f\0", "\\x9b\\x7f\\x00"],
+  ["grün 😀 €", "grün 😀 €"],
+])("%j is shown as %s", (text, shown) => {
+  expect(printable(text)).toBe(shown);
+});
