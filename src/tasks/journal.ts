@@ -11,6 +11,7 @@
 // finished  the server has taken or refused the completion
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
+import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Migration } from "../platform/database.ts";
 import { type Shipped, nothingShipped } from "./log-rows.ts";
 
@@ -154,7 +155,7 @@ export function createJournal(database: Database): Journal {
     database
       .query<Row, (string | number)[]>(`SELECT * FROM tasks ${where}`)
       .all(...values)
-      .map(parse);
+      .map(readable);
   const set = (assignments: string, id: string, ...values: (string | number)[]): void => {
     database
       .query<null, (string | number)[]>(`UPDATE tasks SET ${assignments} WHERE id = ?`)
@@ -211,6 +212,21 @@ export function createJournal(database: Database): Journal {
     },
     atomically: (work) => database.transaction(work)(),
   };
+}
+
+function readable(row: Row): TaskRecord {
+  try {
+    return parse(row);
+  } catch (error) {
+    throw new AgentError(
+      "tasks.journal",
+      `task ${row.id} in the journal (state.db) cannot be read: ${messageOf(error)}`,
+      {
+        hint: "Was it written by another version? Run that one, or move state.db away to begin without it.",
+        cause: error,
+      },
+    );
+  }
 }
 
 function parse(row: Row): TaskRecord {
