@@ -1,8 +1,8 @@
 // The composition root: builds the agent's parts from its settings, starts the loops in order and stops them again.
 import { dirname, join } from "node:path";
-import { AgentError, exit, messageOf } from "./lib/agent-error.ts";
-import { type Duration, seconds } from "./lib/duration.ts";
-import { LoopRegistry, sleep } from "./lib/loop.ts";
+import { AgentError, exit } from "./lib/agent-error.ts";
+import type { Duration } from "./lib/duration.ts";
+import { LoopRegistry } from "./lib/loop.ts";
 import { createSlots } from "./lib/slots.ts";
 import type { Settings } from "./config/options.ts";
 import { createHttp } from "./control/http.ts";
@@ -10,16 +10,9 @@ import { publicApi, taskApi, withoutApiPrefix } from "./control/noderax-api.ts";
 import { type Outbox, createOutbox, outboxMigration } from "./control/outbox.ts";
 import { trustedAuthorities } from "./control/trust.ts";
 import { type AuthState, createAuthState } from "./identity/auth-state.ts";
-import { awaitApproval } from "./identity/enrollment.ts";
+import { awaitIdentity } from "./identity/await-identity.ts";
 import { beat, heartbeats } from "./identity/heartbeat.ts";
-import {
-  type Identity,
-  type PendingEnrollment,
-  clearPending,
-  knownIdentity,
-  readPending,
-  writeIdentity,
-} from "./identity/identity-file.ts";
+import type { Identity } from "./identity/identity-file.ts";
 import { type RootAccess, createRootAccess, rootAccessMigration } from "./identity/root-access.ts";
 import { secureState } from "./identity/state-ownership.ts";
 import { serveStatus } from "./ops/control-socket.ts";
@@ -29,7 +22,6 @@ import { version } from "./platform/build.ts";
 import { openDatabase } from "./platform/database.ts";
 import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
-import { ENROLLMENT_LIFE } from "./protocol/noderax/limits.ts";
 import { claimLoop } from "./tasks/claim.ts";
 import { createJournal, createOpenClaim, journalMigration } from "./tasks/journal.ts";
 import { sweepLoop } from "./tasks/sweep.ts";
@@ -85,68 +77,12 @@ export async function startAgent({ settings, log, warnings }: AgentOptions): Pro
   const running = begin();
 
   async function begin(): Promise<void> {
-    const identity = await findIdentity();
+    const record = registry.register("enrollment");
+    const ports = { settings, api, apiUrl, hostname: host.hostname, record, log };
+    const identity = await awaitIdentity(ports, stop.signal);
     if (identity === undefined) return;
     plane = startPlane(identity);
     await plane.done;
-  }
-
-  /**
-   * From the configuration, the identity file, or an enrollment under way; waits until there is one. An enrollment that
-   * came to nothing is not asked for again: from then on a person is waited for, and `status` says why.
-   */
-  async function findIdentity(): Promise<Identity | undefined> {
-    const record = registry.register("enrollment");
-    const tell = (note: string): void => {
-      if (note !== record.note) log.warn("enrollment", note);
-      record.note = note;
-    };
-    let over: { readonly token: string; readonly why: string } | undefined;
-    for (; !stop.signal.aborted; await sleep(seconds(2), stop.signal)) {
-      const pending = openEnrollment();
-      try {
-        const identity = knownIdentity(settings);
-        if (identity !== undefined) {
-          record.note = "enrolled";
-          return identity;
-        }
-        if (pending === undefined || pending.token === over?.token) {
-          tell(`${over?.why ?? "not enrolled"}: run \`noderax-agent enroll\``);
-        } else {
-          tell("waiting for approval");
-          await approval(pending);
-        }
-      } catch (error) {
-        if (!(error instanceof AgentError)) tell(messageOf(error));
-        else if (error.code.startsWith("enroll.") && pending !== undefined)
-          over = { token: pending.token, why: error.message };
-        else if (error.code !== "aborted") tell(error.message);
-      }
-    }
-    return undefined;
-  }
-
-  async function approval(pending: PendingEnrollment): Promise<void> {
-    // `enroll` may bring an identity, or begin another enrollment, while this one is waited for.
-    const superseded = (): boolean =>
-      knownIdentity(settings) !== undefined || openEnrollment()?.token !== pending.token;
-    const enough = new AbortController();
-    const hooks = { onWait: () => superseded() && enough.abort(), superseded };
-    const identity = await awaitApproval(api, pending, hooks, AbortSignal.any([stop.signal, enough.signal]));
-    writeIdentity(settings.state_file, identity, new Date());
-    clearPending(settings.state_file);
-  }
-
-  function openEnrollment(): PendingEnrollment | undefined {
-    return readPending(settings.state_file) ?? configuredPending();
-  }
-
-  /** The Go agent keeps the token of an open enrollment in its configuration, without its expiry: a whole life at most. */
-  function configuredPending(): PendingEnrollment | undefined {
-    const token = settings.enrollment_token;
-    if (token === undefined) return undefined;
-    const expiry = new Date(startedAt + ENROLLMENT_LIFE).toISOString();
-    return { api_url: apiUrl, email: "", hostname: host.hostname, token, expires_at: expiry };
   }
 
   function startPlane(identity: Identity): Plane {

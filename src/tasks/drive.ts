@@ -17,7 +17,7 @@ import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
 import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
 import { follow } from "./follow.ts";
 import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
-import type { RunCommand } from "./kinds/kind.ts";
+import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output.ts";
 import { environmentOf, prepare } from "./prepare.ts";
 import { completionOf, unrun } from "./report.ts";
@@ -142,13 +142,9 @@ async function run(
   driven: Driven,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
-  const { rootAccess, slots, settings } = ports;
+  const { slots, settings } = ports;
   if (task.launch !== undefined) return adopt(task, task.launch, ports, driven, signal);
-  const prepared = prepare(task.type, task.payload, {
-    rootProfile: rootAccess.profile(),
-    rootRefusal: rootAccess.refusal(),
-    defaultTimeout: settings.timeout,
-  });
+  const prepared = prepareHere(task, ports);
   if (prepared.do === "reject") return unrun("failed", prepared.text);
   if (prepared.do === "afterwards") {
     return { status: "success", exitCode: 0, text: prepared.text, afterwards: [...prepared.command] };
@@ -160,6 +156,15 @@ async function run(
   } finally {
     place();
   }
+}
+
+/** What is to be done, by what this node allows at this moment. */
+function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: DrivePorts): Prepared {
+  return prepare(type, payload, {
+    rootProfile: rootAccess.profile(),
+    rootRefusal: rootAccess.refusal(),
+    defaultTimeout: settings.timeout,
+  });
 }
 
 /** A place, an outcome when waiting was ended, or undefined when `signal` aborted. */
@@ -252,11 +257,7 @@ async function adopt(
     const found = openRun(runDirectory(ports.runs, task.id, launched.attempt), task.id, launched);
     const mayRepeat = launched.bootId === bootId() && driven.stop.current() === undefined;
     if (mayRepeat && found.prevent()) {
-      const prepared = prepare(task.type, task.payload, {
-        rootProfile: ports.rootAccess.profile(),
-        rootRefusal: ports.rootAccess.refusal(),
-        defaultTimeout: ports.settings.timeout,
-      });
+      const prepared = prepareHere(task, ports);
       if (prepared.do !== "run") return unrun("failed", prepared.text);
       return await launchAndFollow(task, prepared, launched.attempt + 1, ports, { ...driven, leave }, signal);
     }

@@ -1,0 +1,84 @@
+// An agent without an identity: waits for one, from `enroll` or from an enrollment under way, and says what it waits for.
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { seconds } from "../lib/duration.ts";
+import { type LoopRecord, sleep } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
+import type { PublicApi } from "../control/noderax-api.ts";
+import type { Log } from "../platform/log.ts";
+import { ENROLLMENT_LIFE } from "../protocol/noderax/limits.ts";
+import { awaitApproval } from "./enrollment.ts";
+import {
+  type Identity,
+  type PendingEnrollment,
+  clearPending,
+  knownIdentity,
+  readPending,
+  writeIdentity,
+} from "./identity-file.ts";
+
+export interface AwaitPorts {
+  readonly settings: Pick<Settings, "node_id" | "agent_token" | "state_file" | "enrollment_token">;
+  readonly api: PublicApi;
+  readonly apiUrl: string;
+  readonly hostname: string;
+  readonly record: LoopRecord;
+  readonly log: Log;
+}
+
+/**
+ * From the configuration, the identity file, or an enrollment under way; waits until there is one, undefined when
+ * `signal` aborted. An enrollment that came to nothing is not asked for again: from then on a person is waited for, and
+ * the record's note says why.
+ */
+export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Promise<Identity | undefined> {
+  const { settings, api, apiUrl, hostname, record, log } = ports;
+  // The Go agent keeps the token of an open enrollment without its expiry: a whole life at most.
+  const expiry = new Date(Date.now() + ENROLLMENT_LIFE).toISOString();
+  let over: { readonly token: string; readonly why: string } | undefined;
+  for (; !signal.aborted; await sleep(seconds(2), signal)) {
+    const pending = openEnrollment();
+    try {
+      const identity = knownIdentity(settings);
+      if (identity !== undefined) {
+        record.note = "enrolled";
+        return identity;
+      }
+      if (pending === undefined || pending.token === over?.token) {
+        tell(`${over?.why ?? "not enrolled"}: run \`noderax-agent enroll\``);
+      } else {
+        tell("waiting for approval");
+        await approval(pending);
+      }
+    } catch (error) {
+      const decided = error instanceof AgentError && error.code.startsWith("enroll.");
+      if (decided && pending !== undefined) over = { token: pending.token, why: error.message };
+      else if (!(error instanceof AgentError && error.code === "aborted")) tell(messageOf(error));
+    }
+  }
+  return undefined;
+
+  function tell(note: string): void {
+    if (note !== record.note) log.warn("enrollment", note);
+    record.note = note;
+  }
+
+  async function approval(pending: PendingEnrollment): Promise<void> {
+    // `enroll` may bring an identity, or begin another enrollment, while this one is waited for.
+    const superseded = (): boolean =>
+      knownIdentity(settings) !== undefined || openEnrollment()?.token !== pending.token;
+    const enough = new AbortController();
+    const hooks = { onWait: () => superseded() && enough.abort(), superseded };
+    const identity = await awaitApproval(api, pending, hooks, AbortSignal.any([signal, enough.signal]));
+    writeIdentity(settings.state_file, identity, new Date());
+    clearPending(settings.state_file);
+  }
+
+  function openEnrollment(): PendingEnrollment | undefined {
+    const pending = readPending(settings.state_file);
+    if (pending?.api_url === apiUrl) return pending;
+    const token = settings.enrollment_token;
+    return token === undefined
+      ? undefined
+      : { api_url: apiUrl, email: "", hostname, token, expires_at: expiry };
+  }
+}
