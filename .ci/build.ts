@@ -61,7 +61,8 @@ async function build(target: Target): Promise<void> {
   }
   const size = (statSync(binary).size / 1e6).toFixed(1);
   const took = ((performance.now() - started) / 1000).toFixed(2);
-  console.error(`build: ${relative(root, binary)} for ${target}, ${size} MB in ${took} s`);
+  // Not console.error, which Bun paints red on a terminal: this is good news.
+  process.stderr.write(`build: ${relative(root, binary)} for ${target}, ${size} MB in ${took} s\n`);
 }
 
 /** dockerode drags in gRPC (BuildKit) and SSH, which we never use: 17 MB of memory, and code generation from strings. */

@@ -1,5 +1,4 @@
 // `enroll`: makes this machine a node, by a person's approval or with a bootstrap token.
-import { readFileSync } from "node:fs";
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import type { Config } from "../config/load.ts";
@@ -22,6 +21,7 @@ import {
   writePending,
 } from "../identity/identity-file.ts";
 import { type Host, readHost } from "../platform/host.ts";
+import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { note, paint, print } from "./output.ts";
@@ -286,34 +286,6 @@ async function remember(config: Config, apiUrl: string): Promise<string | undefi
     await editConfig({ path, changes: new Map(own), mirror: process.env["NODERAX_CONFIG_MIRROR_FILE"] });
   }
   return files.size === 0 ? undefined : [...files.keys()].join(", ");
-}
-
-interface TokenArgs {
-  readonly "bootstrap-token"?: string | undefined;
-  readonly "bootstrap-token-file"?: string | undefined;
-}
-
-/** The flag with the token or with its file, else the environment. */
-const givenToken = (args: TokenArgs): string | undefined =>
-  args["bootstrap-token-file"] ?? args["bootstrap-token"] ?? process.env["NODERAX_BOOTSTRAP_TOKEN"];
-
-async function readToken(args: TokenArgs): Promise<string | undefined> {
-  const given = givenToken(args);
-  if (given === undefined) return undefined;
-  let token = given;
-  if (args["bootstrap-token-file"] !== undefined) token = readTokenFile(given);
-  else if (given === "-") token = await Bun.stdin.text();
-  if (token.trim() === "")
-    throw new AgentError("enroll.token", "the bootstrap token is empty", { exit: exit.usage });
-  return token.trim();
-}
-
-function readTokenFile(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new AgentError("enroll.token", `--bootstrap-token-file: ${messageOf(error)}`, { exit: exit.usage });
-  }
 }
 
 function hostNamed(name: string | undefined): Host {

@@ -28,8 +28,7 @@ export function parseValue(option: Option, raw: RawValue, cwd: string): Parsed {
   const text = String(raw).trim();
   if (text.length > MAX_LENGTH) return { problem: `is longer than ${MAX_LENGTH} characters` };
   // A header, a path or an argument made of such a value would end in the middle of it.
-  // oxlint-disable-next-line no-control-regex
-  if (/[\u0000-\u001f\u007f]/.test(text)) return { problem: "contains control characters" };
+  if (/\p{Cc}/u.test(text)) return { problem: "contains control characters" };
   return parseText(option, text, cwd);
 }
 
