@@ -56,7 +56,7 @@ function show(status: Status): void {
     const trouble = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
     print(`  ${name.padEnd(12)} ${[note, last, trouble].filter(Boolean).join(" · ")}`);
   }
-  const { tasks, outbox } = noderax;
+  const { tasks, outbox, terminals } = noderax;
   const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
   print(
     `  tasks        ${tasks.length} at work · ${waiting}${outbox.last_error === null ? "" : ` (${outbox.last_error})`}`,
@@ -67,6 +67,13 @@ function show(status: Status): void {
     );
   }
   if (tasks.length > 20) print(`    … and ${tasks.length - 20} more`);
+  if (terminals.length > 0) print(`  terminals    ${terminals.length} open`);
+  for (const terminal of terminals.slice(0, 20)) {
+    const idle = `idle ${humanDuration(seconds(terminal.idle_seconds))}`;
+    print(
+      `    ${terminal.id.slice(0, 8)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
+    );
+  }
 }
 
 function standingText(standing: string): string {

@@ -1,14 +1,18 @@
 // The root-access profile of this node: what the operator wants, what the machine's owner lets happen, what is in force.
 //
 // Applying a profile is remembering it: the agent is root and drops to an unprivileged user for everything else, so
-// there is nothing to install. It can be refused, and then "off" is in force and the operator is told why.
+// there is nothing to install. What the machine's owner refuses is left out of it, and the operator is told why.
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../platform/database.ts";
 import {
   type AppliedRootAccess,
   type DesiredRootAccess,
   ROOT_PROFILES,
+  ROOT_SURFACES,
   type RootProfile,
+  type RootSurface,
+  allows,
+  profileOf,
 } from "../protocol/noderax/root-access.ts";
 
 export const rootAccessMigration: Migration = {
@@ -26,9 +30,9 @@ export interface RootAccess {
   desire(snapshot: DesiredRootAccess): void;
   /** The profile in force. */
   profile(): RootProfile;
-  /** Why root is refused here, whatever the profile says. */
-  refusal(): string | undefined;
-  /** What is told to the server with every claim. */
+  /** Why this machine gives no root for `surface`, whatever the profile says. */
+  refusal(surface: RootSurface): string | undefined;
+  /** What is told to the server with every claim and authentication. */
   report(): AppliedRootAccess;
 }
 
@@ -38,11 +42,15 @@ interface Row {
   applied_at: string;
 }
 
-/** `refusal`: why this machine gives no root (the agent is not root, the owner forbids it), if so. */
-export function createRootAccess(database: Database, refusal: string | undefined): RootAccess {
+/** Why this machine gives no root for a surface: the agent is not root itself, its owner forbids it. */
+export type RootVetoes = Readonly<Partial<Record<RootSurface, string>>>;
+
+export function createRootAccess(database: Database, vetoes: RootVetoes): RootAccess {
   let row = database.query<Row, []>("SELECT desired, desired_at, applied_at FROM root_access").get();
   const wanted = (): RootProfile => ROOT_PROFILES.find((profile) => profile === row?.desired) ?? "off";
-  const profile = (): RootProfile => (refusal === undefined ? wanted() : "off");
+  const wantedSurfaces = (): RootSurface[] => ROOT_SURFACES.filter((surface) => allows(wanted(), surface));
+  const profile = (): RootProfile =>
+    profileOf(wantedSurfaces().filter((surface) => vetoes[surface] === undefined));
 
   return {
     desire({ profile: desired, updatedAt }) {
@@ -57,13 +65,13 @@ export function createRootAccess(database: Database, refusal: string | undefined
         .run(row.desired, row.desired_at, row.applied_at);
     },
     profile,
-    refusal: () => refusal,
+    refusal: (surface) => vetoes[surface],
     report() {
-      const error = refusal !== undefined && wanted() !== "off" ? refusal : null;
+      const refused = new Set(wantedSurfaces().flatMap((surface) => vetoes[surface] ?? []));
       return {
         appliedProfile: profile(),
         ...(row === null ? {} : { lastAppliedAt: row.applied_at }),
-        lastError: error,
+        lastError: refused.size === 0 ? null : [...refused].join("; "),
       };
     },
   };

@@ -23,6 +23,27 @@ export const Status = v.object({
       standing: v.string(),
       since: v.string(),
       root_profile: v.nullable(v.string()),
+      /** The realtime session; null where it is switched off, and before there is an identity. */
+      session: v.nullable(
+        v.object({
+          /** connecting, authenticating, online, waiting (for the next try), stopped. */
+          state: v.string(),
+          since: v.string(),
+          reconnects: v.number(),
+          /** Which kind of trouble keeps it offline. */
+          failure: v.nullable(v.string()),
+          note: v.string(),
+        }),
+      ),
+      terminals: v.array(
+        v.object({
+          id: v.string(),
+          user: v.string(),
+          age_seconds: v.number(),
+          idle_seconds: v.number(),
+          mode: v.nullable(v.string()),
+        }),
+      ),
       tasks: v.array(
         v.object({ id: v.string(), type: v.string(), note: v.string(), age_seconds: v.number() }),
       ),

@@ -162,7 +162,7 @@ async function run(
 function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: DrivePorts): Prepared {
   return prepare(type, payload, {
     rootProfile: rootAccess.profile(),
-    rootRefusal: rootAccess.refusal(),
+    rootRefusal: (surface) => rootAccess.refusal(surface),
     defaultTimeout: settings.timeout,
   });
 }

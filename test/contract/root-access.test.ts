@@ -43,7 +43,7 @@ describe.concurrent("a root-access profile", () => {
     await using node = await enrolledAgent({
       settings: { task_poll_interval: "300ms", allow_root_tasks: false },
     });
-    node.sandbox.setRootAccess(NODE, "all");
+    node.sandbox.setRootAccess(NODE, "operational_task");
     await until("it failed", () => node.sandbox.node(NODE).root_access.status === "failed");
     const { applied_profile: now, last_error: error } = node.sandbox.node(NODE).root_access;
     expect(now).toBe("off");
@@ -111,7 +111,7 @@ describe("the operational commands, decided and not run", () => {
   const prepare = (command: string, rootProfile: RootProfile, rootScope = "operational") =>
     shellExec.prepare(
       { command, runAsRoot: true, rootScope },
-      { rootProfile, rootRefusal: undefined, defaultTimeout: seconds(60) },
+      { rootProfile, rootRefusal: () => undefined, defaultTimeout: seconds(60) },
     );
 
   test.each([

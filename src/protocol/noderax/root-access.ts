@@ -20,11 +20,18 @@ export type RootProfile = (typeof ROOT_PROFILES)[number];
  * operational: package changes, `apt-get update`, `reboot`, agent restart, root log scan;
  * task: any shell command; terminal: root shells.
  */
-export type RootSurface = "operational" | "task" | "terminal";
+export const ROOT_SURFACES = ["operational", "task", "terminal"] as const;
+export type RootSurface = (typeof ROOT_SURFACES)[number];
 
 export function allows(profile: RootProfile, surface: RootSurface): boolean {
   return profile === "all" || profile.split("_").includes(surface);
 }
+
+/** The profile that allows just these surfaces. */
+export const profileOf = (surfaces: readonly RootSurface[]): RootProfile =>
+  ROOT_PROFILES.find((profile) =>
+    ROOT_SURFACES.every((surface) => allows(profile, surface) === surfaces.includes(surface)),
+  ) ?? "off";
 
 /** What the operator wants. `updatedAt` is null until it was changed for the first time. */
 export const DesiredRootAccess = v.object({

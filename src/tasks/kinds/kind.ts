@@ -1,13 +1,13 @@
 // A kind of task: how a payload becomes a command. Each kind is one file here; what it does not run, it explains.
 import type { Duration } from "../../lib/duration.ts";
-import type { RootProfile } from "../../protocol/noderax/root-access.ts";
+import type { RootProfile, RootSurface } from "../../protocol/noderax/root-access.ts";
 
 /** What a kind may know about this node when it decides. */
 export interface KindContext {
   /** The root-access profile in force here, after the owner's veto. */
   readonly rootProfile: RootProfile;
-  /** Why root is not to be had, when the profile is off for a reason of this machine. */
-  readonly rootRefusal: string | undefined;
+  /** Why root is not to be had for a surface, when it is for a reason of this machine. */
+  readonly rootRefusal: (surface: RootSurface) => string | undefined;
   readonly defaultTimeout: Duration;
 }
 

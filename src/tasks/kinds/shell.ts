@@ -104,7 +104,7 @@ const OPERATIONAL =
 function prepareRoot(payload: Payload, { rootProfile, rootRefusal, defaultTimeout }: KindContext): Prepared {
   const scope = payload.rootScope === "operational" ? "operational" : "task";
   if (!allows(rootProfile, scope)) {
-    const why = rootRefusal ?? `the root access profile applied on this node is "${rootProfile}"`;
+    const why = rootRefusal(scope) ?? `the root access profile applied on this node is "${rootProfile}"`;
     return { do: "reject", text: `root access refused (${scope}): ${why}` };
   }
   if (scope === "task") return run(payload, defaultTimeout, true);

@@ -5,7 +5,11 @@ import { ROOT_PROFILES, type RootProfile } from "../../../src/protocol/noderax/r
 import type { KindContext, Prepared } from "../../../src/tasks/kinds/kind.ts";
 import { shellExec } from "../../../src/tasks/kinds/shell.ts";
 
-const context: KindContext = { rootProfile: "off", rootRefusal: undefined, defaultTimeout: minutes(10) };
+const context: KindContext = {
+  rootProfile: "off",
+  rootRefusal: () => undefined,
+  defaultTimeout: minutes(10),
+};
 const prepare = (payload: Record<string, unknown>, changes: Partial<KindContext> = {}): Prepared =>
   shellExec.prepare(payload, { ...context, ...changes });
 const refusal = (payload: Record<string, unknown>): string => {
@@ -135,7 +139,7 @@ describe("root", () => {
       do: "reject",
       text: 'root access refused (task): the root access profile applied on this node is "terminal"',
     });
-    expect(prepare(payload, { rootRefusal: "the owner forbids it" })).toEqual({
+    expect(prepare(payload, { rootRefusal: () => "the owner forbids it" })).toEqual({
       do: "reject",
       text: "root access refused (task): the owner forbids it",
     });

@@ -1,0 +1,176 @@
+// The Noderax plane of an enrolled node: builds its parts and runs its loops until it is stopped.
+import type { Database } from "bun:sqlite";
+import type { Duration } from "../lib/duration.ts";
+import type { LoopRegistry } from "../lib/loop.ts";
+import { createSlots } from "../lib/slots.ts";
+import type { Settings } from "../config/options.ts";
+import type { Http } from "../control/http.ts";
+import { type PublicApi, taskApi } from "../control/noderax-api.ts";
+import { type Outbox, createOutbox } from "../control/outbox.ts";
+import { type AuthState, createAuthState } from "../identity/auth-state.ts";
+import { beat, heartbeats } from "../identity/heartbeat.ts";
+import type { Identity } from "../identity/identity-file.ts";
+import { type RootAccess, createRootAccess } from "../identity/root-access.ts";
+import { type Account, currentAccount, runnerFor } from "../platform/account.ts";
+import type { Host } from "../platform/host.ts";
+import type { Log } from "../platform/log.ts";
+import { metricsLoop } from "../metrics/report.ts";
+import { createSampler } from "../metrics/sampler.ts";
+import { endpointCheck } from "../realtime/check.ts";
+import { type Session, createSession } from "../realtime/session.ts";
+import { socketIo } from "../realtime/transport.ts";
+import { claimLoop } from "../tasks/claim.ts";
+import { createJournal, createOpenClaim } from "../tasks/journal.ts";
+import { sweepLoop } from "../tasks/sweep.ts";
+import { type Tasks, createTasks } from "../tasks/tasks.ts";
+import { type Terminals, createTerminals } from "../terminal/terminals.ts";
+import { rootVetoes } from "./accounts.ts";
+
+export interface NoderaxPorts {
+  readonly settings: Settings;
+  readonly identity: Identity;
+  readonly host: Host;
+  readonly apiUrl: string;
+  readonly http: Http;
+  readonly api: PublicApi;
+  /** PEM of all trusted authorities. */
+  readonly authorities: () => string;
+  readonly database: Database;
+  /** Where the runs of tasks keep their files. */
+  readonly runs: string;
+  /** Whom tasks and terminals run as, unless they get root. */
+  readonly account: Account;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+}
+
+export interface NoderaxPlane {
+  readonly identity: Identity;
+  readonly auth: AuthState;
+  readonly outbox: Outbox;
+  readonly tasks: Tasks;
+  readonly rootAccess: RootAccess;
+  /** Undefined where the owner switched the realtime session off. */
+  readonly realtime: { readonly session: Session; readonly terminals: Terminals } | undefined;
+  /** Ends the terminals, tells the control plane so, and closes the session; within `grace`. Never rejects. */
+  hangUp(grace: Duration): Promise<void>;
+  /** Resolves when no task comes in any more. */
+  readonly claiming: Promise<void>;
+  /** Resolves when every loop has ended. */
+  readonly done: Promise<unknown>;
+}
+
+/**
+ * `stop` ends the loops, but for the session, which `hangUp` ends; `abandon` also what they have in flight. Tasks and
+ * terminals of an earlier life are taken up first.
+ */
+export function startNoderaxPlane(
+  ports: NoderaxPorts,
+  stop: AbortSignal,
+  abandon: AbortSignal,
+): NoderaxPlane {
+  const { settings, identity, host, api, database, runs, registry, log } = ports;
+  const tasksApi = taskApi(ports.http, identity, settings.request_timeout);
+  const sendBeat = (signal: AbortSignal): Promise<void> => beat(api, identity, host, signal);
+  const auth = createAuthState(sendBeat, log);
+  const journal = createJournal(database);
+  const outbox = createOutbox(database);
+  const rootAccess = createRootAccess(database, rootVetoes(settings));
+  const runners = { task: runnerFor(ports.account), root: runnerFor(currentAccount()) };
+  const tasks = createTasks(
+    {
+      journal,
+      outbox,
+      api: tasksApi,
+      slots: createSlots(settings.max_parallel_tasks),
+      rootAccess,
+      log,
+      runs,
+      runners,
+      settings: {
+        timeout: settings.task_timeout,
+        grace: settings.task_kill_grace,
+        outputLimit: settings.task_output_limit,
+      },
+    },
+    abandon,
+  );
+  tasks.resume();
+  const claimPorts = {
+    api: tasksApi,
+    tasks,
+    rootAccess,
+    auth,
+    outbox,
+    registry,
+    log,
+    openClaim: createOpenClaim(database),
+  };
+  const claiming = claimLoop(claimPorts, settings.task_poll_interval, stop, abandon);
+  const realtime = settings.realtime_enabled ? openRealtime() : undefined;
+  const session = realtime?.session;
+  const keptOnline = (): boolean => session?.keepsOnline(settings.heartbeat_interval) ?? false;
+  const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
+  const hungUp = new AbortController();
+  const sampler = createSampler();
+  const done = Promise.all([
+    claiming,
+    session?.run(AbortSignal.any([hungUp.signal, abandon])),
+    heartbeats({ beat: sendBeat, keptOnline, auth, registry, log }, settings.heartbeat_interval, stop),
+    metricsLoop({ channel: session, api, identity, sampler, registry, log }, settings.metrics_interval, stop),
+    sweepLoop({ journal, runs, registry }, limits, stop),
+  ]);
+
+  function openRealtime(): { session: Session; terminals: Terminals } {
+    const endpoint = {
+      apiUrl: ports.apiUrl,
+      path: settings.realtime_path,
+      namespace: settings.realtime_namespace,
+      authorities: ports.authorities,
+    };
+    const session = createSession({
+      open: socketIo(endpoint, settings.request_timeout),
+      check: endpointCheck(endpoint, settings.request_timeout),
+      identity,
+      host,
+      auth,
+      rootAccess,
+      registry,
+      log,
+      pingInterval: settings.realtime_ping_interval,
+      requestTimeout: settings.request_timeout,
+      backoffJitter: settings.realtime_backoff_jitter,
+    });
+    const terminals = createTerminals({
+      channel: session,
+      database,
+      rootAccess,
+      runners,
+      log,
+      settings: {
+        allowed: settings.allow_terminal,
+        max: settings.max_terminals,
+        idleLimit: settings.terminal_idle_limit,
+        maxLength: settings.terminal_max_length,
+        grace: settings.terminal_kill_grace,
+      },
+    });
+    terminals.resume();
+    return { session, terminals };
+  }
+
+  return {
+    identity,
+    auth,
+    outbox,
+    tasks,
+    rootAccess,
+    realtime,
+    async hangUp(grace) {
+      await realtime?.terminals.stop(grace);
+      hungUp.abort();
+    },
+    claiming,
+    done,
+  };
+}
