@@ -56,7 +56,7 @@ export const options = {
   },
   metrics_interval: {
     type: "duration",
-    default: "2s",
+    default: "10s",
     env: ["NODERAX_REALTIME_METRICS_INTERVAL", "METRICS_INTERVAL"],
     planes: ["noderax"],
     doc: "How often metrics are sampled and sent.",
@@ -93,7 +93,7 @@ export const options = {
     type: "string",
     default: "noderax",
     planes: ["noderax"],
-    doc: "The user tasks run as when the agent is root.",
+    doc: "The user tasks and terminals run as when the agent is root.",
   },
   allow_root_tasks: {
     type: "boolean",
@@ -133,6 +133,44 @@ export const options = {
     planes: ["noderax"],
     doc: "Bound of the output kept of all finished tasks; the oldest goes first.",
   },
+  allow_terminal: {
+    type: "boolean",
+    default: true,
+    planes: ["noderax"],
+    doc: "The owner's veto: false refuses every terminal.",
+  },
+  allow_root_terminals: {
+    type: "boolean",
+    default: true,
+    planes: ["noderax"],
+    doc: "The owner's veto: false refuses root terminals whatever the control plane's profile says.",
+  },
+  max_terminals: {
+    type: "integer",
+    default: 32,
+    min: 1,
+    max: 1_024,
+    planes: ["noderax"],
+    doc: "How many terminals may be open at the same time.",
+  },
+  terminal_idle_limit: {
+    type: "duration",
+    default: "8h",
+    planes: ["noderax"],
+    doc: "A terminal with neither input nor output for this long is ended.",
+  },
+  terminal_max_length: {
+    type: "duration",
+    default: "24h",
+    planes: ["noderax"],
+    doc: "A terminal is ended after this long, used or not.",
+  },
+  terminal_kill_grace: {
+    type: "duration",
+    default: "3s",
+    planes: ["noderax"],
+    doc: "Time between the hang-up of a terminal and SIGKILL for whatever is left of it.",
+  },
   realtime_enabled: {
     type: "boolean",
     default: true,
@@ -142,7 +180,7 @@ export const options = {
   },
   realtime_ping_interval: {
     type: "duration",
-    default: "2s",
+    default: "10s",
     env: ["REALTIME_PING_INTERVAL"],
     planes: ["noderax"],
     warn: (period) =>
@@ -156,16 +194,16 @@ export const options = {
     max: 1_048_576,
     env: ["REALTIME_QUEUE_SIZE"],
     planes: ["noderax"],
-    doc: "How many outgoing realtime messages may wait.",
+    doc: "Accepted for the Go agent's sake and without effect: nothing waits for the session in a queue.",
   },
   realtime_backoff_jitter: {
     type: "number",
-    default: 0.2,
+    default: 1,
     min: 0,
     max: 1,
     env: ["REALTIME_BACKOFF_JITTER"],
     planes: ["noderax"],
-    doc: "Random share of the pause before the session reconnects.",
+    doc: "Random share of the pause before the session reconnects; 1 spreads a fleet best.",
   },
   realtime_namespace: {
     type: "string",

@@ -3,25 +3,25 @@ import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { type OptionKey, optionKeys, optionOf } from "../../../src/config/options.ts";
 import { describeOrigin } from "../../../src/config/origin.ts";
-import { minutes, seconds } from "../../../src/lib/duration.ts";
+import { hours, minutes, seconds } from "../../../src/lib/duration.ts";
 import { scratch } from "./scratch.ts";
 
-test("without any source every default of the contracts applies", async () => {
+test("without any source every default of the table applies", async () => {
   using folder = scratch();
   const { settings, origins, files, warnings, planes } = await folder.load();
   expect(settings).toMatchObject({
     api_url: undefined,
     server_url: undefined,
     heartbeat_interval: seconds(30),
-    metrics_interval: seconds(2),
+    metrics_interval: seconds(10),
     task_poll_interval: seconds(15),
     request_timeout: seconds(10),
     task_timeout: minutes(10),
     shutdown_timeout: seconds(20),
     realtime_enabled: true,
-    realtime_ping_interval: seconds(2),
+    realtime_ping_interval: seconds(10),
     realtime_queue_size: 1024,
-    realtime_backoff_jitter: 0.2,
+    realtime_backoff_jitter: 1,
     realtime_namespace: "/agent-realtime",
     realtime_path: "/socket.io/",
     location_public_ip_enabled: false,
@@ -37,6 +37,12 @@ test("without any source every default of the contracts applies", async () => {
     task_log_max_size: 2 ** 30,
     task_output_limit: 256 * 2 ** 20,
     allow_root_tasks: true,
+    allow_terminal: true,
+    allow_root_terminals: true,
+    max_terminals: 32,
+    terminal_idle_limit: hours(8),
+    terminal_max_length: hours(24),
+    terminal_kill_grace: seconds(3),
   });
   expect(origins.get("task_timeout")).toEqual({ from: "default" });
   expect(origins.has("api_url")).toBe(false);
