@@ -22,6 +22,7 @@ export default command({
     "sandbox --json",
     "sandbox approve q9XkT…",
     "sandbox task demo-1 'uname -a'",
+    "sandbox terminal demo-1",
   ],
   args: {
     port: { type: "string", description: "port to listen on, 0 for any (default 8080, or any when taken)" },
@@ -58,6 +59,7 @@ export default command({
     task: () => import("./sandbox/task.ts"),
     show: () => import("./sandbox/show.ts"),
     cancel: () => import("./sandbox/cancel.ts"),
+    terminal: () => import("./sandbox/terminal.ts"),
     faults: () => import("./sandbox/faults.ts"),
     "install-token": () => import("./sandbox/install-token.ts"),
   },

@@ -4,12 +4,15 @@ import { ROOT_PROFILES } from "../protocol/noderax/root-access.ts";
 import { TASK_STATUSES } from "../protocol/noderax/tasks.ts";
 import { rootAccessStatus } from "./noderax/nodes.ts";
 import type {
+  ChunkRow,
   EnrollmentRow,
   EventRow,
   InstallRow,
   LogRow,
+  MetricRow,
   NodeRow,
   TaskRow,
+  TerminalRow,
   UpdateTargetRow,
 } from "./store.ts";
 
@@ -108,6 +111,46 @@ export const UpdateDocument = v.object({
 });
 export type UpdateDocument = v.InferOutput<typeof UpdateDocument>;
 
+export const TERMINAL_STATUSES = ["pending", "open", "terminating", "closed", "failed"] as const;
+
+/** The reason of a terminal that failed because its time to open was over. The agent is not told. */
+export const TERMINAL_NOT_OPENED = "The agent did not open the terminal in time.";
+
+export const TerminalDocument = v.object({
+  id: text,
+  node_id: text,
+  status: v.picklist(TERMINAL_STATUSES),
+  cols: v.number(),
+  rows: v.number(),
+  run_as_root: v.boolean(),
+  exit_code: v.nullable(v.number()),
+  closed_reason: maybe,
+  created_at: text,
+  opened_at: maybe,
+  closed_at: maybe,
+});
+export type TerminalDocument = v.InferOutput<typeof TerminalDocument>;
+
+/** A piece of a terminal's transcript. */
+export const ChunkDocument = v.object({
+  seq: v.number(),
+  direction: v.picklist(["input", "output", "system"]),
+  /** Base64. */
+  payload: text,
+  created_at: text,
+});
+export type ChunkDocument = v.InferOutput<typeof ChunkDocument>;
+
+export const MetricDocument = v.object({
+  cpu_usage: v.number(),
+  memory_usage: v.number(),
+  disk_usage: v.number(),
+  temperature: v.nullable(v.number()),
+  network_stats: anyRecord,
+  recorded_at: text,
+});
+export type MetricDocument = v.InferOutput<typeof MetricDocument>;
+
 export interface EventDocument {
   node_id: string;
   type: EventRow["type"];
@@ -205,5 +248,36 @@ export function updateDocument(target: UpdateTargetRow): UpdateDocument {
     status: target.status,
     progress_percent: target.progressPercent,
     message: target.message,
+  };
+}
+
+export function terminalDocument(terminal: TerminalRow): TerminalDocument {
+  return {
+    id: terminal.id,
+    node_id: terminal.nodeId,
+    status: terminal.status,
+    cols: terminal.cols,
+    rows: terminal.rows,
+    run_as_root: terminal.runAsRoot,
+    exit_code: terminal.exitCode,
+    closed_reason: terminal.closedReason,
+    created_at: terminal.createdAt,
+    opened_at: terminal.openedAt,
+    closed_at: terminal.closedAt,
+  };
+}
+
+export function chunkDocument({ seq, direction, payload, createdAt }: ChunkRow): ChunkDocument {
+  return { seq, direction, payload, created_at: createdAt };
+}
+
+export function metricDocument(row: MetricRow): MetricDocument {
+  return {
+    cpu_usage: row.cpuUsage,
+    memory_usage: row.memoryUsage,
+    disk_usage: row.diskUsage,
+    temperature: row.temperature,
+    network_stats: row.networkStats,
+    recorded_at: row.recordedAt,
   };
 }

@@ -1,4 +1,7 @@
-// Faults that can be switched on, on agent routes only: slow, failing, deaf, and cut connections.
+// Faults that can be switched on, on the agents' side only: slow, failing, deaf, and cut connections.
+//
+// They hold for HTTP routes and for the events of the realtime session, which go by names like "realtime.auth" and
+// "realtime.terminal.output". There, an answer that is lost is an ack that never comes.
 import { type Duration, milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 
@@ -7,16 +10,23 @@ export interface Faults {
   delay: Duration;
   /** Share of requests (0 … 1) that are answered with 500 and not processed. */
   errorRate: number;
-  /** Share of requests that are processed, and whose connection is then cut without an answer. */
+  /**
+   * Share of requests that are processed, and whose connection is then cut without an answer. Realtime events are
+   * processed without an ack, and the socket stays.
+   */
   lostAnswers: number;
-  /** After this many more requests every connection is cut unprocessed; null is off. */
+  /** After this many more HTTP requests every connection is cut unprocessed, sockets too; null is off. */
   dropAfter: number | null;
-  /** The API lost its database: 401 on task routes, 500 elsewhere. */
+  /** The API lost its database: 401 on task routes, 500 elsewhere, the driver's text on the realtime session. */
   databaseDown: boolean;
   /** Only these routes ("claim", "logs", …) suffer the faults above, databaseDown excepted; null is all of them. */
   routes: readonly string[] | null;
   /** Makes the dice repeatable. */
   seed: number | null;
+  /** Websockets are refused with 403, as some proxies do, while HTTP works. */
+  websocketBlocked: boolean;
+  /** No fault, but off by default in the original too: queued tasks are pushed over the socket. */
+  taskDispatch: boolean;
 }
 
 export const NO_FAULTS: Readonly<Faults> = {
@@ -27,6 +37,8 @@ export const NO_FAULTS: Readonly<Faults> = {
   databaseDown: false,
   routes: null,
   seed: null,
+  websocketBlocked: false,
+  taskDispatch: false,
 };
 
 /** What to do with one request. "lose" processes it and then cuts the connection. */
@@ -35,6 +47,8 @@ export type Verdict = "serve" | "fail" | "lose" | "drop";
 export class FaultInjector {
   #faults: Faults = { ...NO_FAULTS };
   #random: () => number = Math.random;
+  /** Dice of their own: pings that come when they like must not disturb the sequence of the HTTP requests. */
+  #eventRandom: () => number = Math.random;
   #beforeDrop = Infinity;
 
   get faults(): Readonly<Faults> {
@@ -44,8 +58,10 @@ export class FaultInjector {
   /** Changes what is given and leaves the rest; a `dropAfter` or `seed` that is given starts anew. */
   set(change: Partial<Faults>): void {
     this.#faults = { ...this.#faults, ...change };
-    if (change.seed !== undefined)
+    if (change.seed !== undefined) {
       this.#random = change.seed === null ? Math.random : mulberry32(change.seed);
+      this.#eventRandom = change.seed === null ? Math.random : mulberry32(change.seed);
+    }
     if (change.dropAfter !== undefined) this.#beforeDrop = change.dropAfter ?? Infinity;
   }
 
@@ -58,6 +74,21 @@ export class FaultInjector {
     this.#beforeDrop--;
     if (this.#random() < errorRate) return "fail";
     return this.#random() < lostAnswers ? "lose" : "serve";
+  }
+
+  /** Decides on one realtime event, after the delay that is set. It does not count for `dropAfter`. */
+  async judgeEvent(route: string, signal: AbortSignal): Promise<Verdict> {
+    const { delay, errorRate, lostAnswers, routes } = this.#faults;
+    if (routes !== null && !routes.includes(route)) return "serve";
+    if (delay > 0) await sleep(delay, signal);
+    if (this.dropping) return "drop";
+    if (this.#eventRandom() < errorRate) return "fail";
+    return this.#eventRandom() < lostAnswers ? "lose" : "serve";
+  }
+
+  /** `dropAfter` is used up. */
+  get dropping(): boolean {
+    return this.#beforeDrop <= 0;
   }
 }
 

@@ -1,19 +1,26 @@
 // What an operator can do, as functions: the REST routes, the tests and `dev` all go through these.
 import type { Log } from "../platform/log.ts";
 import type { RootProfile } from "../protocol/noderax/root-access.ts";
+import { TERMINAL_COLS, TERMINAL_ROWS } from "../protocol/noderax/terminal.ts";
 import {
+  type ChunkDocument,
   type EnrollmentDocument,
   type EventDocument,
   type InstallDocument,
   type LogDocument,
+  type MetricDocument,
   type NodeDocument,
   type TaskDocument,
+  type TerminalDocument,
   type UpdateDocument,
+  chunkDocument,
   enrollmentDocument,
   installDocument,
   logDocument,
+  metricDocument,
   nodeDocument,
   taskDocument,
+  terminalDocument,
   updateDocument,
 } from "./documents.ts";
 import { ApiError } from "./http/api-error.ts";
@@ -21,7 +28,8 @@ import { type Approval, approve, expire, revoke } from "./noderax/enrollment.ts"
 import { createInstall } from "./noderax/installs.ts";
 import { cancelTask, createTask, logRows } from "./noderax/tasks.ts";
 import { createUpdate } from "./noderax/updates.ts";
-import { type NodeRow, type Store, type TaskRow, isoNow } from "./store.ts";
+import type { Realtime } from "./realtime/realtime.ts";
+import { type NodeRow, type Store, type TaskRow, type TerminalRow, isoNow } from "./store.ts";
 import type { Timings } from "./timings.ts";
 
 export interface TaskRequest {
@@ -34,13 +42,27 @@ export interface TaskRequest {
   readonly unchecked?: boolean | undefined;
 }
 
+export interface TerminalRequest {
+  /** Id or name of the node. */
+  readonly node: string;
+  /** Default 120 × 34, as the original's web pages ask for. */
+  readonly cols?: number | undefined;
+  readonly rows?: number | undefined;
+  readonly runAsRoot?: boolean | undefined;
+}
+
+/** What a viewer of a terminal is told: each chunk of the transcript as it is stored, and each change of its state. */
+export type TerminalEvent =
+  | { readonly kind: "chunk"; readonly chunk: ChunkDocument }
+  | { readonly kind: "state"; readonly terminal: TerminalDocument };
+
 export interface UpdateRequest {
   readonly node: string;
   readonly targetVersion: string;
   readonly rollback?: boolean | undefined;
 }
 
-/** Nodes go by id or name, tasks by id or an unambiguous beginning of it. Refusals are thrown as ApiError. */
+/** Nodes go by id or name, tasks and terminals by id or an unambiguous beginning of it. Refusals are thrown as ApiError. */
 export interface Operations {
   nodes(): NodeDocument[];
   node(idOrName: string): NodeDocument;
@@ -62,6 +84,22 @@ export interface Operations {
   createUpdate(request: UpdateRequest): UpdateDocument;
   updates(): UpdateDocument[];
   events(): EventDocument[];
+  /** The latest samples of a node, oldest first; 100 unless told. */
+  metrics(node: string, limit?: number): MetricDocument[];
+  /** 400 when the node is offline, 409 when root shells are not allowed there. */
+  openTerminal(request: TerminalRequest): TerminalDocument;
+  terminals(node?: string): TerminalDocument[];
+  terminal(id: string): TerminalDocument;
+  /** Keystrokes. 409 when the session is over; one whose agent is away fails by this. */
+  typeInto(id: string, input: string | Uint8Array): TerminalDocument;
+  resizeTerminal(id: string, cols: number, rows: number): TerminalDocument;
+  stopTerminal(id: string, reason?: string): TerminalDocument;
+  /** In order: what was typed, shown and said; behind the sequence number `after`, at most `limit` chunks. */
+  transcript(id: string, options?: { after?: number; limit?: number }): ChunkDocument[];
+  /** Attaches a viewer until it is disposed of; when the last one leaves, the session's grace begins. */
+  watchTerminal(id: string, listener: (event: TerminalEvent) => void): Disposable;
+  /** Cuts the agents' sockets, of one node or all, as a failing network does. Returns how many. */
+  disconnect(node?: string): number;
 }
 
 /** 404 that knows what there is instead. */
@@ -74,7 +112,11 @@ export class UnknownError extends ApiError {
   }
 }
 
-export function operations(store: Store, timings: Timings, log: Log): Operations {
+/** What operations need of the realtime side. */
+export type RealtimeSide = Pick<Realtime, "terminals" | "send" | "cut" | "taskQueued">;
+
+export function operations(store: Store, timings: Timings, realtime: RealtimeSide, log: Log): Operations {
+  const { terminals } = realtime;
   const nodeRow = (idOrName: string): NodeRow => findNode(store, idOrName);
   const changeNode = (idOrName: string, change: Partial<NodeRow>): NodeDocument => {
     const node = nodeRow(idOrName);
@@ -84,10 +126,19 @@ export function operations(store: Store, timings: Timings, log: Log): Operations
   return {
     nodes: () => store.nodes.all().map(nodeDocument),
     node: (idOrName) => nodeDocument(nodeRow(idOrName)),
-    deleteNode: (idOrName) => store.nodes.delete("id = ?", nodeRow(idOrName).id),
+    deleteNode(idOrName) {
+      const { id } = nodeRow(idOrName);
+      terminals.abandon(id);
+      store.nodes.delete("id = ?", id);
+      realtime.cut(id);
+    },
     setMaintenance: (idOrName, enabled) => changeNode(idOrName, { maintenance: enabled }),
-    setRootAccess: (idOrName, profile) =>
-      changeNode(idOrName, { rootProfile: profile, rootUpdatedAt: isoNow() }),
+    setRootAccess(idOrName, profile) {
+      const rootAccess = { profile, updatedAt: isoNow() };
+      const node = changeNode(idOrName, { rootProfile: profile, rootUpdatedAt: rootAccess.updatedAt });
+      realtime.send(node.id, "root-access.updated", { type: "root-access.updated", rootAccess });
+      return node;
+    },
     enrollments: () => store.enrollments.all().map((row) => enrollmentDocument(expire(store, row))),
     approve(approval) {
       const node = approve(store, approval);
@@ -111,6 +162,7 @@ export function operations(store: Store, timings: Timings, log: Log): Operations
     createTask({ node, type = "shell.exec", payload, unchecked }) {
       const task = createTask(store, { node: nodeRow(node), type, payload, unchecked });
       log.info("sandbox", `${task.id.slice(0, 8)} queued for ${node}`, { type });
+      realtime.taskQueued(task.nodeId);
       return taskDocument(task);
     },
     cancel: (taskId, reason) => taskDocument(cancelTask(store, findTask(store, taskId), reason)),
@@ -125,8 +177,49 @@ export function operations(store: Store, timings: Timings, log: Log): Operations
         type,
         created_at: createdAt,
       })),
+    metrics: (node, limit = METRICS_SHOWN) =>
+      store.metrics
+        .all("nodeId = ? ORDER BY rowid DESC LIMIT ?", nodeRow(node).id, limit)
+        .map(metricDocument)
+        .reverse(),
+    openTerminal({ node, cols = TERMINAL_COLS.usual, rows = TERMINAL_ROWS.usual, runAsRoot = false }) {
+      return terminalDocument(terminals.open(nodeRow(node), { cols, rows, runAsRoot }));
+    },
+    terminals(node) {
+      const rows =
+        node === undefined
+          ? store.terminals.all("1 ORDER BY createdAt, rowid")
+          : store.terminals.all("nodeId = ? ORDER BY createdAt, rowid", nodeRow(node).id);
+      return rows.map(terminalDocument);
+    },
+    terminal: (id) => terminalDocument(findTerminal(store, id)),
+    typeInto(id, input) {
+      terminals.input(
+        findTerminal(store, id),
+        typeof input === "string" ? new TextEncoder().encode(input) : input,
+      );
+      return terminalDocument(findTerminal(store, id));
+    },
+    resizeTerminal: (id, cols, rows) =>
+      terminalDocument(terminals.resize(findTerminal(store, id), { cols, rows })),
+    stopTerminal: (id, reason) => terminalDocument(terminals.stop(findTerminal(store, id), reason ?? null)),
+    transcript(id, { after = 0, limit = -1 } = {}) {
+      const part = "sessionId = ? AND seq > ? ORDER BY seq LIMIT ?";
+      return store.chunks.all(part, findTerminal(store, id).id, after, limit).map(chunkDocument);
+    },
+    watchTerminal: (id, listener) =>
+      terminals.watch(findTerminal(store, id).id, (news) =>
+        listener(
+          news.kind === "chunk"
+            ? { kind: "chunk", chunk: chunkDocument(news.chunk) }
+            : { kind: "state", terminal: terminalDocument(news.terminal) },
+        ),
+      ),
+    disconnect: (node) => realtime.cut(node === undefined ? undefined : nodeRow(node).id),
   };
 }
+
+const METRICS_SHOWN = 100;
 
 function findNode(store: Store, idOrName: string): NodeRow {
   const node = store.nodes.find("id = ? OR name = ? OR hostname = ?", idOrName, idOrName, idOrName);
@@ -139,6 +232,21 @@ function findNode(store: Store, idOrName: string): NodeRow {
 
 /** How much of an id is enough to mean it. */
 const SHORTEST_PREFIX = 4;
+
+function findTerminal(store: Store, id: string): TerminalRow {
+  const exact = store.terminals.get(id);
+  if (exact) return exact;
+  const matches =
+    id.length >= SHORTEST_PREFIX ? store.terminals.all("substr(id, 1, ?) = ?", id.length, id) : [];
+  if (matches.length === 1 && matches[0]) return matches[0];
+  const recent = store.terminals.all("1 ORDER BY createdAt DESC, rowid DESC LIMIT 5");
+  throw new UnknownError(
+    matches.length > 1
+      ? `${id} begins the id of ${matches.length} terminals`
+      : `no terminal has the id ${id}`,
+    recent.map((terminal) => `${terminal.id} ${terminal.status}`),
+  );
+}
 
 function findTask(store: Store, id: string): TaskRow {
   const exact = store.tasks.get(id);

@@ -46,16 +46,26 @@ interface Call {
 
 type Action = (call: Call) => unknown;
 
+/** The refusal of a caller without the token, or on a foreign page; undefined when it may go on. */
+export function refuseCaller(
+  { origins, token }: Pick<OperatorPorts, "origins" | "token">,
+  request: Request,
+  given = /^Bearer\s+(\S+)\s*$/i.exec(request.headers.get("authorization") ?? "")?.[1] ?? "",
+): Response | undefined {
+  const origin = request.headers.get("origin");
+  if (origin !== null && !origins.has(origin))
+    return jsonAnswer(request, 403, { message: `pages of ${origin} may not call this` });
+  if (!sameSecret(given, token))
+    return jsonAnswer(request, 401, { message: "the operator token is missing or wrong" });
+  return undefined;
+}
+
 /** Answers one request of an operator. Refusals are `{message, known?}` with the status of the reason. */
 export async function answerOperator(ports: OperatorPorts, request: Request): Promise<Response> {
+  const refusal = refuseCaller(ports, request);
+  if (refusal) return refusal;
   const refuse = (status: number, message: string, known?: readonly string[]): Response =>
     jsonAnswer(request, status, { message, known });
-  const origin = request.headers.get("origin");
-  if (origin !== null && !ports.origins.has(origin))
-    return refuse(403, `pages of ${origin} may not call this`);
-  const token = /^Bearer\s+(\S+)\s*$/i.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
-  if (!sameSecret(token, ports.token)) return refuse(401, "the operator token is missing or wrong");
-
   const url = new URL(request.url);
   try {
     const path = url.pathname.slice(OPERATOR_PREFIX.length);
@@ -86,6 +96,20 @@ const NewTask = v.strictObject({
 const Cancel = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(500))) });
 const NewUpdate = v.strictObject({ node: text, target_version: text, rollback: v.optional(v.boolean()) });
 const RootAccess = v.strictObject({ profile: v.picklist(ROOT_PROFILES) });
+const NewTerminal = v.strictObject({
+  node: text,
+  cols: v.optional(v.number()),
+  rows: v.optional(v.number()),
+  run_as_root: v.optional(v.boolean()),
+});
+const BASE64 = "must be base64";
+const Input = v.union(
+  [v.strictObject({ text }), v.strictObject({ payload: v.pipe(v.string(BASE64), v.base64(BASE64)) })],
+  "give either text, or payload in base64",
+);
+const Size = v.strictObject({ cols: v.number(), rows: v.number() });
+const Stop = v.strictObject({ reason: v.optional(text) });
+const Disconnect = v.strictObject({ node: v.optional(text) });
 const Maintenance = v.strictObject({ enabled: v.boolean() });
 
 function actions({ operations, switches }: OperatorPorts): Record<string, Action> {
@@ -116,6 +140,30 @@ function actions({ operations, switches }: OperatorPorts): Record<string, Action
       return operations.createUpdate({ node, targetVersion: target_version, rollback });
     },
     "GET /events": () => operations.events(),
+    "GET /nodes/:node/metrics": ({ params, query }) =>
+      operations.metrics(of(params, "node"), countOf(query, "limit")),
+    "GET /terminals": ({ query }) => operations.terminals(query.get("node") ?? undefined),
+    "POST /terminals": ({ body }) => {
+      const { run_as_root: runAsRoot, ...request } = parseDocument(NewTerminal, body);
+      return operations.openTerminal({ ...request, runAsRoot });
+    },
+    "GET /terminals/:terminal": ({ params }) => operations.terminal(of(params, "terminal")),
+    "GET /terminals/:terminal/transcript": ({ params, query }) =>
+      operations.transcript(of(params, "terminal"), { after: countOf(query, "after") ?? 0 }),
+    "POST /terminals/:terminal/input": ({ params, body }) => {
+      const input = parseDocument(Input, body);
+      const bytes = "text" in input ? input.text : Buffer.from(input.payload, "base64");
+      return operations.typeInto(of(params, "terminal"), bytes);
+    },
+    "POST /terminals/:terminal/resize": ({ params, body }) => {
+      const { cols, rows } = parseDocument(Size, body);
+      return operations.resizeTerminal(of(params, "terminal"), cols, rows);
+    },
+    "POST /terminals/:terminal/stop": ({ params, body }) =>
+      operations.stopTerminal(of(params, "terminal"), parseDocument(Stop, body).reason),
+    "POST /sockets/disconnect": ({ body }) => ({
+      disconnected: operations.disconnect(parseDocument(Disconnect, body).node),
+    }),
     "GET /faults": () => faultsDocument(switches.faults),
     "PUT /faults": ({ body }) => {
       switches.setFaults(parseFaults(body));
@@ -127,6 +175,13 @@ function actions({ operations, switches }: OperatorPorts): Record<string, Action
       return timingsDocument(switches.timings);
     },
   };
+}
+
+function countOf(query: URLSearchParams, name: string): number | undefined {
+  const text = query.get(name);
+  if (text === null) return undefined;
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidDocument(`${name}: must be a whole number, 0 or more`);
 }
 
 function findAction(

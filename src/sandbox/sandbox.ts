@@ -5,6 +5,8 @@ import { FaultInjector, type Faults } from "./faults.ts";
 import { KEEP_ALIVE_SECONDS, jsonAnswer } from "./http/answer.ts";
 import { answerAgent } from "./noderax/api.ts";
 import { agentRoutes } from "./noderax/routes.ts";
+import { type Viewer, answerAttach, isAttach } from "./attach.ts";
+import type { EngineSocket, Realtime } from "./realtime/realtime.ts";
 import { Sweeper } from "./noderax/sweeper.ts";
 import { Throttle } from "./noderax/throttle.ts";
 import { type Operations, operations } from "./operations.ts";
@@ -44,11 +46,15 @@ export interface Sandbox extends AsyncDisposable, Operations, Switches {
   stop(): Promise<void>;
 }
 
+/** A larger websocket message closes its connection; what an agent sends over polling is held to the same. */
+const MESSAGE_MAX = 1_000_000;
 /** Longest wait of a request that Bun allows; claims wait 30 s at most. */
 const REQUEST_TIMEOUT_SECONDS = 255;
 
 /** Throws AgentError "sandbox.listen" when the port cannot be had. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+  // Socket.IO takes a while to load, and the other commands of `sandbox` do without.
+  const { ENGINE_PATH, openRealtime } = await import("./realtime/realtime.ts");
   const { host = "127.0.0.1", log = silent } = options;
   const operatorToken = options.operatorToken ?? urlSafeToken();
   const registrationSecret = options.registrationSecret ?? urlSafeToken();
@@ -59,6 +65,14 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const stopping = new AbortController();
   const sweeper = new Sweeper(store, timings, () => faults.faults.databaseDown);
 
+  const realtime = openRealtime({
+    store,
+    timings,
+    faults,
+    stopping: stopping.signal,
+    messageMax: MESSAGE_MAX,
+    log,
+  });
   const agentApi = {
     store,
     timings,
@@ -77,25 +91,36 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     setTimings(change) {
       Object.assign(timings, change);
       sweeper.restart();
+      realtime.restart();
     },
   };
-  const operatorSide = { operations: operations(store, timings, log), switches, token: operatorToken, log };
+  const operatorSide = {
+    operations: operations(store, timings, realtime, log),
+    switches,
+    token: operatorToken,
+    log,
+  };
   const running = new Set<Promise<Response>>();
 
   const server = listen(
     options,
-    () => store.close(),
+    () => {
+      realtime.close();
+      store.close();
+    },
+    websocketsOf(realtime),
     async (request, server) => {
       // Bun closes quiet connections, also those that wait for their answer; after it the API's own limit holds.
       server.timeout(request, REQUEST_TIMEOUT_SECONDS);
       const address = server.requestIP(request)?.address ?? "";
-      const answer = route(request, address);
+      const answer = route(request, address, server);
       running.add(answer);
       try {
         return await answer;
       } finally {
         running.delete(answer);
-        server.timeout(request, KEEP_ALIVE_SECONDS);
+        // What was a request may be a websocket by now, which has a limit of its own.
+        if (!request.headers.has("upgrade")) server.timeout(request, KEEP_ALIVE_SECONDS);
       }
     },
   );
@@ -104,8 +129,14 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   sweeper.restart();
   log.debug("sandbox", "started", { host, port });
 
-  async function route(request: Request, address: string): Promise<Response> {
+  async function route(request: Request, address: string, server: Bun.Server<SocketData>): Promise<Response> {
     const { pathname } = new URL(request.url);
+    if (pathname.startsWith(ENGINE_PATH)) return realtime.handle(request, server, origins);
+    if (isAttach(request)) {
+      return answerAttach({ ...operatorSide, origins }, request, (viewer, headers) =>
+        server.upgrade(request, { data: { viewer }, headers }),
+      );
+    }
     if (pathname.startsWith(`${OPERATOR_PREFIX}/`))
       return answerOperator({ ...operatorSide, origins }, request);
     if (pathname === "/health" && request.method === "GET") return jsonAnswer(request, 200, { status: "ok" });
@@ -116,7 +147,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const stop = async (): Promise<void> => {
     sweeper.stop();
     stopping.abort();
+    realtime.quiet();
     await server.stop(true);
+    realtime.close();
     await Promise.allSettled(running);
     store.close();
     log.debug("sandbox", "stopped");
@@ -140,9 +173,38 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   };
 }
 
-type Handler = (request: Request, server: Bun.Server<undefined>) => Promise<Response>;
+/** Whose websocket it is: Engine.IO's, or that of somebody who looks at a terminal. */
+type SocketData = EngineSocket["data"] | { readonly viewer: Viewer };
+type Handler = (request: Request, server: Bun.Server<SocketData>) => Promise<Response>;
 
-function listen(options: SandboxOptions, close: () => void, fetch: Handler): Bun.Server<undefined> {
+function websocketsOf({ websocket }: Realtime): Bun.WebSocketHandler<SocketData> {
+  const isEngine = (ws: Bun.ServerWebSocket<SocketData>): ws is EngineSocket => "transport" in ws.data;
+  const viewerOf = ({ data }: Bun.ServerWebSocket<SocketData>): Viewer | undefined =>
+    "viewer" in data ? data.viewer : undefined;
+  return {
+    maxPayloadLength: MESSAGE_MAX,
+    open(ws) {
+      if (isEngine(ws)) websocket.open(ws);
+      else viewerOf(ws)?.open(ws);
+    },
+    message(ws, message) {
+      if (isEngine(ws)) websocket.message(ws, message);
+      else viewerOf(ws)?.message(message);
+    },
+    drain: (ws) => viewerOf(ws)?.drain(),
+    close(ws, code, reason) {
+      if (isEngine(ws)) websocket.close(ws, code, reason);
+      else viewerOf(ws)?.close();
+    },
+  };
+}
+
+function listen(
+  options: SandboxOptions,
+  close: () => void,
+  websocket: Bun.WebSocketHandler<SocketData>,
+  fetch: Handler,
+): Bun.Server<SocketData> {
   const { port = 0, host = "127.0.0.1", tls } = options;
   try {
     return Bun.serve({
@@ -151,6 +213,7 @@ function listen(options: SandboxOptions, close: () => void, fetch: Handler): Bun
       idleTimeout: KEEP_ALIVE_SECONDS,
       ...(tls && { tls: { cert: tls.cert, key: tls.key } }),
       fetch,
+      websocket,
     });
   } catch (error) {
     close();

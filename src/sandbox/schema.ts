@@ -49,4 +49,19 @@ export const MIGRATIONS: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    name: "002-terminals",
+    sql: `
+      CREATE TABLE terminals (
+        id TEXT PRIMARY KEY, nodeId TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE, status TEXT NOT NULL,
+        cols INTEGER NOT NULL, rows INTEGER NOT NULL, runAsRoot INTEGER NOT NULL, exitCode INTEGER, closedReason TEXT,
+        createdAt TEXT NOT NULL, openedAt TEXT, closedAt TEXT
+      ) STRICT;
+      CREATE TABLE terminal_chunks (
+        sessionId TEXT NOT NULL REFERENCES terminals (id) ON DELETE CASCADE, seq INTEGER NOT NULL,
+        direction TEXT NOT NULL, payload TEXT NOT NULL, total INTEGER NOT NULL, createdAt TEXT NOT NULL,
+        PRIMARY KEY (sessionId, seq)
+      ) STRICT;
+    `,
+  },
 ];

@@ -29,6 +29,8 @@ const FaultsPatch = v.partial(
     database_down: v.boolean(),
     routes: v.nullable(v.array(v.string())),
     seed: v.nullable(v.number()),
+    websocket_blocked: v.boolean(),
+    task_dispatch: v.boolean(),
   }),
 );
 
@@ -47,6 +49,16 @@ const TimingsPatch = v.partial(
     install_life: duration,
     throttle_window: duration,
     throttle_limit: count,
+    frame_race_window: duration,
+    auth_window: duration,
+    ping_timeout: duration,
+    ping_check: duration,
+    engine_ping_interval: duration,
+    engine_ping_timeout: duration,
+    terminal_open_limit: duration,
+    terminal_stop_limit: duration,
+    terminal_detach_grace: duration,
+    transcript_limit: count,
   }),
 );
 
@@ -74,9 +86,17 @@ export function faultsDocument(faults: Readonly<Faults>): Record<string, unknown
   return { ...snakeKeys(faults), delay: formatDuration(faults.delay) };
 }
 
-export function timingsDocument({ throttleLimit, ...times }: Readonly<Timings>): Record<string, unknown> {
+export function timingsDocument({
+  throttleLimit,
+  transcriptLimit,
+  ...times
+}: Readonly<Timings>): Record<string, unknown> {
   const formatted = Object.entries(times).map(([key, value]) => [key, formatDuration(value)]);
-  return { ...snakeKeys(Object.fromEntries(formatted)), throttle_limit: throttleLimit };
+  return {
+    ...snakeKeys(Object.fromEntries(formatted)),
+    throttle_limit: throttleLimit,
+    transcript_limit: transcriptLimit,
+  };
 }
 
 type Camel<S extends string> = S extends `${infer Head}_${infer Tail}`

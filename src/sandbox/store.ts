@@ -103,7 +103,7 @@ export interface MetricRow {
 export interface EventRow {
   id: string;
   nodeId: string;
-  type: "node.online" | "node.offline";
+  type: "node.online" | "node.offline" | "task.completed" | "task.failed" | "task.cancelled";
   createdAt: string;
 }
 
@@ -118,6 +118,32 @@ export interface UpdateTargetRow {
   updatedAt: string;
 }
 
+export interface TerminalRow {
+  id: string;
+  nodeId: string;
+  status: "pending" | "open" | "terminating" | "closed" | "failed";
+  cols: number;
+  rows: number;
+  runAsRoot: boolean;
+  exitCode: number | null;
+  closedReason: string | null;
+  createdAt: string;
+  openedAt: string | null;
+  closedAt: string | null;
+}
+
+/** One piece of a terminal's transcript. `seq` counts up from 1 within its session. */
+export interface ChunkRow {
+  sessionId: string;
+  seq: number;
+  direction: "input" | "output" | "system";
+  /** Base64. */
+  payload: string;
+  /** Bytes of the transcript up to the end of this chunk. */
+  total: number;
+  createdAt: string;
+}
+
 export interface Store {
   readonly nodes: Table<NodeRow>;
   readonly enrollments: Table<EnrollmentRow>;
@@ -127,6 +153,8 @@ export interface Store {
   readonly metrics: Table<MetricRow>;
   readonly events: Table<EventRow>;
   readonly updateTargets: Table<UpdateTargetRow>;
+  readonly terminals: Table<TerminalRow>;
+  readonly chunks: Table<ChunkRow>;
   close(): void;
 }
 
@@ -238,6 +266,27 @@ function tables(database: Database): Omit<Store, "close"> {
       progressPercent: number,
       message: text,
       updatedAt: text,
+    }),
+    terminals: new Table<TerminalRow>(database, "terminals", {
+      id: text,
+      nodeId: text,
+      status: text,
+      cols: number,
+      rows: number,
+      runAsRoot: boolean,
+      exitCode: number,
+      closedReason: text,
+      createdAt: text,
+      openedAt: text,
+      closedAt: text,
+    }),
+    chunks: new Table<ChunkRow>(database, "terminal_chunks", {
+      sessionId: text,
+      seq: number,
+      direction: text,
+      payload: text,
+      total: number,
+      createdAt: text,
     }),
   };
 }

@@ -30,6 +30,24 @@ export interface Timings {
   throttleWindow: Duration;
   /** Requests a window, address and route. Not a time, but turned by the same people for the same reason. */
   throttleLimit: number;
+  /** A realtime frame waits up to this before it is handled, and those that wait together are shuffled; 0 is none. */
+  frameRaceWindow: Duration;
+  /** How long the database work of an `agent.auth` takes: other events within it find no authenticated socket. */
+  authWindow: Duration;
+  /** An authenticated socket that is silent for this long is dropped, at the next check. */
+  pingTimeout: Duration;
+  pingCheck: Duration;
+  /** Engine.IO's own ping, which finds dead connections. A change holds for sockets that connect after it. */
+  enginePingInterval: Duration;
+  enginePingTimeout: Duration;
+  /** From the creation of a terminal to `terminal.opened`. */
+  terminalOpenLimit: Duration;
+  /** From `terminal.stop` to `terminal.exited`. */
+  terminalStopLimit: Duration;
+  /** A terminal goes on this long after its last viewer left. */
+  terminalDetachGrace: Duration;
+  /** Bytes of a terminal's transcript: input, output and system together. */
+  transcriptLimit: number;
 }
 
 export const DEFAULT_TIMINGS: Readonly<Timings> = {
@@ -46,4 +64,14 @@ export const DEFAULT_TIMINGS: Readonly<Timings> = {
   installLife: minutes(15),
   throttleWindow: minutes(1),
   throttleLimit: THROTTLE_PER_MINUTE,
+  frameRaceWindow: milliseconds(2),
+  authWindow: milliseconds(2),
+  pingTimeout: seconds(45),
+  pingCheck: seconds(5),
+  enginePingInterval: seconds(25),
+  enginePingTimeout: seconds(20),
+  terminalOpenLimit: seconds(15),
+  terminalStopLimit: seconds(10),
+  terminalDetachGrace: minutes(5),
+  transcriptLimit: 10 * 1024 * 1024,
 };

@@ -24,6 +24,8 @@ export interface Operator {
     schema: S,
     body?: unknown,
   ): Promise<v.InferOutput<S>>;
+  /** Opens a websocket; what goes wrong with it shows as its `close`. */
+  socket(path: string): WebSocket;
 }
 
 const Refusal = v.object({ message: v.string(), known: v.optional(v.array(v.string())) });
@@ -40,6 +42,11 @@ export function operator(
   return {
     url: target.url,
     call: (method, path, schema, body) => call(target, { method, path, schema, body }),
+    socket: (path) =>
+      new WebSocket(`${target.url.replace(/^http/, "ws")}${OPERATOR_PREFIX}${path}`, {
+        headers: { authorization: `Bearer ${target.token}` },
+        ...(target.ca === undefined ? {} : { tls: { ca: target.ca } }),
+      }),
   };
 }
 

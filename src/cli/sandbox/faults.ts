@@ -6,6 +6,7 @@ import { note, print, printJson, table } from "../output.ts";
 import { operator, operatorArgs } from "./client.ts";
 
 const Faults = v.record(v.string(), v.unknown());
+const Disconnected = v.object({ disconnected: v.number() });
 const OFF = {
   delay: 0,
   error_rate: 0,
@@ -14,6 +15,8 @@ const OFF = {
   database_down: false,
   routes: null,
   seed: null,
+  websocket_blocked: false,
+  task_dispatch: false,
 };
 
 export default command({
@@ -24,6 +27,8 @@ export default command({
     "sandbox faults --delay 200ms --lost-answers 0.1",
     "sandbox faults --database-down",
     "sandbox faults --error-rate 1 --routes logs,completed",
+    "sandbox faults --lost-answers 1 --routes realtime.ping",
+    "sandbox faults --drop-sockets",
     "sandbox faults --off",
   ],
   args: {
@@ -40,7 +45,20 @@ export default command({
       valueHint: "count",
     },
     "database-down": { type: "boolean", description: "as if the API had lost its database" },
-    routes: { type: "string", description: "only these routes suffer", valueHint: "claim,logs" },
+    "websocket-blocked": {
+      type: "boolean",
+      description: "refuse websockets with 403, as some proxies do; connected ones stay",
+    },
+    "task-dispatch": { type: "boolean", description: "push queued tasks over the realtime session" },
+    "drop-sockets": {
+      type: "boolean",
+      description: "cut the agents' realtime sockets now; they may come back at once",
+    },
+    routes: {
+      type: "string",
+      description: "only these routes and realtime events suffer",
+      valueHint: "claim,realtime.auth",
+    },
     seed: { type: "string", description: "repeatable dice", valueHint: "number" },
     off: { type: "boolean", description: "mend everything" },
     ...operatorArgs,
@@ -49,11 +67,15 @@ export default command({
     const change = {
       ...(args.off ? OFF : {}),
       ...faultChange(args),
-      ...(args["database-down"] === undefined ? {} : { database_down: args["database-down"] }),
+      ...switchesOf(args),
       ...(args.routes === undefined ? {} : { routes: args.routes.split(",").map((name) => name.trim()) }),
       ...(args.seed === undefined ? {} : { seed: numberOf("--seed", args.seed) }),
     };
     const sandbox = operator(args);
+    if (args["drop-sockets"]) {
+      const { disconnected } = await sandbox.call("POST", "/sockets/disconnect", Disconnected, {});
+      note(`${disconnected} ${disconnected === 1 ? "socket" : "sockets"} cut`);
+    }
     const faults =
       Object.keys(change).length === 0
         ? await sandbox.call("GET", "/faults", Faults)
@@ -68,6 +90,20 @@ export default command({
       note("change them with the flags of the same names; --off mends everything");
   },
 });
+
+/** The document of those switches that were given as flags. */
+function switchesOf(args: {
+  readonly "database-down"?: boolean | undefined;
+  readonly "websocket-blocked"?: boolean | undefined;
+  readonly "task-dispatch"?: boolean | undefined;
+}): Record<string, boolean> {
+  const given = Object.entries({
+    database_down: args["database-down"],
+    websocket_blocked: args["websocket-blocked"],
+    task_dispatch: args["task-dispatch"],
+  });
+  return Object.fromEntries(given.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
+}
 
 interface FaultArgs {
   readonly delay?: string | undefined;

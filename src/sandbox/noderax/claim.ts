@@ -7,12 +7,12 @@ import { sleep } from "../../lib/loop.ts";
 import { CLAIM_WAIT_MAX } from "../../protocol/noderax/limits.ts";
 import { ROOT_PROFILES } from "../../protocol/noderax/root-access.ts";
 import type { FaultInjector } from "../faults.ts";
-import { type NodeRow, type Store, type TaskRow, isoNow } from "../store.ts";
+import { type Store, type TaskRow, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
-import { desiredRootAccess } from "./nodes.ts";
+import { desiredRootAccess, reportRootAccess } from "./nodes.ts";
 import { type Route, nodeRoute } from "./route.ts";
 import { wireTask } from "./tasks.ts";
-import { type Values, clampedInt, isoDate, nested, oneOf, optional, strings, text } from "./validation.ts";
+import { clampedInt, isoDate, nested, oneOf, optional, strings, text } from "./validation.ts";
 
 const DEFAULT_WAIT = 15_000;
 
@@ -54,15 +54,6 @@ export function claimRoutes(ports: ClaimPorts): Route[] {
       },
     ),
   ];
-}
-
-/** What the agent applied. Without `appliedProfile` the old one stays; without `lastError` the error is cleared. */
-function reportRootAccess(store: Store, node: NodeRow, report: Values<typeof AppliedRootAccess>): void {
-  store.nodes.update(node.id, {
-    ...(report.appliedProfile ? { appliedProfile: report.appliedProfile } : {}),
-    ...(report.lastAppliedAt ? { lastAppliedAt: report.lastAppliedAt } : {}),
-    lastError: report.lastError ?? null,
-  });
 }
 
 async function waitForTask(

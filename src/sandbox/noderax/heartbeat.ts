@@ -59,9 +59,9 @@ export function heartbeatRoutes(store: Store, registrationSecret: string): Route
   ];
 }
 
-type Versions = Pick<NodeRow, "agentVersion" | "platformVersion" | "kernelVersion">;
+export type Versions = Pick<NodeRow, "agentVersion" | "platformVersion" | "kernelVersion">;
 
-function versionsOf(body: { [K in keyof Versions]: string | undefined }): Versions {
+export function versionsOf(body: { [K in keyof Versions]: string | undefined }): Versions {
   return {
     agentVersion: body.agentVersion ?? null,
     platformVersion: body.platformVersion ?? null,
@@ -81,7 +81,7 @@ function heartbeat(
 }
 
 /** The trap: a node that was offline and sends some of the versions loses the ones it left out. */
-function reported(node: NodeRow, versions: Versions): Partial<Versions> {
+export function reported(node: NodeRow, versions: Versions): Partial<Versions> {
   const sent = Object.entries(versions).filter(([, value]) => value !== null);
   if (sent.length === 0) return {};
   return node.status === "offline" ? versions : Object.fromEntries(sent);

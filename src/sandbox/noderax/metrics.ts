@@ -1,6 +1,6 @@
 // Metrics over HTTP, the fallback of the realtime session: one sample, checked, flattened and stored.
 import { badRequest } from "../http/api-error.ts";
-import { type MetricRow, type Store, isoNow } from "../store.ts";
+import { type MetricRow, type NodeRow, type Store, isoNow } from "../store.ts";
 import { authenticateBody } from "./auth.ts";
 import { markAlive } from "./nodes.ts";
 import { type Route, publicRoute } from "./route.ts";
@@ -50,16 +50,22 @@ const Metrics = {
 export function metricsRoutes(store: Store): Route[] {
   return [
     publicRoute({ name: "metrics", path: "/agent/metrics", body: Metrics }, ({ body }) => {
-      const node = authenticateBody(body, store);
-      const row = store.metrics.insert(flatten(node.id, body));
-      const told = body.agentVersion === undefined ? {} : { agentVersion: body.agentVersion };
-      observeVersion(store, markAlive(store, node, told));
-      return row;
+      return storeSample(store, authenticateBody(body, store), body);
     }),
   ];
 }
 
-function flatten(nodeId: string, body: Values<typeof Metrics>): MetricRow {
+export type Sample = Partial<Omit<Values<typeof Metrics>, "nodeId" | "agentToken">>;
+
+/** Stores one sample and marks the node alive; the realtime session does the same. Throws 400 for a missing value. */
+export function storeSample(store: Store, node: NodeRow, sample: Sample): MetricRow {
+  const row = store.metrics.insert(flatten(node.id, sample));
+  const told = sample.agentVersion === undefined ? {} : { agentVersion: sample.agentVersion };
+  observeVersion(store, markAlive(store, node, told));
+  return row;
+}
+
+function flatten(nodeId: string, body: Sample): MetricRow {
   return {
     id: crypto.randomUUID(),
     nodeId,

@@ -1,5 +1,6 @@
 // Nodes: how they come to be, and what keeps them online.
 import { randomBytes } from "node:crypto";
+import type { RootProfile } from "../../protocol/noderax/root-access.ts";
 import { conflict } from "../http/api-error.ts";
 import { type EventRow, type NodeRow, type Store, isoNow } from "../store.ts";
 
@@ -47,6 +48,23 @@ export const desiredRootAccess = (node: NodeRow): { profile: string; updatedAt: 
   profile: node.rootProfile,
   updatedAt: node.rootUpdatedAt,
 });
+
+/** What the agent applied. Without `appliedProfile` the old one stays; without `lastError` the error is cleared. */
+export function reportRootAccess(
+  store: Store,
+  node: NodeRow,
+  report: {
+    appliedProfile?: RootProfile | undefined;
+    lastAppliedAt?: string | undefined;
+    lastError?: string | undefined;
+  },
+): void {
+  store.nodes.update(node.id, {
+    ...(report.appliedProfile ? { appliedProfile: report.appliedProfile } : {}),
+    ...(report.lastAppliedAt ? { lastAppliedAt: report.lastAppliedAt } : {}),
+    lastError: report.lastError ?? null,
+  });
+}
 
 /** Where the desired and the applied root-access profile stand to each other. */
 export function rootAccessStatus(node: NodeRow): "failed" | "applied" | "pending" {

@@ -19,13 +19,21 @@ export function checkRootGate({ node, type, payload = {} }: Wanted): void {
   if (surface === undefined) return;
   if (type === "shell.exec" && surface === "operational") checkOperationalCommand(payload["command"]);
   if (allows(node.appliedProfile, surface)) return;
-  const refusal = `Node ${node.hostname} does not currently allow ${surface} root access. Applied profile is ${node.appliedProfile}.`;
+  const refusal = refusalOf(node, surface);
   throw conflict(
     surface === "operational"
       ? `${refusal} Desired profile is ${node.rootProfile} (${rootAccessStatus(node)}).`
       : refusal,
   );
 }
+
+/** Throws 409 when a root shell is wanted on a node that has not applied a profile with terminals. */
+export function checkTerminalGate(node: NodeRow): void {
+  if (!allows(node.appliedProfile, "terminal")) throw conflict(refusalOf(node, "terminal"));
+}
+
+const refusalOf = (node: NodeRow, surface: RootSurface): string =>
+  `Node ${node.hostname} does not currently allow ${surface} root access. Applied profile is ${node.appliedProfile}.`;
 
 function wantedSurface(type: string, payload: Record<string, unknown>): RootSurface | undefined {
   if (PACKAGE_CHANGES.includes(type)) return "operational";

@@ -1,5 +1,6 @@
 // What the control plane does by itself with shortened clocks: requeue, fail, put offline.
 import { expect, test } from "bun:test";
+import { minutes } from "../../../src/lib/duration.ts";
 import { enrolled, sandboxWith, taskIn, until } from "./harness.ts";
 
 const quick = { sweepInterval: 5, offlineCheck: 5 };
@@ -50,10 +51,13 @@ test("a running task that is too old is failed whatever it logs; completing it a
 });
 
 test("in maintenance neither leases nor queued tasks are touched", async () => {
-  await using sandbox = await sandboxWith({ timings: { ...quick, claimLease: 0, queuedLimit: 30 } });
+  await using sandbox = await sandboxWith({
+    timings: { ...quick, sweepInterval: minutes(1), claimLease: 0, queuedLimit: 30 },
+  });
   const [busy, witness] = [await enrolled(sandbox), await enrolled(sandbox, "witness")];
   const accepted = await taskIn("accepted", sandbox, busy);
   sandbox.setMaintenance(busy.id, true);
+  sandbox.setTimings(quick);
   const sign = await taskIn("queued", sandbox, witness);
   await until(() => sandbox.task(sign).status === "failed");
   expect(sandbox.task(accepted).status).toBe("accepted");

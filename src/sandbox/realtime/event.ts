@@ -1,0 +1,55 @@
+// One event an agent may send: how its body is checked, and what is done with it. Nothing is converted here.
+import * as v from "valibot";
+import { badRequest } from "../http/api-error.ts";
+import { isoDate, isUuid } from "../noderax/validation.ts";
+
+export interface AgentEvent {
+  /** Checks the body (throws) and returns what is left to do for the node it came from. */
+  prepare(body: unknown): (nodeId: string) => object;
+}
+
+/** `run` returns the ack. What is wrong with a body is not told, as in the original. */
+export function agentEvent<const S extends v.GenericSchema>(
+  schema: S,
+  run: (body: v.InferOutput<S>, nodeId: string) => object,
+): AgentEvent {
+  return {
+    prepare(raw) {
+      const body = strictly(schema, raw);
+      return (nodeId) => run(body, nodeId);
+    },
+  };
+}
+
+export function strictly<const S extends v.GenericSchema>(schema: S, raw: unknown): v.InferOutput<S> {
+  const parsed = v.safeParse(schema, raw);
+  if (parsed.success) return parsed.output;
+  throw badRequest("Bad Request Exception");
+}
+
+/** A key that may be missing or null. */
+export const maybe = <const S extends v.GenericSchema>(schema: S) =>
+  v.pipe(
+    v.nullish(schema),
+    v.transform((value) => value ?? undefined),
+  );
+
+export const uuid = v.pipe(v.string(), v.check(isUuid));
+export const iso = v.pipe(
+  v.string(),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const read = isoDate().read(dataset.value, "");
+    if ("value" in read) return read.value;
+    addIssue();
+    return NEVER;
+  }),
+);
+/** Text of so many code points. */
+export const text = (min: number, max: number) =>
+  v.pipe(
+    v.string(),
+    v.check((value) => {
+      const length = Array.from(value).length;
+      return length >= min && length <= max;
+    }),
+  );

@@ -1,0 +1,80 @@
+// `agent.auth`, `agent.ping` and `agent.metrics`: who an agent is, that its socket lives, and how its machine does.
+import * as v from "valibot";
+import { ROOT_PROFILES } from "../../protocol/noderax/root-access.ts";
+import { authenticateBody } from "../noderax/auth.ts";
+import { reported, versionsOf } from "../noderax/heartbeat.ts";
+import { storeSample } from "../noderax/metrics.ts";
+import { desiredRootAccess, markAlive, reportRootAccess } from "../noderax/nodes.ts";
+import { observeVersion } from "../noderax/updates.ts";
+import { notFound } from "../http/api-error.ts";
+import { type Store, isoNow } from "../store.ts";
+import { type AgentEvent, agentEvent, iso, maybe, strictly, uuid } from "./event.ts";
+
+const Auth = v.strictObject({
+  type: v.literal("agent.auth"),
+  nodeId: uuid,
+  agentToken: v.pipe(v.string(), v.minLength(16)),
+  agentVersion: maybe(v.string()),
+  platformVersion: maybe(v.string()),
+  kernelVersion: maybe(v.string()),
+  rootAccess: maybe(
+    v.strictObject({
+      appliedProfile: maybe(v.picklist(ROOT_PROFILES)),
+      lastAppliedAt: maybe(iso),
+      lastError: maybe(v.string()),
+    }),
+  ),
+});
+
+/** Checks the credentials and takes up what the agent tells. Returns the ack; throws the text of the refusal. */
+export function authenticate(store: Store, raw: unknown): { readonly nodeId: string; readonly ack: object } {
+  const body = strictly(Auth, raw);
+  const node = authenticateBody({ nodeId: body.nodeId.toLowerCase(), agentToken: body.agentToken }, store);
+  const versions = versionsOf({
+    agentVersion: body.agentVersion,
+    platformVersion: body.platformVersion,
+    kernelVersion: body.kernelVersion,
+  });
+  if (body.rootAccess) reportRootAccess(store, node, body.rootAccess);
+  observeVersion(store, markAlive(store, node, reported(node, versions)));
+  const rootAccess = desiredRootAccess(node);
+  return {
+    nodeId: node.id,
+    ack: { type: "agent.auth.ack", authenticated: true, nodeId: node.id, rootAccess },
+  };
+}
+
+const Ping = v.strictObject({ type: v.literal("agent.ping"), timestamp: maybe(iso) });
+
+const record = v.record(v.string(), v.unknown());
+const percent = maybe(v.pipe(v.number(), v.minValue(0), v.maxValue(100)));
+const Metrics = v.strictObject({
+  type: v.literal("agent.metrics"),
+  nodeId: uuid,
+  agentToken: v.pipe(v.string(), v.minLength(32)),
+  cpuUsage: percent,
+  memoryUsage: percent,
+  diskUsage: percent,
+  temperature: maybe(v.number()),
+  networkStats: maybe(v.union([v.array(record), record])),
+  networks: maybe(v.array(record)),
+  cpu: maybe(record),
+  memory: maybe(record),
+  disk: maybe(record),
+  agentVersion: maybe(v.string()),
+  timestamp: maybe(iso),
+  collectedAt: maybe(iso),
+});
+
+/** Their bodies name a node and a token once more; the session's own win. */
+export function lifeEvents(store: Store): Record<string, AgentEvent> {
+  return {
+    "agent.ping": agentEvent(Ping, () => ({ ok: true, type: "agent.ping", timestamp: isoNow() })),
+    "agent.metrics": agentEvent(Metrics, (body, nodeId) => {
+      const node = store.nodes.get(nodeId);
+      if (!node) throw notFound(`Node ${nodeId} was not found`);
+      storeSample(store, node, body);
+      return { ok: true, type: "agent.metrics", nodeId };
+    }),
+  };
+}
