@@ -1,7 +1,7 @@
 // Compiles src/main.ts into the one executable: `bun .ci/build.ts [--if-stale] [--target=bun-linux-arm64]`.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 
 const root = join(import.meta.dir, "..");
@@ -49,7 +49,7 @@ async function build(target: Target): Promise<void> {
         execArgv: ["--disallow-code-generation-from-strings=strict"],
       },
       define: await stamps(),
-      plugins: [withoutUnusedTransports],
+      plugins: [withoutUnusedTransports, leanRealtimeClient],
       throw: false,
     });
     for (const message of result.logs) console.error(message);
@@ -79,6 +79,29 @@ const withoutUnusedTransports: Bun.BunPlugin = {
       contents: "module.exports = {};",
       loader: "js",
     }));
+  },
+};
+
+/**
+ * The Socket.IO client as a browser gets it, without `ws`, an XMLHttpRequest and `debug`: the session brings its own
+ * websocket. Only what the client itself imports; the sandbox's server keeps the flavours it needs.
+ */
+const leanRealtimeClient: Bun.BunPlugin = {
+  name: "lean-realtime-client",
+  setup(builder) {
+    const modules = join(root, "node_modules");
+    const isClient = (importer: string): boolean =>
+      /[/\\]node_modules[/\\](socket|engine)\.io-client[/\\]/.test(importer);
+    builder.onResolve({ filter: /^(socket|engine)\.io-client$/ }, ({ path }) => ({
+      path: join(modules, path, "build/esm/index.js"),
+    }));
+    builder.onResolve({ filter: /^socket\.io-parser$/ }, ({ path, importer }) =>
+      isClient(importer) ? { path: join(modules, path, "build/esm/index.js") } : undefined,
+    );
+    // Its package.json names the same counterparts, for browsers.
+    builder.onResolve({ filter: /\.node\.js$/ }, ({ path, importer }) =>
+      isClient(importer) ? { path: join(dirname(importer), path.replace(/\.node\.js$/, ".js")) } : undefined,
+    );
   },
 };
 

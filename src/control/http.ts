@@ -137,7 +137,7 @@ function statusError(response: Response, text: string): AgentError {
 }
 
 /** Seconds or an HTTP date; nonsense counts as absent. */
-function retryAfter(header: string | null): Duration | undefined {
+export function retryAfter(header: string | null): Duration | undefined {
   if (header === null) return undefined;
   if (/^\d+$/.test(header.trim())) return seconds(Number(header));
   const at = Date.parse(header);

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import * as enrollment from "../protocol/noderax/enrollment.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
+import type { MetricsRequest } from "../protocol/noderax/realtime.ts";
 import * as tasks from "../protocol/noderax/tasks.ts";
 import type { Http } from "./http.ts";
 
@@ -17,7 +18,7 @@ const ENROLLMENT_TIMEOUT = seconds(20);
 /** How much longer than the server we wait for a claim: a shorter wait would abandon it, and a task with it. */
 const CLAIM_MARGIN = seconds(12);
 
-/** Calls that need no identity: enrollment, and the heartbeat that tells whether an identity is good. */
+/** Calls without a bearer token: enrollment, and what carries the identity in its body. */
 export function publicApi(http: Http, timeout: Duration) {
   return {
     initiate: (body: enrollment.InitiateEnrollment, signal: AbortSignal) =>
@@ -64,6 +65,19 @@ export function publicApi(http: Http, timeout: Duration) {
           answer: enrollment.HeartbeatAck,
           timeout,
           idempotent: true,
+        },
+        signal,
+      ),
+    /** Where there is no realtime session; throttled, so not more than about once a minute. */
+    metrics: (body: MetricsRequest, signal: AbortSignal) =>
+      http(
+        {
+          method: "POST",
+          path: "/api/v1/agent/metrics",
+          body,
+          answer: v.unknown(),
+          timeout,
+          idempotent: true, // a second row of the same minute hurts nobody
         },
         signal,
       ),

@@ -23,6 +23,10 @@ export const retry = {
   driver: { base: seconds(1), cap: seconds(60), within: Infinity },
   /** A node is shown offline 90 s after its last heartbeat; 2 s doubling to 60 s tries some times before that. */
   heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
+  /** The realtime session, after the first fast retry: 1 s doubling to 30 s, as `realtime/pace.ts` spreads it. */
+  session: { base: seconds(1), cap: seconds(30), within: Infinity },
+  /** Metrics over HTTP, throttled as the heartbeat is: 2 min doubling to 5; never sooner than a minute, by the halving. */
+  metrics: { base: minutes(2), cap: minutes(5), within: Infinity },
   /** Somebody waits for the first answer of an enrollment: 3 tries, 1 s and 2 s apart. */
   initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },
   /** Enrollment polls are throttled (100 a minute for all agents behind one address): 5 s doubling to 30 s. */

@@ -1,9 +1,10 @@
 // Whether the control plane accepts us. A 401 of the task routes proves nothing (its database may be down), so the
-// heartbeat is asked; and nothing here ever stops the agent or deletes the identity.
+// heartbeat is asked; the realtime session's refusal says what it means. Nothing here ever stops the agent or deletes
+// the identity.
 //
 //   ok ──401──▶ suspect ──heartbeat──▶ ok | refused (401) | deleted (404) | suspect (no clear answer)
-//    ▲                                          │
-//    └────────────── any accepted call ◀────────┘
+//    ▲   └──────────── session ─────────────▶ refused | deleted
+//    └────────────── any accepted call ◀─────────────┘
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Log } from "../platform/log.ts";
 
@@ -13,8 +14,12 @@ export interface AuthState {
   standing(): AuthStanding;
   /** Since when, in milliseconds since the epoch. */
   since(): number;
-  /** A call was accepted. A heartbeat does not clear a suspicion: it is the task routes that are doubted then. */
-  accepted(call: "task" | "heartbeat"): void;
+  /**
+   * A call was accepted. Neither heartbeat nor session clears a suspicion: it is the task routes that are doubted then.
+   */
+  accepted(call: "task" | "heartbeat" | "session"): void;
+  /** The session was refused in words that name a lasting reason. */
+  refused(standing: "refused" | "deleted", why: string): void;
   /** A call was answered with 401: finds out what it means. Resolves with the new standing; never rejects. */
   doubted(signal: AbortSignal): Promise<AuthStanding>;
 }
@@ -40,6 +45,9 @@ export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>
     since: () => since,
     accepted(call) {
       if (call === "task" || standing !== "suspect") become("ok");
+    },
+    refused(next, why) {
+      become(next, why);
     },
     async doubted(signal) {
       try {

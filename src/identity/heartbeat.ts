@@ -1,7 +1,7 @@
 // The sign of life: without one for 90 s the control plane shows the node offline.
 import { messageOf } from "../lib/agent-error.ts";
-import { backoff } from "../lib/backoff.ts";
-import type { Duration } from "../lib/duration.ts";
+import { backoff, jitter } from "../lib/backoff.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { PublicApi } from "../control/noderax-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
@@ -31,10 +31,18 @@ export async function beat(
   );
 }
 
-/** At once, then every `every`; on a loop of its own that nothing else can hold up. */
+/** How soon a heartbeat follows on the end of the session: late enough for its fast retry, long before the 90 s. */
+const LOOK = seconds(5);
+
+/**
+ * At once, then every `every`; on a loop of its own that nothing else can hold up. While the realtime session keeps the
+ * node online none is sent: the server takes 100 a minute from all nodes behind one address.
+ */
 export function heartbeats(
   ports: {
     readonly beat: (signal: AbortSignal) => Promise<void>;
+    /** Whether the session lets the server hear of us often enough; left out where there is none. */
+    readonly keptOnline?: () => boolean;
     readonly auth: AuthState;
     readonly registry: LoopRegistry;
     readonly log: Log;
@@ -53,9 +61,15 @@ export function heartbeats(
       },
     },
     async (roundSignal, record) => {
+      if (ports.keptOnline?.() === true) {
+        record.note = "not needed: the realtime session keeps the node online";
+        return jitter(Math.min(every, LOOK), 0.2, Math.random);
+      }
+      record.note = "";
       await ports.beat(roundSignal);
       if (record.consecutiveFailures > 0) log.info("heartbeat", "delivered again");
       auth.accepted("heartbeat");
+      return undefined;
     },
     registry,
     signal,

@@ -68,3 +68,28 @@ test("the time of a standing is that of the change, not of the last look", async
   await auth.doubted(signal);
   expect(auth.since()).toBe(since);
 });
+
+test.each(["refused", "deleted"] as const)(
+  "what the session says of us (%s) is believed, and said",
+  (standing) => {
+    const log = remembering();
+    const auth = createAuthState(() => Promise.resolve(), log);
+    auth.accepted("session");
+    expect(auth.standing()).toBe("ok");
+    for (let life = 0; life < 3; life++) auth.refused(standing, "Invalid agent token");
+    expect(auth.standing()).toBe(standing);
+    auth.accepted("session");
+    expect(auth.standing()).toBe("ok");
+    expect(log.said).toEqual([
+      `error: ${standing}: Invalid agent token; trying again now and then`,
+      "info: accepted again",
+    ]);
+  },
+);
+
+test("a session that lets us in does not clear the doubt about the task routes", async () => {
+  const auth = createAuthState(() => Promise.resolve(), silent);
+  await auth.doubted(signal);
+  auth.accepted("session");
+  expect(auth.standing()).toBe("suspect");
+});

@@ -1,0 +1,74 @@
+// Asks the Socket.IO endpoint over plain HTTP whether it is there: tells a wrong address and a broken TLS from a proxy
+// that lets no websocket through. It is only ever evidence: what counts is whether the session comes up.
+import { AgentError, exit } from "../lib/agent-error.ts";
+import type { Duration } from "../lib/duration.ts";
+import { retryAfter } from "../control/http.ts";
+import { networkError } from "../control/network-error.ts";
+import { explainTls } from "../control/tls-peer.ts";
+import type { Endpoint } from "./transport.ts";
+
+/** Undefined when the endpoint answered as it should. */
+export type CheckResult = AgentError | undefined;
+
+/** Never rejects. */
+export type Check = (signal: AbortSignal) => Promise<CheckResult>;
+
+/** A handshake has about 120 bytes; what is longer is no handshake. */
+const ANSWER_MAX = 64 * 1024;
+
+export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
+  const { protocol, origin } = new URL(endpoint.apiUrl);
+  const url = `${endpoint.apiUrl.replace(/\/+$/, "")}${endpoint.path}?EIO=4&transport=polling`;
+  let ca: string | undefined;
+  const tls = () => (protocol === "https:" ? { tls: { ca: (ca ??= endpoint.authorities()) } } : {});
+
+  return async function check(signal) {
+    const clock = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+    try {
+      const response = await fetch(url, { redirect: "manual", signal: clock, ...tls() });
+      const text = await beginningOf(response);
+      const session = /"sid":"([\w-]+)"/.exec(text)?.[1];
+      if (response.ok && session !== undefined) {
+        close(session, clock);
+        return undefined;
+      }
+      return isEngine(text) ? undefined : unexpected(response, `${origin}${endpoint.path}`);
+    } catch (error) {
+      if (error instanceof AgentError) return error;
+      const explained = await explainTls(networkError(error, origin, timeout, signal), origin);
+      return explained instanceof AgentError ? explained : networkError(explained, origin, timeout, signal);
+    }
+  };
+
+  /** The check opened an engine session; the server would keep it for 45 s. */
+  function close(session: string, signal: AbortSignal): void {
+    const gone = fetch(`${url}&sid=${session}`, { method: "POST", body: "1", signal, ...tls() });
+    gone.then((response) => response.body?.cancel()).catch(() => {}); // Then it ends by itself.
+  }
+}
+
+/** An endpoint without polling answers 400 with a code of its own: it is there all the same. */
+const isEngine = (text: string): boolean => /^\s*\{"code":\d+,"message":"/.test(text);
+
+async function beginningOf({ body }: Response): Promise<string> {
+  if (body === null) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of body) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > ANSWER_MAX) break;
+  }
+  return text;
+}
+
+function unexpected(response: Response, url: string): AgentError {
+  const { status, headers } = response;
+  if (response.ok)
+    return new AgentError("http.answer", `${url} answers, but not as Socket.IO`, { exit: exit.unreachable });
+  const what = status >= 300 && status < 400 ? "redirects elsewhere" : `answered ${status}`;
+  return new AgentError("http.status", `${url} ${what}`, {
+    status,
+    retryAfter: retryAfter(headers.get("retry-after")),
+    exit: exit.unreachable,
+  });
+}

@@ -1,0 +1,181 @@
+// One life of a Socket.IO connection: over Bun's own WebSocket, without a reconnect, and with nothing left behind.
+//
+// socket.io-client is loaded when the first connection is made. Of its transports only the websocket's frame is used; the
+// socket itself is Bun's, which knows our authorities and the proxy: neither `ws` nor an XMLHttpRequest is loaded.
+import type { Socket, WebSocket as WebSocketTransport } from "socket.io-client";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
+import { proxyFor } from "./proxy.ts";
+
+export interface Endpoint {
+  /** Where the API is, path included: a control plane below a path has its sockets there too. */
+  readonly apiUrl: string;
+  /** `realtime_path`: begins and ends with a slash. */
+  readonly path: string;
+  readonly namespace: string;
+  /** PEM of all trusted authorities; asked for once, when the first wss connection is made. */
+  readonly authorities: () => string;
+}
+
+export interface WireEnd {
+  /** How far it had come: "transport" has no websocket yet, "namespace" is not admitted, "connected" was. */
+  readonly stage: "transport" | "namespace" | "connected";
+  readonly by: "server" | "network" | "us";
+  readonly reason: string;
+  /** The error that prevented any attempt: an address or a proxy that is none. */
+  readonly error?: AgentError;
+}
+
+export interface Wire {
+  /** Resolves once, when the server has let us into the namespace; never, if it does not. */
+  readonly connected: Promise<void>;
+  /** Resolves once, however it ends. Nothing is heard after it. */
+  readonly ended: Promise<WireEnd>;
+  /** When something was heard last, engine pings and acks included; of the steady clock. */
+  heardAt(): number;
+  /** Resolves with the ack. Throws an AgentError: `realtime.lost` or `realtime.timeout`. */
+  request(event: string, body: object, within: Duration): Promise<unknown>;
+  close(reason: string): void;
+}
+
+/** `onEvent` is told of every event of the server, in order. */
+export type OpenWire = (onEvent: (name: string, body: unknown) => void) => Promise<Wire>;
+
+/** A frame above this ends the connection: ours are terminal input and requests, 100 KB at most. */
+const INBOUND_MAX = 4 * 1024 * 1024;
+/** A peer that does not answer the closing handshake is left without one. */
+const CLOSING_LIMIT = seconds(2);
+
+/** `openTimeout` bounds the way to an open websocket. Throws nothing: what is wrong with the address is told as an end. */
+export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
+  let ca: string | undefined;
+
+  return async function open(onEvent) {
+    const { Manager, WebSocket: Transport } = await import("socket.io-client");
+    const connected = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<WireEnd>();
+    let heardAt = steadyNow();
+    let stage: WireEnd["stage"] = "transport";
+    let over = false;
+    let socket: Socket | undefined;
+
+    try {
+      const base = new URL(endpoint.apiUrl);
+      const proxy = proxyFor(base, process.env);
+      const tls = base.protocol === "https:" ? { ca: (ca ??= endpoint.authorities()) } : undefined;
+      const options: Bun.WebSocketOptions = {
+        perMessageDeflate: false,
+        ...(tls === undefined ? {} : { tls }),
+        ...(proxy === undefined ? {} : { proxy }),
+      };
+      const manager = new Manager(base.origin, {
+        path: base.pathname.replace(/\/+$/, "") + endpoint.path,
+        transports: [native(Transport, options, () => (heardAt = steadyNow()))],
+        upgrade: false,
+        reconnection: false,
+        autoConnect: false,
+        timeout: openTimeout,
+      });
+      manager.on("open", () => (stage = "namespace"));
+      socket = manager.socket(endpoint.namespace);
+      socket.on("connect", () => {
+        stage = "connected";
+        connected.resolve();
+      });
+      socket.on("connect_error", (error) => end("network", reasonOf(error)));
+      socket.on("disconnect", (reason) =>
+        end(reason === "io server disconnect" ? "server" : "network", reason),
+      );
+      socket.onAny((name: unknown, body: unknown) => onEvent(String(name), body));
+      socket.connect();
+    } catch (error) {
+      end("us", messageOf(error), error instanceof AgentError ? error : unusable(endpoint.apiUrl, error));
+    }
+
+    function end(by: WireEnd["by"], reason: string, error?: AgentError): void {
+      if (over) return;
+      over = true;
+      ended.resolve({ stage, by, reason, ...(error === undefined ? {} : { error }) });
+      socket?.offAny().off();
+      socket?.io.off();
+      socket?.disconnect();
+    }
+
+    return {
+      connected: connected.promise,
+      ended: ended.promise,
+      heardAt: () => heardAt,
+      close: (reason) => end("us", reason),
+      request(event, body, within) {
+        if (socket === undefined || over) return Promise.reject(lost(event));
+        const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+        // Called once: with the ack, after the time, or at the end of the socket.
+        socket.timeout(within).emit(event, body, (error: Error | null, answer: unknown) => {
+          if (error === null) resolve(answer);
+          else reject(over ? lost(event) : unanswered(event));
+        });
+        return promise;
+      },
+    };
+  };
+}
+
+/** The library's websocket transport around Bun's WebSocket. `onFrame` is told of every frame. */
+function native(
+  Base: typeof WebSocketTransport,
+  options: Bun.WebSocketOptions,
+  onFrame: () => void,
+): typeof WebSocketTransport {
+  return class extends Base {
+    override createSocket(uri: string): WebSocket {
+      return new WebSocket(uri, options);
+    }
+
+    override onData(data: string | ArrayBuffer): void {
+      onFrame();
+      const size = typeof data === "string" ? data.length : data.byteLength;
+      try {
+        if (size > INBOUND_MAX) throw new Error(`a frame of ${size} bytes`);
+        super.onData(data);
+      } catch (error) {
+        // What is no Engine.IO throws in the middle of the library; nobody above would catch it.
+        this.onError(`not understood: ${messageOf(error)}`, error);
+      }
+    }
+
+    override doClose(): void {
+      const socket = this.ws as WebSocket | null | undefined;
+      super.doClose();
+      if (!socket) return;
+      const timer = setTimeout(() => socket.terminate(), CLOSING_LIMIT);
+      timer.unref();
+      socket.addEventListener("close", () => clearTimeout(timer), { once: true });
+    }
+  };
+}
+
+/** The library says "websocket error" and puts what happened into the event that comes along. */
+function reasonOf(error: Error & { readonly description?: unknown }): string {
+  const { description } = error;
+  const detail =
+    typeof description === "object" && description !== null && "message" in description
+      ? String(description.message).replace(/^WebSocket connection to '[^']*' failed: /, "")
+      : "";
+  return detail || error.message || "no reason given";
+}
+
+const lost = (event: string): AgentError =>
+  new AgentError("realtime.lost", `the session was lost before ${event} was answered`, {
+    exit: exit.unreachable,
+  });
+
+const unanswered = (event: string): AgentError =>
+  new AgentError("realtime.timeout", `${event} was not answered in time`, { exit: exit.unreachable });
+
+const unusable = (url: string, cause: unknown): AgentError =>
+  new AgentError("realtime.url", `${url} is no address for a realtime session`, {
+    hint: "Check api_url and realtime_path.",
+    exit: exit.usage,
+    cause,
+  });

@@ -1,0 +1,54 @@
+// Heartbeats leave the work to the session while that keeps the node online, and come back soon after.
+import { expect, test } from "bun:test";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { LoopRegistry } from "../../../src/lib/loop.ts";
+import { createAuthState } from "../../../src/identity/auth-state.ts";
+import { heartbeats } from "../../../src/identity/heartbeat.ts";
+import { silent } from "../../../src/platform/log.ts";
+
+function running(every: number, keptOnline?: () => boolean) {
+  const registry = new LoopRegistry();
+  const end = new AbortController();
+  const times: number[] = [];
+  const ports = {
+    beat: () => Promise.resolve(void times.push(performance.now())),
+    auth: createAuthState(() => Promise.resolve(), silent),
+    registry,
+    log: silent,
+    ...(keptOnline === undefined ? {} : { keptOnline }),
+  };
+  const done = heartbeats(ports, every, end.signal);
+  return {
+    times,
+    note: () => registry.all()[0]?.note,
+    [Symbol.asyncDispose]: () => (end.abort(), done),
+  };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  for (const end = performance.now() + 8_000; !holds(); await Bun.sleep(5))
+    if (performance.now() > end) throw new Error("not in time");
+}
+
+test("the first goes out at once while there is no session yet", async () => {
+  await using beats = running(seconds(30), () => false);
+  await until(() => beats.times.length === 1);
+});
+
+test("none goes out while the session keeps the node online, and the note says why", async () => {
+  await using beats = running(milliseconds(20), () => true);
+  await Bun.sleep(200);
+  expect(beats.times).toEqual([]);
+  expect(beats.note()).toContain("the realtime session keeps the node online");
+});
+
+test("they begin soon after the session is lost, long before the interval is over", async () => {
+  let kept = true;
+  await using beats = running(seconds(60), () => kept);
+  await Bun.sleep(50);
+  kept = false;
+  const lost = performance.now();
+  await until(() => beats.times.length === 1);
+  expect((beats.times[0] ?? 0) - lost).toBeLessThan(6_500);
+  expect(beats.note()).toBe("");
+});

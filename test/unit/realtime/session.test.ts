@@ -1,0 +1,375 @@
+// The session as the control plane sees it: who speaks first, what keeps it alive, how it comes back.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import * as v from "valibot";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { Ack } from "../../../src/protocol/noderax/realtime.ts";
+import { identity, letIn, network, plane, refuse, start, until } from "./harness.ts";
+
+setDefaultTimeout(20_000);
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "answered",
+    (error: unknown) => (error instanceof AgentError ? error.code : String(error)),
+  );
+
+describe.concurrent("the way in", () => {
+  test("nothing but agent.auth is sent before it is answered, and it names all three versions", async () => {
+    let answer = (): void => {};
+    await using server = plane({ onAuth: (socket, ack) => (answer = () => letIn(socket, ack)) });
+    await using agent = start(server.url, { pingInterval: milliseconds(20) });
+    const request = codeOf(agent.session.request("agent.metrics", {}, Ack));
+    await until("auth arrived", () => server.count("agent.auth") === 1);
+    await Bun.sleep(150);
+    expect(server.heard.map(({ event }) => event)).toEqual(["agent.auth"]);
+    expect(agent.session.online()).toBe(false);
+    expect(await request).toBe("realtime.offline");
+    answer();
+    await agent.becomes("online");
+    expect(server.heard[0]?.body).toEqual({
+      type: "agent.auth",
+      ...identity,
+      agentVersion: expect.stringMatching(/./) as string,
+      platformVersion: "Test Linux 1",
+      kernelVersion: "6.0",
+      rootAccess: { appliedProfile: "off", lastError: null },
+    });
+  });
+
+  test.each([
+    ["only the ack", (_: unknown, ack: (a: unknown) => void) => ack({ authenticated: true, nodeId: "n" })],
+    [
+      "only the event",
+      (socket: { emit(e: string, b: unknown): void }) =>
+        socket.emit("agent.auth.ack", { authenticated: true, nodeId: "n" }),
+    ],
+  ] as const)("%s lets it in", async (_, onAuth) => {
+    await using server = plane({ onAuth: onAuth as never });
+    await using agent = start(server.url);
+    await agent.session.whenOnline(new AbortController().signal);
+    expect(agent.session.state()).toMatchObject({ state: "online", failure: null, reconnects: 0, note: "" });
+    expect(agent.auth.standing()).toBe("ok");
+  });
+
+  test("a control plane below a path, with a path and a namespace of its own, is found", async () => {
+    await using server = plane({ path: "/tools/noderax/rt/", namespace: "/nodes" });
+    const own = { apiUrl: `${server.url}/tools/noderax/`, path: "/rt/", namespace: "/nodes" };
+    await using agent = start(server.url, { endpoint: own });
+    await agent.becomes("online");
+    await until("checked", () => server.requests.some((line) => line.includes("polling")));
+    expect(new Set(server.requests.map((line) => line.split("?")[0]?.split(" ")[1]))).toEqual(
+      new Set(["/tools/noderax/rt/"]),
+    );
+  });
+
+  test("what the server says before its answer is heard after it", async () => {
+    await using server = plane({
+      onAuth(socket, ack) {
+        socket.emit("terminal.start", { sessionId: "early" });
+        letIn(socket, ack);
+      },
+    });
+    const heard: unknown[] = [];
+    await using agent = start(server.url);
+    agent.session.on("terminal.start", (body) => heard.push(body, agent.session.online()));
+    await until("heard", () => heard.length > 0);
+    expect(heard).toEqual([{ sessionId: "early" }, true]);
+  });
+});
+
+describe.concurrent("on the channel", () => {
+  test("a request resolves with the ack, also with a refusal", async () => {
+    await using server = plane({ onEvent: (event) => ({ ok: event === "a", message: "because" }) });
+    await using agent = start(server.url);
+    await agent.becomes("online");
+    expect(await agent.session.request("a", { x: 1 }, Ack)).toMatchObject({ ok: true });
+    expect(await agent.session.request("b", {}, Ack)).toMatchObject({ ok: false, message: "because" });
+    expect(server.heard.find(({ event }) => event === "a")?.body).toEqual({ x: 1 });
+  });
+
+  test("a request says what became of it", async () => {
+    await using server = plane({
+      onEvent(event, _, socket) {
+        if (event === "slow") return false;
+        if (event === "fatal") socket.disconnect(true);
+        return event === "odd" ? "yes" : { ok: true };
+      },
+    });
+    await using agent = start(server.url, { requestTimeout: milliseconds(300) });
+    await agent.becomes("online");
+    const { session } = agent;
+    expect(await codeOf(session.request("odd", {}, Ack))).toBe("realtime.answer");
+    expect(await codeOf(session.request("slow", {}, Ack))).toBe("realtime.timeout");
+    expect(await codeOf(session.request("big", { text: "ü".repeat(499_900) }, Ack))).toBe(
+      "realtime.too_large",
+    );
+    expect(await session.request("almost", { text: "ü".repeat(499_000) }, Ack)).toMatchObject({ ok: true });
+    expect(await codeOf(session.request("fatal", {}, Ack))).toBe("realtime.lost");
+    await until("offline", () => !session.online());
+    expect(await codeOf(session.request("late", {}, Ack))).toBe("realtime.offline");
+    expect(server.count("big") + server.count("late")).toBe(0);
+  });
+
+  test("events of every later socket are heard, and a listener that throws ends nothing", async () => {
+    await using server = plane();
+    await using agent = start(server.url);
+    const heard: unknown[] = [];
+    agent.session.on("terminal.input", () => {
+      throw new Error("a bug");
+    });
+    agent.session.on("terminal.input", (body) => heard.push(body));
+    for (let life = 1; life <= 3; life++) {
+      await agent.becomes("online");
+      server.sockets()[0]?.emit("terminal.input", { life });
+      await until(`life ${life} heard`, () => heard.length === life);
+      server.sockets()[0]?.conn.close();
+      await until("lost", () => !agent.session.online());
+    }
+    expect(heard).toEqual([{ life: 1 }, { life: 2 }, { life: 3 }]);
+    expect(agent.log.said.filter(({ level }) => level === "error").map(({ text }) => text)).toContain(
+      "terminal.input: a bug",
+    );
+  });
+
+  test("events that are not what the contract says are passed over", async () => {
+    await using server = plane();
+    await using agent = start(server.url);
+    await agent.becomes("online");
+    const socket = server.sockets()[0];
+    for (const event of ["root-access.updated", "agent.auth.ack", "agent.error", "nobody.knows", "__proto__"])
+      for (const body of [undefined, null, 7, "x", [], {}, { rootAccess: { profile: "god" } }])
+        socket?.emit(event, body);
+    const pings = server.count("agent.ping");
+    await until("it goes on", () => server.count("agent.ping") > pings + 1);
+    expect(server.sockets()[0]?.id).toBe(socket?.id as string);
+    expect(agent.rootAccess.desired).toEqual([]);
+    expect(agent.log.said.some(({ level }) => level === "error")).toBe(false);
+  });
+
+  test("waiting for it to be online ends with the signal, too", async () => {
+    await using agent = start("http://127.0.0.1:1");
+    const end = new AbortController();
+    const waiting = agent.session.whenOnline(end.signal);
+    end.abort();
+    await waiting;
+    expect(agent.session.online()).toBe(false);
+  });
+});
+
+describe.concurrent("root access", () => {
+  test("of the answer is applied, and reported at once", async () => {
+    await using server = plane({
+      onAuth: (socket, ack) => letIn(socket, ack, { profile: "task", updatedAt: "2026-01-01" }),
+    });
+    await using agent = start(server.url, { pingInterval: seconds(60) });
+    await until("told", () => server.count("agent.auth") === 2);
+    expect(server.heard.at(-1)?.body["rootAccess"]).toMatchObject({ appliedProfile: "task" });
+    expect(agent.session.online()).toBe(true);
+    await Bun.sleep(200);
+    expect(server.count("agent.auth")).toBe(2);
+  });
+
+  test("that is pushed is applied and reported on the same socket", async () => {
+    await using server = plane();
+    await using agent = start(server.url, { pingInterval: seconds(60) });
+    await agent.becomes("online");
+    server.sockets()[0]?.emit("root-access.updated", { rootAccess: { profile: "all", updatedAt: null } });
+    await until("told", () => server.count("agent.auth") === 2);
+    expect(server.heard.at(-1)?.body["rootAccess"]).toMatchObject({ appliedProfile: "all" });
+    expect(agent.session.state().reconnects).toBe(0);
+  });
+
+  test("that a claim's answer brought is reported within a ping's time", async () => {
+    await using server = plane();
+    await using agent = start(server.url);
+    await agent.becomes("online");
+    agent.rootAccess.desire({ profile: "terminal", updatedAt: null });
+    await until("told", () => server.count("agent.auth") === 2);
+    expect(server.heard.findLast(({ event }) => event === "agent.auth")?.body["rootAccess"]).toMatchObject({
+      appliedProfile: "terminal",
+    });
+  });
+
+  test("is told once more, not ten times, to whoever asks ten times meanwhile", async () => {
+    let answers: (() => void)[] = [];
+    await using server = plane({ onAuth: (socket, ack) => void answers.push(() => letIn(socket, ack)) });
+    await using agent = start(server.url, { pingInterval: seconds(60) });
+    const answer = (): void => answers.splice(0).forEach((give) => give());
+    await until("the first", () => answers.length === 1);
+    answer();
+    await agent.becomes("online");
+    const asked = Array.from({ length: 10 }, () => agent.session.reauthenticate());
+    await until("the second", () => answers.length === 1);
+    answer();
+    await until("the third", () => answers.length === 1);
+    answer();
+    await Promise.all(asked);
+    expect(server.count("agent.auth")).toBe(3);
+  });
+});
+
+describe.concurrent("it comes back", () => {
+  test("when the network breaks, says both once, and speaks on", async () => {
+    await using server = plane();
+    await using agent = start(server.url);
+    await agent.becomes("online");
+    server.sockets()[0]?.conn.close();
+    await until("lost", () => !agent.session.online());
+    await agent.becomes("online");
+    expect(agent.session.state().reconnects).toBe(1);
+    expect(await agent.session.request("x", {}, Ack)).toMatchObject({ ok: true });
+    const lines = agent.log.said.filter(({ level }) => level !== "debug").map(({ text }) => text);
+    expect(lines).toEqual(["online", expect.stringMatching(/^lost: /) as string, "online again"]);
+  });
+
+  test("from a network that froze, long before the time of Engine.IO", async () => {
+    await using server = plane();
+    await using net = await network(server.port);
+    await using agent = start(net.url, { requestTimeout: milliseconds(500) });
+    await agent.becomes("online");
+    net.freeze();
+    const frozen = performance.now();
+    await until("noticed", () => !agent.session.online());
+    expect(performance.now() - frozen).toBeLessThan(2_000);
+    net.thaw();
+    await until("back", () => agent.session.state().reconnects === 1);
+    expect(agent.log.said.map(({ text }) => text)).toContain("lost: nothing was heard for 500ms");
+  });
+
+  test("from a server that stopped answering pings, though something is heard of it", async () => {
+    let deaf = false;
+    await using server = plane({
+      onEvent: (event) => (event === "agent.ping" && deaf ? false : { ok: true }),
+    });
+    await using agent = start(server.url, { requestTimeout: milliseconds(300) });
+    await agent.becomes("online");
+    deaf = true;
+    const noise = setInterval(() => server.sockets()[0]?.emit("noise", {}), 20);
+    await until("noticed", () => agent.log.said.some(({ text }) => text.includes("two pings")));
+    clearInterval(noise);
+    deaf = false;
+    await until("back", () => agent.session.state().reconnects === 1);
+  });
+
+  test("after a refusal that passes, and does not call it a lasting one", async () => {
+    let ill = true;
+    await using server = plane({
+      onAuth: (socket, ack) =>
+        ill ? refuse(socket, "connect ECONNREFUSED 10.0.0.5:5432") : letIn(socket, ack),
+    });
+    await using agent = start(server.url);
+    await until("refused", () => agent.session.state().failure === "auth error");
+    expect(agent.auth.standing()).toBe("unknown");
+    await until("tried again", () => server.count("agent.auth") >= 3);
+    expect(agent.log.said.filter(({ text }) => text.startsWith("auth error"))).toHaveLength(1);
+    ill = false;
+    await agent.becomes("online");
+    expect(agent.session.state().failure).toBeNull();
+  });
+
+  test.each([
+    ["Invalid agent token", "refused"],
+    ["Agent token is not configured for this node", "refused"],
+    [`Node ${identity.nodeId} was not found`, "deleted"],
+  ] as const)("after %p, which it calls %s, but at a slower pace", async (message, standing) => {
+    let refused = true;
+    await using server = plane({
+      onAuth: (socket, ack) => (refused ? refuse(socket, message) : letIn(socket, ack)),
+    });
+    await using agent = start(server.url);
+    await until("refused", () => agent.auth.standing() === standing);
+    await agent.becomes("waiting");
+    expect(agent.session.state()).toMatchObject({ failure: "auth error" });
+    expect(agent.session.state().note).toContain("enroll");
+    const { nextAt } = agent.registry.all()[0] ?? {};
+    expect((nextAt ?? 0) - Date.now()).toBeGreaterThan(4_000);
+    refused = false;
+    await until("it is let in later", () => agent.session.online(), seconds(15));
+    expect(agent.auth.standing()).toBe("ok");
+  });
+
+  test("is refused in the middle, by a token that was withdrawn", async () => {
+    await using server = plane();
+    await using agent = start(server.url);
+    await agent.becomes("online");
+    const [socket] = server.sockets();
+    if (socket !== undefined) refuse(socket, "Invalid agent token");
+    await until("refused", () => agent.auth.standing() === "refused");
+    expect(agent.session.state().failure).toBe("auth error");
+  });
+
+  test("a stop closes the socket, and the state says so", async () => {
+    await using server = plane();
+    const agent = start(server.url);
+    await agent.becomes("online");
+    await agent.stop();
+    await until("gone", () => server.sockets().length === 0, seconds(2));
+    expect(agent.session.state().state).toBe("stopped");
+  });
+
+  test("a stop ends a connection that nobody answers", async () => {
+    await using server = plane();
+    await using net = await network(server.port);
+    net.freeze();
+    const agent = start(net.url, { requestTimeout: seconds(15) });
+    await agent.becomes("connecting");
+    await Bun.sleep(100);
+    const begun = performance.now();
+    await agent.stop();
+    expect(performance.now() - begun).toBeLessThan(1_000);
+  });
+});
+
+describe.concurrent("signs of life", () => {
+  test("agent.auth and accepted metrics keep the node online, pings and refused metrics do not", async () => {
+    let ok = true;
+    await using server = plane({ onEvent: () => ({ ok }) });
+    await using agent = start(server.url);
+    const { session } = agent;
+    expect(session.keepsOnline(seconds(60))).toBe(false);
+    await agent.becomes("online");
+    expect(session.keepsOnline(seconds(5))).toBe(true);
+    const pings = server.count("agent.ping");
+    await until("pinged", () => server.count("agent.ping") > pings + 1);
+    expect(session.keepsOnline(milliseconds(100))).toBe(false);
+    ok = false;
+    await session.request("agent.metrics", {}, v.unknown());
+    expect(session.keepsOnline(milliseconds(100))).toBe(false);
+    ok = true;
+    await session.request("agent.metrics", {}, v.unknown());
+    expect(session.keepsOnline(milliseconds(100))).toBe(true);
+  });
+
+  test("no token is ever logged", async () => {
+    await using server = plane({ onAuth: (socket) => refuse(socket, "Bad Request Exception") });
+    await using agent = start(server.url);
+    await until("refused", () => agent.session.state().failure === "auth error");
+    expect(JSON.stringify([agent.log.said, agent.session.state(), agent.registry.all()])).not.toContain(
+      identity.agentToken,
+    );
+  });
+});
+
+describe.concurrent("two agents of one identity", () => {
+  test("say so once, and stop throwing each other out every second", async () => {
+    await using server = plane({
+      onAuth(socket, ack) {
+        for (const other of server.sockets()) if (other !== socket) other.disconnect(true);
+        letIn(socket, ack);
+      },
+    });
+    await using one = start(server.url, { random: () => 0 });
+    await using two = start(server.url, { random: () => 0.3 });
+    const errors = (agent: typeof one): string[] =>
+      agent.log.said.filter(({ level }) => level === "error").map(({ text }) => text);
+    await until("both know", () => errors(one).length + errors(two).length >= 1, seconds(18));
+    const loser = errors(one).length > 0 ? one : two;
+    expect(errors(loser)).toEqual([
+      expect.stringContaining("another agent seems to use this identity") as string,
+    ]);
+    expect(loser.session.state().note).toContain("another agent");
+    const { nextAt } = loser.registry.all()[0] ?? {};
+    expect((nextAt ?? 0) - Date.now()).toBeGreaterThan(25_000);
+  });
+});

@@ -1,0 +1,220 @@
+// The connection below the session: whom it trusts, through whom it goes, and what a peer may send.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { trustedAuthorities } from "../../../src/control/trust.ts";
+import { type Endpoint, type Wire, socketIo } from "../../../src/realtime/transport.ts";
+import { certificateFor } from "../../support/certificates.ts";
+import { serveBytes } from "../control/servers.ts";
+import { scratchDirectory } from "../identity/scratch.ts";
+import { plane, start, until } from "./harness.ts";
+
+setDefaultTimeout(20_000);
+
+function open(url: string, own: Partial<Endpoint> = {}, timeout: Duration = seconds(2)): Promise<Wire> {
+  const endpoint = {
+    apiUrl: url,
+    path: "/socket.io/",
+    namespace: "/agent-realtime",
+    authorities: () => "",
+    ...own,
+  };
+  return socketIo(endpoint, timeout)(() => {});
+}
+
+/** A websocket server that says `frames` to whoever comes, and nothing else. */
+function talker(frames: (string | Uint8Array)[]) {
+  const server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: (request, self) => (self.upgrade(request) ? undefined : new Response("", { status: 426 })),
+    websocket: {
+      maxPayloadLength: 64 * 1024 * 1024,
+      open: (socket) => frames.forEach((frame) => void socket.send(frame)),
+      message() {},
+    },
+  });
+  return { url: `http://127.0.0.1:${server.port}`, [Symbol.asyncDispose]: () => server.stop(true) };
+}
+
+const handshake =
+  '0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}';
+const admitted = '40/agent-realtime,{"sid":"def"}';
+
+describe.concurrent("a peer that sends", () => {
+  test.each<[string, (string | Uint8Array)[]]>([
+    ["no JSON as a handshake", ["0{{{"]],
+    ["nothing as a handshake", ["0"]],
+    ["null as a handshake", ["0null"]],
+    ["no Engine.IO", ["hello, who is there?"]],
+    ["an unknown packet in the namespace", [handshake, admitted, "4zzz"]],
+    ["half a Socket.IO packet", [handshake, admitted, '42/agent-realtime,["a"']],
+    ["bytes without an announcement", [handshake, admitted, new Uint8Array(10)]],
+    ["an endless frame", [handshake, admitted, `42/agent-realtime,["a","${"x".repeat(5_000_000)}"]`]],
+    ["a refusal of the namespace", [handshake, '44/agent-realtime,{"message":"Invalid namespace"}']],
+    ["a refusal without words", [handshake, "44/agent-realtime,{}"]],
+    ["a disconnect", [handshake, admitted, "41/agent-realtime,"]],
+  ])("%s ends the connection, and nothing else", async (_, frames) => {
+    await using server = talker(frames);
+    const wire = await open(server.url, {}, milliseconds(1_000));
+    const { reason } = await wire.ended;
+    expect(reason).not.toBe("");
+    const late = await wire.request("a", {}, seconds(1)).catch((error: unknown) => error);
+    expect(late).toMatchObject({ code: "realtime.lost" });
+  });
+
+  test("acks and events that nobody asked for is passed over", async () => {
+    await using server = talker([
+      handshake,
+      admitted,
+      "43/agent-realtime,99[1]",
+      "43/agent-realtime,[]",
+      "6",
+      '42/other,["x"]',
+    ]);
+    const wire = await open(server.url);
+    await wire.connected;
+    const early = await Promise.race([wire.ended, Bun.sleep(200)]);
+    expect(early).toBeUndefined();
+    wire.close("enough");
+    expect(await wire.ended).toEqual({ stage: "connected", by: "us", reason: "enough" });
+  });
+
+  test("nothing after the handshake is told apart from one that never opens", async () => {
+    await using server = talker([handshake]);
+    await using silent = await serveBytes(() => {});
+    const near = await open(silent.url, {}, milliseconds(200));
+    expect(await near.ended).toMatchObject({ stage: "transport", by: "network", reason: "timeout" });
+    const far = await open(server.url);
+    const early = await Promise.race([far.ended, Bun.sleep(300)]);
+    expect(early).toBeUndefined();
+    far.close("no answer");
+    expect(await far.ended).toEqual({ stage: "namespace", by: "us", reason: "no answer" });
+  });
+});
+
+test("a frame within the bound arrives whole, however much larger than 32 KiB it is", async () => {
+  await using server = plane();
+  await using agent = start(server.url);
+  const heard: number[] = [];
+  agent.session.on("terminal.input", (body) => heard.push((body as { payload: string }).payload.length));
+  await agent.becomes("online");
+  for (const size of [33_000, 1_000_000, 3_900_000])
+    server.sockets()[0]?.emit("terminal.input", { payload: "x".repeat(size) });
+  await until("all heard", () => heard.length === 3);
+  expect(heard).toEqual([33_000, 1_000_000, 3_900_000]);
+});
+
+test("what the server answered instead of opening a websocket is told", async () => {
+  await using server = plane({ onRequest: () => new Response("", { status: 503 }) });
+  const wire = await open(server.url);
+  expect((await wire.ended).reason).toBe("Expected 101 status code: 503");
+});
+
+test("an address that is none is told as an end, not thrown", async () => {
+  const wire = await open("no address");
+  expect(await wire.ended).toMatchObject({ stage: "transport", error: { code: "realtime.url" } });
+});
+
+test("compression is not offered", async () => {
+  let offered: string | null | undefined;
+  await using server = plane({
+    onRequest(request) {
+      if (request.headers.has("upgrade")) offered = request.headers.get("sec-websocket-extensions");
+      return undefined;
+    },
+  });
+  const wire = await open(server.url);
+  await wire.connected;
+  wire.close("enough");
+  expect(offered).toBeNull();
+});
+
+describe("over TLS", () => {
+  test("the operator's authority is trusted, an unknown one and another name are not", async () => {
+    using directory = scratchDirectory();
+    const { ca, cert, key } = certificateFor(directory.path, "IP:127.0.0.1", "Test authority");
+    await using server = plane({ tls: { cert: Bun.file(cert), key: Bun.file(key) } });
+    const trusted = await Bun.file(ca).text();
+    const wire = await open(server.url, { authorities: () => trusted });
+    await wire.connected;
+    wire.close("enough");
+
+    const stranger = await open(server.url, { authorities: () => trustedAuthorities() });
+    expect((await stranger.ended).reason).toContain("certificate");
+    const misnamed = await open(server.url.replace("127.0.0.1", "localhost"), { authorities: () => trusted });
+    expect((await misnamed.ended).stage).toBe("transport");
+  });
+});
+
+/** Connects in a process of its own, because proxies are read from its environment. */
+async function connectFrom(env: Record<string, string>, url: string): Promise<string> {
+  const transport = join(import.meta.dir, "../../../src/realtime/transport.ts");
+  const script = `
+    const { socketIo } = await import(${JSON.stringify(transport)});
+    const endpoint = { apiUrl: process.argv[1], path: "/socket.io/", namespace: "/agent-realtime", authorities: () => "" };
+    const wire = await socketIo(endpoint, 5000)(() => {});
+    const end = await Promise.race([wire.connected, wire.ended]);
+    console.log(end === undefined ? "connected" : (end.error?.code ?? end.stage));
+    process.exit();
+  `;
+  const child = Bun.spawn([process.execPath, "-e", script, url], {
+    cwd: join(import.meta.dir, "../../.."),
+    env: { PATH: "/usr/bin:/bin", ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const said = await child.stdout.text();
+  await child.exited;
+  return said.trim();
+}
+
+/** A proxy that notes what it is asked for, and leads every tunnel to `port`. */
+async function proxyTo(port: number) {
+  const asked: string[] = [];
+  const tunnels = new WeakSet<object>();
+  const server = await serveBytes((socket, request) => {
+    if (tunnels.has(socket)) return;
+    tunnels.add(socket);
+    asked.push(request.split("\r\n")[0] ?? "");
+    const onward = connect(port, "127.0.0.1");
+    onward.on("error", () => socket.destroy());
+    socket.write("HTTP/1.1 200 OK\r\n\r\n");
+    socket.pipe(onward).pipe(socket);
+  });
+  return { ...server, asked };
+}
+
+describe.concurrent("through a proxy of the environment", () => {
+  test("it goes by a tunnel, unlike Bun's WebSocket by itself", async () => {
+    await using server = plane();
+    await using proxy = await proxyTo(server.port);
+    expect(await connectFrom({ HTTP_PROXY: proxy.url }, `http://plane.invalid:${server.port}`)).toBe(
+      "connected",
+    );
+    expect(proxy.asked).toEqual([`CONNECT plane.invalid:${server.port} HTTP/1.1`]);
+  });
+
+  test("HTTPS_PROXY leads to a plane over TLS", async () => {
+    await using server = plane();
+    await using proxy = await proxyTo(server.port);
+    // The other end of the tunnel speaks no TLS; that it was dug is what counts.
+    expect(await connectFrom({ HTTPS_PROXY: proxy.url }, "https://plane.invalid:7443")).toBe("transport");
+    expect(proxy.asked).toEqual(["CONNECT plane.invalid:7443 HTTP/1.1"]);
+  });
+
+  test.each(["127.0.0.1", "10.1.2.3, 127.0.0.0/8", "*"])("NO_PROXY=%s leads around it", async (none) => {
+    await using server = plane();
+    await using proxy = await proxyTo(server.port);
+    expect(await connectFrom({ HTTP_PROXY: proxy.url, NO_PROXY: none }, server.url)).toBe("connected");
+    expect(proxy.asked).toEqual([]);
+  });
+
+  test("one that is none is told by the name of its variable", async () => {
+    expect(await connectFrom({ HTTP_PROXY: "socks5://127.0.0.1:1" }, "http://127.0.0.1:1")).toBe(
+      "realtime.proxy",
+    );
+  });
+});
