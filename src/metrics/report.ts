@@ -1,0 +1,163 @@
+// Sends samples to the control plane: over the realtime session while there is one, else now and then over HTTP.
+//
+//   session online   ──▶ a sample at once, then every `metrics_interval`, each waiting for its ack
+//   no session       ──▶ a sample a minute by POST /agent/metrics; the wait for it ends when the session is online
+//
+// A sample is taken when it is sent: nothing is queued, and what could not be sent is gone.
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { type Random, backoff, jitter } from "../lib/backoff.ts";
+import { type Duration, minutes, seconds } from "../lib/duration.ts";
+import { type LoopRecord, type LoopRegistry, loop, sleep } from "../lib/loop.ts";
+import type { PublicApi } from "../control/noderax-api.ts";
+import { mayPass, pauseAfter, retry } from "../control/retry.ts";
+import { version } from "../platform/build.ts";
+import type { Log } from "../platform/log.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
+import {
+  Ack,
+  type MetricsEvent,
+  type MetricsRequest,
+  type MetricsSample,
+} from "../protocol/noderax/realtime.ts";
+import type { Channel } from "../realtime/channel.ts";
+import type { Sampler } from "./sampler.ts";
+
+export interface MetricsPorts {
+  /** Undefined where the realtime session is switched off. */
+  readonly channel: Pick<Channel, "online" | "whenOnline" | "request"> | undefined;
+  readonly api: Pick<PublicApi, "metrics">;
+  readonly identity: { readonly nodeId: string; readonly agentToken: string };
+  readonly sampler: Sampler;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+  /** The control plane took a sample: that keeps the node online as a heartbeat does. */
+  readonly onAccepted?: () => void;
+}
+
+/** How long the metrics wait for what. For tests. */
+export interface MetricsPace {
+  /** Between two samples over HTTP: the throttle allows 100 a minute to all agents behind one address. */
+  readonly http: Duration;
+  /** A session that is about to come is worth waiting for before the first sample goes over HTTP. */
+  readonly sessionGrace: Duration;
+  /** A shorter interval measures mostly the agent. */
+  readonly shortest: Duration;
+  readonly random: Random;
+}
+const PACE: MetricsPace = {
+  http: minutes(1),
+  sessionGrace: seconds(15),
+  shortest: seconds(1),
+  random: Math.random,
+};
+
+/** Keeps a session that comes and goes from making this loop spin. */
+const RETRY_PAUSE = seconds(1);
+
+/** Runs until `signal` aborts; never rejects. */
+export function metricsLoop(
+  ports: MetricsPorts,
+  interval: Duration,
+  signal: AbortSignal,
+  pace: MetricsPace = PACE,
+): Promise<void> {
+  const { channel, identity, sampler, registry, log } = ports;
+  const every = Math.max(interval, pace.shortest);
+  const httpEvery = Math.max(every, pace.http);
+  // A fleet that starts in the same second does not knock in the same second.
+  let httpDue = steadyNow() + (channel === undefined ? 0 : pace.sessionGrace * (1 + pace.random()));
+  let httpFailures = 0;
+  let complained = false;
+
+  return loop({ name: "metrics", every, onError, random: pace.random }, round, registry, signal);
+
+  async function round(roundSignal: AbortSignal, record: LoopRecord): Promise<Duration | void> {
+    let httpsTurn = false;
+    if (channel?.online() !== true) {
+      record.note = channel === undefined ? "over HTTP" : "no realtime session, over HTTP";
+      record.nextAt = Date.now() + Math.max(0, httpDue - steadyNow());
+      httpsTurn = (await onlineOr(httpDue, roundSignal)) === "due";
+      record.nextAt = undefined;
+      if (roundSignal.aborted) return 0;
+    }
+    const sample = await sampler.sample(roundSignal);
+    if (roundSignal.aborted) return 0;
+    if (channel?.online() === true) {
+      await sendOverSession(channel, sample);
+      record.note = "over the realtime session";
+      accepted();
+      return undefined;
+    }
+    // The session may have gone while the sample was taken.
+    if (!httpsTurn) return RETRY_PAUSE;
+    await sendOverHttp(sample, roundSignal);
+    accepted();
+    return 0; // The next round waits for the session, or until HTTP is due.
+  }
+
+  /** Waits for the session and for `due`, whichever comes first; `signal` ends it too. */
+  async function onlineOr(due: Duration, signal: AbortSignal): Promise<"online" | "due"> {
+    const over = new AbortController();
+    const end = (): void => over.abort();
+    signal.addEventListener("abort", end, { once: true });
+    const timer = sleep(Math.max(0, due - steadyNow()), over.signal).then(() => "due" as const);
+    const online = channel?.whenOnline(over.signal).then(() => "online" as const);
+    const first = await Promise.race(online === undefined ? [timer] : [online, timer]);
+    end();
+    signal.removeEventListener("abort", end);
+    return first;
+  }
+
+  async function sendOverSession(session: NonNullable<typeof channel>, sample: MetricsSample): Promise<void> {
+    const event: MetricsEvent = {
+      type: "agent.metrics",
+      nodeId: identity.nodeId,
+      agentToken: identity.agentToken,
+      agentVersion: version.slice(0, 64),
+      timestamp: new Date().toISOString(),
+      ...sample,
+    };
+    const ack = await session.request("agent.metrics", event, Ack);
+    if (!ack.ok) throw new AgentError("metrics.refused", ack.message ?? "the control plane gave no reason");
+    // A session that breaks now was good: HTTP waits its turn.
+    httpDue = steadyNow() + httpEvery;
+  }
+
+  async function sendOverHttp(sample: MetricsSample, signal: AbortSignal): Promise<void> {
+    const body: MetricsRequest = {
+      nodeId: identity.nodeId,
+      agentToken: identity.agentToken,
+      agentVersion: version.slice(0, 64),
+      collectedAt: new Date().toISOString(),
+      ...sample,
+    };
+    try {
+      await ports.api.metrics(body, signal);
+      httpFailures = 0;
+      httpDue = steadyNow() + jitter(httpEvery * 1.1, 0.09, pace.random);
+    } catch (error) {
+      const pause = backoff(retry.metrics, ++httpFailures, pace.random);
+      httpDue = steadyNow() + pauseAfter(error, Math.max(pause, httpEvery));
+      throw error;
+    }
+  }
+
+  function accepted(): void {
+    if (complained) log.info("metrics", "accepted again");
+    complained = false;
+    ports.onAccepted?.();
+  }
+
+  function onError(error: unknown): Duration {
+    // Session and heartbeat speak of what passes; a sample that is refused as it is, is an error of ours.
+    const silent =
+      mayPass(error) ||
+      (error instanceof AgentError && /^realtime\.(?:offline|lost|timeout)$/.test(error.code));
+    if (!silent && !complained) {
+      complained = true;
+      log.warn("metrics", `not accepted: ${messageOf(error)}`);
+    }
+    // Without a session the next round waits by itself, and must be there when one comes.
+    return channel?.online() === true ? every : Math.min(every, RETRY_PAUSE);
+  }
+}

@@ -1,0 +1,305 @@
+// Samples go over the session while there is one, now and then over HTTP while there is none, and never pile up.
+import { expect, test } from "bun:test";
+import type * as v from "valibot";
+import { createHttp } from "../../../src/control/http.ts";
+import { publicApi } from "../../../src/control/noderax-api.ts";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { hours, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
+import { LoopRegistry, sleep } from "../../../src/lib/loop.ts";
+import { type MetricsPace, metricsLoop } from "../../../src/metrics/report.ts";
+import type { MetricsSample } from "../../../src/protocol/noderax/realtime.ts";
+import { serve } from "../control/servers.ts";
+
+const identity = { nodeId: crypto.randomUUID(), agentToken: "t".repeat(40) };
+const QUICK: MetricsPace = {
+  http: milliseconds(60),
+  sessionGrace: 0,
+  shortest: milliseconds(1),
+  random: () => 0.5,
+};
+const NEVER_HTTP: MetricsPace = { ...QUICK, http: hours(1), sessionGrace: hours(1) };
+
+interface Sent {
+  readonly event: string;
+  readonly body: MetricsSample & Record<string, unknown>;
+  readonly at: number;
+}
+
+/** A session that goes up and down as told, and answers as told. */
+function channelOf(up: boolean, answer: () => unknown = () => ({ ok: true })) {
+  let comes = Promise.withResolvers<void>();
+  const sent: Sent[] = [];
+  let open = 0;
+  let peak = 0;
+  return {
+    sent,
+    peak: () => peak,
+    goesUp() {
+      up = true;
+      comes.resolve();
+    },
+    goesDown() {
+      up = false;
+      comes = Promise.withResolvers();
+    },
+    online: () => up,
+    whenOnline: (signal: AbortSignal) =>
+      up ? Promise.resolve() : Promise.race([comes.promise, sleep(hours(1), signal)]),
+    async request<Schema extends v.GenericSchema>(event: string, body: object) {
+      if (!up) throw new AgentError("realtime.offline", "there is no session");
+      peak = Math.max(peak, ++open);
+      sent.push({ event, body: body as Sent["body"], at: performance.now() });
+      try {
+        return (await answer()) as v.InferOutput<Schema>;
+      } finally {
+        open--;
+      }
+    },
+  };
+}
+
+/** An API that records what is posted. */
+function apiOf(answer: (count: number) => Response = () => Response.json({})) {
+  const posted: { path: string; at: number; body: Record<string, unknown> }[] = [];
+  const server = serve(async (request) => {
+    const body = (await request.json()) as Record<string, unknown>;
+    posted.push({ path: new URL(request.url).pathname, at: performance.now(), body });
+    return answer(posted.length);
+  });
+  const http = createHttp({ baseUrl: server.url, authorities: () => "" });
+  return Object.assign(server, { posted, api: publicApi(http, seconds(5)) });
+}
+
+/** A sampler whose CPU usage counts the samples it took. */
+function countingSampler() {
+  let taken = 0;
+  return {
+    taken: () => taken,
+    sample: async (): Promise<MetricsSample> => ({ cpuUsage: ++taken, memoryUsage: 1, diskUsage: 1 }),
+  };
+}
+
+function start(
+  channel: ReturnType<typeof channelOf> | undefined,
+  server: ReturnType<typeof apiOf>,
+  interval: number,
+  pace: MetricsPace = NEVER_HTTP,
+) {
+  const stop = new AbortController();
+  const registry = new LoopRegistry();
+  const lines: string[] = [];
+  const log = (_: string, event: string) => void lines.push(event);
+  const sampler = countingSampler();
+  let accepted = 0;
+  const ports = {
+    channel,
+    api: server.api,
+    identity,
+    sampler,
+    registry,
+    log: { debug: log, info: log, warn: log, error: log },
+    onAccepted: () => void accepted++,
+  };
+  const done = metricsLoop(ports, interval, stop.signal, pace);
+  const record = registry.all()[0];
+  return {
+    lines,
+    sampler,
+    record,
+    accepted: () => accepted,
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await done;
+    },
+  };
+}
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  const limit = performance.now() + seconds(10);
+  while (!condition()) {
+    if (performance.now() > limit) throw new Error(`waited in vain for: ${what}`);
+    await sleep(milliseconds(2));
+  }
+}
+
+test("the first sample leaves as soon as the session is online, the next after the interval", async () => {
+  await using server = apiOf();
+  const channel = channelOf(false);
+  await using run = start(channel, server, milliseconds(200));
+  await sleep(50);
+  expect(channel.sent).toEqual([]);
+  const up = performance.now();
+  channel.goesUp();
+  await until(() => channel.sent.length === 2, "two samples");
+  const [first, second] = channel.sent;
+  expect((first?.at ?? 0) - up).toBeLessThan(100);
+  expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(180);
+  await until(() => run.accepted() === 2, "both accepted");
+  expect(server.posted).toEqual([]);
+});
+
+test("an event carries what the contract asks for, and the sample flat beside it", async () => {
+  await using server = apiOf();
+  const channel = channelOf(true);
+  await using _ = start(channel, server, hours(1));
+  await until(() => channel.sent.length === 1, "a sample");
+  expect(channel.sent[0]?.event).toBe("agent.metrics");
+  expect(channel.sent[0]?.body).toEqual({
+    type: "agent.metrics",
+    ...identity,
+    agentVersion: expect.any(String) as string,
+    timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/) as string,
+    cpuUsage: 1,
+    memoryUsage: 1,
+    diskUsage: 1,
+  });
+});
+
+test("while an ack is outstanding, nothing else is sent; then the newest sample goes, not the missed ones", async () => {
+  await using server = apiOf();
+  const ack = Promise.withResolvers<unknown>();
+  let asked = 0;
+  const channel = channelOf(true, () => (++asked === 1 ? ack.promise : { ok: true }));
+  await using run = start(channel, server, milliseconds(5));
+  await until(() => channel.sent.length === 1, "the first sample");
+  await sleep(100); // twenty intervals
+  expect(channel.sent).toHaveLength(1);
+  expect(run.sampler.taken()).toBe(1);
+  ack.resolve({ ok: true });
+  await until(() => channel.sent.length >= 4, "more samples");
+  expect(channel.peak()).toBe(1);
+});
+
+test("what was measured while there was no session is not sent afterwards", async () => {
+  await using server = apiOf(() => new Response("", { status: 503 }));
+  const channel = channelOf(false);
+  await using run = start(channel, server, milliseconds(20), QUICK);
+  await until(() => run.record?.lastError !== undefined, "a failed try over HTTP");
+  const before = run.sampler.taken();
+  channel.goesUp();
+  await until(() => channel.sent.length === 1, "a sample");
+  expect(channel.sent[0]?.body.cpuUsage).toBe(before + 1);
+  await sleep(10);
+  expect(channel.sent.length).toBeLessThanOrEqual(2);
+});
+
+test("without a session, samples go over HTTP at its own pace, however short the interval", async () => {
+  await using server = apiOf();
+  await using run = start(undefined, server, milliseconds(5), QUICK);
+  await until(() => server.posted.length === 4, "four samples");
+  const gaps = server.posted.slice(1).map(({ at }, k) => at - (server.posted[k]?.at ?? 0));
+  expect(Math.min(...gaps)).toBeGreaterThanOrEqual(55);
+  await until(() => run.accepted() >= 4, "all accepted");
+  expect(run.record?.note).toBe("over HTTP");
+});
+
+test("by default that is no more often than once a minute", async () => {
+  await using server = apiOf();
+  const started = Date.now();
+  await using run = start(undefined, server, seconds(2), { ...QUICK, http: minutes(1), random: () => 0 });
+  await until(() => run.accepted() === 1 && (run.record?.nextAt ?? 0) > started + seconds(5), "a plan");
+  expect((run.record?.nextAt ?? 0) - started).toBeGreaterThanOrEqual(minutes(1));
+});
+
+test("over HTTP, the identity is in the body, `collectedAt` instead of type and timestamp", async () => {
+  await using server = apiOf();
+  await using _ = start(undefined, server, hours(1));
+  await until(() => server.posted.length === 1, "a sample");
+  expect(server.posted[0]?.path).toBe("/api/v1/agent/metrics");
+  expect(server.posted[0]?.body).toEqual({
+    ...identity,
+    agentVersion: expect.any(String) as string,
+    collectedAt: expect.stringMatching(/Z$/) as string,
+    cpuUsage: 1,
+    memoryUsage: 1,
+    diskUsage: 1,
+  });
+});
+
+test("a session that goes away leaves HTTP to take over, and takes back over when it returns", async () => {
+  await using server = apiOf();
+  const channel = channelOf(true);
+  await using _ = start(channel, server, milliseconds(20), QUICK);
+  await until(() => channel.sent.length >= 2, "samples over the session");
+  expect(server.posted).toEqual([]);
+  channel.goesDown();
+  await until(() => server.posted.length >= 2, "samples over HTTP");
+  const [emitted, posted] = [channel.sent.length, server.posted.length];
+  channel.goesUp();
+  await until(() => channel.sent.length >= emitted + 3, "samples over the session again");
+  expect(server.posted.length).toBeLessThanOrEqual(posted + 1);
+});
+
+test("a session that is away for a moment causes no call over HTTP", async () => {
+  await using server = apiOf();
+  const channel = channelOf(true);
+  await using run = start(channel, server, milliseconds(10), { ...QUICK, http: milliseconds(400) });
+  await until(() => run.accepted() >= 45, "half a second and more of samples");
+  channel.goesDown();
+  await sleep(100);
+  channel.goesUp();
+  await until(() => run.accepted() >= 48, "samples again");
+  expect(server.posted).toEqual([]);
+});
+
+test("a session that is expected gets its time before HTTP is tried", async () => {
+  await using server = apiOf();
+  const channel = channelOf(false);
+  await using _ = start(channel, server, milliseconds(20), { ...QUICK, sessionGrace: milliseconds(200) });
+  const started = performance.now();
+  await until(() => server.posted.length === 1, "a sample over HTTP");
+  expect((server.posted[0]?.at ?? 0) - started).toBeGreaterThanOrEqual(290); // half as much again, by `random`
+});
+
+test("throttled, the server's wish is kept; and a session that comes meanwhile is used at once", async () => {
+  await using server = apiOf(() => new Response("", { status: 429, headers: { "retry-after": "480" } }));
+  const channel = channelOf(false);
+  await using run = start(channel, server, milliseconds(20), QUICK);
+  await until(() => (run.record?.nextAt ?? 0) > Date.now() + minutes(7), "the pause asked for");
+  expect(server.posted).toHaveLength(1);
+  channel.goesUp();
+  await until(() => channel.sent.length >= 1, "a sample over the session");
+  expect(run.lines).toEqual([]); // an outage is for the heartbeat to speak of
+});
+
+test("a refused sample is complained of once, counts as an error, and is followed by the next one", async () => {
+  await using server = apiOf();
+  let good = false;
+  const channel = channelOf(true, () =>
+    good ? { ok: true } : { ok: false, eventType: "agent.metrics", message: "Bad Request Exception" },
+  );
+  await using run = start(channel, server, milliseconds(10));
+  await until(() => channel.sent.length >= 3, "three refused samples");
+  expect(run.lines).toEqual(["not accepted: Bad Request Exception"]);
+  expect(run.accepted()).toBe(0);
+  expect(run.record?.lastError?.message).toBe("Bad Request Exception");
+  good = true;
+  await until(() => run.accepted() >= 2, "accepted samples");
+  expect(run.lines).toEqual(["not accepted: Bad Request Exception", "accepted again"]);
+});
+
+test("a sample that is refused over HTTP is complained of once", async () => {
+  const body = { statusCode: 400, message: "cpuUsage is required", path: "/", timestamp: "" };
+  await using server = apiOf(() => Response.json(body, { status: 400 }));
+  await using run = start(undefined, server, milliseconds(10), QUICK);
+  await until(() => run.lines.length > 0, "a complaint");
+  expect(run.lines).toEqual(["not accepted: cpuUsage is required"]);
+  expect(run.accepted()).toBe(0);
+});
+
+test("good samples leave no line in the log", async () => {
+  await using server = apiOf();
+  const channel = channelOf(true);
+  await using run = start(channel, server, milliseconds(2));
+  await until(() => run.accepted() >= 10, "ten samples");
+  expect(run.lines).toEqual([]);
+});
+
+test("it stops at once, whatever it waits for", async () => {
+  await using server = apiOf();
+  const runs = [start(channelOf(false), server, hours(1)), start(channelOf(true), server, hours(1))];
+  await sleep(20);
+  const started = performance.now();
+  for (const run of runs) await run[Symbol.asyncDispose]();
+  expect(performance.now() - started).toBeLessThan(200);
+});
