@@ -44,6 +44,17 @@ export function bootId(): string {
   return `${kernel} ${readStat(1)?.startTime ?? ""}`.trim();
 }
 
+/** Undefined when the process is gone, or over. */
+export function hasControllingTerminal(pid: number): boolean | undefined {
+  try {
+    const line = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const [state = "", , , , terminal] = line.slice(line.lastIndexOf(")") + 2).split(" ");
+    return "ZX".includes(state) ? undefined : terminal !== "0";
+  } catch {
+    return undefined;
+  }
+}
+
 export function identify(pid: number): ProcessId | undefined {
   const stat = readStat(pid);
   return stat && { pid, startTime: stat.startTime };
@@ -84,6 +95,22 @@ export function familyOf({ leader, cookie, unit }: Family): number[] {
     if (stat === undefined || stat.state === "Z") return false;
     return stat.session === session || (unit !== undefined && isInUnit(pid, unit)) || hasCookie(pid, cookie);
   });
+}
+
+/** `pids` and all that descend from them, as far as their parents still live. */
+export function withDescendants(pids: readonly number[]): number[] {
+  const children = new Map<number, number[]>();
+  for (const pid of allPids()) {
+    const stat = readStat(pid);
+    if (stat === undefined || stat.state === "Z") continue;
+    const siblings = children.get(stat.parent);
+    if (siblings === undefined) children.set(stat.parent, [pid]);
+    else siblings.push(pid);
+  }
+  const all = new Set(pids);
+  // A set that grows while it is walked is walked to its new end.
+  for (const pid of all) for (const child of children.get(pid) ?? []) all.add(child);
+  return [...all];
 }
 
 /** Asked of the process, not of the control group: where that lies depends on the hierarchy and on containers. */
@@ -133,22 +160,40 @@ function allPids(): number[] {
  * is left. Resolves with false when somebody could not be ended within 5 s of killing (uninterruptible, or not ours).
  */
 export async function terminate(members: () => readonly number[], grace: Duration): Promise<boolean> {
-  const gone = async (signal: "SIGTERM" | "SIGKILL", limit: Duration): Promise<boolean> => {
-    const end = steadyNow() + limit;
-    const told = new Set<number>();
-    for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
-      const living = members();
-      if (living.length === 0) return true;
-      for (const pid of living) {
-        if (signal === "SIGTERM" && told.has(pid)) continue; // A second TERM would cut a clean-up short.
-        told.add(pid);
-        send(pid, signal);
-      }
-      if (steadyNow() >= end) return false;
-      await sleep(pause);
+  return (await gone(members, ["SIGTERM"], grace)) || (await gone(members, ["SIGKILL"], seconds(5)));
+}
+
+/**
+ * The same for what was started on a terminal: first the hang-up, which is how an interactive shell learns of its end
+ * and what `nohup` ignores; SIGCONT, because a stopped job hears nothing. SIGTERM after half of `grace`.
+ */
+export async function hangUp(members: () => readonly number[], grace: Duration): Promise<boolean> {
+  return (
+    (await gone(members, ["SIGHUP", "SIGCONT"], grace / 2)) ||
+    (await gone(members, ["SIGTERM", "SIGCONT"], grace / 2)) ||
+    (await gone(members, ["SIGKILL"], seconds(5)))
+  );
+}
+
+/** Sends the signals to each, once — a second TERM would cut a clean-up short — and waits; SIGKILL again and again. */
+async function gone(
+  members: () => readonly number[],
+  signals: readonly NodeJS.Signals[],
+  limit: Duration,
+): Promise<boolean> {
+  const end = steadyNow() + limit;
+  const told = new Set<number>();
+  for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
+    const living = members();
+    if (living.length === 0) return true;
+    for (const pid of living) {
+      if (told.has(pid) && !signals.includes("SIGKILL")) continue;
+      told.add(pid);
+      for (const signal of signals) send(pid, signal);
     }
-  };
-  return (await gone("SIGTERM", grace)) || (await gone("SIGKILL", seconds(5)));
+    if (steadyNow() >= end) return false;
+    await sleep(pause);
+  }
 }
 
 function send(pid: number, signal: NodeJS.Signals): void {

@@ -1,0 +1,49 @@
+// An event about a terminal, sent until the control plane has answered it.
+import type * as v from "valibot";
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { backoff } from "../lib/backoff.ts";
+import { seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import type { Ack } from "../protocol/noderax/realtime.ts";
+import type { Channel } from "../realtime/channel.ts";
+
+const RETRY = { base: seconds(1), cap: seconds(10) };
+/** An answer that is none of the contract's may pass (a database that is down); after so many it will not. */
+const STRANGE_ANSWERS_MAX = 4;
+
+export interface Delivery<Answer> {
+  readonly event: string;
+  readonly body: object;
+  readonly answer: v.GenericSchema<unknown, Answer>;
+}
+
+/**
+ * Resolves with the ack — `ok: false` for a refusal, and for answers that make no sense — or with undefined when
+ * `signal` aborted. Where the ack was lost, the event is sent again: it may arrive twice, it is never lost.
+ */
+export async function deliver<Answer extends Ack>(
+  channel: Channel,
+  { event, body, answer }: Delivery<Answer>,
+  signal: AbortSignal,
+): Promise<Answer | { ok: false; message: string } | undefined> {
+  for (let failures = 0, strange = 0; ; failures++) {
+    // The first repetition waits for nothing but the session.
+    if (failures > 1) await sleep(backoff(RETRY, failures - 1, Math.random), signal);
+    await channel.whenOnline(signal);
+    if (signal.aborted) return undefined;
+    try {
+      return await orAborted(channel.request(event, body, answer), signal);
+    } catch (error) {
+      if (error instanceof AgentError && error.code === "realtime.answer" && ++strange >= STRANGE_ANSWERS_MAX)
+        return { ok: false, message: messageOf(error) };
+    }
+  }
+}
+
+/** The answer, or undefined as soon as nobody waits for it any more. */
+function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const aborted = Promise.withResolvers<undefined>();
+  const abort = (): void => aborted.resolve(undefined);
+  signal.addEventListener("abort", abort, { once: true });
+  return Promise.race([answer, aborted.promise]).finally(() => signal.removeEventListener("abort", abort));
+}

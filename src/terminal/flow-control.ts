@@ -1,0 +1,114 @@
+// Pauses the reading of a pty, so that the kernel holds whoever writes to it. Bun's terminal has no means of its own.
+//
+// Bun waits for a pty's output with a one-shot registration in its epoll, which it arms again after each read. We take
+// EPOLLIN out of it and put it back. (TCOOFF on the tty would be simpler, and loses a line feed now and then: the kernel
+// asks for room, and writes, without a lock against the stop in between.) A hang-up is reported all the same, so the
+// program's end is seen. Before each change the kernel is asked whether the descriptor is still this pty, and whether
+// the registration looks as known; where it does not, nothing is touched.
+import { readdirSync, readlinkSync } from "node:fs";
+import { type PtyDescriptors, readDescriptor, ttyIndexOf } from "./pty-descriptors.ts";
+
+const EPOLL_CTL_MOD = 3;
+const EPOLLIN = 1;
+const EPOLLONESHOT = 0x4000_0000;
+/** What the kernel makes of a one-shot registration for nothing: errors and hang-ups are always reported. */
+const HELD = EPOLLONESHOT | 0x08 | 0x10;
+
+export interface FlowControl {
+  /** The handle of a pty that was just opened; undefined when its registration is not as known. */
+  find(pty: PtyDescriptors): Valve | undefined;
+}
+
+/** Not to be used while the pty's output is being handed over: Bun arms it afterwards. */
+export interface Valve {
+  /** False when it cannot be done just now. */
+  close(): boolean;
+  open(): boolean;
+}
+
+type ChangeEvents = (epoll: number, fd: number, events: number, data: bigint) => boolean;
+
+/** Undefined where the runtime may not make native calls: it then has no JIT. */
+export async function loadFlowControl(): Promise<FlowControl | undefined> {
+  try {
+    const { dlopen, ptr } = await import("bun:ffi");
+    const epollCtl = { args: ["i32", "i32", "i32", "ptr"], returns: "i32" } as const;
+    const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
+    for (const library of ["libc.so.6", `libc.musl-${machine}.so.1`]) {
+      try {
+        const { symbols } = dlopen(library, { epoll_ctl: epollCtl });
+        return flowControl((epoll, fd, events, data) => {
+          const event = epollEvent(events, data);
+          return symbols.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, ptr(event)) === 0;
+        });
+      } catch {
+        // Another C library.
+      }
+    }
+  } catch {
+    // No FFI.
+  }
+  return undefined;
+}
+
+/** `struct epoll_event`, which is packed on x86-64 alone. */
+function epollEvent(events: number, data: bigint): Uint8Array {
+  const offset = process.arch === "x64" ? 4 : 8;
+  const view = new DataView(new ArrayBuffer(offset + 8));
+  view.setUint32(0, events, true);
+  view.setBigUint64(offset, data, true);
+  return new Uint8Array(view.buffer);
+}
+
+function flowControl(change: ChangeEvents): FlowControl {
+  return {
+    find({ index, masters }) {
+      for (const epoll of epolls())
+        for (const fd of masters) {
+          const events = registration(epoll, fd)?.events ?? 0;
+          if ((events & EPOLLIN) === 0 || (events & EPOLLONESHOT) === 0) continue;
+          return valve(epoll, fd, index, events, change);
+        }
+      return undefined;
+    },
+  };
+}
+
+function valve(epoll: number, fd: number, index: number, armed: number, change: ChangeEvents): Valve {
+  // All of it in one turn of the loop, in which Bun does nothing.
+  const set = (from: number, to: number): boolean => {
+    if (ttyIndexOf(fd) !== index) return false;
+    const now = registration(epoll, fd);
+    return now?.events === from && change(epoll, fd, to, now.data);
+  };
+  return {
+    close: () => set(armed, EPOLLONESHOT),
+    // One that is not held any more was hung up: Bun reads on by itself.
+    open: () => registration(epoll, fd)?.events !== HELD || set(HELD, armed),
+  };
+}
+
+/** "tfd:        7 events: 40000019 data:  800020b88530028  pos:0 …", numbers in hexadecimal but the first. */
+export function parseRegistration(text: string, fd: number): { events: number; data: bigint } | undefined {
+  for (const [, target, events, data] of text.matchAll(
+    /^tfd:\s*(\d+) events:\s*([\da-f]+) data:\s*([\da-f]+)/gm,
+  ))
+    if (Number(target) === fd)
+      return { events: Number.parseInt(events ?? "", 16), data: BigInt(`0x${data}`) };
+  return undefined;
+}
+
+const registration = (epoll: number, fd: number): { events: number; data: bigint } | undefined =>
+  parseRegistration(readDescriptor(epoll), fd);
+
+function epolls(): number[] {
+  return readdirSync("/proc/self/fd")
+    .filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventpoll]";
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}

@@ -1,0 +1,32 @@
+// How a terminal ended, as the control plane is told.
+import { constants } from "node:os";
+import { printable } from "../lib/printable.ts";
+import { EXIT_REASON_MAX } from "../protocol/noderax/terminal.ts";
+import type { PtyExit } from "./pty.ts";
+
+export interface SessionEnd {
+  /** Null when the shell never ran, or nobody knows how it ended. */
+  readonly exitCode: number | null;
+  readonly reason: string | undefined;
+}
+
+/**
+ * A death by signal is 128 + its number, as shells say it. `reason`: why we ended it; without one a signal is named,
+ * and an exit code speaks for itself.
+ */
+export function endOf({ exitCode, signal }: PtyExit, reason: string | undefined): SessionEnd {
+  const [, number] = Object.entries(constants.signals).find(([name]) => name === signal) ?? [];
+  const killed = signal === null ? undefined : `killed by ${signal}`;
+  return {
+    exitCode: exitCode ?? (number === undefined ? null : 128 + number),
+    reason: clip(reason ?? killed, EXIT_REASON_MAX),
+  };
+}
+
+/** At most `max` UTF-16 units, whole characters, no control characters. */
+export function clip<Text extends string | undefined>(text: Text, max: number): Text | string {
+  if (text === undefined) return text;
+  const line = printable(text).toWellFormed();
+  const cut = line.slice(0, max);
+  return cut.isWellFormed() ? cut : cut.slice(0, -1);
+}

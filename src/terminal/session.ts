@@ -1,0 +1,256 @@
+// One terminal from its start to the acknowledged end.
+//
+//   launching ──▶ opening ──▶ open ──▶ draining ──▶ telling ──▶ done
+//       │            │          └ stop, a limit, a server that listens no more: hang-up, grace, SIGKILL
+//       └────────────┴─▶ the same, and `terminal.opened` is not sent any more
+//
+// A natural end leaves alone what the person left running on purpose (nohup, disown, setsid), as ssh does; every other
+// end leaves nothing. The order on the wire is opened, output …, exited, each behind the ack of the one before.
+import { messageOf } from "../lib/agent-error.ts";
+import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import type { Runner } from "../platform/account.ts";
+import type { Log } from "../platform/log.ts";
+import { type ProcessId, hangUp, identify } from "../platform/processes.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
+import type { Channel } from "../realtime/channel.ts";
+import { deliver } from "./delivery.ts";
+import { terminalFamily } from "./family.ts";
+import type { FlowControl } from "./flow-control.ts";
+import { type Launched, launchShell } from "./launch.ts";
+import type { Ledger } from "./ledger.ts";
+import { createOutputStream } from "./output-stream.ts";
+import type { Pty, PtyExit, PtyMode } from "./pty.ts";
+import { exited, failed, opened, output } from "./reports.ts";
+import { type SessionEnd, endOf } from "./session-end.ts";
+
+export interface SessionOrder {
+  readonly id: string;
+  readonly cols: number;
+  readonly rows: number;
+  readonly asRoot: boolean;
+  readonly runner: Runner;
+}
+
+export interface SessionPorts {
+  readonly channel: Channel;
+  readonly ledger: Ledger;
+  readonly log: Log;
+  readonly loadFlow: () => Promise<FlowControl | undefined>;
+  /** The agent's own LANG. */
+  readonly language: string | undefined;
+  /** For tests: only these. */
+  readonly modes?: readonly PtyMode[] | undefined;
+  readonly limits: { readonly idle: Duration; readonly length: Duration };
+  /** Between the hang-up and SIGKILL. */
+  readonly grace: Duration;
+}
+
+export interface TerminalSummary {
+  readonly id: string;
+  /** Whose shell it is. */
+  readonly account: string;
+  readonly root: boolean;
+  readonly cols: number;
+  readonly rows: number;
+  readonly age: Duration;
+  /** Since the last input or output. */
+  readonly idle: Duration;
+  /** Undefined until the shell runs. */
+  readonly mode: PtyMode | undefined;
+}
+
+export interface Session {
+  summary(): TerminalSummary;
+  input(bytes: Uint8Array): void;
+  resize(cols: number, rows: number): void;
+  /** Ends it and everything in it. The first reason counts. */
+  stop(reason: string, grace?: Duration): void;
+  /** Resolves when nothing of it runs any more, told or not. */
+  readonly over: Promise<void>;
+  /** Resolves when the control plane knows of the end, or `signal` aborted. Never rejects. */
+  readonly done: Promise<void>;
+}
+
+/** Aborting `signal` gives up on telling, not on the shell: call `stop` before. */
+export function startSession(order: SessionOrder, ports: SessionPorts, signal: AbortSignal): Session {
+  const { id, asRoot, runner } = order;
+  const { channel, ledger, log } = ports;
+  const name = id.slice(0, 8);
+  const bornAt = steadyNow();
+  let lastActive = bornAt;
+  let size = { cols: order.cols, rows: order.rows };
+  let { grace } = ports;
+
+  const stream = createOutputStream();
+  let running: { readonly pty: Pty; readonly leader: ProcessId | undefined } | undefined;
+  let exit: PtyExit | undefined;
+  /** Why we end it; undefined as long as it lives by itself. */
+  let verdict: string | undefined;
+  let killing: Promise<void> | undefined;
+  const killed = Promise.withResolvers<void>();
+  let tellEnd = true;
+  const unopened = new AbortController();
+  const over = Promise.withResolvers<void>();
+  const overSignal = new AbortController();
+
+  function onData(bytes: Uint8Array): void {
+    lastActive = steadyNow();
+    stream.push(bytes);
+  }
+
+  function end(reason: string): void {
+    if (verdict !== undefined || exit !== undefined) return;
+    verdict = reason;
+    unopened.abort();
+    stream.release();
+    killing = kill();
+  }
+
+  async function kill(): Promise<void> {
+    if (running === undefined) return;
+    const { pty, leader } = running;
+    const all = await hangUp(terminalFamily(id, leader), grace);
+    if (!all) log.warn("terminal", `${name}: some of its processes cannot be ended`, { session_id: id });
+    // The kernel's own hang-up reaches those of another user (sudo, where we are not root) as well.
+    await Promise.race([pty.drained, sleep(seconds(1))]);
+    pty.close();
+    killed.resolve();
+  }
+
+  async function run(): Promise<void> {
+    ledger.starting(id);
+    let launched: Launched | undefined;
+    try {
+      const { language, modes } = ports;
+      const flow = await ports.loadFlow();
+      launched = await launchShell(
+        { sessionId: id, runner, asRoot, size: () => size, language, flow, modes, onData },
+        () => verdict !== undefined,
+      );
+    } catch (error) {
+      log.error("terminal", `${name}: ${messageOf(error)}`, { session_id: id });
+      over.resolve();
+      await deliver(channel, failed(id, messageOf(error)), signal);
+      ledger.forget(id);
+      return;
+    }
+    if (launched === undefined) await tell(settle());
+    else await accompany(launched);
+  }
+
+  async function accompany({ pty, shell }: Launched): Promise<void> {
+    const leader = identify(pty.pid);
+    running = { pty, leader };
+    stream.hold(pty);
+    void pty.exited.then((how) => void (exit = how));
+    if (leader !== undefined) ledger.started(id, leader);
+    log.info("terminal", `${name} started: ${shell} as ${runner.account.name}`, {
+      session_id: id,
+      mode: pty.mode,
+      root: asRoot,
+    });
+    const ended = gone(pty);
+    if (verdict !== undefined) killing = kill();
+    void watchLimits();
+    await open();
+    await stream.run(send);
+    await tell(await ended);
+  }
+
+  /** Resolves when the output is at its end and, where we end it, nobody is left whom we can end. */
+  async function gone(pty: Pty): Promise<SessionEnd> {
+    await Promise.race([pty.drained, killed.promise]);
+    stream.finish();
+    await killing;
+    pty.close();
+    return settle();
+  }
+
+  async function open(): Promise<void> {
+    const answer = await deliver(channel, opened(id, size), AbortSignal.any([signal, unopened.signal]));
+    const status = answer?.ok === true ? (answer.status ?? "open") : undefined;
+    if (status === "open") return;
+    stream.mute();
+    if (answer === undefined) return;
+    // The end of one that is being terminated is waited for; one that failed or is closed has its end already.
+    tellEnd = status === "terminating";
+    end(`the control plane did not take the terminal (${answer.message ?? `it is ${String(status)}`})`);
+  }
+
+  async function send(frame: Uint8Array): Promise<void> {
+    const answer = await deliver(channel, output(id, frame), signal);
+    if (answer === undefined) stream.mute();
+    else if (!answer.ok || answer.seq === null) {
+      stream.mute();
+      tellEnd = answer.ok;
+      end("the control plane takes no more output of this terminal");
+    }
+  }
+
+  function settle(): SessionEnd {
+    const outcome = endOf(exit ?? { exitCode: null, signal: null }, verdict);
+    ledger.ended(id, outcome);
+    log.info("terminal", `${name} ended after ${humanDuration(steadyNow() - bornAt)}`, {
+      session_id: id,
+      exit_code: outcome.exitCode,
+      reason: outcome.reason,
+    });
+    over.resolve();
+    overSignal.abort();
+    return outcome;
+  }
+
+  async function tell(outcome: SessionEnd): Promise<void> {
+    if (tellEnd && (await deliver(channel, exited(id, outcome), signal)) === undefined) return;
+    ledger.forget(id);
+  }
+
+  async function watchLimits(): Promise<void> {
+    const { idle, length } = ports.limits;
+    while (!overSignal.signal.aborted) {
+      const [idleLeft, left] = [lastActive + idle - steadyNow(), bornAt + length - steadyNow()];
+      if (left <= 0) return end(`open for ${humanDuration(length)}, the longest a terminal may be`);
+      if (idleLeft <= 0) return end(`not used for ${humanDuration(idle)}`);
+      await sleep(Math.min(idleLeft, left), overSignal.signal);
+    }
+  }
+
+  const done = run()
+    .catch((error: unknown) => log.error("terminal", `${name}: ${messageOf(error)}`, { session_id: id }))
+    .finally(() => {
+      over.resolve();
+      overSignal.abort();
+    });
+
+  let refused = false;
+  return {
+    summary: () => ({
+      id,
+      account: runner.account.name,
+      root: asRoot,
+      ...size,
+      age: steadyNow() - bornAt,
+      idle: steadyNow() - lastActive,
+      mode: running?.pty.mode,
+    }),
+    input(bytes) {
+      lastActive = steadyNow();
+      const taken = running?.pty.write(bytes) ?? true;
+      if (!taken && !refused) onData(Buffer.from(REFUSED_INPUT));
+      refused = !taken;
+    },
+    resize(cols, rows) {
+      size = { cols, rows };
+      running?.pty.resize(cols, rows);
+    },
+    stop(reason, within) {
+      grace = Math.min(grace, within ?? grace);
+      end(reason);
+    },
+    over: over.promise,
+    done,
+  };
+}
+
+const REFUSED_INPUT = "\r\n[… nothing reads what is typed here: the last input was thrown away …]\r\n";

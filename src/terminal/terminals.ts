@@ -1,0 +1,204 @@
+// All terminals of this node: hears what the control plane asks for, starts sessions, ends what an earlier agent left.
+import type { Database } from "bun:sqlite";
+import * as v from "valibot";
+import { type Duration, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import type { RootAccess } from "../identity/root-access.ts";
+import type { Runner } from "../platform/account.ts";
+import type { Log } from "../platform/log.ts";
+import {
+  AboutSession,
+  TERMINAL_COLS,
+  TERMINAL_ROWS,
+  TerminalInput,
+  TerminalResize,
+  TerminalStart,
+  TerminalStop,
+} from "../protocol/noderax/terminal.ts";
+import type { Channel } from "../realtime/channel.ts";
+import { deliver } from "./delivery.ts";
+import { type FlowControl, loadFlowControl } from "./flow-control.ts";
+import { decodeInput } from "./input.ts";
+import { createLedger } from "./ledger.ts";
+import { endLeftOver } from "./left-over.ts";
+import type { PtyMode } from "./pty.ts";
+import { refusalOf } from "./refusal.ts";
+import { exited, failed } from "./reports.ts";
+import { type Session, type TerminalSummary, startSession } from "./session.ts";
+import { createStrangers } from "./strangers.ts";
+
+export interface TerminalSettings {
+  /** The owner's `allow_terminal`. */
+  readonly allowed: boolean;
+  readonly max: number;
+  readonly idleLimit: Duration;
+  readonly maxLength: Duration;
+  readonly grace: Duration;
+}
+
+export interface TerminalPorts {
+  readonly channel: Channel;
+  /** Has `terminalMigration`. */
+  readonly database: Database;
+  readonly rootAccess: Pick<RootAccess, "profile" | "refusal">;
+  /** `task`: whose shell a terminal is. `root`: whose, when the operator asks for root and may have it. */
+  readonly runners: { readonly task: Runner; readonly root: Runner };
+  readonly settings: TerminalSettings;
+  readonly log: Log;
+  /** For tests: only these start modes; what holds output back. */
+  readonly modes?: readonly PtyMode[];
+  readonly loadFlow?: () => Promise<FlowControl | undefined>;
+}
+
+export interface Terminals {
+  /** Ends what an earlier agent left, and tells the control plane until it knows. */
+  resume(): void;
+  active(): TerminalSummary[];
+  /** Ends every terminal and tells the control plane, within `grace`. What could not be told is after the next start. */
+  stop(grace: Duration): Promise<void>;
+}
+
+/** The control plane gives a terminal up after so long without an answer. */
+const START_PATIENCE = seconds(15);
+
+/** Listens from now on. */
+export function createTerminals(ports: TerminalPorts): Terminals {
+  const { channel, settings, log } = ports;
+  const ledger = createLedger(ports.database, log);
+  const sessions = new Map<string, Session>();
+  /** Those of which anything runs; the others only have to be told. */
+  const running = new Set<string>();
+  const strangers = createStrangers();
+  const life = new AbortController();
+  const leftOvers = new Set<Promise<void>>();
+  let stopping = false;
+  let flow: Promise<FlowControl | undefined> | undefined;
+  const loadFlow = (): Promise<FlowControl | undefined> => (flow ??= (ports.loadFlow ?? loadFlowControl)());
+
+  function onStart(body: unknown): void {
+    const id = sessionOf(body);
+    if (id === undefined) return log.debug("terminal", "a start without a session was ignored");
+    // A second start of the same: an error would make the live session fail.
+    if (sessions.has(id)) return;
+    const wanted = v.safeParse(TerminalStart, body);
+    if (!wanted.success)
+      return refuse(id, `This agent cannot start such a terminal: ${explain(wanted.issues)}.`);
+    const { cols, rows, runAsRoot: asRoot } = wanted.output;
+    const refusal = refusalOf({
+      allowed: settings.allowed,
+      open: sessions.size,
+      limit: settings.max,
+      asRoot,
+      rootAccess: ports.rootAccess,
+      stopping,
+    });
+    if (refusal !== undefined) return refuse(id, refusal);
+    const session = startSession(
+      {
+        id,
+        cols: cols || TERMINAL_COLS.usual,
+        rows: rows || TERMINAL_ROWS.usual,
+        asRoot,
+        runner: asRoot ? ports.runners.root : ports.runners.task,
+      },
+      {
+        channel,
+        ledger,
+        log,
+        loadFlow,
+        language: process.env["LANG"],
+        modes: ports.modes,
+        limits: { idle: settings.idleLimit, length: settings.maxLength },
+        grace: settings.grace,
+      },
+      life.signal,
+    );
+    sessions.set(id, session);
+    running.add(id);
+    void session.over.then(() => running.delete(id));
+    void session.done.then(() => sessions.delete(id));
+  }
+
+  function refuse(id: string, message: string): void {
+    log.warn("terminal", `${id.slice(0, 8)} refused: ${message}`, { session_id: id });
+    void deliver(
+      channel,
+      failed(id, message),
+      AbortSignal.any([life.signal, AbortSignal.timeout(START_PATIENCE)]),
+    );
+  }
+
+  /** Hands a well-formed event to its session; answers for one that is unknown, lest it stay open for ever. */
+  function hear<Schema extends v.GenericSchema<unknown, { sessionId: string }>>(
+    event: string,
+    schema: Schema,
+    act: (session: Session, body: v.InferOutput<Schema>) => void,
+  ): void {
+    channel.on(event, (body) => {
+      const id = sessionOf(body);
+      if (id === undefined) return log.debug("terminal", `${event} without a session was ignored`);
+      const session = sessions.get(id);
+      if (session === undefined) return answerStranger(id);
+      const parsed = v.safeParse(schema, body);
+      if (parsed.success) act(session, parsed.output);
+      else log.debug("terminal", `${event} was ignored: ${explain(parsed.issues)}`, { session_id: id });
+    });
+  }
+
+  function answerStranger(id: string): void {
+    if (!strangers.mayAnswer(id)) return;
+    const end = { exitCode: null, reason: "not running any more: it has ended, or the agent was restarted" };
+    void deliver(
+      channel,
+      exited(id, end),
+      AbortSignal.any([life.signal, AbortSignal.timeout(START_PATIENCE)]),
+    );
+  }
+
+  channel.on("terminal.start", onStart);
+  hear("terminal.input", TerminalInput, (session, { sessionId, payload }) => {
+    const bytes = decodeInput(payload);
+    if (bytes !== undefined) session.input(bytes);
+    else
+      log.debug("terminal", "input that is no base64, or too long, was ignored", { session_id: sessionId });
+  });
+  hear("terminal.resize", TerminalResize, (session, { cols, rows }) => session.resize(cols, rows));
+  hear("terminal.stop", TerminalStop, (session, { reason }) =>
+    session.stop(reason || "terminated by the control plane"),
+  );
+
+  return {
+    resume() {
+      for (const entry of ledger.all()) {
+        const ended = endLeftOver(entry, { channel, ledger, log, grace: settings.grace }, life.signal);
+        leftOvers.add(ended);
+        void ended.finally(() => leftOvers.delete(ended));
+      }
+    },
+    active: () => [...sessions].filter(([id]) => running.has(id)).map(([, session]) => session.summary()),
+    async stop(grace) {
+      stopping = true;
+      const enough = new AbortController();
+      const limit = sleep(grace, enough.signal);
+      const all = [...sessions.values()];
+      const every = (promises: Promise<void>[]): Promise<unknown> =>
+        Promise.race([Promise.all(promises), limit]);
+      // Half of it for the shells, so that there is time to tell.
+      for (const session of all) session.stop("the agent was stopped", grace / 2);
+      await every(all.map(({ over }) => over));
+      if (channel.online()) await every(all.map(({ done }) => done));
+      life.abort();
+      await every([...all.map(({ done }) => done), ...leftOvers]);
+      enough.abort();
+    },
+  };
+}
+
+function sessionOf(body: unknown): string | undefined {
+  const about = v.safeParse(AboutSession, body);
+  return about.success ? about.output.sessionId : undefined;
+}
+
+/** "cols: Invalid value: Expected <=400 but received 500". */
+const explain = (issues: readonly v.BaseIssue<unknown>[]): string =>
+  issues.map((issue) => `${v.getDotPath(issue) ?? "body"}: ${issue.message}`).join("; ");

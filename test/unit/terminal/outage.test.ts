@@ -1,0 +1,169 @@
+// The session with the control plane comes and goes, the agent too: nothing is lost, nothing stays open.
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { seconds } from "../../../src/lib/duration.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+import { terminalMigration } from "../../../src/terminal/ledger.ts";
+import { alive, terminalNode, until } from "./harness.ts";
+
+setDefaultTimeout(30_000);
+
+test("a shell survives the loss of the session; what it wrote meanwhile arrives", async () => {
+  await using node = terminalNode();
+  const shell = await node.open();
+  shell.type("sleep 0.3; echo meanwhile\n");
+  node.channel.goOffline();
+  await Bun.sleep(600);
+  expect(shell.text()).not.toContain("meanwhile\r\n");
+  node.channel.goOnline();
+  await shell.sees("meanwhile\r\n");
+  expect(await shell.run("echo again")).toBe("again");
+});
+
+test("a frame whose ack was lost is sent again, and none is lost", async () => {
+  await using node = terminalNode();
+  const shell = await node.open();
+  let lost = 0;
+  node.channel.loseAck = ({ event }) => event === "terminal.output" && lost < 2 && ++lost > 0;
+  shell.type("seq -s, 3000; echo do''ne\n");
+  await shell.sees("done\r\n");
+  const frames = node.channel.frames(shell.id).map(String);
+  const repeated = frames.filter((frame, k) => k > 0 && frame === frames[k - 1]);
+  expect(lost).toBe(2);
+  expect(repeated.length).toBeGreaterThan(0);
+  expect(shell.text()).toContain("1,2,3,");
+  expect(shell.text()).toContain("2999,3000");
+});
+
+test("output during a long outage is bounded: the program is held, and nothing is skipped (needs FFI)", async () => {
+  await using node = terminalNode();
+  const shell = await node.open();
+  node.channel.goOffline();
+  const before = process.memoryUsage.rss();
+  shell.type("seq 1 1000000 | tail -c 3000000 | cksum; seq 1 1000000 | tail -c 3000000; echo do''ne\n");
+  await Bun.sleep(1_500);
+  expect(process.memoryUsage.rss() - before).toBeLessThan(50_000_000);
+  node.channel.goOnline();
+  await shell.sees("done\r\n");
+  expect(shell.text()).not.toContain("skipped");
+  const lines = shell.text().split("\r\n");
+  const numbers = lines.map(Number).filter((n) => n > 600_000 && n <= 1_000_000);
+  expect(numbers.slice(1).every((n, k) => n === (numbers[k] ?? 0) + 1)).toBe(true);
+  expect(numbers.at(-1)).toBe(1_000_000);
+});
+
+test("without flow control, what is too much is skipped, and the output says so", async () => {
+  await using node = terminalNode({ loadFlow: () => Promise.resolve(undefined) });
+  const shell = await node.open();
+  node.channel.goOffline();
+  shell.type("seq 1 400000; echo do''ne\n");
+  await Bun.sleep(1_000);
+  node.channel.goOnline();
+  await shell.sees("done\r\n");
+  expect(shell.text()).toMatch(/\[… [\d.]+ MB of output skipped …\]/);
+  expect(shell.text()).toContain("\r\n400000\r\n");
+});
+
+test("an end during an outage is told after it, with its code, behind the last output", async () => {
+  await using node = terminalNode();
+  const shell = await node.open();
+  node.channel.goOffline();
+  shell.type("echo fare''well; exit 5\n");
+  await until("the shell ended", () => node.log.some((line) => line.includes("ended after")));
+  expect(node.channel.of("terminal.exited", shell.id)).toEqual([]);
+  node.channel.goOnline();
+  expect(await shell.exited()).toMatchObject({ exitCode: 5 });
+  expect(shell.text()).toContain("farewell\r\n");
+});
+
+test("an answer that makes no sense is asked for again, but not for ever", async () => {
+  await using node = terminalNode();
+  const shell = await node.open();
+  const pid = Number(await shell.run("echo $$"));
+  let strange = 0;
+  node.channel.fault = ({ event }) => {
+    if (event === "terminal.output" && strange++ < 1) throw new AgentError("realtime.answer", "what?");
+  };
+  expect(await shell.run("echo on")).toBe("on");
+  node.channel.fault = ({ event }) => {
+    if (event === "terminal.output") throw new AgentError("realtime.answer", "what?");
+  };
+  shell.type("echo off\n");
+  await until("the shell is gone", () => !alive(pid), seconds(15));
+});
+
+test("after a crash of the agent, the next one ends what was left and tells of it until it is heard", async () => {
+  const database = openDatabase(":memory:", [terminalMigration]);
+  const first = terminalNode({ database });
+  const shell = await first.open();
+  const pids = [
+    await shell.run("echo $$"),
+    await shell.run("setsid --wait sh -c 'echo $$; exec sleep 300 >/dev/null 2>&1' & sleep 0.2"),
+  ].map((said) => Number(/\d+$/m.exec(said.replaceAll(/^\[.*$/gm, "").trim())?.[0]));
+  expect(pids.filter(alive)).toHaveLength(2);
+  // The first agent hears and says nothing any more; that its processes are still its children changes nothing.
+  first.channel.goOffline();
+
+  const second = terminalNode({ database });
+  second.channel.setStatus(shell.id, "open");
+  second.channel.goOffline();
+  second.terminals.resume();
+  await until("nothing runs", () => pids.filter(alive).length === 0);
+  second.channel.goOnline();
+  await until("it is told", () => second.channel.of("terminal.exited", shell.id).length > 0);
+  expect(second.channel.of("terminal.exited", shell.id)).toMatchObject([
+    { exitCode: null, reason: expect.stringContaining("restarted") },
+  ]);
+  await until("it is forgotten", () => rows(database) === 0);
+  await second.terminals.stop(seconds(1));
+  await first.terminals.stop(seconds(1));
+});
+
+test("an end the control plane never heard of is told by the next agent as it was", async () => {
+  const database = openDatabase(":memory:", [terminalMigration]);
+  const first = terminalNode({ database });
+  const shell = await first.open();
+  first.channel.goOffline();
+  shell.type("exit 9\n");
+  await until("the shell ended", () => first.log.some((line) => line.includes("ended after")));
+  await first.terminals.stop(seconds(1));
+  expect(rows(database)).toBe(1);
+
+  await using second = terminalNode({ database });
+  second.channel.setStatus(shell.id, "open");
+  second.terminals.resume();
+  await until("it is told", () => second.channel.of("terminal.exited", shell.id).length > 0);
+  expect(second.channel.of("terminal.exited", shell.id)).toMatchObject([{ exitCode: 9 }]);
+  await until("it is forgotten", () => rows(database) === 0);
+});
+
+test("a session is on disk before its shell runs, and not after its end was heard", async () => {
+  await using node = terminalNode();
+  const shell = node.start();
+  expect(rows(node.database)).toBe(1);
+  await until("it opens", () => node.channel.status(shell.id) === "open");
+  shell.stop();
+  await shell.exited();
+  await until("it is forgotten", () => rows(node.database) === 0);
+});
+
+test("a disk that takes nothing does not keep anybody out", async () => {
+  await using node = terminalNode();
+  node.database.run("DROP TABLE terminals");
+  const shell = await node.open();
+  expect(await shell.run("echo in")).toBe("in");
+});
+
+test("an agent that is stopped while offline does not wait for the control plane", async () => {
+  const node = terminalNode();
+  const shell = await node.open();
+  const pid = Number(await shell.run("echo $$"));
+  node.channel.goOffline();
+  const begin = performance.now();
+  await node.terminals.stop(seconds(8));
+  expect(performance.now() - begin).toBeLessThan(seconds(3));
+  expect(alive(pid)).toBe(false);
+});
+
+const rows = (database: ReturnType<typeof openDatabase>): number =>
+  database.query<{ n: number }, []>("SELECT count(*) AS n FROM terminals").get()?.n ?? 0;
