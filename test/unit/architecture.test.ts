@@ -18,7 +18,7 @@ const rows = [
   ["platform"],
   ["lib"],
 ];
-const sideways = ["realtime → control", "identity → control"];
+const sideways = ["realtime → control", "realtime → identity", "identity → control"];
 /** The two sides of the wire are written twice from the contract, so that they check each other. */
 const sharedWithSandbox = ["protocol", "platform", "lib"];
 
