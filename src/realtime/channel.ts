@@ -7,6 +7,8 @@ export interface Channel {
   online(): boolean;
   /** Resolves when the session is online, at once if it is; also when `signal` aborts. Never rejects. */
   whenOnline(signal: AbortSignal): Promise<void>;
+  /** Hears of each time the session gets online, the first included. */
+  onOnline(listener: () => void): void;
   /**
    * Sends one event on the live session and resolves with its ack. Throws an AgentError: `realtime.offline` when there
    * is no session or `realtime.too_large` for more than the server takes (nothing was sent), `realtime.lost` when the

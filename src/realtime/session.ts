@@ -60,6 +60,7 @@ export function createSession(ports: SessionPorts): Session {
   const { log, registry, random = Math.random } = ports;
   const listeners = new Map<string, ((body: unknown) => void)[]>();
   const waiting = new Set<() => void>();
+  const greeters: (() => void)[] = [];
   let current: Live | undefined;
   let state: Omit<SessionState, "reconnects"> = {
     state: "stopped",
@@ -157,6 +158,7 @@ export function createSession(ports: SessionPorts): Session {
       become(record, "online", null, contest.contested ? CONTESTED : "");
       log[contest.contested ? "debug" : "info"]("session", timesOnline === 1 ? "online" : "online again");
       for (const resolve of waiting) resolve();
+      for (const greet of greeters) greet();
     },
     accepted() {
       lastSign = steadyNow();
@@ -209,6 +211,7 @@ export function createSession(ports: SessionPorts): Session {
         signal.addEventListener("abort", done, { once: true });
       });
     },
+    onOnline: (listener) => void greeters.push(listener),
     async request(event, body, ack) {
       if (current === undefined)
         throw new AgentError("realtime.offline", `${event} was not sent: the session is not online`);

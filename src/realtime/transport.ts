@@ -5,6 +5,7 @@
 import type { Socket, WebSocket as WebSocketTransport } from "socket.io-client";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
+import { printable } from "../lib/printable.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
 import { proxyFor } from "./proxy.ts";
 
@@ -44,6 +45,8 @@ export type OpenWire = (onEvent: (name: string, body: unknown) => void) => Promi
 
 /** A frame above this ends the connection: ours are terminal input and requests, 100 KB at most. */
 const INBOUND_MAX = 4 * 1024 * 1024;
+/** What a server gives as its reason is shown up to here. */
+const REASON_MAX = 300;
 /** A peer that does not answer the closing handshake is left without one. */
 const CLOSING_LIMIT = seconds(2);
 
@@ -137,6 +140,7 @@ function native(
       const size = typeof data === "string" ? data.length : data.byteLength;
       try {
         if (size > INBOUND_MAX) throw new Error(`a frame of ${size} bytes`);
+        if (typeof data === "string" && isHollow(data)) throw new Error("a packet without its content");
         super.onData(data);
       } catch (error) {
         // What is no Engine.IO throws in the middle of the library; nobody above would catch it.
@@ -155,6 +159,23 @@ function native(
   };
 }
 
+/**
+ * A refusal of the namespace or an ack that lacks what the library takes for granted: it would throw in a turn of its
+ * own, and take the agent along.
+ */
+function isHollow(frame: string): boolean {
+  const [, kind, content = ""] = /^4([346])(?:\d+-)?(?:\/[^,]*,)?\d*(.*)$/s.exec(frame) ?? [];
+  if (kind === undefined) return false;
+  if (kind !== "4" || content === "") return content === "";
+  const refusal: unknown = JSON.parse(content);
+  return (
+    typeof refusal === "object" &&
+    refusal !== null &&
+    "message" in refusal &&
+    typeof refusal.message !== "string"
+  );
+}
+
 /** The library says "websocket error" and puts what happened into the event that comes along. */
 function reasonOf(error: Error & { readonly description?: unknown }): string {
   const { description } = error;
@@ -162,7 +183,8 @@ function reasonOf(error: Error & { readonly description?: unknown }): string {
     typeof description === "object" && description !== null && "message" in description
       ? String(description.message).replace(/^WebSocket connection to '[^']*' failed: /, "")
       : "";
-  return detail || error.message || "no reason given";
+  // The message of a refused namespace is the server's.
+  return printable((detail || error.message || "no reason given").slice(0, REASON_MAX));
 }
 
 const lost = (event: string): AgentError =>

@@ -12,8 +12,8 @@ export const shouldPause = (paused: boolean, size: number): boolean =>
 
 /** How far behind a cut the end of the line is looked for. */
 const LINE_SEARCH = 4_096;
-/** A buffer that was larger than this is not kept once it is empty: most terminals stand idle most of the time. */
-const KEPT_CAPACITY = 16_384;
+const PIECE = 65_536;
+const PIECE_MIN = 2_048;
 
 export interface OutputQueue {
   /** Bytes waiting. */
@@ -27,59 +27,96 @@ export interface OutputQueue {
   take(flush: boolean): Uint8Array | undefined;
 }
 
+interface Piece {
+  readonly bytes: Uint8Array;
+  start: number;
+  end: number;
+}
+
 export function createOutputQueue(limit: () => number): OutputQueue {
-  let buffer = new Uint8Array(0);
-  let start = 0;
-  let end = 0;
+  /** Not one buffer: a burst of many megabytes would be copied each time it outgrows it. */
+  const pieces: Piece[] = [];
+  let spare: Uint8Array | undefined;
+  let size = 0;
   let skipped = 0;
 
-  function makeRoom(more: number): void {
-    if (end + more <= buffer.length) return;
-    const size = end - start;
-    const capacity = Math.max(2_048, 2 ** Math.ceil(Math.log2(size + more)));
-    const target = capacity === buffer.length ? buffer : new Uint8Array(capacity);
-    target.set(buffer.subarray(start, end));
-    [buffer, start, end] = [target, 0, size];
+  /** One with room in it; a terminal of which little comes gets by with a small one. */
+  function lastPiece(coming: number): Piece {
+    const last = pieces.at(-1);
+    if (last !== undefined && last.end < last.bytes.length) return last;
+    const bytes = spare ?? new Uint8Array(pieces.length === 0 && coming <= PIECE_MIN ? PIECE_MIN : PIECE);
+    spare = undefined;
+    const piece = { bytes, start: 0, end: 0 };
+    pieces.push(piece);
+    return piece;
   }
 
   function append(bytes: Uint8Array): void {
-    makeRoom(bytes.length);
-    buffer.set(bytes, end);
-    end += bytes.length;
+    for (let at = 0; at < bytes.length;) {
+      const piece = lastPiece(bytes.length - at);
+      const part = bytes.subarray(at, at + piece.bytes.length - piece.end);
+      piece.bytes.set(part, piece.end);
+      piece.end += part.length;
+      at += part.length;
+    }
+    size += bytes.length;
+  }
+
+  /** A copy of the first `count` bytes, or of all there are. */
+  function head(count: number): Uint8Array {
+    const copy = new Uint8Array(Math.min(count, size));
+    let at = 0;
+    for (const { bytes, start, end } of pieces) {
+      if (at === copy.length) break;
+      const part = bytes.subarray(start, Math.min(end, start + copy.length - at));
+      copy.set(part, at);
+      at += part.length;
+    }
+    return copy;
+  }
+
+  function consume(count: number): void {
+    size -= count;
+    for (let left = count; left > 0;) {
+      const [first] = pieces;
+      if (first === undefined) return;
+      const part = Math.min(left, first.end - first.start);
+      first.start += part;
+      left -= part;
+      if (first.start < first.end) continue;
+      pieces.shift();
+      if (size > 0 || first.bytes.length === PIECE_MIN) spare = first.bytes;
+    }
+    // Most terminals stand idle most of the time.
+    if (size === 0 && spare?.length !== PIECE_MIN) spare = undefined;
   }
 
   /** Drops at least `count` of what waits; what is left begins with a line, or at least with a character. */
   function drop(count: number): void {
-    const from = start + Math.min(count, end - start);
-    const newline = buffer.subarray(from, Math.min(end, from + LINE_SEARCH)).indexOf(0x0a);
-    let cut = newline < 0 ? from : from + newline + 1;
-    while (cut < end && cut - from < LINE_SEARCH && ((buffer[cut] ?? 0) & 0xc0) === 0x80) cut++;
-    skipped += cut - start;
-    start = cut;
+    const before = size;
+    consume(Math.min(count, size));
+    const next = head(LINE_SEARCH);
+    let cut = next.indexOf(0x0a) + 1;
+    while (cut < next.length && ((next[cut] ?? 0) & 0xc0) === 0x80) cut++;
+    consume(cut);
+    skipped += before - size;
   }
 
   return {
-    size: () => end - start,
+    size: () => size,
     push(bytes) {
       append(bytes);
-      const size = end - start;
       if (size > limit()) drop(size - Math.floor(limit() / 2));
     },
     take(flush) {
       const notice = skipped > 0 ? Buffer.from(skipNotice(skipped)) : undefined;
-      const room = OUTPUT_FRAME_MAX - (notice?.length ?? 0);
-      const head = buffer.subarray(start, Math.min(end, start + room));
-      const isAll = start + head.length === end;
-      const length = flush && isAll ? head.length : completeLength(head);
+      const next = head(OUTPUT_FRAME_MAX - (notice?.length ?? 0));
+      const length = flush && next.length === size ? next.length : completeLength(next);
       if (length === 0 && notice === undefined) return undefined;
-      const frame = Buffer.concat([notice ?? new Uint8Array(0), head.subarray(0, length)]);
       skipped = 0;
-      start += length;
-      if (start === end) {
-        [start, end] = [0, 0];
-        if (buffer.length > KEPT_CAPACITY) buffer = new Uint8Array(0);
-      }
-      return frame;
+      consume(length);
+      const frame = next.subarray(0, length);
+      return notice === undefined ? frame : Buffer.concat([notice, frame]);
     },
   };
 }

@@ -19,6 +19,8 @@ export interface OutputStream {
   release(): void;
   /** Nothing is taken any more, and what waits is thrown away. */
   mute(): void;
+  /** Sends an empty frame unless there is another: only the ack of a frame tells that nobody listens any more. */
+  probe(): void;
   /** No more output will come. */
   finish(): void;
   /** Sends frame after frame; resolves when all are sent, or muted, after `finish`. */
@@ -32,6 +34,7 @@ export function createOutputStream(): OutputStream {
   let held = true;
   let muted = false;
   let finished = false;
+  let probing = false;
   let news = Promise.withResolvers<"news">();
 
   function regulate(): void {
@@ -70,14 +73,20 @@ export function createOutputStream(): OutputStream {
       regulate();
       news.resolve("news");
     },
+    probe() {
+      probing = true;
+      news.resolve("news");
+    },
     finish() {
       finished = true;
       news.resolve("news");
     },
     async run(send) {
       for (let flush = false; ;) {
-        const frame = muted ? undefined : queue.take(flush || finished);
-        if (frame === undefined && finished) return;
+        const taken = muted ? undefined : queue.take(flush || finished);
+        if (taken === undefined && finished) return;
+        const frame = taken ?? (probing && !muted ? new Uint8Array(0) : undefined);
+        probing = false;
         if (frame === undefined) {
           flush = await patience();
           continue;

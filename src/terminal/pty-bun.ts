@@ -23,6 +23,7 @@ export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): P
     data(_, bytes) {
       lastData = performance.now();
       order.onData(bytes);
+      flow?.passed(bytes.length);
     },
     exit: () => eof.resolve(),
     drain: () => void (unread = 0),
@@ -73,6 +74,8 @@ export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): P
 
 interface Flow {
   want(paused: boolean): void;
+  /** So much output was handed over. */
+  passed(count: number): void;
   /** Lets everything out, for good. */
   end(): void;
 }
@@ -84,11 +87,21 @@ function flowOf(valve: Valve | undefined): Flow | undefined {
   let closed = false;
   let ended = false;
   let due = false;
+  /** Bytes in this turn of the loop. */
+  let burst = 0;
+  let halted = false;
+  const release = (): void => {
+    if (halted) valve.release();
+    halted = false;
+  };
   const turn = (triesLeft: number): void => {
     due = false;
-    if (wanted === closed) return;
-    if (wanted ? valve.close() : valve.open()) closed = wanted;
-    else if (triesLeft > 0) schedule(triesLeft - 1);
+    burst = 0;
+    if (wanted !== closed) {
+      if (wanted ? valve.close() : valve.open()) closed = wanted;
+      else if (triesLeft > 0) return schedule(triesLeft - 1);
+    }
+    release();
   };
   const schedule = (tries: number): void => {
     if (due) return;
@@ -99,6 +112,13 @@ function flowOf(valve: Valve | undefined): Flow | undefined {
     want(paused) {
       wanted = paused && !ended;
       schedule(TRIES);
+    },
+    passed(count) {
+      burst += count;
+      schedule(TRIES);
+      if (burst < BURST_MAX || halted) return;
+      halted = true;
+      valve.halt();
     },
     end() {
       ended = true;
@@ -141,6 +161,8 @@ function startDetached({ command, environment }: PtyOrder, options: Bun.Terminal
   }
 }
 
+/** A few milliseconds of reading, in which nothing else is done. */
+const BURST_MAX = 1_048_576;
 /** More turns of the loop than Bun needs to arm its registration again. */
 const TRIES = 10;
 

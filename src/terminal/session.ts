@@ -64,6 +64,8 @@ export interface Session {
   summary(): TerminalSummary;
   input(bytes: Uint8Array): void;
   resize(cols: number, rows: number): void;
+  /** Asks the control plane, by an empty output, whether it still has this terminal. */
+  probe(): void;
   /** Ends it and everything in it. The first reason counts. */
   stop(reason: string, grace?: Duration): void;
   /** Resolves when nothing of it runs any more, told or not. */
@@ -84,6 +86,8 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
 
   const stream = createOutputStream();
   let running: { readonly pty: Pty; readonly leader: ProcessId | undefined } | undefined;
+  /** Typed before there was a shell. */
+  const early: Uint8Array[] = [];
   let exit: PtyExit | undefined;
   /** Why we end it; undefined as long as it lives by itself. */
   let verdict: string | undefined;
@@ -142,6 +146,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   async function accompany({ pty, shell }: Launched): Promise<void> {
     const leader = identify(pty.pid);
     running = { pty, leader };
+    for (const bytes of early.splice(0)) pty.write(bytes);
     stream.hold(pty);
     void pty.exited.then((how) => void (exit = how));
     if (leader !== undefined) ledger.started(id, leader);
@@ -236,7 +241,11 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     }),
     input(bytes) {
       lastActive = steadyNow();
-      const taken = running?.pty.write(bytes) ?? true;
+      if (running === undefined) {
+        if (early.length < EARLY_MAX) early.push(bytes);
+        return;
+      }
+      const taken = running.pty.write(bytes);
       if (!taken && !refused) onData(Buffer.from(REFUSED_INPUT));
       refused = !taken;
     },
@@ -244,6 +253,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
       size = { cols, rows };
       running?.pty.resize(cols, rows);
     },
+    probe: () => stream.probe(),
     stop(reason, within) {
       grace = Math.min(grace, within ?? grace);
       end(reason);
@@ -253,4 +263,6 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   };
 }
 
+/** Events: at most so many keystrokes or pastes of 24 kB wait for a shell that takes its time. */
+const EARLY_MAX = 64;
 const REFUSED_INPUT = "\r\n[… nothing reads what is typed here: the last input was thrown away …]\r\n";

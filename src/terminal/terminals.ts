@@ -61,6 +61,9 @@ export interface Terminals {
 /** The control plane gives a terminal up after so long without an answer. */
 const START_PATIENCE = seconds(15);
 
+/** The control plane waits 10 s for the end of a terminal that was stopped while we were away; then it is closed. */
+const STOP_PATIENCE = seconds(12);
+
 /** Listens from now on. */
 export function createTerminals(ports: TerminalPorts): Terminals {
   const { channel, settings, log } = ports;
@@ -155,6 +158,15 @@ export function createTerminals(ports: TerminalPorts): Terminals {
     );
   }
 
+  /** What became of the terminals while we were away we are not told: the shell of one that is over would live on. */
+  async function askAround(): Promise<void> {
+    for (const session of sessions.values()) session.probe();
+    if (sessions.size === 0) return;
+    await sleep(STOP_PATIENCE, life.signal);
+    if (!life.signal.aborted) for (const session of sessions.values()) session.probe();
+  }
+
+  channel.onOnline(() => void askAround());
   channel.on("terminal.start", onStart);
   hear("terminal.input", TerminalInput, (session, { sessionId, payload }) => {
     const bytes = decodeInput(payload);

@@ -12,6 +12,7 @@
 // waiting for each ack. One socket a node: a second one throws the first out. A closed socket puts the node offline
 // at once, with an alert. A message above 1 000 000 bytes closes the socket.
 import * as v from "valibot";
+import { printable } from "../../lib/printable.ts";
 import { type AppliedRootAccess, DesiredRootAccess } from "./root-access.ts";
 
 export interface AuthRequest {
@@ -32,7 +33,13 @@ export const AuthAck = v.object({
 });
 export type AuthAck = v.InferOutput<typeof AuthAck>;
 
-export const AuthError = v.object({ message: v.optional(v.string(), "no reason given") });
+/** Words of the server for a person: in a log and a status they must be short and cannot move a cursor. */
+const words = v.pipe(
+  v.string(),
+  v.transform((text) => printable(text.slice(0, 300))),
+);
+
+export const AuthError = v.object({ message: v.optional(words, "no reason given") });
 
 /** The texts of `agent.auth.error` that name a lasting reason; everything else (a database that is down) passes. */
 export const authRefusals = [
@@ -77,7 +84,7 @@ export interface MetricsRequest extends MetricsSample {
 }
 
 /** Every ack but that of `agent.auth`; further fields depend on the event. A refusal has `ok: false` and a message. */
-export const Ack = v.looseObject({ ok: v.boolean(), message: v.optional(v.string()) });
+export const Ack = v.looseObject({ ok: v.boolean(), message: v.optional(words) });
 export type Ack = v.InferOutput<typeof Ack>;
 
 /** Pushed when an operator changes the profile; not acknowledged. Apply it, then send `agent.auth` again. */
@@ -85,7 +92,7 @@ export const RootAccessUpdated = v.object({ rootAccess: DesiredRootAccess });
 
 /** `agent.error`: the server did not like an event. `code` is UNKNOWN_EVENT for one it does not know. */
 export const EventError = v.object({
-  eventType: v.optional(v.string()),
-  code: v.optional(v.string()),
-  message: v.optional(v.string(), ""),
+  eventType: v.optional(words),
+  code: v.optional(words),
+  message: v.optional(words, ""),
 });

@@ -44,6 +44,7 @@ export function testChannel(): TestChannel {
   const output = new Map<string, Buffer[]>();
   let connected = true;
   let back = Promise.withResolvers<void>();
+  const greeters: (() => void)[] = [];
   const inFlight = new Map<string, number>();
   let most = 0;
   const sent: Sent[] = [];
@@ -118,11 +119,13 @@ export function testChannel(): TestChannel {
     setStatus: (id, status) => void statuses.set(id, status),
     of: (event, id) =>
       sent.filter((one) => one.event === event && one.body.sessionId === id).map(({ body }) => body),
+    onOnline: (listener) => void greeters.push(listener),
     goOffline: () => void (connected = false),
     goOnline() {
       connected = true;
       back.resolve();
       back = Promise.withResolvers();
+      for (const greet of greeters) greet();
     },
   };
   return channel;
