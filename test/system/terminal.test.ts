@@ -1,40 +1,10 @@
 // Promises to a person at a terminal: questions, a line that moves, Ctrl-C, and a terminal that is left as it was.
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { binary } from "../support/binary.ts";
-import { type Machine, enrolled, machine, startSandbox, until } from "../support/dev.ts";
+import { enrolled, machine, startSandbox } from "../support/dev.ts";
+import { inTerminal } from "../support/screen.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(20_000);
-
-/** The executable in a pseudo-terminal of its own. */
-function inTerminal(host: Machine, args: readonly string[]) {
-  let screen = "";
-  const decoder = new TextDecoder();
-  const child = Bun.spawn([binary, ...args], {
-    cwd: host.at("work"),
-    env: { PATH: "/usr/bin:/bin", TMPDIR: host.at("tmp"), TERM: "xterm-256color", LANG: "C.UTF-8" },
-    terminal: {
-      cols: 100,
-      rows: 30,
-      data: (_, bytes) => void (screen += decoder.decode(bytes, { stream: true })),
-    },
-  });
-  return {
-    screen: () => screen,
-    /** What was shown, without colours. */
-    text: () => Bun.stripANSI(screen),
-    type: (keys: string) => child.terminal?.write(keys),
-    shows: (text: string | RegExp) =>
-      until(`the terminal shows ${text}; it shows ${JSON.stringify(screen)}`, () =>
-        typeof text === "string" ? Bun.stripANSI(screen).includes(text) : Bun.stripANSI(screen).match(text),
-      ),
-    exited: child.exited,
-    [Symbol.dispose]() {
-      child.kill("SIGKILL");
-      child.terminal?.close();
-    },
-  };
-}
 
 test("enroll asks for address and e-mail, shows token and expiry, waits with a moving line, and is done", async () => {
   using host = machine();
