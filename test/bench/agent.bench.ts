@@ -1,34 +1,16 @@
 // What the compiled agent costs, and how fast it is, against a sandbox in a process of its own.
 import { createHash } from "node:crypto";
-import { createReadStream, readFileSync } from "node:fs";
+import { createReadStream } from "node:fs";
 import { createOutbox, outboxMigration } from "../../src/control/outbox.ts";
-import { milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
+import { minutes, seconds } from "../../src/lib/duration.ts";
 import { openDatabase } from "../../src/platform/database.ts";
 import { binary, temporaryDirectory } from "../support/binary.ts";
 import { type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import type { Bench } from "./bench.ts";
+import { busyTimeOf, growthDuring, memoryOf, once } from "./process-figures.ts";
 
 const NODE = "bench-1";
 const IDLE_FOR = seconds(20);
-
-interface Memory {
-  /** Megabytes, resident and the part of it that no file backs. */
-  readonly resident: number;
-  readonly anonymous: number;
-}
-
-function memoryOf(pid: number): Memory {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  const field = (name: string): number =>
-    (Number(new RegExp(`^${name}: +(\\d+) kB`, "m").exec(text)?.[1]) * 1_024) / 1e6;
-  return { resident: field("Rss"), anonymous: field("Anonymous") };
-}
-
-/** Processor time of a process so far, in milliseconds: clock ticks of 10 ms. */
-function busyTimeOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
 
 /**
  * A copy of the executable that the page cache does not hold, as after a boot. Of a file that was just written, which is
@@ -128,18 +110,16 @@ const flood = once(async () => {
   const rates: number[] = [];
   const growth: number[] = [];
   for (let repetition = 0; repetition < 3; repetition++) {
-    const before = memoryOf(agent.pid).resident;
-    let peak = before;
-    const look = setInterval(() => {
-      peak = Math.max(peak, memoryOf(agent.pid).resident);
-    }, milliseconds(20));
-    const id = await sandbox.order(NODE, FLOOD);
-    await sandbox.sees(id, "running");
-    const begun = performance.now();
-    await until("it ends", async () => (await sandbox.task(id)).status === "success", minutes(1));
-    rates.push(LINES / ((performance.now() - begun) / 1_000));
-    clearInterval(look);
-    growth.push(peak - before);
+    let id = "";
+    growth.push(
+      await growthDuring(agent.pid, async () => {
+        id = await sandbox.order(NODE, FLOOD);
+        await sandbox.sees(id, "running");
+        const begun = performance.now();
+        await until("it ends", async () => (await sandbox.task(id)).status === "success", minutes(1));
+        rates.push(LINES / ((performance.now() - begun) / 1_000));
+      }),
+    );
     const kept = await checksum(createReadStream(host.at(`work/data/tasks/${id}/stdout.log`)));
     if (kept !== (await wanted)) throw new Error("the spool is not what the task has written");
   }
@@ -188,12 +168,6 @@ function commits(): number[] {
     outbox.push(row.taskId, "log", row);
     return performance.now() - begun;
   });
-}
-
-/** The same measurement for several benches. */
-function once<T>(measure: () => Promise<T>): () => Promise<T> {
-  let result: Promise<T> | undefined;
-  return () => (result ??= measure());
 }
 
 export default [
