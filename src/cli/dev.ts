@@ -123,6 +123,7 @@ function welcome({ url }: Sandbox, took: number): void {
   print();
   print("  Type in a second terminal, in this directory:");
   print(`        ${program} sandbox task ${NODE} 'uname -a; uptime'`);
+  print(`        ${program} sandbox terminal ${NODE}`);
   print(`        ${program} sandbox nodes`);
   print("  Ctrl-C stops everything and removes its temporary data.");
 }
