@@ -1,5 +1,19 @@
-// The top level of a YAML file with the line of every key. The only file that knows the yaml package.
-import { type Document, LineCounter, type Node, isAlias, isMap, isScalar, isSeq, parseDocument } from "yaml";
+// The top level of a YAML file with the line of every key, and files of whole documents. The only file that knows the
+// yaml package.
+import {
+  type Document,
+  LineCounter,
+  type Node,
+  isAlias,
+  isCollection,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  parseAllDocuments,
+  parseDocument,
+} from "yaml";
+import { messageOf } from "../lib/agent-error.ts";
 import type { FileEntry } from "./files.ts";
 import { SyntaxProblem } from "./syntax-problem.ts";
 import type { RawValue } from "./value.ts";
@@ -23,6 +37,54 @@ export function scanYaml(text: string): readonly FileEntry[] {
     seen.set(key, line);
     return { key, value: rawValue(value, document), line };
   });
+}
+
+export interface YamlDocument {
+  /** As JSON would have it. */
+  readonly value: unknown;
+  /** The line of what stands at a path, or of the closest thing around it. */
+  readonly lineOf: (path: readonly (string | number)[]) => number;
+}
+
+/** All documents of a text that may have several, empty ones left out. Throws SyntaxProblem. */
+export function readYamlDocuments(text: string): YamlDocument[] {
+  const lineCounter = new LineCounter();
+  const parsed = parseAllDocuments(text.replace(/^\ufeff/, ""), { lineCounter, prettyErrors: false });
+  // Nothing but comments is no document at all.
+  return (Array.isArray(parsed) ? parsed : []).flatMap((document): YamlDocument[] => {
+    const [error] = document.errors;
+    const start = lineCounter.linePos(error?.pos[0] ?? document.contents?.range?.[0] ?? 0);
+    if (error) throw new SyntaxProblem(error.message, { line: start.line, column: start.col });
+    const value = valueOf(document, start.line);
+    if (value === null) return [];
+    return [{ value, lineOf: (path) => lineCounter.linePos(offsetOf(document.contents, path)).line }];
+  });
+}
+
+function valueOf(document: Document.Parsed, line: number): unknown {
+  try {
+    // Aliases may stand for aliases: the package stops at a hundred expansions.
+    return document.toJS();
+  } catch (error) {
+    throw new SyntaxProblem(messageOf(error), { line, column: 1 });
+  }
+}
+
+/** Where the deepest node along a path begins; of a value in a map, where its key does. */
+function offsetOf(root: unknown, path: readonly (string | number)[]): number {
+  let node = root;
+  let offset = isNode(root) ? (root.range?.[0] ?? 0) : 0;
+  for (const step of path) {
+    const pair = isMap(node)
+      ? node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step))
+      : undefined;
+    const next: unknown = isCollection(node) ? node.get(step, true) : undefined;
+    const anchor = pair?.key ?? next;
+    if (!isNode(anchor)) return offset;
+    offset = anchor.range?.[0] ?? offset;
+    node = next;
+  }
+  return offset;
 }
 
 /** Throws SyntaxProblem. The package compares every key with every other: who needs them unique looks himself. */
