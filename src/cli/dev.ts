@@ -1,11 +1,13 @@
-// `dev`: a sandbox and an agent enrolled in it, in one process and a temporary directory, to look at and to try.
+// `dev`: a sandbox and an agent enrolled in it, in one process and a temporary directory, to look at and to try. Where
+// there is Docker, the agent runs projects too, and nothing of them is left behind.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Agent, startAgent } from "../agent.ts";
-import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
+import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import { options } from "../config/options.ts";
 import { loadConfig } from "../config/load.ts";
 import { createHttp } from "../control/http.ts";
 import { publicApi } from "../control/noderax-api.ts";
@@ -17,7 +19,8 @@ import { readHost } from "../platform/host.ts";
 import { createLog } from "../platform/log.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { command } from "./command.ts";
-import { note, paint, print } from "./output.ts";
+import { type DevDocker, findDocker } from "./dev/docker.ts";
+import { note, paint, print, warn } from "./output.ts";
 import { programName } from "./program.ts";
 import { announced, serveSandbox } from "./sandbox/serve.ts";
 
@@ -36,29 +39,35 @@ export default command({
     },
     json: {
       type: "boolean",
-      description: "print one line of JSON when ready: url, operator_token, node_name",
+      description: "print one line of JSON when ready: url, operator_token, node_name, docker",
     },
     verbose: { type: "boolean", description: "show the log of the agent" },
   },
   async run({ args }): Promise<ExitCode> {
     const begun = Date.now();
-    const stopped = interrupted();
+    const { stopped, hurried } = interrupted();
     const directory = mkdtempSync(join(tmpdir(), "noderax-dev-"));
+    const { DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH } = process.env;
+    const dockerHost = DOCKER_HOST || options.docker_host.default;
+    const looking = findDocker(dockerHost, { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH });
     try {
       await using sandbox = await serveSandbox("dev", args.port);
       using _announced = announced(sandbox);
-      const agent = await enrolledAgent(sandbox, directory, args.verbose === true);
+      const docker = await looking;
+      const projects = docker.problem === undefined ? { dockerHost } : undefined;
+      const agent = await enrolledAgent(sandbox, { directory, verbose: args.verbose === true, projects });
       try {
         await Promise.race([online(sandbox), stopped]);
-        if (args.json) {
-          print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken, node_name: NODE }));
-        } else welcome(sandbox, Date.now() - begun);
+        if (projects) await Promise.race([ready(sandbox), stopped]);
+        if (args.json) print(JSON.stringify(readyDocument(sandbox, docker)));
+        else welcome(sandbox, docker, Date.now() - begun);
         const code = await stopped;
         if (!args.json) note(paint.dim("stopping …"));
         return code;
       } finally {
-        await agent.endTasks();
+        await Promise.all([agent.endTasks(), projects && Promise.race([emptied(sandbox), hurried])]);
         await agent.stop(milliseconds(200));
+        await sweep(docker, sandbox.projectNames());
       }
     } finally {
       rmSync(directory, { recursive: true, force: true });
@@ -70,7 +79,18 @@ export default command({
  * Enrolls over the wire, as every machine does, and starts the agent with a configuration of its own: nothing of this
  * machine's is read. Tasks run as the person who typed `dev`.
  */
-async function enrolledAgent(sandbox: Sandbox, directory: string, verbose: boolean): Promise<Agent> {
+async function enrolledAgent(
+  sandbox: Sandbox,
+  {
+    directory,
+    verbose,
+    projects,
+  }: {
+    readonly directory: string;
+    readonly verbose: boolean;
+    readonly projects: { readonly dockerHost: string } | undefined;
+  },
+): Promise<Agent> {
   const configFile = join(directory, "config.json");
   const stateFile = join(directory, "state", "agent_identity.json");
   const document = {
@@ -78,6 +98,12 @@ async function enrolledAgent(sandbox: Sandbox, directory: string, verbose: boole
     state_file: stateFile,
     task_user: process.env["SUDO_USER"] ?? currentAccount().name,
     task_kill_grace: "2s",
+    ...(projects && {
+      server_url: sandbox.url,
+      node_name: NODE,
+      docker_host: projects.dockerHost,
+      project_poll_interval: "1s",
+    }),
   };
   writeFileSync(configFile, JSON.stringify(document), { mode: 0o600 });
   const { settings } = await loadConfig({ configFile, env: {}, cwd: directory });
@@ -106,24 +132,80 @@ async function online(sandbox: Sandbox): Promise<void> {
   }
 }
 
-function interrupted(): Promise<ExitCode> {
-  return new Promise((resolve) => {
-    // Not `once`: an impatient second Ctrl-C would leave tasks and data behind, and the clean-up has limits of its own.
-    process.on("SIGINT", () => resolve(exit.interrupted));
-    for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve(exit.done));
-  });
+/** Longer than a node takes to register and to be heard of; without it `dev` is of use all the same. */
+const READY_LIMIT = seconds(5);
+
+async function ready(sandbox: Sandbox): Promise<void> {
+  const end = Date.now() + READY_LIMIT;
+  while (!isReady(sandbox) && Date.now() < end) await sleep(milliseconds(10));
 }
 
-function welcome({ url }: Sandbox, took: number): void {
+const isReady = (sandbox: Sandbox): boolean =>
+  sandbox.caraNodes().some(({ metadata, status }) => metadata.name === NODE && status.state === "Ready");
+
+/** Containers have 10 s to stop; whatever is left after this is removed by force. */
+const EMPTY_LIMIT = seconds(12);
+
+/** Lets the agent remove all projects, as after `sandbox delete`. */
+async function emptied(sandbox: Sandbox): Promise<void> {
+  const end = Date.now() + EMPTY_LIMIT;
+  sandbox.terminateProjects();
+  const isLeft = (): boolean => sandbox.projects().some(({ status }) => status.phase === "Terminating");
+  while (isLeft() && Date.now() < end) await sleep(milliseconds(20));
+}
+
+async function sweep(docker: DevDocker, projects: ReadonlySet<string>): Promise<void> {
+  if (projects.size === 0) return;
+  try {
+    const left = await docker.sweep(projects);
+    if (left.length > 0) warn(`these containers are left:  docker rm --force ${left.join(" ")}`);
+  } catch (error) {
+    warn(`containers of ${[...projects].join(", ")} may be left: ${messageOf(error)}`);
+  }
+}
+
+/** `stopped` at the first signal; `hurried` at another one: containers are not given time to stop then. */
+function interrupted(): { readonly stopped: Promise<ExitCode>; readonly hurried: Promise<void> } {
+  const first = Promise.withResolvers<ExitCode>();
+  const second = Promise.withResolvers<void>();
+  let signals = 0;
+  // Not `once`: an impatient second Ctrl-C would leave tasks and data behind, and the clean-up has limits of its own.
+  const on = (signal: NodeJS.Signals, code: ExitCode): void =>
+    void process.on(signal, () => {
+      first.resolve(code);
+      if (++signals > 1) second.resolve();
+    });
+  on("SIGINT", exit.interrupted);
+  on("SIGTERM", exit.done);
+  on("SIGHUP", exit.done);
+  return { stopped: first.promise, hurried: second.promise };
+}
+
+function readyDocument({ url, operatorToken }: Sandbox, { version, problem }: DevDocker): object {
+  const docker = { version: version ?? null, projects: problem === undefined, problem: problem ?? null };
+  return { url, operator_token: operatorToken, node_name: NODE, docker };
+}
+
+function welcome(sandbox: Sandbox, docker: DevDocker, took: number): void {
   const program = programName();
   print(`noderax-agent ${version} · sandbox`);
   print();
-  print(`  control plane   ${paint.cyan(url)}     (sandbox: everything stays on this machine)`);
+  print(`  control plane   ${paint.cyan(sandbox.url)}     (sandbox: everything stays on this machine)`);
   print(`  node            ${NODE} · ${paint.green("online")} · ${(took / 1_000).toFixed(2)} s after start`);
+  print(`  docker          ${dockerLine(docker, isReady(sandbox))}`);
   print();
   print("  Type in a second terminal, in this directory:");
   print(`        ${program} sandbox task ${NODE} 'uname -a; uptime'`);
   print(`        ${program} sandbox terminal ${NODE}`);
   print(`        ${program} sandbox nodes`);
+  if (docker.problem === undefined) print(`        ${program} sandbox apply --example web --wait`);
   print("  Ctrl-C stops everything and removes its temporary data.");
+}
+
+/** "Engine 28.2 · projects enabled" */
+function dockerLine({ version, problem }: DevDocker, isReady: boolean): string {
+  if (version === undefined) return `not reachable (${problem}): projects are off`;
+  const engine = `Engine ${version.split(".").slice(0, 2).join(".")}`;
+  if (problem !== undefined) return `${engine} · projects are off (${problem})`;
+  return `${engine} · ${paint.green("projects enabled")}${isReady ? "" : ", but the node is not Ready yet"}`;
 }

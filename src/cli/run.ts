@@ -19,11 +19,12 @@ export default command({
     const config = await configFrom(args, { requireFile: true });
     const log = logFor(config);
     for (const warning of config.warnings) log.warn("config", warning);
-    const { api_url } = config.settings;
-    if (api_url === undefined) throw notConfigured();
+    if (config.planes.length === 0) throw notConfigured();
     checkStateDirectory(config.settings);
     const agent = await startAgent({
-      settings: { ...config.settings, api_url },
+      settings: config.settings,
+      planes: config.planes,
+      nodeNameChosen: isChosen(config),
       log,
       warnings: config.warnings,
     });
@@ -51,7 +52,7 @@ function untilStopped(agent: Agent, grace: Duration, log: Log): Promise<ExitCode
     const stop = (signal: NodeJS.Signals, limit: Duration, code: ExitCode): void => {
       if (stopping) process.exit(exit.interrupted);
       stopping = true;
-      log.info("agent", `${signal}: stopping; running tasks go on`);
+      log.info("agent", `${signal}: stopping; running tasks and containers go on`);
       void agent.stop(limit).finally(() => {
         log.info("agent", "stopped");
         resolve(code);
@@ -70,12 +71,19 @@ function outliveReaders(): void {
   }
 }
 
+const isChosen = ({ origins }: Config): boolean =>
+  (origins.get("node_name")?.from ?? "default") !== "default";
+
 const notConfigured = (): AgentError =>
-  new AgentError("config.api_url", "api_url is not set: this machine is not connected to a control plane", {
-    hint: [
-      "Enroll it:            noderax-agent enroll",
-      "Or set the address:   noderax-agent config set api_url https://api.example.com",
-      "Or just have a look:  noderax-agent dev",
-    ],
-    exit: exit.notEnrolled,
-  });
+  new AgentError(
+    "config.no_plane",
+    "neither api_url nor server_url is set: this machine is not connected to a control plane",
+    {
+      hint: [
+        "Enroll it:            noderax-agent enroll",
+        "Or run containers:    noderax-agent config set server_url http://cara.example.com:8080",
+        "Or just have a look:  noderax-agent dev",
+      ],
+      exit: exit.notEnrolled,
+    },
+  );

@@ -1,4 +1,4 @@
-// `sandbox`: runs the miniature control plane in the foreground; its sub-commands operate one that runs.
+// `sandbox`: runs both control planes in miniature in the foreground; its sub-commands operate one that runs.
 import { existsSync, readFileSync } from "node:fs";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
@@ -15,7 +15,7 @@ import { announced, serveSandbox } from "./sandbox/serve.ts";
 
 export default command({
   name: "sandbox",
-  description: "run a miniature control plane on this machine, or operate one that runs",
+  description: "run both control planes in miniature on this machine, or operate those that run",
   examples: [
     "sandbox",
     "sandbox --port 9000 --data ./sandbox-data",
@@ -23,11 +23,17 @@ export default command({
     "sandbox approve q9XkT…",
     "sandbox task demo-1 'uname -a'",
     "sandbox terminal demo-1",
+    "sandbox apply -f project.yaml --wait",
+    "sandbox get projects",
   ],
   args: {
     port: { type: "string", description: "port to listen on, 0 for any (default 8080, or any when taken)" },
     host: { type: "string", description: "address to listen on", default: "127.0.0.1" },
-    data: { type: "string", description: "keep nodes and tasks in this directory", valueHint: "dir" },
+    data: {
+      type: "string",
+      description: "keep nodes, tasks and projects in this directory",
+      valueHint: "dir",
+    },
     json: { type: "boolean", description: "print one line of JSON when ready: url and operator_token" },
     "operator-token-file": {
       type: "string",
@@ -60,6 +66,9 @@ export default command({
     show: () => import("./sandbox/show.ts"),
     cancel: () => import("./sandbox/cancel.ts"),
     terminal: () => import("./sandbox/terminal.ts"),
+    apply: () => import("./sandbox/apply.ts"),
+    get: () => import("./sandbox/get.ts"),
+    delete: () => import("./sandbox/delete.ts"),
     faults: () => import("./sandbox/faults.ts"),
     "install-token": () => import("./sandbox/install-token.ts"),
   },

@@ -2,8 +2,9 @@
 import { stateDirectory } from "../agent.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { humanDuration, seconds } from "../lib/duration.ts";
+import { printable } from "../lib/printable.ts";
 import { askStatus } from "../ops/control-socket.ts";
-import type { Status } from "../ops/status.ts";
+import type { CaravanseraiStatus, Status } from "../ops/status.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { age, paint, print, printJson } from "./output.ts";
@@ -33,10 +34,13 @@ export default command({
 });
 
 /** 3 without an identity, 6 when something does not work, else 0. */
-function exitOf({ noderax, loops }: Status): ExitCode {
+function exitOf({ noderax, caravanserai, loops }: Status): ExitCode {
   if (noderax?.standing === "not_enrolled") return exit.notEnrolled;
-  const ill = noderax?.standing !== "ok" || loops.some((loop) => loop.consecutive_failures > 0);
-  return ill ? exit.degraded : exit.done;
+  const ill =
+    (noderax !== null && noderax.standing !== "ok") ||
+    loops.some((loop) => loop.consecutive_failures > 0) ||
+    (caravanserai ?? undefined)?.projects.some(({ state }) => state === "failed" || state === "waiting");
+  return ill === true ? exit.degraded : exit.done;
 }
 
 function show(status: Status): void {
@@ -44,36 +48,105 @@ function show(status: Status): void {
   const up = humanDuration(seconds(status.uptime_seconds));
   print(`noderax-agent ${status.version} · pid ${status.pid} · up ${up} · ${memory}`);
   for (const warning of status.warnings) print(`${paint.yellow("!")} ${warning}`);
-  const { noderax } = status;
-  if (noderax === null) return;
+  if (status.noderax !== null) showNoderax(status.noderax, status.loops);
+  if (status.caravanserai) showCaravanserai(status.caravanserai, status.loops);
+}
+
+/** More of a kind are counted. */
+const LINES_MAX = 20;
+
+function showLoop({
+  name,
+  note,
+  last_success,
+  last_error,
+  consecutive_failures,
+}: Status["loops"][number]): void {
+  const last = last_success === null ? "" : `last success ${age(Date.parse(last_success))} ago`;
+  // Some loops say in their note already what went wrong.
+  const why = note.includes(last_error?.message ?? "") ? "" : `: ${last_error?.message}`;
+  const trouble = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
+  print(`  ${name.padEnd(12)} ${[note, last, trouble].filter(Boolean).join(" · ")}`);
+}
+
+function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loops"]): void {
   print();
   print(`noderax        ${standingText(noderax.standing).padEnd(12)} ${noderax.api_url}`);
   print(`  node         ${noderax.node_id ?? "none: enroll with  noderax-agent enroll"}`);
-  for (const { name, note, last_success, last_error, consecutive_failures } of status.loops) {
-    const last = last_success === null ? "" : `last success ${age(Date.parse(last_success))} ago`;
-    // Some loops say in their note already what went wrong.
-    const why = note.includes(last_error?.message ?? "") ? "" : `: ${last_error?.message}`;
-    const trouble = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
-    print(`  ${name.padEnd(12)} ${[note, last, trouble].filter(Boolean).join(" · ")}`);
-  }
+  for (const loop of loops) if (loop.plane !== "caravanserai") showLoop(loop);
   const { tasks, outbox, terminals } = noderax;
   const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
   print(
     `  tasks        ${tasks.length} at work · ${waiting}${outbox.last_error === null ? "" : ` (${outbox.last_error})`}`,
   );
-  for (const task of tasks.slice(0, 20)) {
+  for (const task of tasks.slice(0, LINES_MAX)) {
     print(
       `    ${task.id.slice(0, 8)}  ${humanDuration(seconds(task.age_seconds)).padEnd(8)} ${task.type}  ${task.note}`,
     );
   }
-  if (tasks.length > 20) print(`    … and ${tasks.length - 20} more`);
+  if (tasks.length > LINES_MAX) print(`    … and ${tasks.length - LINES_MAX} more`);
   if (terminals.length > 0) print(`  terminals    ${terminals.length} open`);
-  for (const terminal of terminals.slice(0, 20)) {
+  for (const terminal of terminals.slice(0, LINES_MAX)) {
     const idle = `idle ${humanDuration(seconds(terminal.idle_seconds))}`;
     print(
       `    ${terminal.id.slice(0, 8)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
     );
   }
+}
+
+function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): void {
+  const { state, projects, orphans, reports } = plane;
+  const word = state === "Ready" ? paint.green(state) : paint.yellow(state ?? "unknown");
+  print();
+  print(`caravanserai   ${word.padEnd(12)} ${plane.server_url}`);
+  for (const loop of loops) {
+    // Docker has a line of its own; the others say something, or fail, or are not worth one.
+    const isWorth = loop.note !== "" || loop.consecutive_failures > 0;
+    if (loop.plane === "caravanserai" && loop.name !== "docker" && isWorth) showLoop(loop);
+  }
+  if (plane.draining_since !== null)
+    print(`  draining     since ${age(Date.parse(plane.draining_since))}: no new projects come here`);
+  print(`  docker       ${dockerText(plane.docker)}`);
+  print(`  projects     ${counted(projects)}`);
+  const unwell = projects.filter(({ state }) => state !== "running");
+  for (const { name, state, note } of unwell.slice(0, LINES_MAX))
+    print(`    ${name.padEnd(10)} ${state}${note === "" ? "" : `: ${printable(note)}`}`);
+  if (unwell.length > LINES_MAX) print(`    … and ${unwell.length - LINES_MAX} more`);
+  if (reports.waiting > 0)
+    print(
+      `  reports      ${reports.waiting} waiting${reports.last_error === null ? "" : ` (${reports.last_error})`}`,
+    );
+  for (const { name, reason, due, containers, verdict } of orphans.slice(0, LINES_MAX)) {
+    const when =
+      due === null
+        ? verdict === "kept"
+          ? "left as it is"
+          : "being looked into"
+        : removedIn(Date.parse(due));
+    print(`  on no list   ${name}: ${containers} containers, ${reason}; ${when}`);
+  }
+}
+
+function removedIn(due: number): string {
+  const left = due - Date.now();
+  return left > 0 ? `removed in ${humanDuration(left)}` : "removed when the server confirms it";
+}
+
+function dockerText({ version, trouble }: CaravanseraiStatus["docker"]): string {
+  if (trouble !== null) return paint.red(trouble);
+  return version === null ? paint.yellow("connecting") : `Engine ${version}`;
+}
+
+/** "4 running · 1 waiting" */
+function counted(projects: CaravanseraiStatus["projects"]): string {
+  if (projects.length === 0) return "none";
+  const counts = new Map<string, number>();
+  for (const { state } of projects) counts.set(state, (counts.get(state) ?? 0) + 1);
+  const order = ["running", "working", "waiting", "failed", "removing", "removed", "unknown"];
+  return [...counts]
+    .toSorted(([a], [b]) => order.indexOf(a) - order.indexOf(b))
+    .map(([state, count]) => `${count} ${state}`)
+    .join(" · ");
 }
 
 function standingText(standing: string): string {

@@ -11,8 +11,9 @@
 import * as v from "valibot";
 import { messageOf } from "../lib/agent-error.ts";
 import { jsonAnswer } from "./http/answer.ts";
+import { UnknownError } from "./http/api-error.ts";
 import { matchPath } from "./noderax/route.ts";
-import { type Operations, UnknownError } from "./operations.ts";
+import type { Operations } from "./operations.ts";
 import { OPERATOR_PREFIX, type OperatorPorts, refuseCaller } from "./operator.ts";
 import type { TerminalDocument } from "./documents.ts";
 

@@ -1,6 +1,6 @@
 // Faults that can be switched on, on the agents' side only: slow, failing, deaf, and cut connections.
 //
-// They hold for HTTP routes and for the events of the realtime session, which go by names like "realtime.auth" and
+// They hold for HTTP routes — those of the Caravanserai server are called "cara.heartbeat", "cara.projects" … — and for the events of the realtime session, which go by names like "realtime.auth" and
 // "realtime.terminal.output". There, an answer that is lost is an ack that never comes.
 import { type Duration, milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -17,7 +17,7 @@ export interface Faults {
   lostAnswers: number;
   /** After this many more HTTP requests every connection is cut unprocessed, sockets too; null is off. */
   dropAfter: number | null;
-  /** The API lost its database: 401 on task routes, 500 elsewhere, the driver's text on the realtime session. */
+  /** Both servers lost their database: 401 on task routes, 500 elsewhere, the driver's text on the realtime session. */
   databaseDown: boolean;
   /** Only these routes ("claim", "logs", …) suffer the faults above, databaseDown excepted; null is all of them. */
   routes: readonly string[] | null;

@@ -23,11 +23,14 @@ import {
   terminalDocument,
   updateDocument,
 } from "./documents.ts";
-import { ApiError } from "./http/api-error.ts";
+import { UnknownError } from "./http/api-error.ts";
 import { type Approval, approve, expire, revoke } from "./noderax/enrollment.ts";
 import { createInstall } from "./noderax/installs.ts";
 import { cancelTask, createTask, logRows } from "./noderax/tasks.ts";
 import { createUpdate } from "./noderax/updates.ts";
+import { parseNode, parseProject } from "./caravanserai/manifest.ts";
+import type { NodeResource, ProjectResource, Report } from "./caravanserai/resources.ts";
+import type { Applied, CaraServer } from "./caravanserai/server.ts";
 import type { Realtime } from "./realtime/realtime.ts";
 import { type NodeRow, type Store, type TaskRow, type TerminalRow, isoNow } from "./store.ts";
 import type { Timings } from "./timings.ts";
@@ -100,22 +103,42 @@ export interface Operations {
   watchTerminal(id: string, listener: (event: TerminalEvent) => void): Disposable;
   /** Cuts the agents' sockets, of one node or all, as a failing network does. Returns how many. */
   disconnect(node?: string): number;
-}
-
-/** 404 that knows what there is instead. */
-export class UnknownError extends ApiError {
-  constructor(
-    message: string,
-    readonly known: readonly string[],
-  ) {
-    super(404, message);
-  }
+  /**
+   * Makes or changes a project from a document as `apply` takes it. With `force` its spec is changed in place also while
+   * it is Scheduled or Running. Throws InvalidManifest.
+   */
+  applyProject(document: unknown, options?: { force?: boolean }): Applied<ProjectResource>;
+  projects(): ProjectResource[];
+  project(name: string): ProjectResource;
+  /** Undefined when the record is gone at once; else the project, Terminating. `force` removes any record. */
+  deleteProject(name: string, options?: { force?: boolean }): ProjectResource | undefined;
+  /** What agents reported of a project, oldest first; also of one that is gone. */
+  projectReports(name: string): Report[];
+  /** All that there were in this life of the sandbox, also those that are gone. */
+  projectNames(): ReadonlySet<string>;
+  /** Whatever has a node is Terminating then, the rest is removed. Returns what is left. */
+  terminateProjects(): ProjectResource[];
+  caraNodes(): NodeResource[];
+  caraNode(name: string): NodeResource;
+  /** Registers or changes a node from a document. Throws InvalidManifest. */
+  applyCaraNode(document: unknown): Applied<NodeResource>;
+  deleteCaraNode(name: string): void;
+  /** An unschedulable node gets no new projects. */
+  setUnschedulable(name: string, unschedulable: boolean): NodeResource;
 }
 
 /** What operations need of the realtime side. */
 export type RealtimeSide = Pick<Realtime, "terminals" | "send" | "cut" | "taskQueued">;
 
-export function operations(store: Store, timings: Timings, realtime: RealtimeSide, log: Log): Operations {
+export interface OperationsPorts {
+  readonly store: Store;
+  readonly timings: Timings;
+  readonly realtime: RealtimeSide;
+  readonly cara: CaraServer;
+  readonly log: Log;
+}
+
+export function operations({ store, timings, realtime, cara, log }: OperationsPorts): Operations {
   const { terminals } = realtime;
   const nodeRow = (idOrName: string): NodeRow => findNode(store, idOrName);
   const changeNode = (idOrName: string, change: Partial<NodeRow>): NodeDocument => {
@@ -216,6 +239,18 @@ export function operations(store: Store, timings: Timings, realtime: RealtimeSid
         ),
       ),
     disconnect: (node) => realtime.cut(node === undefined ? undefined : nodeRow(node).id),
+    applyProject: (document, options) => cara.applyProject(parseProject(document), options),
+    projects: () => cara.projects(),
+    project: (name) => cara.project(name),
+    deleteProject: (name, options) => cara.deleteProject(name, options),
+    projectReports: (name) => cara.reports(name),
+    projectNames: () => cara.projectNames(),
+    terminateProjects: () => cara.terminateAll(),
+    caraNodes: () => cara.nodes(),
+    caraNode: (name) => cara.node(name),
+    applyCaraNode: (document) => cara.applyNode(parseNode(document)),
+    deleteCaraNode: (name) => cara.deleteNode(name),
+    setUnschedulable: (name, unschedulable) => cara.setUnschedulable(name, unschedulable),
   };
 }
 

@@ -3,11 +3,12 @@ import * as v from "valibot";
 import type { Log } from "../platform/log.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { ROOT_PROFILES } from "../protocol/noderax/root-access.ts";
+import { InvalidManifest } from "./caravanserai/manifest.ts";
 import { jsonAnswer, sameSecret } from "./http/answer.ts";
-import { ApiError } from "./http/api-error.ts";
+import { ApiError, UnknownError } from "./http/api-error.ts";
 import { readJsonBody } from "./http/body.ts";
 import { type Params, matchPath } from "./noderax/route.ts";
-import { type Operations, UnknownError } from "./operations.ts";
+import type { Operations } from "./operations.ts";
 import {
   InvalidDocument,
   faultsDocument,
@@ -77,7 +78,8 @@ export async function answerOperator(ports: OperatorPorts, request: Request): Pr
   } catch (error) {
     if (error instanceof UnknownError) return refuse(404, error.message, error.known);
     if (error instanceof ApiError) return refuse(error.status, error.message);
-    if (error instanceof InvalidDocument) return refuse(400, error.message);
+    if (error instanceof InvalidDocument || error instanceof InvalidManifest)
+      return refuse(400, error.message);
     ports.log.error("sandbox", "an operator's call failed", { path: url.pathname, error: messageOf(error) });
     return refuse(500, messageOf(error));
   }
@@ -110,6 +112,7 @@ const Input = v.union(
 const Size = v.strictObject({ cols: v.number(), rows: v.number() });
 const Stop = v.strictObject({ reason: v.optional(text) });
 const Disconnect = v.strictObject({ node: v.optional(text) });
+const Schedulability = v.strictObject({ unschedulable: v.boolean() });
 const Maintenance = v.strictObject({ enabled: v.boolean() });
 
 function actions({ operations, switches }: OperatorPorts): Record<string, Action> {
@@ -164,6 +167,19 @@ function actions({ operations, switches }: OperatorPorts): Record<string, Action
     "POST /sockets/disconnect": ({ body }) => ({
       disconnected: operations.disconnect(parseDocument(Disconnect, body).node),
     }),
+    "GET /cara/nodes": () => operations.caraNodes(),
+    "PUT /cara/nodes": ({ body }) => operations.applyCaraNode(body),
+    "GET /cara/nodes/:name": ({ params }) => operations.caraNode(of(params, "name")),
+    "DELETE /cara/nodes/:name": ({ params }) => operations.deleteCaraNode(of(params, "name")),
+    "PUT /cara/nodes/:name/unschedulable": ({ params, body }) =>
+      operations.setUnschedulable(of(params, "name"), parseDocument(Schedulability, body).unschedulable),
+    "GET /cara/projects": () => operations.projects(),
+    "PUT /cara/projects": ({ body, query }) =>
+      operations.applyProject(body, { force: query.get("force") === "true" }),
+    "GET /cara/projects/:name": ({ params }) => operations.project(of(params, "name")),
+    "GET /cara/projects/:name/reports": ({ params }) => operations.projectReports(of(params, "name")),
+    "DELETE /cara/projects/:name": ({ params, query }) =>
+      operations.deleteProject(of(params, "name"), { force: query.get("force") === "true" }),
     "GET /faults": () => faultsDocument(switches.faults),
     "PUT /faults": ({ body }) => {
       switches.setFaults(parseFaults(body));

@@ -1,6 +1,9 @@
-// A miniature Noderax control plane on one port: test double, demo and quick start. As strict as the real one.
+// Both control planes in miniature on one port: test double, demo and quick start. As strict as the real ones.
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Log, silent } from "../platform/log.ts";
+import { answerCaravanserai, isCaravanserai } from "./caravanserai/api.ts";
+import { caraRoutes } from "./caravanserai/routes.ts";
+import { caraServer } from "./caravanserai/server.ts";
 import { FaultInjector, type Faults } from "./faults.ts";
 import { KEEP_ALIVE_SECONDS, jsonAnswer } from "./http/answer.ts";
 import { answerAgent } from "./noderax/api.ts";
@@ -63,7 +66,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   faults.set(options.faults ?? {});
   const store = openStore(options.data);
   const stopping = new AbortController();
-  const sweeper = new Sweeper(store, timings, () => faults.faults.databaseDown);
+  const paused = (): boolean => faults.faults.databaseDown;
+  const sweeper = new Sweeper(store, timings, paused);
+  const cara = caraServer(store, timings, paused, log);
+  const routesOfCara = caraRoutes(cara);
 
   const realtime = openRealtime({
     store,
@@ -91,11 +97,12 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     setTimings(change) {
       Object.assign(timings, change);
       sweeper.restart();
+      cara.restart();
       realtime.restart();
     },
   };
   const operatorSide = {
-    operations: operations(store, timings, realtime, log),
+    operations: operations({ store, timings, realtime, cara, log }),
     switches,
     token: operatorToken,
     log,
@@ -127,6 +134,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const port = server.port ?? 0;
   const origins = originsOf(host, port, options.tls !== undefined);
   sweeper.restart();
+  cara.restart();
   log.debug("sandbox", "started", { host, port });
 
   async function route(request: Request, address: string, server: Bun.Server<SocketData>): Promise<Response> {
@@ -140,17 +148,24 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     if (pathname.startsWith(`${OPERATOR_PREFIX}/`))
       return answerOperator({ ...operatorSide, origins }, request);
     if (pathname === "/health" && request.method === "GET") return jsonAnswer(request, 200, { status: "ok" });
+    if (isCaravanserai(pathname)) {
+      const ports = { routes: routesOfCara, faults, origins, stopping: stopping.signal, log };
+      return answerCaravanserai(ports, request);
+    }
     return answerAgent({ ...agentApi, routes }, request, address);
   }
 
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     sweeper.stop();
+    cara.stop();
     stopping.abort();
     realtime.quiet();
     await server.stop(true);
     realtime.close();
     await Promise.allSettled(running);
+    // What was still running may have woken the scheduler.
+    cara.stop();
     store.close();
     log.debug("sandbox", "stopped");
   };

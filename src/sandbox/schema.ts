@@ -64,4 +64,25 @@ export const MIGRATIONS: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    name: "003-caravanserai",
+    sql: `
+      CREATE TABLE cara_nodes (
+        name TEXT PRIMARY KEY, labels TEXT, annotations TEXT, hostname TEXT NOT NULL, unschedulable INTEGER NOT NULL,
+        state TEXT NOT NULL, network TEXT, capacity TEXT, allocatable TEXT, info TEXT, conditions TEXT NOT NULL,
+        lastHeartbeat TEXT, createdAt TEXT NOT NULL, updatedAt TEXT
+      ) STRICT;
+      CREATE TABLE cara_projects (
+        name TEXT PRIMARY KEY, labels TEXT, annotations TEXT, spec TEXT NOT NULL, phase TEXT NOT NULL,
+        nodeRef TEXT NOT NULL, conditions TEXT NOT NULL, phaseSince TEXT NOT NULL, strandedSince TEXT,
+        createdAt TEXT NOT NULL, updatedAt TEXT
+      ) STRICT;
+      CREATE INDEX cara_projects_by_node ON cara_projects (nodeRef, phase);
+      CREATE TABLE cara_reports (
+        id TEXT PRIMARY KEY, project TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
+        applied INTEGER NOT NULL, at TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX cara_reports_by_project ON cara_reports (project);
+    `,
+  },
 ];

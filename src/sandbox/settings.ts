@@ -59,6 +59,12 @@ const TimingsPatch = v.partial(
     terminal_stop_limit: duration,
     terminal_detach_grace: duration,
     transcript_limit: count,
+    project_pass: duration,
+    node_silence: duration,
+    node_check: duration,
+    reschedule_grace: duration,
+    terminating_limit: duration,
+    terminated_life: duration,
   }),
 );
 

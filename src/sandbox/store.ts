@@ -2,8 +2,10 @@
 import type { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { openDatabase } from "../platform/database.ts";
+import type { NodeState, Phase } from "../protocol/caravanserai/resources.ts";
 import type { RootProfile } from "../protocol/noderax/root-access.ts";
 import type { TaskStatus } from "../protocol/noderax/tasks.ts";
+import type { Condition, Network, ProjectSpec } from "./caravanserai/resources.ts";
 import { MIGRATIONS } from "./schema.ts";
 import { Table, boolean, json, number, text, varchar } from "./table.ts";
 
@@ -144,6 +146,54 @@ export interface ChunkRow {
   createdAt: string;
 }
 
+type StringMap = Record<string, string>;
+
+/** A machine as the Caravanserai server knows it. */
+export interface CaraNodeRow {
+  name: string;
+  labels: StringMap | null;
+  annotations: StringMap | null;
+  hostname: string;
+  unschedulable: boolean;
+  state: NodeState;
+  network: Network | null;
+  capacity: StringMap | null;
+  allocatable: StringMap | null;
+  info: StringMap | null;
+  conditions: Condition[];
+  lastHeartbeat: string | null;
+  createdAt: string;
+  updatedAt: string | null;
+}
+
+export interface ProjectRow {
+  name: string;
+  labels: StringMap | null;
+  annotations: StringMap | null;
+  spec: ProjectSpec;
+  phase: Phase;
+  /** Empty while there is none. */
+  nodeRef: string;
+  conditions: Condition[];
+  phaseSince: string;
+  /** Since when its node is known to be lost. */
+  strandedSince: string | null;
+  createdAt: string;
+  updatedAt: string | null;
+}
+
+/** What an agent said about a project. */
+export interface ReportRow {
+  id: string;
+  project: string;
+  phase: Phase;
+  reason: string;
+  message: string;
+  /** False for one that came too late to count. */
+  applied: boolean;
+  at: string;
+}
+
 export interface Store {
   readonly nodes: Table<NodeRow>;
   readonly enrollments: Table<EnrollmentRow>;
@@ -155,6 +205,9 @@ export interface Store {
   readonly updateTargets: Table<UpdateTargetRow>;
   readonly terminals: Table<TerminalRow>;
   readonly chunks: Table<ChunkRow>;
+  readonly caraNodes: Table<CaraNodeRow>;
+  readonly projects: Table<ProjectRow>;
+  readonly reports: Table<ReportRow>;
   close(): void;
 }
 
@@ -287,6 +340,44 @@ function tables(database: Database): Omit<Store, "close"> {
       payload: text,
       total: number,
       createdAt: text,
+    }),
+    caraNodes: new Table<CaraNodeRow>(database, "cara_nodes", {
+      name: text,
+      labels: json,
+      annotations: json,
+      hostname: text,
+      unschedulable: boolean,
+      state: text,
+      network: json,
+      capacity: json,
+      allocatable: json,
+      info: json,
+      conditions: json,
+      lastHeartbeat: text,
+      createdAt: text,
+      updatedAt: text,
+    }),
+    projects: new Table<ProjectRow>(database, "cara_projects", {
+      name: text,
+      labels: json,
+      annotations: json,
+      spec: json,
+      phase: text,
+      nodeRef: text,
+      conditions: json,
+      phaseSince: text,
+      strandedSince: text,
+      createdAt: text,
+      updatedAt: text,
+    }),
+    reports: new Table<ReportRow>(database, "cara_reports", {
+      id: text,
+      project: text,
+      phase: text,
+      reason: text,
+      message: text,
+      applied: boolean,
+      at: text,
     }),
   };
 }

@@ -1,6 +1,12 @@
 // The server-side clocks of the real control plane, each with its default; tests and demos shorten them.
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 import {
+  NODE_CHECK_INTERVAL,
+  NODE_SILENCE_LIMIT,
+  RESCHEDULE_GRACE,
+  TERMINATING_LIMIT,
+} from "../protocol/caravanserai/limits.ts";
+import {
   CLAIM_LEASE,
   ENROLLMENT_LIFE,
   ONLINE_LIMIT,
@@ -48,6 +54,17 @@ export interface Timings {
   terminalDetachGrace: Duration;
   /** Bytes of a terminal's transcript: input, output and system together. */
   transcriptLimit: number;
+  /** How often the scheduler looks at all projects, besides at once after a change. */
+  projectPass: Duration;
+  /** A Caravanserai node whose last heartbeat is older is NotReady, at the next check. */
+  nodeSilence: Duration;
+  nodeCheck: Duration;
+  /** Running projects of a lost node are moved after this; Scheduled ones at once. */
+  rescheduleGrace: Duration;
+  /** A project that is Terminating for longer is forced to Terminated. */
+  terminatingLimit: Duration;
+  /** A Terminated project can still be seen this long. */
+  terminatedLife: Duration;
 }
 
 export const DEFAULT_TIMINGS: Readonly<Timings> = {
@@ -74,4 +91,10 @@ export const DEFAULT_TIMINGS: Readonly<Timings> = {
   terminalStopLimit: seconds(10),
   terminalDetachGrace: minutes(5),
   transcriptLimit: 10 * 1024 * 1024,
+  projectPass: seconds(1),
+  nodeSilence: NODE_SILENCE_LIMIT,
+  nodeCheck: NODE_CHECK_INTERVAL,
+  rescheduleGrace: RESCHEDULE_GRACE,
+  terminatingLimit: TERMINATING_LIMIT,
+  terminatedLife: minutes(1),
 };

@@ -3,8 +3,9 @@ import * as v from "valibot";
 import { AgentError } from "../../lib/agent-error.ts";
 import { LogDocument, NodeDocument, TaskDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
-import { note, print, printJson, table } from "../output.ts";
+import { note, print, printJson } from "../output.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
+import { flat, printFields } from "./fields.ts";
 import { shownRow } from "./task.ts";
 
 export default command({
@@ -55,17 +56,4 @@ async function nothingCalled(subject: string, sandbox: Operator): Promise<AgentE
       `latest tasks: ${tasks.map(({ id }) => id.slice(0, 8)).join(", ") || "none yet"}`,
     ],
   });
-}
-
-/** Nested fields by dotted names, without what is not known. */
-function flat(document: object, prefix = ""): [string, string][] {
-  return Object.entries(document).flatMap(([key, value]): [string, string][] => {
-    if (value === null || value === undefined) return [];
-    if (typeof value === "object" && !Array.isArray(value)) return flat(value, `${prefix}${key}.`);
-    return [[prefix + key, typeof value === "string" ? value : JSON.stringify(value)]];
-  });
-}
-
-function printFields(fields: readonly (readonly string[])[]): void {
-  for (const line of table(fields)) print(line);
 }

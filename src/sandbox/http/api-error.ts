@@ -23,6 +23,16 @@ export class ApiError extends Error {
   }
 }
 
+/** 404 that knows what there is instead. */
+export class UnknownError extends ApiError {
+  constructor(
+    message: string,
+    readonly known: readonly string[],
+  ) {
+    super(404, message);
+  }
+}
+
 export const badRequest = (message: string): ApiError => new ApiError(400, message);
 export const unauthorized = (message: string): ApiError => new ApiError(401, message);
 export const notFound = (message: string): ApiError => new ApiError(404, message);

@@ -1,0 +1,139 @@
+// `sandbox apply`: makes or changes projects and nodes from a file, and waits for projects when told to.
+import * as v from "valibot";
+import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
+import { type Duration, milliseconds, parseDuration } from "../../lib/duration.ts";
+import { sleep } from "../../lib/loop.ts";
+import { command } from "../command.ts";
+import { note, print, printJson } from "../output.ts";
+import { type Operator, operator, operatorArgs } from "./client.ts";
+import { EXAMPLES, exampleProject } from "./examples.ts";
+import { type ReadManifest, readManifests } from "./manifests.ts";
+import { NodeAnswer, ProjectAnswer, getProject, reasonOf } from "./resources.ts";
+
+/** How often a project that is waited for is looked at. */
+const LOOK = milliseconds(150);
+
+const Applied = v.object({
+  result: v.picklist(["created", "changed", "unchanged"]),
+  resource: v.variant("kind", [ProjectAnswer, NodeAnswer]),
+});
+type Applied = v.InferOutput<typeof Applied>;
+
+export default command({
+  name: "apply",
+  description: "make or change projects and nodes from a file",
+  examples: [
+    "sandbox apply -f project.yaml --wait",
+    "sandbox apply -f - < project.yaml",
+    "sandbox apply --example web",
+    "sandbox apply --example web --image registry.local/nginx:1",
+  ],
+  args: {
+    file: {
+      type: "string",
+      alias: "f",
+      description: "YAML or JSON, one document or several; - is standard input",
+      valueHint: "file",
+    },
+    example: {
+      type: "enum",
+      options: [...EXAMPLES],
+      description:
+        "a ready project instead: one web server, nginx:alpine from Docker Hub unless --image says else",
+      valueHint: EXAMPLES.join("|"),
+    },
+    image: {
+      type: "string",
+      description: "the example's image, one that runs by itself",
+      valueHint: "image",
+    },
+    force: { type: "boolean", description: "change a spec also while the project is Scheduled or Running" },
+    wait: { type: "boolean", description: "wait until every project is Running, or has Failed" },
+    timeout: { type: "string", description: "stop waiting after this long", valueHint: "1m" },
+    ...operatorArgs,
+  },
+  async run({ args }): Promise<ExitCode> {
+    const patience = patienceOf(args.timeout);
+    const manifests = await manifestsOf(args);
+    const sandbox = operator(args);
+    const applied: Applied[] = [];
+    for (const manifest of manifests) {
+      const one = await apply(sandbox, manifest, args.force === true);
+      applied.push(one);
+      if (!args.json) print(`${manifest.kind.toLowerCase()} ${manifest.name} ${one.result}`);
+    }
+    const ended = args.wait ? await settled(sandbox, applied, patience) : applied;
+    if (args.json) printJson(ended);
+    const failed = ended.some(
+      ({ resource }) => resource.kind === "Project" && resource.status.phase === "Failed",
+    );
+    return args.wait && failed ? exit.failed : exit.done;
+  },
+});
+
+async function manifestsOf(args: {
+  readonly file?: string | undefined;
+  readonly example?: (typeof EXAMPLES)[number] | undefined;
+  readonly image?: string | undefined;
+}): Promise<ReadManifest[]> {
+  const { file, example, image } = args;
+  if ((file === undefined) === (example === undefined)) throw usage("give either --file or --example");
+  if (image !== undefined && example === undefined) throw usage("--image belongs to --example");
+  if (file !== undefined) return readManifests(file);
+  const document = exampleProject(example ?? "web", image);
+  return [{ kind: "Project", name: `example-${example ?? "web"}`, document }];
+}
+
+function apply(sandbox: Operator, { kind, document }: ReadManifest, force: boolean): Promise<Applied> {
+  const path = kind === "Project" ? `/cara/projects${force ? "?force=true" : ""}` : "/cara/nodes";
+  return sandbox.call("PUT", path, Applied, document).catch((error: unknown) => {
+    if (!(error instanceof AgentError) || error.status !== 409 || force || kind === "Node") throw error;
+    // A Terminating one cannot be forced; it is over soon.
+    const hint = error.message.includes("Terminating") ? undefined : "change it all the same:  add --force";
+    throw new AgentError(error.code, error.message, { status: 409, exit: error.exit, hint, cause: error });
+  });
+}
+
+/** Looks until every project is Running or Failed, and says what happens on the way. */
+async function settled(
+  sandbox: Operator,
+  applied: readonly Applied[],
+  patience: Duration,
+): Promise<Applied[]> {
+  const deadline = performance.now() + patience;
+  return Promise.all(
+    applied.map(async ({ result, resource }): Promise<Applied> => {
+      if (resource.kind === "Node") return { result, resource };
+      return { result, resource: await settledProject(sandbox, resource.metadata.name, deadline) };
+    }),
+  );
+}
+
+async function settledProject(sandbox: Operator, name: string, deadline: number): Promise<ProjectAnswer> {
+  let said = "";
+  for (;;) {
+    const project = await getProject(sandbox, name);
+    const { phase } = project.status;
+    const reason = reasonOf(project);
+    const line = `${name}: ${phase}${reason === "" ? "" : `  ${reason}`}`;
+    if (line !== said) note(line);
+    said = line;
+    if (phase === "Running" || phase === "Failed") return project;
+    if (performance.now() > deadline) {
+      throw new AgentError("sandbox.patience", `project ${name} is still ${phase}`, {
+        hint: `look at it later:  noderax-agent sandbox get project ${name}`,
+      });
+    }
+    await sleep(LOOK);
+  }
+}
+
+function patienceOf(text: string | undefined): Duration {
+  if (text === undefined) return Infinity;
+  const patience = parseDuration(text);
+  if (patience !== undefined) return patience;
+  throw usage(`--timeout: "${text}" is not a duration (give a unit: 30s, 1m)`);
+}
+
+const usage = (message: string): AgentError =>
+  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help sandbox apply" });

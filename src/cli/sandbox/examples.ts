@@ -1,0 +1,26 @@
+// Ready projects for `sandbox apply --example`.
+
+/** A public image that serves something without being told what: a spec has no command. */
+const DEFAULT_IMAGE = "nginx:alpine";
+
+export const EXAMPLES = ["web"] as const;
+
+/** A document as one would write it. */
+export function exampleProject(name: (typeof EXAMPLES)[number], image = DEFAULT_IMAGE): object {
+  return {
+    apiVersion: "caravanserai/v1",
+    kind: "Project",
+    metadata: { name: `example-${name}`, labels: { example: "true" } },
+    spec: {
+      services: [
+        {
+          name: "web",
+          image,
+          env: [{ name: "GREETING", value: "hello" }],
+          volumeMounts: [{ name: "cache", mountPath: "/var/cache/example" }],
+        },
+      ],
+      volumes: [{ name: "cache", type: "Ephemeral" }],
+    },
+  };
+}

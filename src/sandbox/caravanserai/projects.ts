@@ -1,0 +1,96 @@
+// The Caravanserai server's projects: made, changed, removed by operators, reported on by agents.
+import { isDeepStrictEqual } from "node:util";
+import type { Phase } from "../../protocol/caravanserai/resources.ts";
+import { UnknownError, conflict } from "../http/api-error.ts";
+import { type ProjectRow, type ReportRow, type Store, isoNow } from "../store.ts";
+import { isChangeable, onDelete, onReport, toPending } from "./lifecycle.ts";
+import type { ProjectManifest, StatusReport } from "./manifest.ts";
+
+export function findProject(store: Store, name: string): ProjectRow {
+  const project = store.projects.get(name);
+  if (project) return project;
+  throw new UnknownError(
+    `project "${name}" not found`,
+    store.projects.all("1 ORDER BY name").map(({ name }) => name),
+  );
+}
+
+/** Filters are joined by AND, the phases among themselves by OR. */
+export function listProjects(
+  store: Store,
+  {
+    phases = [],
+    nodeRef,
+  }: { readonly phases?: readonly Phase[]; readonly nodeRef?: string | undefined } = {},
+): ProjectRow[] {
+  const conditions = [
+    phases.length > 0 ? `phase IN (${phases.map(() => "?").join(", ")})` : "1",
+    nodeRef === undefined ? "1" : "nodeRef = ?",
+  ];
+  const values = [...phases, ...(nodeRef === undefined ? [] : [nodeRef])];
+  return store.projects.all(`${conditions.join(" AND ")} ORDER BY name`, ...values);
+}
+
+/** 409 when there is one of that name. */
+export function createProject(store: Store, told: ProjectManifest): ProjectRow {
+  if (store.projects.get(told.name)) throw conflict(`project "${told.name}" already exists`);
+  return store.projects.insert({
+    ...told,
+    phase: "Pending",
+    nodeRef: "",
+    conditions: [],
+    phaseSince: isoNow(),
+    strandedSince: null,
+    createdAt: isoNow(),
+    updatedAt: null,
+  });
+}
+
+/**
+ * Another spec is taken while the project is Pending or Failed, 409 else, and it is scheduled anew; so is a Failed one
+ * with the same spec. With `force` — the sandbox's own — also in place while it is Scheduled or Running.
+ */
+export function changeProject(store: Store, told: ProjectManifest, force = false): ProjectRow {
+  const project = findProject(store, told.name);
+  const { phase } = project;
+  const mayForce = force && (phase === "Scheduled" || phase === "Running");
+  if (!isDeepStrictEqual(project.spec, told.spec) && !isChangeable(project) && !mayForce) {
+    throw conflict(
+      `project "${told.name}" is ${phase}: its spec can be changed only while it is Pending or Failed`,
+    );
+  }
+  const again = phase === "Failed" ? toPending(project, "SpecChanged", "waits for a node", Date.now()) : {};
+  return store.projects.save({ ...project, ...told, ...again, updatedAt: isoNow() });
+}
+
+/** The row as it stands then, or undefined when the record is gone. */
+export function deleteProject(store: Store, name: string, force: boolean): ProjectRow | undefined {
+  const project = findProject(store, name);
+  const change = onDelete(project, force, Date.now());
+  if (change !== "remove") return store.projects.save({ ...project, ...change });
+  store.projects.delete("name = ?", name);
+  return undefined;
+}
+
+/** Older ones are forgotten. */
+const REPORTS_KEPT = 1_000;
+
+/** 404 when the project is gone. What came too late is kept in the history, and changes nothing. */
+export function takeReport(store: Store, name: string, report: StatusReport): ProjectRow {
+  const project = findProject(store, name);
+  const change = onReport(project, report, Date.now());
+  const row: ReportRow = {
+    id: crypto.randomUUID(),
+    project: name,
+    ...report,
+    applied: change !== undefined,
+    at: isoNow(),
+  };
+  store.reports.insert(row);
+  store.reports.delete(
+    "rowid IN (SELECT rowid FROM cara_reports WHERE project = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+    name,
+    REPORTS_KEPT,
+  );
+  return change === undefined ? project : store.projects.save({ ...project, ...change });
+}

@@ -1,0 +1,242 @@
+// `sandbox apply`, `get` and `delete` as separate processes against a running sandbox; the node is played by the test.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseManifests } from "../../../src/cli/sandbox/manifests.ts";
+import type { AgentError } from "../../../src/lib/agent-error.ts";
+import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
+import {
+  caraSandbox,
+  isGone,
+  projectDocument,
+  reaches,
+  readyNode,
+  report,
+} from "../sandbox/caravanserai-harness.ts";
+
+setDefaultTimeout(20_000);
+
+const main = join(import.meta.dir, "../../../src/main.ts");
+const temporary = mkdtempSync(join(tmpdir(), "sandbox-apply-"));
+let sandbox: Sandbox;
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly notes: string;
+}
+
+async function run(args: readonly string[], stdin = ""): Promise<Ran> {
+  const child = Bun.spawn([process.execPath, main, "sandbox", ...args], {
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      TMPDIR: temporary,
+      NODERAX_SANDBOX_URL: sandbox.url,
+      NODERAX_SANDBOX_TOKEN: sandbox.operatorToken,
+    },
+    stdin: new Blob([stdin]),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, notes, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { code, out, notes };
+}
+
+beforeAll(async () => {
+  sandbox = await caraSandbox();
+  await readyNode(sandbox, "n1");
+});
+afterAll(async () => {
+  await sandbox.stop();
+  rmSync(temporary, { recursive: true });
+});
+
+const yaml = (name: string, image = "busybox:1"): string =>
+  [
+    "apiVersion: caravanserai/v1",
+    "kind: Project",
+    `metadata: {name: ${name}}`,
+    "spec:",
+    "  services:",
+    "    - name: web",
+    `      image: ${image}`,
+    "",
+  ].join("\n");
+
+test("several documents of one file are applied in order, and again without a change", async () => {
+  const file = join(temporary, "two.yaml");
+  const node = "apiVersion: caravanserai/v1\nkind: Node\nmetadata: {name: n9}\nspec: {unschedulable: true}\n";
+  writeFileSync(file, `# ours\n${yaml("one")}---\n${node}---\n`);
+  expect(await run(["apply", "-f", file])).toEqual({
+    code: 0,
+    out: "project one created\nnode n9 created\n",
+    notes: "",
+  });
+  expect((await run(["apply", "--file", file])).out).toBe("project one unchanged\nnode n9 unchanged\n");
+  expect(sandbox.caraNode("n9").spec.unschedulable).toBeTrue();
+});
+
+test("standard input may be JSON", async () => {
+  const { code, out } = await run(["apply", "-f", "-", "--json"], JSON.stringify(projectDocument("piped")));
+  expect(code).toBe(0);
+  expect(JSON.parse(out)).toMatchObject([
+    { result: "created", resource: { kind: "Project", metadata: { name: "piped" } } },
+  ]);
+});
+
+test("nothing of a file is applied when one document of it is wrong", async () => {
+  const { code, out, notes } = await run(["apply", "-f", "-"], `${yaml("good")}---\n${yaml("Bad")}`);
+  expect([code, out]).toEqual([2, ""]);
+  expect(notes).toStartWith("error: standard input, line 11: metadata.name: must consist of lower case");
+  expect(sandbox.projects().map(({ metadata }) => metadata.name)).not.toContain("good");
+});
+
+test("the example names a public image, or the one that is given", async () => {
+  await run(["apply", "--example", "web", "--image", "busybox:7"]);
+  expect(sandbox.project("example-web").spec.services[0]?.image).toBe("busybox:7");
+});
+
+describe("--wait", () => {
+  test("says on stderr what happens, and ends when the project runs", async () => {
+    const waiting = run(["apply", "-f", "-", "--wait"], yaml("waits"));
+    await reaches(sandbox, "waits", "Scheduled");
+    await Bun.sleep(400);
+    await report(sandbox, "waits", "Running", "ContainersRunning", "web");
+    expect(await waiting).toEqual({
+      code: 0,
+      out: "project waits created\n",
+      notes: "waits: Scheduled  NodeAssigned: on n1\nwaits: Running  ContainersRunning: web\n",
+    });
+  });
+
+  test("exits with 1 when the project has failed, and what a container printed cannot move the cursor", async () => {
+    const waiting = run(["apply", "-f", "-", "--wait", "--json"], yaml("fails"));
+    await reaches(sandbox, "fails", "Scheduled");
+    await report(sandbox, "fails", "Failed", "ContainerCrashed", "db(exit=1)\n\u001b[2Jboom");
+    const { code, out, notes } = await waiting;
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject([{ result: "created", resource: { status: { phase: "Failed" } } }]);
+    expect(notes).toEndWith("fails: Failed  ContainerCrashed: db(exit=1) · \\x1b[2Jboom\n");
+  });
+
+  test("gives up after --timeout and says how to look later", async () => {
+    const { code, notes } = await run(["apply", "-f", "-", "--wait", "--timeout", "300ms"], yaml("slow"));
+    expect(code).toBe(1);
+    expect(notes).toContain("error: project slow is still Scheduled\n  look at it later:");
+  });
+});
+
+test.each([
+  [["apply"], "give either --file or --example"],
+  [["apply", "-f", "-", "--example", "web"], "give either --file or --example"],
+  [["apply", "-f", "-", "--image", "a"], "--image belongs to --example"],
+  [["apply", "--example", "shop"], '--example: "shop" must be one of web'],
+  [["apply", "-f"], "flag --file needs a value"],
+  [["get", "pods"], 'unknown kind "pods": there are nodes and projects'],
+  [["delete", "project"], "missing <name>"],
+])("%j is wrong usage", async (args, message) => {
+  const { code, notes } = await run(args);
+  expect([code, notes]).toEqual([2, expect.stringContaining(`error: ${message}`)]);
+});
+
+test("a refusal of the server is exit code 5 with its reason", async () => {
+  await run(["apply", "-f", "-"], yaml("busy"));
+  await reaches(sandbox, "busy", "Scheduled");
+  const { code, notes } = await run(["apply", "-f", "-"], yaml("busy", "busybox:2"));
+  expect(code).toBe(5);
+  expect(notes).toContain(
+    'project "busy" is Scheduled: its spec can be changed only while it is Pending or Failed',
+  );
+  expect((await run(["apply", "-f", "-", "--force"], yaml("busy", "busybox:2"))).out).toBe(
+    "project busy changed\n",
+  );
+});
+
+test("get shows tables for people and the server's resources with --json", async () => {
+  await run(["apply", "-f", "-"], yaml("shown"));
+  await reaches(sandbox, "shown", "Scheduled");
+  const projects = await run(["get", "projects"]);
+  expect(projects.out).toMatch(/^NAME +PHASE +NODE +SERVICES +AGE +REASON\n/);
+  expect(projects.out).toMatch(/\nshown +Scheduled +n1 +web +\d+s +NodeAssigned: on n1\n/);
+  const nodes = await run(["get", "nodes"]);
+  expect(nodes.out).toMatch(/^NAME +STATE +HEARTBEAT +CPU +MEMORY +DISK +ADDRESS\n/);
+  expect(nodes.out).toMatch(/n1 +Ready +\d+m?s ago/);
+  expect(JSON.parse((await run(["get", "project", "shown", "--json"])).out)).toMatchObject({
+    kind: "Project",
+    status: { phase: "Scheduled" },
+  });
+  expect(JSON.parse((await run(["get", "nodes", "n1", "--json"])).out)).toMatchObject({ kind: "Node" });
+});
+
+test("get of one project shows its services and what was reported of it", async () => {
+  await run(["apply", "-f", "-"], yaml("detail"));
+  await reaches(sandbox, "detail", "Scheduled");
+  await report(sandbox, "detail", "Running", "ContainersRunning", "all well");
+  const { out } = await run(["get", "project", "detail"]);
+  expect(out).toMatch(/^phase +Running$/m);
+  expect(out).toMatch(/^web +busybox:1$/m);
+  expect(out).toMatch(/ago +Running +ContainersRunning +all well$/m);
+});
+
+test("get of what is not there fails and says what there is", async () => {
+  const { code, notes } = await run(["get", "node", "n2"]);
+  expect([code, notes]).toEqual([
+    1,
+    expect.stringContaining('error: node "n2" not found\n  there is:\n    n1'),
+  ]);
+});
+
+test("delete ends a project, and --force removes its record", async () => {
+  await run(["apply", "-f", "-"], yaml("ending"));
+  await reaches(sandbox, "ending", "Scheduled");
+  const { out } = await run(["delete", "project", "ending"]);
+  expect(out).toBe("project ending Terminating; n1 removes its containers\n");
+  expect((await run(["delete", "project", "ending", "--force"])).out).toBe("project ending removed\n");
+  await isGone(sandbox, "ending");
+});
+
+/** Twenty times the same alias. */
+const multiple = (name: string): string => `*${name}, `.repeat(20).slice(0, -2);
+
+describe("a file that is wrong is refused with the line", () => {
+  const withValue = yaml("a").replace(
+    "image: busybox:1",
+    "image: busybox:1\n      env: [{name: PORT, value: 8080}]",
+  );
+  test.each([
+    ["no YAML", "a: [", "f, line 1: Flow sequence"],
+    ["a key twice", "a: 1\na: 2", "f, line 2: Map keys must be unique"],
+    [
+      "aliases that explode",
+      [
+        "a: &a [x]",
+        ...["b", "c", "d"].map((key, at) => `${key}: &${key} [${multiple("abc".charAt(at))}]`),
+      ].join("\n"),
+      "alias",
+    ],
+    ["no resource", "just text", "f, line 1: must be a resource"],
+    ["an unknown kind", yaml("a").replace("Project", "Pod"), 'f, line 2: kind: unknown kind "Pod"'],
+    [
+      "a field that is missing",
+      yaml("a").replace("image", "imag"),
+      "f, line 6: spec.services[0].image: is required",
+    ],
+    ["a number for a text", withValue, "f, line 8: spec.services[0].env[0].value: must be a string"],
+    [
+      "two that are called the same",
+      `${yaml("a")}    - {name: web, image: b}\n`,
+      "f, line 5: spec.services: service web stands twice",
+    ],
+  ])("%s", async (_, text, message) => {
+    const error: unknown = await parseManifests(text, "f").catch((error: unknown) => error);
+    expect((error as AgentError).message).toContain(message);
+    expect((error as AgentError).exit).toBe(2);
+  });
+
+  test("a text without documents has none", async () => {
+    expect(await parseManifests("# nothing\n---\n", "f")).toEqual([]);
+    expect((await run(["apply", "-f", "-"], "")).notes).toContain("standard input is empty");
+    expect((await run(["apply", "-f", "/nonexistent/f"])).notes).toContain("cannot read /nonexistent/f");
+  });
+});

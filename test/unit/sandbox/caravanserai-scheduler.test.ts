@@ -1,0 +1,144 @@
+// Where projects go, and where to when their node is lost.
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  beat,
+  cara,
+  caraSandbox,
+  nodeDocument,
+  projectDocument,
+  reaches,
+  readyNode,
+  report,
+  runningProject,
+} from "./caravanserai-harness.ts";
+import { until } from "./harness.ts";
+
+test("the first Ready node by name gets the project", async () => {
+  await using sandbox = await caraSandbox();
+  await cara(sandbox, "POST /api/v1/nodes", nodeDocument("a-silent"));
+  for (const name of ["c", "b"]) await readyNode(sandbox, name);
+  await cara(sandbox, "POST /api/v1/projects", projectDocument("shop"));
+  expect((await reaches(sandbox, "shop", "Scheduled")).status.nodeRef).toBe("b");
+});
+
+test("a change is seen at once, not only at the next pass", async () => {
+  await using sandbox = await caraSandbox({ timings: { projectPass: 60_000 } });
+  await cara(sandbox, "POST /api/v1/projects", projectDocument("shop"));
+  await readyNode(sandbox, "n1");
+  await reaches(sandbox, "shop", "Scheduled");
+  await cara(sandbox, "POST /api/v1/projects", projectDocument("other"));
+  await reaches(sandbox, "other", "Scheduled");
+});
+
+test("a project waits, and says so, while no node takes it", async () => {
+  await using sandbox = await caraSandbox();
+  await readyNode(sandbox, "n1");
+  await beat(sandbox, "n1", { state: "Draining" });
+  await readyNode(sandbox, "n2");
+  sandbox.setUnschedulable("n2", true);
+  await cara(sandbox, "POST /api/v1/projects", projectDocument("shop"));
+  await until(() => sandbox.project("shop").status.conditions?.[0]?.reason === "NoReadyNode");
+  expect(sandbox.project("shop").status).toMatchObject({ phase: "Pending", nodeRef: "" });
+  sandbox.setUnschedulable("n2", false);
+  expect((await reaches(sandbox, "shop", "Scheduled")).status.nodeRef).toBe("n2");
+});
+
+test("a Draining node keeps what it runs", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 1 } });
+  await runningProject(sandbox, "shop");
+  await beat(sandbox, "n1", { state: "Draining" });
+  await readyNode(sandbox, "n2");
+  await Bun.sleep(40);
+  expect(sandbox.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
+});
+
+test("a Scheduled project leaves a lost node at once", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 60_000 } });
+  await readyNode(sandbox, "n1");
+  await cara(sandbox, "POST /api/v1/projects", projectDocument("shop"));
+  await reaches(sandbox, "shop", "Scheduled");
+  await readyNode(sandbox, "n2");
+  await beat(sandbox, "n1", { state: "NotReady" });
+  await until(() => sandbox.project("shop").status.nodeRef === "n2");
+});
+
+test("a Running project stays for the grace and moves then; the old node is told nothing", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 60_000 } });
+  await runningProject(sandbox, "shop");
+  await readyNode(sandbox, "n2");
+  await beat(sandbox, "n1", { state: "NotReady" });
+  await Bun.sleep(40);
+  expect(sandbox.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
+  sandbox.setTimings({ rescheduleGrace: 50 });
+  await until(() => sandbox.project("shop").status.nodeRef === "n2");
+  expect(sandbox.project("shop").status.phase).toBe("Scheduled");
+  const { body } = await cara(sandbox, "GET /api/v1/projects?nodeRef=n1");
+  expect(body["items"]).toEqual([]);
+});
+
+test("a node that is back within the grace keeps its Running project, and the next loss begins a grace of its own", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 60_000 } });
+  await runningProject(sandbox, "shop");
+  await readyNode(sandbox, "n2");
+  await beat(sandbox, "n1", { state: "NotReady" });
+  await Bun.sleep(60);
+  await beat(sandbox, "n1");
+  await Bun.sleep(20);
+  sandbox.setTimings({ rescheduleGrace: 60 });
+  await beat(sandbox, "n1", { state: "NotReady" });
+  await Bun.sleep(20);
+  expect(sandbox.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
+});
+
+test("the silence of a node moves its projects", async () => {
+  await using sandbox = await caraSandbox({ timings: { nodeSilence: 100, rescheduleGrace: 1 } });
+  await runningProject(sandbox, "shop");
+  await until(() => sandbox.project("shop").status.phase === "Pending");
+  expect(sandbox.caraNode("n1").status.state).toBe("NotReady");
+  expect(sandbox.project("shop").status.nodeRef).toBe("");
+});
+
+test("projects of a deleted node move like those of a silent one", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 30 } });
+  await runningProject(sandbox, "shop");
+  await readyNode(sandbox, "n2");
+  sandbox.deleteCaraNode("n1");
+  await until(() => sandbox.project("shop").status.nodeRef === "n2");
+});
+
+test("a late report of the node that lost a project does not bring it back", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 1 } });
+  await runningProject(sandbox, "shop");
+  await beat(sandbox, "n1", { state: "NotReady" });
+  await reaches(sandbox, "shop", "Pending");
+  expect((await report(sandbox, "shop", "Running")).status).toBe(204);
+  expect(sandbox.project("shop").status).toMatchObject({ phase: "Pending", nodeRef: "" });
+});
+
+test("a Terminating project stays with its lost node", async () => {
+  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 1 } });
+  await runningProject(sandbox, "shop");
+  await readyNode(sandbox, "n2");
+  sandbox.deleteProject("shop");
+  await beat(sandbox, "n1", { state: "NotReady" });
+  await Bun.sleep(40);
+  expect(sandbox.project("shop").status).toMatchObject({ phase: "Terminating", nodeRef: "n1" });
+});
+
+test("nodes, projects and reports outlive a restart with a data directory", async () => {
+  const data = mkdtempSync(join(tmpdir(), "sandbox-test-"));
+  try {
+    const before = await caraSandbox({ data });
+    await runningProject(before, "shop");
+    await before.stop();
+    await using after = await caraSandbox({ data });
+    expect(after.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
+    expect(after.caraNode("n1").status.state).toBe("Ready");
+    expect(after.projectReports("shop")).toHaveLength(1);
+  } finally {
+    rmSync(data, { recursive: true });
+  }
+});
