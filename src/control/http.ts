@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
+import { Problem } from "../protocol/caravanserai/resources.ts";
 import { ErrorBody } from "../protocol/noderax/errors.ts";
 import { networkError } from "./network-error.ts";
 
@@ -33,13 +34,42 @@ export type Http = <Schema extends v.GenericSchema>(
   signal: AbortSignal,
 ) => Promise<v.InferOutput<Schema>>;
 
+/** What differs between the control planes: their name, the setting with their address, how an error is worded. */
+export interface Dialect {
+  /** "a Noderax API" */
+  readonly name: string;
+  readonly setting: "api_url" | "server_url";
+  /** The message in the body of an error answer; undefined where the body says nothing. */
+  message(body: unknown): string | undefined;
+}
+
+export const NODERAX: Dialect = {
+  name: "a Noderax API",
+  setting: "api_url",
+  message(body) {
+    const parsed = v.safeParse(ErrorBody, body);
+    return parsed.success ? parsed.output.message : undefined;
+  },
+};
+
+export const CARAVANSERAI: Dialect = {
+  name: "a Caravanserai server",
+  setting: "server_url",
+  message(body) {
+    const parsed = v.safeParse(Problem, body);
+    return parsed.success ? parsed.output.detail || parsed.output.title || undefined : undefined;
+  },
+};
+
 export interface HttpOptions {
   readonly baseUrl: string;
+  /** Default: Noderax. */
+  readonly dialect?: Dialect;
   /** PEM of all trusted authorities; asked for once, when the first https request is made. */
   readonly authorities: () => string;
 }
 
-export function createHttp({ baseUrl, authorities }: HttpOptions): Http {
+export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOptions): Http {
   const base = baseUrl.replace(/\/+$/, "");
   const { origin, protocol } = new URL(base);
   let trusted: string | undefined;
@@ -49,12 +79,14 @@ export function createHttp({ baseUrl, authorities }: HttpOptions): Http {
     for (let attempt = 1; ; attempt++) {
       const { response, text } = await exchange(call, signal).catch((error: unknown) => {
         const failure =
-          error instanceof AgentError ? error : networkError(error, origin, call.timeout, signal);
+          error instanceof AgentError
+            ? error
+            : networkError(error, origin, call.timeout, signal, dialect.setting);
         if (failure.code === "net.reset" && call.idempotent && attempt === 1)
           return { response: undefined, text: "" };
         throw failure;
       });
-      if (response !== undefined) return readAnswer(call.answer, response, text, base);
+      if (response !== undefined) return readAnswer(call.answer, response, text, base, dialect);
     }
   };
 
@@ -100,6 +132,7 @@ function readAnswer<Schema extends v.GenericSchema>(
   response: Response,
   text: string,
   base: string,
+  dialect: Dialect,
 ): v.InferOutput<Schema> {
   if (response.status >= 300 && response.status < 400) {
     throw new AgentError(
@@ -107,28 +140,27 @@ function readAnswer<Schema extends v.GenericSchema>(
       `${base} redirects to ${response.headers.get("location") ?? "another place"}`,
       {
         status: response.status,
-        hint: "Set api_url to the final address; tokens are never sent along a redirect.",
+        hint: `Set ${dialect.setting} to the final address; nothing is sent along a redirect.`,
         exit: exit.unreachable,
       },
     );
   }
-  if (!response.ok) throw statusError(response, text);
+  if (!response.ok) throw statusError(response, text, dialect);
   const parsed = v.safeParse(schema, parseJson(text));
   if (parsed.success) return parsed.output;
   const where = parsed.issues.map((issue) => v.getDotPath(issue) ?? "body").slice(0, 3);
   throw new AgentError(
     "http.answer",
-    `${base} answered with something else than a Noderax API (${where.join(", ")})`,
+    `${base} answered with something else than ${dialect.name} (${where.join(", ")})`,
     {
-      hint: "Check api_url.",
+      hint: `Check ${dialect.setting}.`,
       exit: exit.unreachable,
     },
   );
 }
 
-function statusError(response: Response, text: string): AgentError {
-  const body = v.safeParse(ErrorBody, parseJson(text));
-  const message = body.success ? body.output.message : response.statusText || `HTTP ${response.status}`;
+function statusError(response: Response, text: string, dialect: Dialect): AgentError {
+  const message = dialect.message(parseJson(text)) ?? (response.statusText || `HTTP ${response.status}`);
   return new AgentError("http.status", message, {
     status: response.status,
     retryAfter: retryAfter(response.headers.get("retry-after")),

@@ -29,12 +29,13 @@ const UNTRUSTED = new Set([
   "CERT_UNTRUSTED",
 ]);
 
-/** `waited` is the time-out that applied. The request's own abort is told apart by `signal`. */
+/** `waited` is the time-out that applied. The request's own abort is told apart by `signal`; hints name `setting`. */
 export function networkError(
   error: unknown,
   origin: string,
   waited: Duration,
   signal: AbortSignal,
+  setting = "api_url",
 ): AgentError {
   if (signal.aborted)
     return new AgentError("aborted", "interrupted", { exit: exit.interrupted, cause: error });
@@ -48,7 +49,7 @@ export function networkError(
     return make("net.refused", "connection refused", "Is the control plane running, and is the port right?");
   }
   if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code.startsWith("DNS_")) {
-    return make("net.unresolved", "the host name has no address", "Check api_url and this machine's DNS.");
+    return make("net.unresolved", "the host name has no address", `Check ${setting} and this machine's DNS.`);
   }
   if (UNTRUSTED.has(code)) {
     return make("tls.untrusted", "certificate signed by an unknown authority", [

@@ -27,6 +27,14 @@ export const retry = {
   session: { base: seconds(1), cap: seconds(30), within: Infinity },
   /** Metrics over HTTP, throttled as the heartbeat is: 2 min doubling to 5; never sooner than a minute, by the halving. */
   metrics: { base: minutes(2), cap: minutes(5), within: Infinity },
+  /** A container node is NotReady 90 s after its last heartbeat: 1 s doubling to 15 s tries often before that. */
+  node: { base: seconds(1), cap: seconds(15), within: Infinity },
+  /** The server's list of projects, which 1 000 nodes may ask for again when it is back: 2 s doubling to 30 s. */
+  assignment: { base: seconds(2), cap: seconds(30), within: Infinity },
+  /** What the server is told of a project, until it took it or the project is in another state: 1 s doubling to 30 s. */
+  report: { base: seconds(1), cap: seconds(30), within: Infinity },
+  /** A Docker that is away is mostly being restarted: 1 s doubling to 15 s. */
+  docker: { base: seconds(1), cap: seconds(15), within: Infinity },
   /** Somebody waits for the first answer of an enrollment: 3 tries, 1 s and 2 s apart. */
   initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },
   /** Enrollment polls are throttled (100 a minute for all agents behind one address): 5 s doubling to 30 s. */

@@ -1,0 +1,61 @@
+// The calls of the Caravanserai server that the agent makes. Today's server knows no authentication.
+import * as v from "valibot";
+import { AgentError } from "../lib/agent-error.ts";
+import type { Duration } from "../lib/duration.ts";
+import {
+  type NodeHeartbeat,
+  type NodeRegistration,
+  ProjectList,
+  ProjectPlace,
+  type ProjectStatus,
+} from "../protocol/caravanserai/resources.ts";
+import type { Http } from "./http.ts";
+
+/** What the agent works on: other phases need no containers, or wait for a person. */
+const LISTED = ["Scheduled", "Running", "Terminating"];
+
+/** All of them may be sent twice without harm. Throws what `Http` throws, but for the answers that are fine. */
+export function caravanseraiApi(http: Http, timeout: Duration) {
+  const common = { timeout, idempotent: true } as const;
+  const node = (name: string): string => `/api/v1/nodes/${encodeURIComponent(name)}`;
+  const project = (name: string): string => `/api/v1/projects/${encodeURIComponent(name)}`;
+  return {
+    /** One that exists already is fine. 400: the server does not take the name. */
+    async register(body: NodeRegistration, signal: AbortSignal): Promise<void> {
+      const call = { ...common, method: "POST", path: "/api/v1/nodes", body, answer: v.unknown() } as const;
+      await http(call, signal).catch(accept(409));
+    },
+    /** 404: the node was deleted. */
+    async heartbeat(name: string, body: NodeHeartbeat, signal: AbortSignal): Promise<void> {
+      const path = `${node(name)}/heartbeat`;
+      await http({ ...common, method: "POST", path, body, answer: v.unknown() }, signal);
+    },
+    /** The node's projects, unparsed: each is read by itself. */
+    async projects(nodeName: string, signal: AbortSignal): Promise<readonly unknown[]> {
+      const query = new URLSearchParams(LISTED.map((phase): [string, string] => ["phase", phase]));
+      query.append("nodeRef", nodeName);
+      const path = `/api/v1/projects?${query.toString()}`;
+      return (await http({ ...common, method: "GET", path, answer: ProjectList }, signal)).items;
+    },
+    /** Where a project is and in which phase; undefined when the server has none of that name. */
+    async place(name: string, signal: AbortSignal): Promise<ProjectPlace | undefined> {
+      const call = { ...common, method: "GET", path: project(name), answer: ProjectPlace } as const;
+      return http(call, signal).catch(accept(404));
+    },
+    /** One that is gone meanwhile is fine. 400: the server does not take the phase. */
+    async report(name: string, body: ProjectStatus, signal: AbortSignal): Promise<void> {
+      const path = `${project(name)}/status`;
+      await http({ ...common, method: "PATCH", path, body, answer: v.unknown() }, signal).catch(accept(404));
+    },
+  };
+}
+export type CaravanseraiApi = ReturnType<typeof caravanseraiApi>;
+
+/** Turns the one answer that is fine into undefined. */
+const accept =
+  (status: number) =>
+  (error: unknown): undefined => {
+    if (error instanceof AgentError && error.code === "http.status" && error.status === status)
+      return undefined;
+    throw error;
+  };

@@ -1,0 +1,179 @@
+// Which projects are this node's: asked of the server again and again, and kept, so that a machine that boots without
+// its server starts its containers all the same.
+//
+// A server that does not answer says nothing: the last answer stands.
+import type { Database } from "bun:sqlite";
+import * as v from "valibot";
+import { messageOf } from "../lib/agent-error.ts";
+import { backoff, jitter } from "../lib/backoff.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
+import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
+import { pauseAfter, retry } from "../control/retry.ts";
+import type { Migration } from "../platform/database.ts";
+import type { Log } from "../platform/log.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
+import { NAME, Project, ProjectPlace } from "../protocol/caravanserai/resources.ts";
+
+export type AssignedPhase = "Scheduled" | "Running" | "Terminating";
+
+/** A project of this node. One whose spec cannot be read can still be taken down, and be told of. */
+export interface Assigned {
+  readonly name: string;
+  readonly phase: AssignedPhase;
+  readonly spec: { readonly project: Project } | { readonly problem: string };
+}
+
+export interface Assignment {
+  readonly projects: readonly Assigned[];
+  /** When the server was asked, of the steady clock; undefined for one that was kept from an earlier life. */
+  readonly askedAt: number | undefined;
+}
+
+/**
+ * The projects among the items of an answer that are this node's to work on. What is another node's, or in a phase that
+ * was not asked for, is left out, whatever the server's filter did; `nameless` counts what says not even its name.
+ */
+export function readAssignment(
+  items: readonly unknown[],
+  node: string,
+): { projects: readonly Assigned[]; nameless: number } {
+  const projects = new Map<string, Assigned>();
+  let nameless = 0;
+  for (const item of items) {
+    const place = v.safeParse(ProjectPlace, item);
+    if (!place.success) nameless++;
+    else if (place.output.status.nodeRef === node) {
+      const { name } = place.output.metadata;
+      const { phase } = place.output.status;
+      if (isWork(phase)) projects.set(name, { name, phase, spec: readSpec(item, name) });
+    }
+  }
+  return { projects: [...projects.values()], nameless };
+}
+
+const isWork = (phase: string): phase is AssignedPhase =>
+  phase === "Scheduled" || phase === "Running" || phase === "Terminating";
+
+function readSpec(item: unknown, name: string): Assigned["spec"] {
+  if (!NAME.test(name)) return { problem: `"${name.slice(0, 80)}" is no name for a project` };
+  const parsed = v.safeParse(Project, item);
+  if (parsed.success) return { project: parsed.output };
+  const issues = parsed.issues.slice(0, 3).map((issue) => {
+    const where = v.getDotPath(issue);
+    return where === null ? issue.message : `${where}: ${issue.message}`;
+  });
+  return { problem: `its specification cannot be read: ${issues.join("; ")}` };
+}
+
+export const assignmentMigration: Migration = {
+  name: "caravanserai-assignment",
+  // One row. Another server's, or another node's, is of no use; `version` is that of what stands in `items`.
+  sql: `CREATE TABLE assignment (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL,
+    server TEXT NOT NULL,
+    node TEXT NOT NULL,
+    items TEXT NOT NULL
+  ) STRICT`,
+};
+
+const VERSION = 1;
+
+export interface AssignmentStore {
+  /** The items of the last answer; undefined when there is none of this server for this node. */
+  read(): readonly unknown[] | undefined;
+  /** Writes only what is new. */
+  write(items: readonly unknown[]): void;
+}
+
+export function createAssignmentStore(database: Database, server: string, node: string): AssignmentStore {
+  let stored: string | undefined;
+  return {
+    read() {
+      const row = database
+        .query<{ items: string }, [number, string, string]>(
+          "SELECT items FROM assignment WHERE version = ? AND server = ? AND node = ?",
+        )
+        .get(VERSION, server, node);
+      if (row === null) return undefined;
+      stored = row.items;
+      const items: unknown = JSON.parse(row.items);
+      return Array.isArray(items) ? items : undefined;
+    },
+    write(items) {
+      const text = JSON.stringify(items);
+      if (text === stored) return;
+      database.run("INSERT OR REPLACE INTO assignment VALUES (1, ?, ?, ?, ?)", [VERSION, server, node, text]);
+      stored = text;
+    },
+  };
+}
+
+export interface AssignmentPorts {
+  readonly api: Pick<CaravanseraiApi, "projects">;
+  readonly store: AssignmentStore;
+  readonly node: string;
+  readonly onAssignment: (assignment: Assignment) => void;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+  readonly patience?: Duration;
+}
+
+/** What was kept counts when the server has not answered by then: it may have moved what we ran before. */
+const PATIENCE: Duration = seconds(3);
+
+/** Polls every `every`, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
+export async function assignmentLoop(
+  { api, store, node, onAssignment, registry, log, patience = PATIENCE }: AssignmentPorts,
+  every: Duration,
+  signal: AbortSignal,
+): Promise<void> {
+  const kept = store.read();
+  let unread = 0;
+  const fallback = setTimeout(recall, patience);
+
+  function accept(items: readonly unknown[], askedAt: number | undefined): void {
+    const { projects, nameless } = readAssignment(items, node);
+    if (nameless !== unread && nameless > 0)
+      log.warn("assignment", `${nameless} projects of the server's list say not even their name`);
+    unread = nameless;
+    onAssignment({ projects, askedAt });
+  }
+
+  let heard = false;
+  function recall(): void {
+    clearTimeout(fallback);
+    if (kept === undefined || heard || signal.aborted) return;
+    heard = true;
+    log.warn("assignment", "the server does not answer: going by its last list");
+    accept(kept, undefined);
+  }
+
+  await loop(
+    {
+      name: "assignment",
+      every,
+      onError(error, { consecutiveFailures: failures }) {
+        if (failures === 1) log.warn("assignment", `cannot ask the server: ${messageOf(error)}`);
+        recall();
+        return pauseAfter(error, Math.max(every / 2, backoff(retry.assignment, failures, Math.random)));
+      },
+    },
+    async (signal, record) => {
+      const askedAt = steadyNow();
+      const items = await api.projects(node, signal);
+      clearTimeout(fallback);
+      heard = true;
+      if (record.consecutiveFailures > 0) log.info("assignment", "the server answers again");
+      store.write(items);
+      accept(items, askedAt);
+      record.note = `${items.length} projects`;
+      // A server that needs long for an answer is asked less often: a fifth of its time at most goes to us.
+      return jitter(Math.max(every, 4 * (steadyNow() - askedAt)), 0.1, Math.random);
+    },
+    registry,
+    signal,
+  );
+  clearTimeout(fallback);
+}

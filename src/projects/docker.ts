@@ -1,0 +1,377 @@
+// The Docker Engine through dockerode: no policy, only calls. The only file that knows dockerode, and it loads it when first needed.
+import type { GenericSchema, InferOutput } from "valibot";
+import { AgentError } from "../lib/agent-error.ts";
+import { type Duration, minutes, seconds } from "../lib/duration.ts";
+import { createSlots } from "../lib/slots.ts";
+import type { Account } from "../platform/account.ts";
+import { type CredentialsOptions, findCredentials } from "./credentials.ts";
+import {
+  ContainerList,
+  Created,
+  CreatedVolume,
+  ImageList,
+  Info,
+  type Inspected,
+  Inspection,
+  type ListedContainer,
+  NetworkList,
+  Version,
+  VolumeList,
+  parseAnswer,
+} from "./docker-answers.ts";
+import { type Call, type Modem, dial, watchCall } from "./docker-call.ts";
+import { EVENT_FILTERS, readEvent } from "./docker-events.ts";
+import { dockerFailure } from "./docker-failure.ts";
+import { type DockerEnvironment, certificatesAt, parseDockerHost, readCertificates } from "./docker-host.ts";
+import { jsonLines } from "./docker-lines.ts";
+import { settleVersion } from "./docker-version.ts";
+import { watch } from "./docker-watch.ts";
+import type { Engine, Look } from "./engine.ts";
+import { fullReference } from "./images.ts";
+import { FINGERPRINT_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole } from "./names.ts";
+import { lastLines } from "./observe-log.ts";
+import {
+  type Ending,
+  type Origin,
+  endingOf,
+  hasEnded,
+  missingDetails,
+  observe,
+  originOf,
+} from "./observe.ts";
+import { pullFailure } from "./pull-failure.ts";
+import { progressText, takeLine } from "./pull-progress.ts";
+
+export interface DockerOptions {
+  /** `docker_host`: "unix:///var/run/docker.sock", "tcp://host:2375". */
+  readonly host: string;
+  readonly environment: DockerEnvironment & CredentialsOptions["environment"];
+  /** Whom the agent runs as: with whose Docker configuration private images are pulled. */
+  readonly account: Pick<Account, "name" | "home">;
+  /** How long the daemon may think about a question before it counts as away; half a minute when left out. */
+  readonly patience?: Duration;
+}
+
+interface Connection {
+  readonly modem: Modem;
+  readonly version: string;
+  readonly apiVersion: string;
+}
+
+/** A listing takes milliseconds, and on a busy disk seconds. */
+const PATIENCE = seconds(30);
+/** Making, starting and removing wait for disks. */
+const WORK = minutes(2);
+/** How many containers are inspected side by side: after a reboot all of them have ended. */
+const INSPECTIONS = 4;
+/** What a container may log before Docker drops the oldest part, where the daemon sets no bound of its own. */
+const LOG_LIMIT = { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } };
+
+/** Connects when first asked, and anew after the daemon was away. */
+export function createDocker(options: DockerOptions): Engine {
+  const { host, environment, account, patience = PATIENCE } = options;
+  let connection: Connection | undefined;
+  /** Undefined until the first container was made: what the daemon does by itself is seen on a container only. */
+  let logConfig: typeof LOG_LIMIT | "as the daemon does" | undefined;
+  const endings = new Map<string, Ending>();
+  const origins = new Map<string, Origin>();
+  let volumeOwners: ReadonlyMap<string, string> = new Map();
+
+  async function connect(signal: AbortSignal): Promise<Connection> {
+    if (connection !== undefined) return connection;
+    const directory = certificatesAt(environment, account.home);
+    const address = parseDockerHost(host, directory !== undefined);
+    const tls = directory === undefined ? undefined : await readCertificates(directory);
+    const { default: Dockerode } = await import("dockerode");
+    // Every field: what is left out, dockerode takes from the environment.
+    const unset = { socketPath: undefined, host: undefined, port: undefined, protocol: undefined };
+    const way = {
+      ...unset,
+      ca: undefined,
+      cert: undefined,
+      key: undefined,
+      timeout: undefined,
+      ...address,
+      ...tls,
+    };
+    const { modem: plain }: { modem: Modem } = new Dockerode({ ...way, version: undefined });
+    const call = get("/version");
+    using limit = watchCall(call, host, signal);
+    const answer = await limit.race(dial(plain, call, false, limit.signal));
+    const { Version: version, ApiVersion: max, MinAPIVersion: min } = parseAnswer(Version, answer);
+    const apiVersion = settleVersion(max, min);
+    const { modem }: { modem: Modem } = new Dockerode({ ...way, version: `v${apiVersion}` });
+    connection = { modem, version, apiVersion };
+    return connection;
+  }
+
+  function failure(error: unknown): AgentError {
+    const failed = dockerFailure(error, host);
+    // It may come back as another version.
+    if (failed.code === "docker.away" || failed.code === "docker.version") connection = undefined;
+    return failed;
+  }
+
+  async function ask(call: Call, signal: AbortSignal): Promise<unknown> {
+    try {
+      const { modem } = await connect(signal);
+      using limit = watchCall(call, host, signal);
+      return await limit.race(dial(modem, call, false, limit.signal));
+    } catch (error) {
+      throw failure(error);
+    }
+  }
+
+  async function read<S extends GenericSchema>(
+    schema: S,
+    call: Call,
+    signal: AbortSignal,
+  ): Promise<InferOutput<S>> {
+    return parseAnswer(schema, await ask(call, signal));
+  }
+
+  const get = (path: string, query: Record<string, unknown> = {}): Call => ({
+    method: "GET",
+    path,
+    query,
+    limit: patience,
+  });
+  const post = (path: string, body: Record<string, unknown> = {}): Call => ({
+    method: "POST",
+    path,
+    body,
+    limit: WORK,
+  });
+
+  const inspect = (id: string, signal: AbortSignal): Promise<Inspected> =>
+    read(Inspection, get(`/containers/${id}/json`), signal);
+
+  /** The end of what it wrote since it was started last; empty where the daemon keeps no log. */
+  async function readLog(id: string, { Config, State }: Inspected, signal: AbortSignal): Promise<string> {
+    // Its first lines may be older than what Docker calls its start.
+    const since = Math.max(0, Math.floor(Date.parse(State.StartedAt) / 1_000) - 1) || 0;
+    const query = { stdout: true, stderr: true, tail: 3, since };
+    try {
+      const log = await ask(get(`/containers/${id}/logs`, query), signal);
+      return log instanceof Uint8Array ? lastLines(log, !Config.Tty) : "";
+    } catch (error) {
+      if (error instanceof AgentError && /^docker\.(refused|gone)$/.test(error.code)) return "";
+      throw error;
+    }
+  }
+
+  /** Resolves with false for one that is gone meanwhile. */
+  async function learn(listed: ListedContainer, at: number, signal: AbortSignal): Promise<boolean> {
+    const inspected = await unless(["docker.gone"], inspect(listed.Id, signal));
+    if (inspected === undefined) return false;
+    if (listed.Labels[FINGERPRINT_LABEL] === undefined) origins.set(listed.Id, originOf(inspected));
+    if (hasEnded(listed) && !inspected.State.Running)
+      endings.set(listed.Id, endingOf(inspected, await readLog(listed.Id, inspected, signal), at));
+    return true;
+  }
+
+  async function look(signal: AbortSignal): Promise<Look> {
+    const at = Date.now();
+    const labelled = { filters: { label: [PROJECT_LABEL] } };
+    const [containers, networks, { Volumes: volumes }, images] = await Promise.all([
+      read(ContainerList, get("/containers/json", { all: true }), signal),
+      read(NetworkList, get("/networks", labelled), signal),
+      read(VolumeList, get("/volumes", labelled), signal),
+      read(ImageList, get("/images/json"), signal),
+    ]);
+    const ids = new Set(containers.map(({ Id }) => Id));
+    for (const known of [endings, origins]) for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
+    const slots = createSlots(INSPECTIONS);
+    const gone = new Set<string>();
+    await Promise.all(
+      missingDetails({ containers, at }, { endings, origins }).map(async (listed) => {
+        const release = await slots.take(signal);
+        try {
+          if (!(await learn(listed, at, signal))) gone.add(listed.Id);
+        } finally {
+          release?.();
+        }
+      }),
+    );
+    const present = containers.filter(({ Id }) => !gone.has(Id));
+    const seen = observe({ containers: present, networks, volumes, images, at }, { endings, origins });
+    volumeOwners = new Map(
+      [...seen.projects].flatMap(([name, project]) => [...project.volumes].map((volume) => [volume, name])),
+    );
+    return seen;
+  }
+
+  /** Creates it, and learns from the first one whether the daemon bounds logs by itself. */
+  async function create(name: string, body: Record<string, unknown>, signal: AbortSignal): Promise<void> {
+    const { HostConfig, ...config } = body;
+    const limited =
+      logConfig === undefined || logConfig === "as the daemon does" ? {} : { LogConfig: logConfig };
+    const call = post("/containers/create", { ...config, HostConfig: { ...Object(HostConfig), ...limited } });
+    const { Id } = await read(Created, { ...call, query: { name } }, signal);
+    if (logConfig !== undefined) return;
+    const { LogConfig } = (await inspect(Id, signal)).HostConfig;
+    const unbounded = LogConfig.Type === "json-file" && LogConfig.Config["max-size"] === undefined;
+    logConfig = unbounded ? LOG_LIMIT : "as the daemon does";
+    if (!unbounded) return;
+    await remove(`/containers/${Id}`, {}, signal);
+    await create(name, body, signal);
+  }
+
+  const remove = async (path: string, query: Record<string, unknown>, signal: AbortSignal): Promise<void> => {
+    await unless(["docker.gone"], ask({ method: "DELETE", path, query, limit: WORK }, signal));
+  };
+
+  return {
+    look,
+    async info(signal) {
+      connection = undefined;
+      const { DockerRootDir: root } = await read(Info, get("/info"), signal);
+      const { version, apiVersion } = await connect(signal);
+      return { version, apiVersion, root };
+    },
+    async events(onEvent, signal) {
+      const call = get("/events", { filters: EVENT_FILTERS });
+      using limit = watchCall(call, host, signal);
+      const open = async (): Promise<unknown> => {
+        const { modem } = await connect(signal);
+        return dial(modem, call, true, limit.signal);
+      };
+      const stream = streamOf(
+        await limit.race(open()).catch((error: unknown) => Promise.reject(failure(error))),
+      );
+      limit.lift();
+      onEvent({ project: "", action: "connected" });
+      const listen = async (): Promise<void> => {
+        for await (const line of jsonLines(stream)) {
+          const event = readEvent(line, (volume) => volumeOwners.get(volume));
+          if (event !== undefined) onEvent(event);
+        }
+      };
+      // However it ends, the next look tells what was missed.
+      await limit.race(listen()).catch(() => {});
+      connection = undefined;
+    },
+    async createNetwork(project, Name, signal) {
+      const labels = { [PROJECT_LABEL]: project };
+      await ask(
+        post("/networks/create", { Name, Driver: "bridge", CheckDuplicate: true, Labels: labels }),
+        signal,
+      );
+    },
+    async createVolume(project, Name, signal) {
+      const call = post("/volumes/create", { Name, Driver: "local", Labels: { [PROJECT_LABEL]: project } });
+      // Docker answers with one that is there already, whoever made it.
+      const { Labels } = await read(CreatedVolume, call, signal);
+      if (Labels[PROJECT_LABEL] === project) return;
+      throw new AgentError(
+        "docker.refused",
+        `there is a volume ${Name} already, and it is not this project's`,
+        {
+          hint: `Remove it if its data is of no use:  docker volume rm ${Name}`,
+        },
+      );
+    },
+    async createContainer(project, service, role, network, signal) {
+      const { name, image, env, mounts, fingerprint } = service;
+      const labels = { [PROJECT_LABEL]: project, [SERVICE_LABEL]: name, [FINGERPRINT_LABEL]: fingerprint };
+      // Should one have vanished since the last look, it is made again as ours.
+      const VolumeOptions = { Labels: { [PROJECT_LABEL]: project } };
+      const mount = (Source: string, Target: string): object => {
+        return { Type: "volume", Source, Target, VolumeOptions };
+      };
+      const Mounts = mounts.map(({ volume, path }) => mount(volume, path));
+      const body = {
+        Image: image,
+        Env: env,
+        Labels: labels,
+        HostConfig: { NetworkMode: network, Mounts, RestartPolicy: { Name: "no" } },
+        NetworkingConfig: { EndpointsConfig: { [network]: { Aliases: [name] } } },
+      };
+      await create(nameInRole(project, name, role), body, signal);
+    },
+    async startContainer(id, signal) {
+      await ask(post(`/containers/${id}/start`), signal);
+      endings.delete(id);
+    },
+    async stopContainer(id, grace, signal) {
+      const query = { t: Math.ceil(grace / seconds(1)) };
+      const call = { ...post(`/containers/${id}/stop`), query, limit: grace + WORK };
+      await unless(["docker.gone"], ask(call, signal));
+    },
+    async unpauseContainer(id, signal) {
+      await unless(/is not paused/, ask(post(`/containers/${id}/unpause`), signal));
+    },
+    async renameContainer(id, name, signal) {
+      await ask({ ...post(`/containers/${id}/rename`), query: { name } }, signal);
+    },
+    async removeContainer(id, signal) {
+      const removed = remove(`/containers/${id}`, { force: true, v: true }, signal);
+      await unless(/removal of container .* is already in progress/, removed);
+    },
+    async connectNetwork(id, network, alias, signal) {
+      const body = { Container: id, EndpointConfig: { Aliases: [alias] } };
+      await unless(/already exists in network/, ask(post(`/networks/${network}/connect`, body), signal));
+    },
+    removeNetwork: (id, signal) => remove(`/networks/${id}`, {}, signal),
+    removeVolume: (name, signal) => remove(`/volumes/${encodeURIComponent(name)}`, {}, signal),
+    async pull(image, onProgress, idle, signal) {
+      const { registry, fromImage, tag } = partsOf(image);
+      const { auth, problem } = await findCredentials(registry, { home: account.home, environment });
+      const login = problem ?? `log in with \`docker login ${registry}\` as ${account.name}`;
+      using limit = watch(idle, (waited) => stalled(waited), signal);
+      const work = async (): Promise<void> => {
+        const { modem } = await connect(limit.signal);
+        const query = { fromImage, tag };
+        const call = { ...post("/images/create"), query, authconfig: auth };
+        const stream = streamOf(await dial(modem, call, true, limit.signal));
+        const layers = new Map();
+        for await (const line of jsonLines(stream)) {
+          limit.touch();
+          const error = takeLine(layers, line);
+          if (error !== undefined) throw pullFailure(error, login);
+          onProgress({ text: progressText(layers) });
+        }
+      };
+      try {
+        await limit.race(work());
+      } catch (error) {
+        const failed = failure(error);
+        // What the daemon says about this one request is about the image.
+        throw failed.status !== undefined && /^docker\.(refused|gone|full)$/.test(failed.code)
+          ? pullFailure(failed.message, login, error)
+          : failed;
+      }
+    },
+  };
+}
+
+const stalled = (waited: string): AgentError =>
+  new AgentError("pull.stalled", `nothing happened for ${waited}`);
+
+/** Undefined instead of an error with one of these codes, or with these words of the daemon's. */
+async function unless<T>(expected: readonly string[] | RegExp, work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    const isFine = expected instanceof RegExp ? expected.test(error.message) : expected.includes(error.code);
+    if (isFine) return undefined;
+    throw error;
+  }
+}
+
+function streamOf(answer: unknown): AsyncIterable<Uint8Array> {
+  if (isStream(answer)) return answer;
+  throw new AgentError("docker.refused", "Docker's answer is no stream");
+}
+
+const isStream = (answer: unknown): answer is AsyncIterable<Uint8Array> =>
+  typeof answer === "object" && answer !== null && Symbol.asyncIterator in answer;
+
+/** "registry.example.com:5000/app@sha256:…" as Docker wants it: without a tag it would pull all there are. */
+function partsOf(image: string): { registry: string; fromImage: string; tag: string } {
+  const reference = fullReference(image);
+  const registry = reference.slice(0, reference.indexOf("/"));
+  const at = reference.includes("@") ? reference.indexOf("@") : reference.lastIndexOf(":");
+  return { registry, fromImage: reference.slice(0, at), tag: reference.slice(at + 1) };
+}

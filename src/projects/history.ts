@@ -1,0 +1,76 @@
+// What the planner must remember of one project between two looks: restarts, failures, and when to try again.
+import { type Duration, minutes, seconds } from "../lib/duration.ts";
+import { type Step, subjectOf } from "./step.ts";
+
+/** Something that failed; times are milliseconds since the epoch. */
+export interface Trouble {
+  readonly message: string;
+  /** What was refused. */
+  readonly step: Step["do"];
+  /** In a row. */
+  readonly attempts: number;
+  /** The container that did not start was removed meanwhile, to be made anew. */
+  readonly remade: boolean;
+  readonly retryAt: number;
+}
+
+export interface ProjectHistory {
+  /** By service: when it was started again after it had ended by itself, oldest first. */
+  readonly restarts: ReadonlyMap<string, readonly number[]>;
+  /** By service: the replacement that did not start, and its fingerprint. */
+  readonly replacements: ReadonlyMap<string, { readonly fingerprint: string; readonly message: string }>;
+  /** By service, "" for the project as a whole: the last step Docker refused. */
+  readonly troubles: ReadonlyMap<string, Trouble>;
+}
+
+export const NO_HISTORY: ProjectHistory = {
+  restarts: new Map(),
+  replacements: new Map(),
+  troubles: new Map(),
+};
+
+const BASE = seconds(2);
+const CAP = minutes(5);
+
+/** 2 s doubling to 5 min. */
+function troubled(before: Trouble | undefined, step: Step["do"], message: string, now: number): Trouble {
+  const same = before?.step === step ? before : undefined;
+  const attempts = (same?.attempts ?? 0) + 1;
+  const pause: Duration = Math.min(CAP, BASE * 2 ** (attempts - 1));
+  return { message, step, attempts, remade: same?.remade ?? false, retryAt: now + pause };
+}
+
+/** What became of a step. */
+export type Outcome = { readonly is: "done" } | { readonly is: "refused"; readonly message: string };
+
+/** More restarts than this are within no budget (`restart_limit`). */
+const RESTARTS_MAX = 1_000;
+
+/** The history after a step. A step that was cut short, or that Docker was not there for, leaves it as it is. */
+export function remember(history: ProjectHistory, step: Step, outcome: Outcome, now: number): ProjectHistory {
+  const subject = subjectOf(step);
+  const { restarts, replacements, troubles } = history;
+  if (outcome.is === "refused") {
+    const trouble = troubled(troubles.get(subject), step.do, outcome.message, now);
+    return { restarts, replacements, troubles: new Map(troubles).set(subject, trouble) };
+  }
+  const left = new Map(troubles);
+  // Making a container anew because it does not start is not yet a start.
+  const trouble = left.get(subject);
+  if (trouble?.step === step.do) left.delete(subject);
+  else if (trouble?.step === "startContainer" && step.do === "removeContainer")
+    left.set(subject, { ...trouble, remade: true });
+  const again = step.do === "startContainer" && step.again;
+  const failed = step.do === "removeContainer" ? step.failed : undefined;
+  return {
+    restarts: again
+      ? new Map(restarts).set(subject, [...(restarts.get(subject) ?? []), now].slice(-RESTARTS_MAX))
+      : restarts,
+    replacements: failed === undefined ? replacements : new Map(replacements).set(subject, failed),
+    troubles: left,
+  };
+}
+
+/** All services run: what was refused on the way there does not count against the next time. */
+export const settled = (history: ProjectHistory): ProjectHistory =>
+  history.troubles.size === 0 ? history : { ...history, troubles: new Map() };

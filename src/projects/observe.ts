@@ -1,0 +1,214 @@
+// From Docker's listings to what of the projects is on this machine. Pure; what a listing does not tell is asked for by `docker.ts`.
+import type {
+  Inspected,
+  ListedContainer,
+  ListedImage,
+  ListedNetwork,
+  ListedVolume,
+} from "./docker-answers.ts";
+import type { Look } from "./engine.ts";
+import { fullReference } from "./images.ts";
+import { FINGERPRINT_LABEL, PROJECT_LABEL, SERVICE_LABEL, networkName, roleOf, volumeName } from "./names.ts";
+import { ageOf } from "./observe-status.ts";
+import { describe } from "./observe-names.ts";
+import type { ContainerState, ObservedContainer } from "./observed.ts";
+
+/** What the listings said. */
+export interface Listings {
+  readonly containers: readonly ListedContainer[];
+  readonly networks: readonly ListedNetwork[];
+  readonly volumes: readonly ListedVolume[];
+  readonly images: readonly ListedImage[];
+  readonly at: number;
+}
+
+/** How a container ended: asked for once for every end. */
+export interface Ending {
+  readonly since: number;
+  readonly exit: NonNullable<ObservedContainer["exit"]>;
+}
+
+/** What a container of the other agent was made from: asked for once, it does not change. */
+export interface Origin {
+  readonly image: string;
+  readonly made: NonNullable<ObservedContainer["made"]>;
+}
+
+/** By id of the container. */
+export interface Details {
+  readonly endings: ReadonlyMap<string, Ending>;
+  readonly origins: ReadonlyMap<string, Origin>;
+}
+
+export interface Ownership {
+  readonly project: string;
+  readonly service: string;
+}
+
+/** Whose a container is by its labels; undefined when it is not ours. */
+export function ownerOf({ Labels }: Pick<ListedContainer, "Labels">): Ownership | undefined {
+  const project = Labels[PROJECT_LABEL] ?? "";
+  const service = Labels[SERVICE_LABEL] ?? "";
+  return project === "" || service === "" ? undefined : { project, service };
+}
+
+/** Docker's states; the others are Podman's. */
+const STATES: Record<string, ContainerState> = {
+  created: "created",
+  running: "running",
+  paused: "paused",
+  restarting: "restarting",
+  removing: "removing",
+  exited: "exited",
+  dead: "dead",
+  configured: "created",
+  initialized: "created",
+  stopped: "exited",
+};
+
+/** A state that nobody knows, "stopping" for one, is waited out. */
+export const stateOf = ({ State }: Pick<ListedContainer, "State">): ContainerState =>
+  STATES[State] ?? "removing";
+
+/** What must be asked for one by one, because the listing does not tell and it is not known from before. */
+export function missingDetails(
+  { containers, at }: Pick<Listings, "containers" | "at">,
+  { endings, origins }: Details,
+): readonly ListedContainer[] {
+  return containers.filter((listed) => {
+    if (ownerOf(listed) === undefined) return false;
+    if (fingerprintOf(listed) === undefined && !origins.has(listed.Id)) return true;
+    if (!hasEnded(listed)) return false;
+    const known = endings.get(listed.Id);
+    return known === undefined || endedAgain(listed, known, at);
+  });
+}
+
+export const hasEnded = (listed: ListedContainer): boolean => ["exited", "dead"].includes(stateOf(listed));
+const fingerprintOf = ({ Labels }: ListedContainer): string | undefined => Labels[FINGERPRINT_LABEL];
+
+/** Between two looks it ran and ended once more: what the listing says is younger than the end that is known. */
+function endedAgain({ Status }: ListedContainer, { since, exit }: Ending, at: number): boolean {
+  const age = ageOf(Status);
+  const code = /^Exited \((-?\d+)\)/.exec(Status)?.[1];
+  return (age !== undefined && at - age.most > since) || (code !== undefined && Number(code) !== exit.code);
+}
+
+/** How a container ended, from its inspection and the end of its log. */
+export function endingOf({ State }: Inspected, lines: string, at: number): Ending {
+  const ended = Date.parse(State.FinishedAt);
+  return {
+    since: ended > 0 ? ended : at,
+    exit: {
+      code: State.ExitCode,
+      oomKilled: State.OOMKilled,
+      lastLines: lines === "" ? State.Error : lines,
+    },
+  };
+}
+
+/** Anonymous volumes come from the image; nobody asked for them. */
+export function originOf({ Config, Mounts }: Inspected): Origin {
+  const mounts = Mounts.filter(({ Type, Name }) => Type !== "volume" || !/^[0-9a-f]{64}$/.test(Name)).map(
+    ({ Type, Name, Source, Destination }) => `${Type === "volume" ? Name : Source}:${Destination}`,
+  );
+  return { image: Config.Image, made: { env: Config.Env, mounts } };
+}
+
+/** `taken` is left empty: it depends on what a project wants, see `takenNames`. */
+export function observe({ containers, networks, volumes, images, at }: Listings, details: Details): Look {
+  const projects = new Map<string, MutableProject>();
+  const projectOf = (name: string): MutableProject => {
+    const known = projects.get(name) ?? {
+      containers: [],
+      network: undefined,
+      volumes: new Set(),
+      taken: new Map(),
+    };
+    projects.set(name, known);
+    return known;
+  };
+  const foreign = new Map<string, string>();
+  const networkIds = new Map<string, string>();
+  // Of two with one name, which Docker allowed once, the older one counts until it is gone.
+  for (const { Id, Name, Labels } of [...networks].sort((a, b) => (a.Created < b.Created ? -1 : 1))) {
+    const project = Labels[PROJECT_LABEL] ?? "";
+    if (project === "" || Name !== networkName(project) || networkIds.has(Name)) continue;
+    networkIds.set(Name, Id);
+    projectOf(project).network = Id;
+  }
+  for (const { Name, Labels } of volumes) {
+    const project = Labels[PROJECT_LABEL] ?? "";
+    if (project !== "" && Name.startsWith(volumeName(project, ""))) projectOf(project).volumes.add(Name);
+  }
+  for (const listed of containers) {
+    const owner = ownerOf(listed);
+    if (owner === undefined) {
+      const name = nameOf(listed);
+      if (name !== "") foreign.set(name, describe(listed.Id, listed.Image));
+    } else
+      projectOf(owner.project).containers.push(observeContainer(listed, owner, { networkIds, details, at }));
+  }
+  return { projects, foreign, images: referencesOf(images), at };
+}
+
+interface MutableProject {
+  readonly containers: ObservedContainer[];
+  network: string | undefined;
+  readonly volumes: Set<string>;
+  readonly taken: ReadonlyMap<string, string>;
+}
+
+interface Surroundings {
+  readonly networkIds: ReadonlyMap<string, string>;
+  readonly details: Details;
+  readonly at: number;
+}
+
+function observeContainer(
+  listed: ListedContainer,
+  { project, service }: Ownership,
+  { networkIds, details, at }: Surroundings,
+): ObservedContainer {
+  const name = nameOf(listed);
+  const state = stateOf(listed);
+  const ending = hasEnded(listed) ? details.endings.get(listed.Id) : undefined;
+  const origin = details.origins.get(listed.Id);
+  const networks = new Map<string, string>();
+  for (const [network, endpoint] of Object.entries(listed.NetworkSettings.Networks)) {
+    // Before the first start there is no id yet: the network is found by its name then.
+    const id = endpoint?.NetworkID || networkIds.get(network);
+    if (id !== undefined) networks.set(id, endpoint?.IPAddress ?? "");
+  }
+  return {
+    id: listed.Id,
+    name,
+    service,
+    role: roleOf(project, service, name),
+    state,
+    image: origin?.image ?? listed.Image,
+    fingerprint: fingerprintOf(listed),
+    made: origin?.made,
+    networks,
+    since: ending?.since ?? sinceOf(listed, state, at),
+    exit: ending?.exit,
+  };
+}
+
+/** The latest moment the words allow: a container that is on probation must not seem older than it is. */
+function sinceOf({ Status, Created }: ListedContainer, state: ContainerState, at: number): number {
+  const age = state === "created" ? undefined : ageOf(Status);
+  return age === undefined ? Created * 1_000 : at - age.least;
+}
+
+/** Other names, with a second slash, are links of other containers to it. */
+const nameOf = ({ Names }: ListedContainer): string =>
+  Names.map((name) => name.replace(/^\//, "")).find((name) => !name.includes("/")) ?? "";
+
+const referencesOf = (images: readonly ListedImage[]): ReadonlySet<string> =>
+  new Set(
+    images
+      .flatMap(({ RepoTags, RepoDigests }) => [...RepoTags, ...RepoDigests])
+      .filter((name) => !name.startsWith("<none>") && !name.endsWith(":<none>"))
+      .map(fullReference),
+  );

@@ -1,0 +1,47 @@
+// What was seen on Docker in one look: the containers, networks, volumes and images of this machine.
+import type { Role } from "./names.ts";
+
+export const CONTAINER_STATES = [
+  "created",
+  "running",
+  "paused",
+  "restarting",
+  "removing",
+  "exited",
+  "dead",
+] as const;
+export type ContainerState = (typeof CONTAINER_STATES)[number];
+
+/** A container with our labels. */
+export interface ObservedContainer {
+  readonly id: string;
+  readonly name: string;
+  readonly service: string;
+  /** Undefined for a name that we did not give it. */
+  readonly role: Role | undefined;
+  readonly state: ContainerState;
+  /** As it was asked for: "nginx:1.27". */
+  readonly image: string;
+  /** Undefined when another agent made it; then `made` says what from. */
+  readonly fingerprint: string | undefined;
+  readonly made: { readonly env: readonly string[]; readonly mounts: readonly string[] } | undefined;
+  /** Ids of the networks it is on, and its address in each. */
+  readonly networks: ReadonlyMap<string, string>;
+  /** Milliseconds since the epoch; of a running one since when, of one that ended when. */
+  readonly since: number;
+  /** Of one that ended. */
+  readonly exit:
+    | { readonly code: number; readonly oomKilled: boolean; readonly lastLines: string }
+    | undefined;
+}
+
+/** The parts of one project. */
+export interface ObservedProject {
+  readonly containers: readonly ObservedContainer[];
+  /** The id of its network; undefined when there is none. */
+  readonly network: string | undefined;
+  /** Names of its volumes. */
+  readonly volumes: ReadonlySet<string>;
+  /** Names among those it needs that containers of others hold, and who. */
+  readonly taken: ReadonlyMap<string, string>;
+}

@@ -1,0 +1,91 @@
+// What carries our labels and is on nobody's list: asked of the server by name, and removed only when the server has
+// said twice, at least a poll apart, that it is not ours, and says so once more when the grace is over. Silence changes
+// nothing.
+import { type Duration, minutes } from "../lib/duration.ts";
+
+/** What the server said of one project that it does not list as ours to work on. */
+export type Answer =
+  /** It knows no such project. */
+  | { readonly is: "gone" }
+  /** It knows no such project, and never gave us one of that name: that of another agent on this Docker. */
+  | { readonly is: "foreign" }
+  /** Another node's, or none's (""). */
+  | { readonly is: "elsewhere"; readonly node: string }
+  | { readonly is: "ours"; readonly phase: string }
+  | { readonly is: "silent" };
+
+/** What is known of one; times are those of the steady clock. */
+export interface Suspect {
+  readonly verdict:
+    | "unknown"
+    /** The server said so once. */
+    | "suspected"
+    /** Twice: an orphan, removed when the grace is over. */
+    | "orphan"
+    /** The grace is over, and the server said it again: to be removed now. */
+    | "remove"
+    /** Failed on the server, and ours: a person will look at it. Or not known to be ours. */
+    | "kept"
+    /** Terminated on the server, and ours. */
+    | "terminated";
+  readonly reason: string;
+  /** The first of the answers in a row that say it is not ours. */
+  readonly since: number;
+  readonly due: number | undefined;
+  readonly askAt: number;
+}
+
+export const UNKNOWN: Suspect = { verdict: "unknown", reason: "", since: 0, due: undefined, askAt: 0 };
+
+export interface OrphanPolicy {
+  /** Between two questions about the same project. */
+  readonly poll: Duration;
+  readonly grace: Duration;
+}
+
+/** What stays as it is needs no question at every poll; but who deletes a failed project wants to see it go. */
+const KEPT_POLLS = 5;
+/** All that belongs to another agent may be much, and our server will hardly ever know it. */
+const FOREIGN_POLL: Duration = minutes(1);
+
+/** The next state of a suspect. `remove` only ever follows on a positive answer given now. */
+export function judge(before: Suspect, answer: Answer, now: number, { poll, grace }: OrphanPolicy): Suspect {
+  const askAt = now + poll;
+  switch (answer.is) {
+    case "silent":
+      // What was about to be removed needs a new word first.
+      return { ...before, verdict: before.verdict === "remove" ? "orphan" : before.verdict, askAt };
+    case "ours":
+      if (answer.phase === "Terminated")
+        return { ...UNKNOWN, verdict: "terminated", reason: "terminated on the server", askAt };
+      return {
+        ...UNKNOWN,
+        verdict: "kept",
+        reason: `${answer.phase} on the server`,
+        askAt: now + KEPT_POLLS * poll,
+      };
+    case "foreign":
+      return {
+        ...UNKNOWN,
+        verdict: "kept",
+        reason: "never assigned to this node",
+        askAt: now + FOREIGN_POLL,
+      };
+    case "gone":
+    case "elsewhere":
+  }
+  const reason = reasonOf(answer);
+  if (!isPositive(before)) return { verdict: "suspected", reason, since: now, due: undefined, askAt };
+  // Asked again too soon, the same answer is the same answer.
+  if (now - before.since < poll) return { ...before, reason, askAt: before.since + poll };
+  const due = before.due ?? now + grace;
+  return { verdict: now >= due ? "remove" : "orphan", reason, since: before.since, due, askAt };
+}
+
+const isPositive = ({ verdict }: Suspect): boolean =>
+  verdict === "suspected" || verdict === "orphan" || verdict === "remove";
+
+function reasonOf(answer: { is: "gone" } | { is: "elsewhere"; node: string }): string {
+  if (answer.is === "gone") return "deleted on the server";
+  return answer.node === "" ? "given to no node" : `given to node ${answer.node}`;
+}

@@ -1,0 +1,45 @@
+// What an assignment changes for one project: what is to be done now, and whether what was tried before still counts. Pure.
+import type { Assigned } from "./assignment.ts";
+import { desire } from "./desired.ts";
+import type { Delivered } from "./reports.ts";
+import type { Goal } from "./worker-state.ts";
+
+/** A project as it stands on the server's list. */
+export interface OnList {
+  readonly assigned: Assigned;
+  /** The part of it that the goal is made from, to notice a change by. */
+  readonly text: string;
+  /** Undefined for one whose specification cannot be read: nothing is done to its containers. */
+  readonly goal: Goal | undefined;
+  /** When the server was asked for the list, of the steady clock; undefined for a list from an earlier life. */
+  readonly askedAt: number | undefined;
+}
+
+/** `before`: how it stood on the list before this one; undefined when it did not. */
+export function onList(assigned: Assigned, askedAt: number | undefined, before: OnList | undefined): OnList {
+  const { phase, spec } = assigned;
+  if (phase === "Terminating") {
+    const same = before?.text === phase;
+    const goal: Goal = same && before.goal !== undefined ? before.goal : { do: "remove", why: "terminated" };
+    return { assigned, text: phase, goal, askedAt };
+  }
+  const text = JSON.stringify("project" in spec ? spec.project.spec : spec.problem);
+  if (before?.text === text) return { assigned, text, goal: before.goal, askedAt };
+  const goal: Goal | undefined =
+    "project" in spec ? { do: "keep", desired: desire(spec.project) } : undefined;
+  return { assigned, text, goal, askedAt };
+}
+
+/**
+ * Whether its restarts and failures begin anew: it was away from the list, its specification is another one, or the
+ * server has scheduled it again after it had been running or had failed.
+ */
+export function beginsAnew(
+  before: OnList | undefined,
+  now: OnList,
+  delivered: Delivered | undefined,
+): boolean {
+  if (before === undefined || before.text !== now.text) return true;
+  if (before.assigned.phase === "Running" && now.assigned.phase === "Scheduled") return true;
+  return delivered?.report.phase === "Failed" && delivered.at < (now.askedAt ?? 0);
+}

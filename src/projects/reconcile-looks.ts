@@ -1,0 +1,48 @@
+// Looks at Docker, shared: whoever asks while one is waited for gets that one, and a storm of events makes few of them.
+import { type Duration, milliseconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
+import type { Engine, Look } from "./engine.ts";
+
+/** Five looks a second on average; so many at once, since a project comes up in as many rounds. */
+const PACE: Duration = milliseconds(200);
+const BURST = 5;
+
+export interface Looks {
+  /** A look that began after this call. Rejects as `Engine.look` does. */
+  fresh(): Promise<Look>;
+  /** The newest there is; undefined before the first. */
+  latest(): Look | undefined;
+}
+
+export function createLooks(engine: Pick<Engine, "look">, signal: AbortSignal, pace: Duration = PACE): Looks {
+  let latest: Look | undefined;
+  let running: Promise<unknown> | undefined;
+  let next: Promise<Look> | undefined;
+  let begun: number[] = [];
+
+  async function begin(): Promise<Look> {
+    await running?.catch(() => {});
+    const wait = (begun.at(-BURST) ?? -Infinity) + BURST * pace - steadyNow();
+    if (wait > 0) await sleep(wait, signal);
+    signal.throwIfAborted();
+    // From here on a caller needs another look than this one.
+    begun = [...begun, steadyNow()].slice(-BURST);
+    const look = engine.look(signal);
+    running = look;
+    next = undefined;
+    return (latest = await look);
+  }
+
+  return {
+    latest: () => latest,
+    fresh() {
+      if (next !== undefined) return next;
+      const look = begin().finally(() => {
+        if (next === look) next = undefined;
+      });
+      next = look;
+      return look;
+    },
+  };
+}

@@ -1,0 +1,64 @@
+// Whose a project is that the server does not know: removed only where it was assigned once, and only while that holds.
+import { expect, test } from "bun:test";
+import { milliseconds } from "../../../src/lib/duration.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+import { assignedNamesMigration, createAssignedNames } from "../../../src/projects/assigned-names.ts";
+import { WorldEngine } from "../../support/world-engine.ts";
+import { Server, assignedNames, runProjects, until } from "./harness.ts";
+
+const open = (): ReturnType<typeof openDatabase> => openDatabase(":memory:", [assignedNamesMigration]);
+
+test("names outlive the agent, by server", () => {
+  const database = open();
+  createAssignedNames(database, "one").add(["shop", "blog"]);
+  createAssignedNames(database, "one").forget("blog");
+  expect(createAssignedNames(database, "one").all()).toEqual(["shop"]);
+  expect(createAssignedNames(database, "two").all()).toEqual([]);
+});
+
+test("of too many the oldest make way, also on disk", () => {
+  const database = open();
+  const names = createAssignedNames(database, "one", 3);
+  names.add(["a", "b", "c"]);
+  names.add(["c", "d", "e"]);
+  expect(names.all()).toEqual(["c", "d", "e"]);
+  expect(createAssignedNames(database, "one").all()).toEqual(["c", "d", "e"]);
+});
+
+/** A project that runs on Docker and that the server has never heard of. */
+async function unknownToTheServer(engine: WorldEngine): Promise<void> {
+  const other = new Server();
+  other.put("shop");
+  await using _run = runProjects(engine, other);
+  await until("it runs", () => other.phase("shop") === "Running");
+}
+
+test("a project that no life of this agent was assigned is left alone", async () => {
+  const engine = new WorldEngine();
+  await unknownToTheServer(engine);
+  await using run = runProjects(engine, new Server());
+  await until("it was asked after", () => run.reconcile.orphans().some(({ verdict }) => verdict === "kept"));
+  await Bun.sleep(300); // Five times the grace.
+  expect(engine.running("shop")).toEqual(["shop-web"]);
+});
+
+test("one that an earlier life was assigned is removed", async () => {
+  const engine = new WorldEngine();
+  await unknownToTheServer(engine);
+  await using _run = runProjects(engine, new Server(), { names: assignedNames("shop") });
+  await until("it is gone", () => engine.isEmpty("shop"));
+});
+
+test("once nothing is left of a project its name is forgotten, and not while it is listed or something is left", async () => {
+  const [engine, server, names] = [new WorldEngine(), new Server(), assignedNames()];
+  server.put("shop");
+  await using _run = runProjects(engine, server, { names, grace: milliseconds(200) });
+  await until("it runs", () => server.phase("shop") === "Running");
+  expect(names.has("shop")).toBe(true);
+  server.projects_.delete("shop");
+  await Bun.sleep(100);
+  expect(engine.isEmpty("shop")).toBe(false);
+  expect(names.has("shop")).toBe(true);
+  await until("it is forgotten", () => !names.has("shop"));
+  expect(engine.isEmpty("shop")).toBe(true);
+});

@@ -1,0 +1,113 @@
+// The assignment: what of the server's answer counts, and that the last answer outlives server and agent.
+import { expect, test } from "bun:test";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { LoopRegistry } from "../../../src/lib/loop.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+import { silent } from "../../../src/platform/log.ts";
+import {
+  type Assignment,
+  type AssignmentStore,
+  assignmentLoop,
+  assignmentMigration,
+  createAssignmentStore,
+  readAssignment,
+} from "../../../src/projects/assignment.ts";
+import { emptyStore, spec, until } from "./harness.ts";
+
+const item = (name: string, phase = "Running", nodeRef = "here", what: unknown = spec()) => ({
+  metadata: { name },
+  spec: what,
+  status: { phase, nodeRef },
+});
+
+test("each project is read by itself: one that cannot be hides no other, and says what is wrong", () => {
+  const { projects, nameless } = readAssignment(
+    [item("a", "Running", "here", { services: [] }), item("b"), null, { metadata: {} }],
+    "here",
+  );
+  expect(projects.map(({ name, spec }) => [name, "problem" in spec ? spec.problem : "read"])).toEqual([
+    ["a", "its specification cannot be read: spec.services: has no services"],
+    ["b", "read"],
+  ]);
+  expect(nameless).toBe(2);
+});
+
+test("another node's project, and one in a phase without work, is not ours whatever the server lists", () => {
+  const items = [
+    item("a", "Running", "there"),
+    item("b", "Failed"),
+    item("c", "Paused"),
+    item("d", "Running", ""),
+  ];
+  expect(readAssignment(items, "here").projects).toEqual([]);
+});
+
+test("what is no name for a project is not taken to Docker", () => {
+  const [found] = readAssignment([item("../../etc")], "here").projects;
+  expect(found?.spec).toMatchObject({ problem: '"../../etc" is no name for a project' });
+});
+
+test("the last answer is kept for this server and this node alone", () => {
+  const database = openDatabase(":memory:", [assignmentMigration]);
+  createAssignmentStore(database, "http://a", "here").write([item("shop")]);
+  expect(createAssignmentStore(database, "http://a", "here").read()).toEqual([item("shop")]);
+  expect(createAssignmentStore(database, "http://b", "here").read()).toBeUndefined();
+  expect(createAssignmentStore(database, "http://a", "there").read()).toBeUndefined();
+});
+
+function polling(projects: () => Promise<unknown[]>, store: AssignmentStore, patience = seconds(3)) {
+  const end = new AbortController();
+  const seen: Assignment[] = [];
+  const done = assignmentLoop(
+    {
+      api: { projects },
+      store,
+      node: "here",
+      onAssignment: (one) => void seen.push(one),
+      registry: new LoopRegistry(),
+      log: silent,
+      patience,
+    },
+    milliseconds(20),
+    end.signal,
+  );
+  return { seen, [Symbol.asyncDispose]: () => (end.abort(), done) };
+}
+
+const keeping = (...items: unknown[]): AssignmentStore => {
+  const store = emptyStore();
+  store.write(items);
+  return store;
+};
+
+test("a server that is there is heard before what was kept", async () => {
+  await using it = polling(() => Promise.resolve([]), keeping(item("old")), milliseconds(500));
+  await until("it was asked twice", () => it.seen.length > 1);
+  expect(it.seen.every(({ projects, askedAt }) => projects.length === 0 && askedAt !== undefined)).toBe(true);
+});
+
+test("a server that refuses makes what was kept count at once", async () => {
+  const refused = () => Promise.reject(new AgentError("net.refused", "connection refused"));
+  await using it = polling(refused, keeping(item("old")));
+  await until("what was kept is taken", () => it.seen.length === 1, seconds(1));
+  expect(it.seen[0]).toMatchObject({ askedAt: undefined, projects: [{ name: "old" }] });
+});
+
+test("a server that hangs makes what was kept count after a while, once", async () => {
+  const hangs = () => new Promise<unknown[]>((_, reject) => setTimeout(() => reject(new Error("late")), 400));
+  await using it = polling(hangs, keeping(item("old")), milliseconds(50));
+  await until("what was kept is taken", () => it.seen.length === 1, seconds(1));
+  expect(it.seen[0]?.askedAt).toBeUndefined();
+}, 5_000);
+
+test("a server that fails later changes nothing: the last answer stands", async () => {
+  let calls = 0;
+  const once = () =>
+    ++calls === 1
+      ? Promise.resolve([item("shop")])
+      : Promise.reject(new AgentError("http.status", "no", { status: 500 }));
+  await using it = polling(once, keeping(item("old")));
+  await until("it failed", () => calls > 1, seconds(3));
+  expect(it.seen.map(({ projects }) => projects.map(({ name }) => name))).toEqual([["shop"]]);
+});

@@ -1,0 +1,194 @@
+// The real reconcile loop between a model of Docker and a server that is an object: quick, and made to misbehave.
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { type Duration, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
+import { LoopRegistry } from "../../../src/lib/loop.ts";
+import type { CaravanseraiApi } from "../../../src/control/caravanserai-api.ts";
+import type { Log } from "../../../src/platform/log.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+import type { ProjectStatus } from "../../../src/protocol/caravanserai/resources.ts";
+import { applyStep } from "../../../src/projects/apply.ts";
+import {
+  type AssignedNames,
+  assignedNamesMigration,
+  createAssignedNames,
+} from "../../../src/projects/assigned-names.ts";
+import { type AssignmentStore, assignmentLoop } from "../../../src/projects/assignment.ts";
+import { createPulls } from "../../../src/projects/pulls.ts";
+import { startDaemon } from "../../../src/projects/reconcile-daemon.ts";
+import { createLooks } from "../../../src/projects/reconcile-looks.ts";
+import { startReconcile } from "../../../src/projects/reconcile.ts";
+import { createReports } from "../../../src/projects/reports.ts";
+import { WorldEngine } from "../../support/world-engine.ts";
+
+export const NODE = "here";
+export const forever = new AbortController().signal;
+
+export interface ServerProject {
+  phase: string;
+  nodeRef: string;
+  spec: unknown;
+}
+
+export const service = (name: string, image = "web:1", env: Record<string, string> = {}) => ({
+  name,
+  image,
+  env: Object.entries(env).map(([name, value]) => ({ name, value })),
+  volumeMounts: [{ name: "data", mountPath: "/data" }],
+});
+export const spec = (...services: unknown[]) => ({
+  services: services.length > 0 ? services : [service("web")],
+  volumes: [{ name: "data", type: "Ephemeral" }],
+});
+
+/** The server's side, as far as a node sees it. */
+export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "report"> {
+  readonly projects_ = new Map<string, ServerProject>();
+  readonly reports: { name: string; report: ProjectStatus }[] = [];
+  away = false;
+  questions = 0;
+
+  put(name: string, phase = "Scheduled", what: unknown = spec(), nodeRef = NODE): void {
+    this.projects_.set(name, { phase, nodeRef, spec: what });
+  }
+  phase(name: string): string | undefined {
+    return this.projects_.get(name)?.phase;
+  }
+  told(name: string): string[] {
+    return this.reports.filter((one) => one.name === name).map(({ report }) => report.phase);
+  }
+  #check(): void {
+    if (this.away) throw new AgentError("net.refused", "connection refused");
+  }
+  async projects(node: string): Promise<unknown[]> {
+    await Bun.sleep(0);
+    this.#check();
+    return [...this.projects_]
+      .filter(([, { phase, nodeRef }]) => nodeRef === node && /Scheduled|Running|Terminating/.test(phase))
+      .map(([name, { phase, nodeRef, spec }]) => ({
+        metadata: { name },
+        spec,
+        status: { phase, nodeRef },
+      }));
+  }
+  async place(name: string) {
+    await Bun.sleep(0);
+    this.#check();
+    this.questions++;
+    const found = this.projects_.get(name);
+    return found && { metadata: { name }, status: { phase: found.phase, nodeRef: found.nodeRef } };
+  }
+  async report(name: string, report: ProjectStatus): Promise<void> {
+    await Bun.sleep(0);
+    this.#check();
+    this.reports.push({ name, report });
+    const found = this.projects_.get(name);
+    if (found) found.phase = report.phase;
+  }
+}
+
+export interface RunOptions {
+  readonly store?: AssignmentStore;
+  readonly names?: AssignedNames;
+  readonly grace?: Duration;
+  readonly limit?: number;
+  readonly parallel?: number;
+  readonly patience?: Duration;
+  readonly poll?: Duration;
+  readonly resync?: Duration;
+}
+
+export const emptyStore = (): AssignmentStore => {
+  let items: readonly unknown[] | undefined;
+  return { read: () => items, write: (next) => void (items = next) };
+};
+
+/** Of a state directory that was assigned these in an earlier life. */
+export function assignedNames(...names: string[]): AssignedNames {
+  const assigned = createAssignedNames(openDatabase(":memory:", [assignedNamesMigration]), "server");
+  assigned.add(names);
+  return assigned;
+}
+
+/** One life of the agent's projects; `crash` ends it at once, as far as a process can be ended from inside. */
+export function runProjects(engine: WorldEngine, server: Server, options: RunOptions = {}) {
+  const end = new AbortController();
+  const { signal } = end;
+  const lines: string[] = [];
+  const write =
+    (level: string) =>
+    (part: string, event: string): void =>
+      void lines.push(`${level} ${part} ${event}`);
+  const log: Log = { debug() {}, info: write("info"), warn: write("warn"), error: write("error") };
+  const registry = new LoopRegistry();
+  const poll = options.poll ?? milliseconds(20);
+  const looks = createLooks(engine, signal, milliseconds(1));
+  const reports = createReports({ api: server, log, maxAge: seconds(10), random: () => 0 }, signal);
+  const pulls = createPulls({
+    engine,
+    parallel: 3,
+    idle: minutes(1),
+    log,
+    onChange: () => reconcile.pullsChanged(),
+  });
+  const daemon = startDaemon(
+    {
+      engine,
+      looks,
+      onEvent: ({ project }) => reconcile.wake(project || undefined),
+      onUp: () => reconcile.wake(),
+      registry,
+      log,
+    },
+    signal,
+  );
+  const reconcile = startReconcile(
+    {
+      api: server,
+      node: NODE,
+      assigned: options.names ?? assignedNames(),
+      looks,
+      daemon,
+      reports,
+      apply: (step, project, signal) =>
+        applyStep(step, { engine, pulls, project, grace: seconds(10) }, signal),
+      pulls: () => pulls.states(),
+      registry,
+      log,
+    },
+    {
+      service: { pull: "if-not-present", restart: { limit: options.limit ?? 5, window: minutes(10) } },
+      parallel: options.parallel ?? 8,
+      resync: options.resync ?? seconds(1),
+      orphans: { poll, grace: options.grace ?? milliseconds(60) },
+    },
+    signal,
+  );
+  const assignment = assignmentLoop(
+    {
+      api: server,
+      store: options.store ?? emptyStore(),
+      node: NODE,
+      onAssignment: (one) => reconcile.assign(one),
+      registry,
+      log,
+      patience: options.patience ?? seconds(3),
+    },
+    poll,
+    signal,
+  );
+  async function crash(): Promise<void> {
+    end.abort();
+    await Promise.all([assignment, reconcile.done, daemon.done]);
+    await Promise.all([reports.settled(), pulls.close()]);
+  }
+  return { reconcile, reports, daemon, registry, lines, crash, [Symbol.asyncDispose]: crash };
+}
+
+/** Waits until it holds; says what was waited for when it does not. */
+export async function until(what: string, holds: () => boolean, limit: Duration = seconds(8)): Promise<void> {
+  const end = performance.now() + limit;
+  while (!holds()) {
+    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+    await Bun.sleep(2);
+  }
+}

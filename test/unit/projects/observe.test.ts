@@ -1,0 +1,185 @@
+import { describe, expect, test } from "bun:test";
+import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
+import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker-answers.ts";
+import { lastLines } from "../../../src/projects/observe-log.ts";
+import { ageOf } from "../../../src/projects/observe-status.ts";
+import { type Details, missingDetails, observe } from "../../../src/projects/observe.ts";
+
+const AT = Date.parse("2026-01-02T03:04:05Z");
+const NOTHING: Details = { endings: new Map(), origins: new Map() };
+
+function listed(more: Record<string, unknown> = {}): ListedContainer {
+  const container = {
+    Id: "a".repeat(64),
+    Names: ["/shop-web"],
+    Image: "nginx:1",
+    Created: AT / 1_000 - 100,
+    State: "running",
+    Status: "Up 5 seconds",
+    Labels: { "cara.project": "shop", "cara.service": "web", "cara.fingerprint": "f" },
+    ...more,
+  };
+  const [parsed] = parseAnswer(ContainerList, [container]);
+  if (parsed === undefined) throw new Error("nothing listed");
+  return parsed;
+}
+
+const look = (
+  containers: readonly ListedContainer[],
+  details = NOTHING,
+  rest = {},
+): ReturnType<typeof observe> =>
+  observe({ containers, networks: [], volumes: [], images: [], at: AT, ...rest }, details);
+
+const seen = (container: ListedContainer, details = NOTHING): unknown =>
+  look([container], details).projects.get("shop")?.containers[0];
+
+describe("a container", () => {
+  test("is as old as its words allow at least, so that probation does not end early", () => {
+    expect(seen(listed())).toMatchObject({ since: AT - seconds(5) });
+    expect(seen(listed({ Status: "Up Less than a second" }))).toMatchObject({ since: AT });
+  });
+
+  test("that was never started is on its network by name, since it has no id of it yet", () => {
+    const Networks = { "cara-shop": { NetworkID: "", IPAddress: "" } };
+    const created = listed({ State: "created", Status: "Created", NetworkSettings: { Networks } });
+    const networks = [{ Id: "n1", Name: "cara-shop", Created: "", Labels: { "cara.project": "shop" } }];
+    const [container] = look([created], NOTHING, { networks }).projects.get("shop")?.containers ?? [];
+    expect([...(container?.networks.keys() ?? [])]).toEqual(["n1"]);
+  });
+
+  test("under a name that is not one of ours has no role", () => {
+    expect(seen(listed({ Names: ["/something"] }))).toMatchObject({ role: undefined });
+  });
+
+  test("is known by its own name, not by a link's", () => {
+    expect(seen(listed({ Names: ["/other/alias", "/shop-web_next"] }))).toMatchObject({ role: "next" });
+  });
+
+  test.each([
+    ["configured", "created"],
+    ["stopped", "exited"],
+    ["stopping", "removing"],
+  ])("in Podman's state %s counts as %s", (State, state) => {
+    expect(seen(listed({ State }))).toMatchObject({ state });
+  });
+
+  test.each([
+    [{ "cara.project": "shop" }],
+    [{ "cara.service": "web" }],
+    [{ "cara.project": "", "cara.service": "web" }],
+    [null],
+  ])("with the labels %j is not ours", (Labels) => {
+    const { projects, foreign } = look([listed({ Labels })]);
+    expect(projects.size).toBe(0);
+    expect(foreign.get("shop-web")).toBe("container aaaaaaaaaaaa (nginx:1)");
+  });
+});
+
+describe("what a listing does not tell", () => {
+  const ended = (Status: string): ListedContainer => listed({ State: "exited", Status });
+  const known = (since: number, code = 1): Details => ({
+    ...NOTHING,
+    endings: new Map([[listed().Id, { since, exit: { code, oomKilled: false, lastLines: "" } }]]),
+  });
+  const isAsked = (container: ListedContainer, details = NOTHING): boolean =>
+    missingDetails({ containers: [container], at: AT }, details).length > 0;
+
+  test("is not asked for of one that runs", () => expect(isAsked(listed())).toBe(false));
+
+  test("is asked for once of one that ended", () => {
+    expect(isAsked(ended("Exited (1) 5 seconds ago"))).toBe(true);
+    expect(isAsked(ended("Exited (1) 5 seconds ago"), known(AT - seconds(5.5)))).toBe(false);
+    expect(isAsked(ended("Exited (1) About an hour ago"), known(AT - hours(1.4)))).toBe(false);
+    expect(isAsked(ended("Exited (1) 3 days ago"), known(AT - days(3.4)))).toBe(false);
+  });
+
+  test("is asked for again of one that ended again", () => {
+    expect(isAsked(ended("Exited (1) 5 seconds ago"), known(AT - minutes(2)))).toBe(true);
+    expect(isAsked(ended("Exited (2) 5 seconds ago"), known(AT - seconds(5)))).toBe(true);
+  });
+
+  test("is never asked for of a stranger", () => {
+    expect(isAsked(listed({ State: "exited", Status: "Exited (1) 5 seconds ago", Labels: {} }))).toBe(false);
+  });
+});
+
+describe("networks and volumes", () => {
+  const labels = { "cara.project": "shop" };
+
+  test("of two networks with one name the older one counts", () => {
+    const networks = [
+      { Id: "young", Name: "cara-shop", Created: "2026-01-02T00:00:00Z", Labels: labels },
+      { Id: "old", Name: "cara-shop", Created: "2026-01-01T00:00:00Z", Labels: labels },
+    ];
+    expect(look([], NOTHING, { networks }).projects.get("shop")?.network).toBe("old");
+  });
+
+  test("with our label and another name are left alone", () => {
+    const networks = [{ Id: "n", Name: "backup", Created: "", Labels: labels }];
+    const volumes = [{ Name: "precious", Labels: labels }];
+    expect(look([], NOTHING, { networks, volumes }).projects.size).toBe(0);
+  });
+});
+
+test("images are known by tag and by digest, nameless ones not at all", () => {
+  const images = [
+    { RepoTags: ["nginx:1", "<none>:<none>"], RepoDigests: ["nginx@sha256:aa", "<none>@<none>"] },
+    { RepoTags: [], RepoDigests: [] },
+  ];
+  expect([...look([], NOTHING, { images }).images]).toEqual([
+    "docker.io/library/nginx:1",
+    "docker.io/library/nginx@sha256:aa",
+  ]);
+});
+
+test.each([
+  ["Up 5 seconds (healthy)", seconds(5), seconds(6)],
+  ["Exited (137) 2 minutes ago", minutes(2), minutes(3)],
+  ["Exited (0) Less than a second ago", 0, seconds(1)],
+  ["Up About a minute", minutes(1), minutes(2)],
+  ["Up About an hour (Paused)", minutes(30), hours(2)],
+  ["Up 3 hours", hours(2.5), hours(4)],
+  ["Restarting (1) 7 seconds ago", seconds(7), seconds(8)],
+])("%s is an age", (status, least, most) => {
+  expect(ageOf(status)).toEqual({ least, most });
+});
+
+test.each(["Created", "", "Dead", "Removal In Progress"])("%j tells no age", (status) => {
+  expect(ageOf(status)).toBeUndefined();
+});
+
+describe("the last lines of a log", () => {
+  const frame = (stream: number, text: string): Uint8Array => {
+    const header = Buffer.alloc(8);
+    header[0] = stream;
+    header.writeUInt32BE(Buffer.byteLength(text), 4);
+    return Buffer.concat([header, Buffer.from(text)]);
+  };
+
+  test("come without frames, colours and empty ones", () => {
+    const log = Buffer.concat([
+      frame(1, "one\n"),
+      frame(2, "\n"),
+      frame(2, "\x1b[1mtwo\x1b[0m\r\n"),
+      frame(1, "thr"),
+    ]);
+    expect(lastLines(log, true)).toBe("one | two | thr");
+  });
+
+  test("of a terminal have no frames", () =>
+    expect(lastLines(Buffer.from("a\r\nb\r\n"), false)).toBe("a | b"));
+
+  test("are three and 500 characters at most, whole ones", () => {
+    expect(lastLines(Buffer.from("1\n2\n3\n4\n"), false)).toBe("2 | 3 | 4");
+    const long = lastLines(Buffer.from("😀".repeat(3_000)), false);
+    expect(long).toBe(`…${"😀".repeat(500)}`);
+  });
+
+  test("move no cursor", () =>
+    expect(lastLines(Buffer.from("a\x1b]0;x\x07b"), false)).toBe("a\\x1b]0;x\\x07b"));
+
+  test("cut within a frame are shown as far as they go", () => {
+    expect(lastLines(frame(1, "hello world\n").subarray(0, 13), true)).toBe("hello");
+  });
+});

@@ -1,0 +1,277 @@
+// The reconcile loop: what the server wants comes about on Docker, whatever goes away meanwhile.
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { WorldEngine } from "../../support/world-engine.ts";
+import { Server, emptyStore, runProjects, service, spec, until } from "./harness.ts";
+
+setDefaultTimeout(seconds(30));
+
+test("a scheduled project comes up and is told of as running, once", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop", "Scheduled", spec(service("web"), service("db", "db:1")));
+  await using _run = runProjects(engine, server);
+  await until("it runs on the server", () => server.phase("shop") === "Running");
+  expect(engine.running("shop")).toEqual(["shop-db", "shop-web"]);
+  await Bun.sleep(100);
+  expect(server.told("shop")).toEqual(["Running"]);
+  expect(engine.clashes).toEqual([]);
+});
+
+test("a terminating project goes with everything, and is told of as terminated", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.put("shop", "Terminating");
+  await until("it is terminated", () => server.phase("shop") === "Terminated");
+  expect(engine.isEmpty("shop")).toBe(true);
+  expect(server.told("shop")).toEqual(["Running", "Terminated"]);
+});
+
+test("a crashed container is started again after Docker's event, long before the next resync", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.crash("shop", "web");
+  const crashed = performance.now();
+  await until("it runs again", () => engine.running("shop").length === 1);
+  expect(performance.now() - crashed).toBeLessThan(seconds(2));
+  expect(server.told("shop")).toEqual(["Running"]);
+});
+
+test("a crash that Docker's list shows later than its event is seen all the same", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server, { resync: seconds(60) });
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.crash("shop", "web", 1, 100);
+  const crashed = performance.now();
+  await until("it ended", () => engine.running("shop").length === 0);
+  await until("it runs again", () => engine.running("shop").length === 1);
+  expect(performance.now() - crashed).toBeLessThan(seconds(2));
+});
+
+test("a crash that a Docker under load shows seconds after its event is seen, without a resync", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server, { resync: seconds(60) });
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.crash("shop", "web", 1, 2_500);
+  await until("it ended", () => engine.running("shop").length === 0);
+  await until("it runs again", () => engine.running("shop").length === 1);
+});
+
+test("when the budget of restarts is spent the project has failed, with the exit code, and is left as it is", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.behaviour = () => "ends";
+  server.put("shop");
+  await using run = runProjects(engine, server, { limit: 1 });
+  await until("it has failed", () => server.phase("shop") === "Failed");
+  expect(server.reports.at(-1)?.report).toMatchObject({ reason: "ContainerCrashed" });
+  expect(server.reports.at(-1)?.report.message).toContain("web(exit=1)");
+  const done = engine.done.length;
+  await until("it was asked after", () => run.reconcile.orphans().some(({ verdict }) => verdict === "kept"));
+  await Bun.sleep(200);
+  expect(engine.done.length).toBe(done);
+});
+
+test("a project that cannot be read has failed with what is wrong in it, and the others live on", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("broken", "Scheduled", { services: [{ name: "web", image: 7 }] });
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until(
+    "both are settled",
+    () => server.phase("broken") === "Failed" && server.phase("shop") === "Running",
+  );
+  const report = server.reports.find(({ name }) => name === "broken")?.report;
+  expect(report).toMatchObject({ reason: "ReconcileError" });
+  expect(report?.message).toContain("spec.services.0.image");
+});
+
+test("one that cannot be read is taken down all the same when it is terminating", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.put("shop", "Terminating", "nonsense");
+  await until("it is terminated", () => server.phase("shop") === "Terminated");
+  expect(engine.isEmpty("shop")).toBe(true);
+});
+
+test("while Docker is away nothing fails and nothing is told; when it is back all goes on", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.leave();
+  engine.crash("shop", "web");
+  server.put("late");
+  await until("Docker is known to be away", () => run.daemon.trouble()?.includes("no such socket") === true);
+  await Bun.sleep(300);
+  expect(server.reports.length).toBe(1);
+  expect(run.registry.all().find(({ name }) => name === "docker")?.lastError?.message).toContain(
+    "no such socket",
+  );
+  engine.away = false;
+  await until("both run", () => engine.running("shop").length === 1 && server.phase("late") === "Running");
+  expect(server.told("shop")).toEqual(["Running"]);
+});
+
+test("steps that Docker went away under count for nothing, however often that happens", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  let times = 0;
+  engine.onStep = (text, when) => {
+    if (text !== "shop startContainer web" || when !== "before" || ++times > 4) return;
+    engine.leave();
+    setTimeout(() => (engine.away = false), 5);
+  };
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => engine.running("shop").length === 1, seconds(20));
+  await until("the server knows", () => server.phase("shop") !== "Scheduled");
+  expect(server.told("shop")).toEqual(["Running"]);
+});
+
+test("a specification that changes all the time never has two at work on one project", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  await using _run = runProjects(engine, server, { poll: milliseconds(1) });
+  for (let n = 0; n < 40; n++) {
+    const env = { N: String(n) };
+    server.put("shop", "Scheduled", spec(service("web", "web:1", env), service("db", "db:1", env)));
+    await Bun.sleep(4);
+  }
+  await until("it runs", () => server.phase("shop") === "Running");
+  expect(engine.clashes).toEqual([]);
+});
+
+test("a report that could not be delivered arrives once when the server is back", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  engine.onStep = (text, when) => {
+    if (text === "shop startContainer web" && when === "before") server.away = true;
+  };
+  await until("it runs on Docker", () => engine.running("shop").length === 1);
+  await Bun.sleep(300);
+  expect(server.told("shop")).toEqual([]);
+  engine.onStep = () => {};
+  server.away = false;
+  await until("the server knows", () => server.phase("shop") === "Running");
+  await Bun.sleep(100);
+  expect(server.told("shop")).toEqual(["Running"]);
+});
+
+test("a report that waited out a partition is not delivered for a project that another node has by now", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server);
+  engine.onStep = (text) => {
+    if (text === "shop startContainer web") server.away = true;
+  };
+  await until("it runs on Docker", () => engine.running("shop").length === 1);
+  await until("a report has failed", () => run.reports.state().lastError !== undefined);
+  engine.onStep = () => {};
+  server.put("shop", "Scheduled", spec(), "elsewhere");
+  server.away = false;
+  await until("it is removed here", () => engine.isEmpty("shop"));
+  expect(server.told("shop")).toEqual([]);
+});
+
+test("without its server a machine that boots starts what it ran before", async () => {
+  const [engine, server, store] = [new WorldEngine(), new Server(), emptyStore()];
+  server.put("shop");
+  await (async () => {
+    await using _run = runProjects(engine, server, { store });
+    await until("it runs", () => server.phase("shop") === "Running");
+  })();
+  engine.crash("shop", "web", 255);
+  server.away = true;
+  await using run = runProjects(engine, server, { store });
+  await until("it runs again", () => engine.running("shop").length === 1);
+  expect(run.lines.join()).toContain("going by its last list");
+});
+
+test("what the server has deleted is removed after the grace, and says so", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server, { grace: milliseconds(200) });
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.projects_.delete("shop");
+  await until("it is an orphan", () => run.reconcile.orphans().some(({ verdict }) => verdict === "orphan"));
+  expect(run.reconcile.orphans()).toMatchObject([
+    { name: "shop", reason: "deleted on the server", containers: 1 },
+  ]);
+  expect(engine.running("shop")).toEqual(["shop-web"]);
+  await until("it is gone", () => engine.isEmpty("shop"));
+  await until("it is forgotten", () => run.reconcile.orphans().length === 0);
+  expect(server.told("shop")).toEqual(["Running"]);
+  expect(run.lines.join()).toContain("warn orphans shop: deleted on the server");
+});
+
+test("what is deleted while the server is away stays until the server has said so", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.away = true;
+  server.projects_.delete("shop");
+  await Bun.sleep(500);
+  expect(engine.running("shop")).toEqual(["shop-web"]);
+  server.away = false;
+  await until("it is gone", () => engine.isEmpty("shop"));
+});
+
+test("one that the server has forced to terminated is taken down here too", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.put("shop", "Terminated");
+  await until("it is gone", () => engine.isEmpty("shop"));
+});
+
+test("a project that comes back within the grace keeps its containers", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server, { grace: seconds(60) });
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.put("shop", "Pending", spec(), "");
+  await until("it is an orphan", () => run.reconcile.orphans().some(({ verdict }) => verdict === "orphan"));
+  const done = engine.done.length;
+  server.put("shop", "Scheduled");
+  await until("it runs for the server", () => server.phase("shop") === "Running");
+  expect(engine.done.length).toBe(done);
+  expect(run.reconcile.orphans()).toEqual([]);
+});
+
+test("fifty projects come up side by side, never more at work than allowed, none of them twice at once", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  const names = Array.from({ length: 50 }, (_, n) => `shop-${n}`);
+  for (const name of names) server.put(name);
+  const atWork = new Map<string, number>();
+  let most = 0;
+  engine.onStep = (text, when) => {
+    const [project = ""] = text.split(" ");
+    atWork.set(project, (atWork.get(project) ?? 0) + (when === "before" ? 1 : -1));
+    most = Math.max(most, [...atWork.values()].filter((count) => count > 0).length);
+  };
+  await using _run = runProjects(engine, server, { parallel: 4 });
+  await until("all run", () => names.every((name) => server.phase(name) === "Running"));
+  expect(most).toBeLessThanOrEqual(4);
+  expect(engine.clashes).toEqual([]);
+  expect(server.reports.length).toBe(50);
+  expect(engine.looks).toBeLessThan(300);
+});
+
+test("two projects that want one container name: the second fails and says who has it", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("a", "Scheduled", spec(service("b-c")));
+  await using _run = runProjects(engine, server);
+  await until("the first runs", () => server.phase("a") === "Running");
+  server.put("a-b", "Scheduled", spec(service("c")));
+  await until("the second has failed", () => server.phase("a-b") === "Failed");
+  expect(server.reports.at(-1)?.report.message).toContain("project a");
+  expect(engine.running("a")).toEqual(["a-b-c"]);
+});
