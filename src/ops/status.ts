@@ -1,13 +1,87 @@
 // What `status` shows: one document, made from the records the loops keep anyway.
 import * as v from "valibot";
+import type { LoopRecord } from "../lib/loop.ts";
 
 const LoopStatus = v.object({
   name: v.string(),
+  /** noderax or caravanserai. */
+  plane: v.optional(v.string()),
   note: v.string(),
   last_success: v.nullable(v.string()),
   last_error: v.nullable(v.object({ at: v.string(), message: v.string() })),
   consecutive_failures: v.number(),
 });
+
+const NoderaxStatus = v.object({
+  api_url: v.string(),
+  node_id: v.nullable(v.string()),
+  /** not_enrolled, or the standing of our identity: unknown, ok, suspect, refused, deleted. */
+  standing: v.string(),
+  since: v.string(),
+  root_profile: v.nullable(v.string()),
+  /** The realtime session; null where it is switched off, and before there is an identity. */
+  session: v.nullable(
+    v.object({
+      /** connecting, authenticating, online, waiting (for the next try), stopped. */
+      state: v.string(),
+      since: v.string(),
+      reconnects: v.number(),
+      /** Which kind of trouble keeps it offline. */
+      failure: v.nullable(v.string()),
+      note: v.string(),
+    }),
+  ),
+  terminals: v.array(
+    v.object({
+      id: v.string(),
+      user: v.string(),
+      age_seconds: v.number(),
+      idle_seconds: v.number(),
+      mode: v.nullable(v.string()),
+    }),
+  ),
+  tasks: v.array(v.object({ id: v.string(), type: v.string(), note: v.string(), age_seconds: v.number() })),
+  outbox: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
+});
+export type NoderaxStatus = v.InferOutput<typeof NoderaxStatus>;
+
+const CaravanseraiStatus = v.object({
+  server_url: v.string(),
+  node: v.string(),
+  /** What the server was told last: Ready, NotReady, Draining; null before the first heartbeat. */
+  state: v.nullable(v.string()),
+  draining_since: v.nullable(v.string()),
+  /** Versions are null while it is away; `trouble` says why. */
+  docker: v.object({
+    version: v.nullable(v.string()),
+    api_version: v.nullable(v.string()),
+    trouble: v.nullable(v.string()),
+  }),
+  projects: v.array(
+    v.object({
+      name: v.string(),
+      /** The server's; "none" for one that is on no list and being removed. */
+      phase: v.string(),
+      /** running, working, waiting, failed, removing, removed; unknown while Docker is away. */
+      state: v.string(),
+      note: v.string(),
+    }),
+  ),
+  /** What is here and on no list; `due` is when it is removed, null while that is not decided, or never. */
+  orphans: v.array(
+    v.object({
+      name: v.string(),
+      /** unknown, suspected, orphan, remove, terminated; kept: it failed, and a person will look at it. */
+      verdict: v.string(),
+      reason: v.string(),
+      due: v.nullable(v.string()),
+      containers: v.number(),
+    }),
+  ),
+  /** What the server is still to be told. */
+  reports: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
+});
+export type CaravanseraiStatus = v.InferOutput<typeof CaravanseraiStatus>;
 
 /** Times are ISO strings, durations seconds, sizes bytes. */
 export const Status = v.object({
@@ -15,42 +89,28 @@ export const Status = v.object({
   pid: v.number(),
   uptime_seconds: v.number(),
   rss_bytes: v.number(),
-  noderax: v.nullable(
-    v.object({
-      api_url: v.string(),
-      node_id: v.nullable(v.string()),
-      /** not_enrolled, or the standing of our identity: unknown, ok, suspect, refused, deleted. */
-      standing: v.string(),
-      since: v.string(),
-      root_profile: v.nullable(v.string()),
-      /** The realtime session; null where it is switched off, and before there is an identity. */
-      session: v.nullable(
-        v.object({
-          /** connecting, authenticating, online, waiting (for the next try), stopped. */
-          state: v.string(),
-          since: v.string(),
-          reconnects: v.number(),
-          /** Which kind of trouble keeps it offline. */
-          failure: v.nullable(v.string()),
-          note: v.string(),
-        }),
-      ),
-      terminals: v.array(
-        v.object({
-          id: v.string(),
-          user: v.string(),
-          age_seconds: v.number(),
-          idle_seconds: v.number(),
-          mode: v.nullable(v.string()),
-        }),
-      ),
-      tasks: v.array(
-        v.object({ id: v.string(), type: v.string(), note: v.string(), age_seconds: v.number() }),
-      ),
-      outbox: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
-    }),
-  ),
+  noderax: v.nullable(NoderaxStatus),
+  /** Absent in an agent of before. */
+  caravanserai: v.optional(v.nullable(CaravanseraiStatus)),
   loops: v.array(LoopStatus),
   warnings: v.array(v.string()),
 });
 export type Status = v.InferOutput<typeof Status>;
+
+export const loopStatus = (
+  plane: "noderax" | "caravanserai",
+  record: LoopRecord,
+): v.InferOutput<typeof LoopStatus> => ({
+  name: record.name,
+  plane,
+  note: record.note,
+  last_success: isoOrNull(record.lastSuccess),
+  last_error:
+    record.lastError === undefined
+      ? null
+      : { at: new Date(record.lastError.at).toISOString(), message: record.lastError.message },
+  consecutive_failures: record.consecutiveFailures,
+});
+
+const isoOrNull = (time: number | undefined): string | null =>
+  time === undefined ? null : new Date(time).toISOString();

@@ -4,22 +4,13 @@ import { createReadStream } from "node:fs";
 import { createOutbox, outboxMigration } from "../../src/control/outbox.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { openDatabase } from "../../src/platform/database.ts";
-import { binary, temporaryDirectory } from "../support/binary.ts";
+import { temporaryDirectory } from "../support/binary.ts";
 import { type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import type { Bench } from "./bench.ts";
-import { busyTimeOf, growthDuring, memoryOf, once } from "./process-figures.ts";
+import { busyTimeOf, coldCopy, growthDuring, memoryOf, once } from "./process-figures.ts";
 
 const NODE = "bench-1";
 const IDLE_FOR = seconds(20);
-
-/**
- * A copy of the executable that the page cache does not hold, as after a boot. Of a file that was just written, which is
- * cached in large pieces, every page fault maps more than is used: 6 MB in all that nobody needs.
- */
-async function coldCopy(path: string): Promise<string> {
-  await Bun.$`cp ${binary} ${path} && sync ${path} && dd if=${path} iflag=nocache count=0 status=none`;
-  return path;
-}
 
 /** Three enrolled agents with default intervals, left alone. */
 const idle = once(async () => {

@@ -22,6 +22,7 @@ test("is ready with one line of JSON and nothing else, without any runtime on th
     url: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
     operator_token: expect.stringMatching(/^\S{16,}$/),
     node_name: "demo-1",
+    docker: expect.objectContaining({ projects: expect.any(Boolean) }),
   });
   await dev.process.stop();
   const more: string[] = [];

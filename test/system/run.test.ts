@@ -93,9 +93,9 @@ test("without a configuration it exits with 3 and says three ways on", async () 
     code: 3,
     stdout: "",
     stderr:
-      "error: api_url is not set: this machine is not connected to a control plane\n" +
+      "error: neither api_url nor server_url is set: this machine is not connected to a control plane\n" +
       "  Enroll it:            noderax-agent enroll\n" +
-      "  Or set the address:   noderax-agent config set api_url https://api.example.com\n" +
+      "  Or run containers:    noderax-agent config set server_url http://cara.example.com:8080\n" +
       "  Or just have a look:  noderax-agent dev\n",
   });
 });

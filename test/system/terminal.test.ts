@@ -82,7 +82,7 @@ test("run logs for people on a terminal, and the second Ctrl-C leaves at once", 
   // A claim is under way now, which a first Ctrl-C gives a moment to end.
   await sandbox.sees(await sandbox.order("web-01", "true"), "success");
   person.type("\u0003");
-  await person.shows("SIGINT: stopping; running tasks go on");
+  await person.shows("SIGINT: stopping; running tasks and containers go on");
   person.type("\u0003");
   expect(await person.exited).toBe(130);
   expect(person.text()).not.toContain("stopped");

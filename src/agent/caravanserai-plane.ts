@@ -1,0 +1,179 @@
+// The Caravanserai plane: builds its parts and runs its loops until it is stopped. Containers run on after a stop.
+import type { Database } from "bun:sqlite";
+import { minutes, seconds } from "../lib/duration.ts";
+import type { LoopRegistry } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
+import { caravanseraiApi } from "../control/caravanserai-api.ts";
+import { CARAVANSERAI, createHttp } from "../control/http.ts";
+import type { CaravanseraiStatus } from "../ops/status.ts";
+import { currentAccount } from "../platform/account.ts";
+import type { Host } from "../platform/host.ts";
+import type { Log } from "../platform/log.ts";
+import { applyStep } from "../projects/apply.ts";
+import { createAssignedNames } from "../projects/assigned-names.ts";
+import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
+import { createDocker } from "../projects/docker.ts";
+import { createDrain } from "../projects/drain.ts";
+import type { Engine } from "../projects/engine.ts";
+import { nodeState, startNode } from "../projects/node.ts";
+import { createPulls } from "../projects/pulls.ts";
+import { startDaemon } from "../projects/reconcile-daemon.ts";
+import { createLooks } from "../projects/reconcile-looks.ts";
+import { type ReconcilePolicy, startReconcile } from "../projects/reconcile.ts";
+import { createReports } from "../projects/reports.ts";
+import { createResources } from "../projects/resources.ts";
+import { routeAddress } from "../projects/route.ts";
+
+export interface CaravanseraiPorts {
+  readonly settings: Settings;
+  readonly serverUrl: string;
+  /** As the server takes it. */
+  readonly nodeName: string;
+  readonly host: Host;
+  /** PEM of all trusted authorities. */
+  readonly authorities: () => string;
+  readonly database: Database;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+  /** Default: Docker, at `docker_host`. */
+  readonly engine?: Engine;
+}
+
+export interface CaravanseraiPlane {
+  status(): CaravanseraiStatus;
+  /** Resolves when every loop has ended. Never rejects. */
+  readonly done: Promise<void>;
+}
+
+/** Between SIGTERM and SIGKILL: the other agent's, which projects are used to. */
+const STOP_GRACE = seconds(10);
+const RESTART_WINDOW = minutes(10);
+
+/** Whatever is the matter with server or Docker is waited out, and said in the status. */
+export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSignal): CaravanseraiPlane {
+  const { settings, serverUrl, nodeName: node, database, registry, log } = ports;
+  const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
+  const api = caravanseraiApi(http, settings.request_timeout);
+  const engine = ports.engine ?? dockerOf(settings);
+  const drain = createDrain(database);
+  const poll = settings.project_poll_interval;
+  const looks = createLooks(engine, signal);
+  const reports = createReports({ api, log, maxAge: Math.max(seconds(10), 2 * poll) }, signal);
+  const pulls = createPulls({
+    engine,
+    parallel: settings.max_parallel_pulls,
+    idle: settings.pull_idle_limit,
+    log,
+    onChange: () => reconcile.pullsChanged(),
+  });
+  const daemon = startDaemon(
+    {
+      engine,
+      looks,
+      // Without a project: the stream has just opened, and whatever happened before went unnoticed.
+      onEvent: ({ project }) => reconcile.wake(project || undefined),
+      onUp: () => reconcile.wake(),
+      registry,
+      log,
+    },
+    signal,
+  );
+  const reconcile = startReconcile(
+    {
+      api,
+      node,
+      assigned: createAssignedNames(database, serverUrl),
+      looks,
+      daemon,
+      reports,
+      apply: (step, project, signal) =>
+        applyStep(step, { engine, pulls, project, grace: STOP_GRACE }, signal),
+      pulls: () => pulls.states(),
+      registry,
+      log,
+    },
+    policyOf(settings),
+    signal,
+  );
+  // Where Docker is on another machine, its disk cannot be asked from here.
+  const isLocal = settings.docker_host.startsWith("unix:");
+  const nodeLife = startNode(
+    {
+      api,
+      name: node,
+      hostname: ports.host.hostname,
+      state: () => nodeState(drain.since() !== undefined, daemon.away()),
+      address: async () => settings.advertise_ip ?? routeAddress(serverUrl),
+      agentPort: () => settings.listen_port,
+      resources: createResources({ dataRoot: () => (isLocal ? daemon.info()?.root : undefined) }),
+      registry,
+      log,
+    },
+    settings.heartbeat_interval,
+    signal,
+  );
+  const assignment = assignmentLoop(
+    {
+      api,
+      store: createAssignmentStore(database, serverUrl, node),
+      node,
+      onAssignment: (assignment) => reconcile.assign(assignment),
+      registry,
+      log,
+    },
+    poll,
+    signal,
+  );
+
+  function status(): CaravanseraiStatus {
+    const { waiting, lastError } = reports.state();
+    const info = daemon.info();
+    // What was seen last may not be true any more.
+    const unknown = info === undefined ? { state: "unknown", note: "Docker is away" } : undefined;
+    return {
+      server_url: serverUrl,
+      node,
+      state: nodeLife.told() ?? null,
+      draining_since: drain.since() ?? null,
+      docker: {
+        version: info?.version ?? null,
+        api_version: info?.apiVersion ?? null,
+        trouble: daemon.trouble() ?? null,
+      },
+      projects: reconcile.states().map(({ name, phase, state, note }) => ({
+        name,
+        phase,
+        ...(unknown ?? { state: state ?? "waiting", note: note ?? "not looked at yet" }),
+      })),
+      orphans: reconcile.orphans().map(({ due, ...orphan }) => ({
+        ...orphan,
+        due: due === undefined ? null : new Date(due).toISOString(),
+      })),
+      reports: { waiting, last_error: lastError ?? null },
+    };
+  }
+
+  return {
+    status,
+    done: (async () => {
+      await Promise.all([daemon.done, reconcile.done, nodeLife.done, assignment]);
+      await Promise.all([reports.settled(), pulls.close()]);
+    })(),
+  };
+}
+
+function dockerOf({ docker_host: host }: Settings): Engine {
+  const { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH } = process.env;
+  const environment = { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH };
+  return createDocker({ host, environment, account: currentAccount() });
+}
+
+const policyOf = (settings: Settings): ReconcilePolicy => ({
+  service: {
+    pull: settings.pull_policy === "auto" ? undefined : settings.pull_policy,
+    restart: { limit: settings.restart_limit, window: RESTART_WINDOW },
+  },
+  parallel: settings.max_parallel_projects,
+  resync: settings.project_resync_interval,
+  orphans: { poll: settings.project_poll_interval, grace: settings.orphan_grace },
+});

@@ -1,0 +1,111 @@
+// The Noderax plane's whole life: waits for an identity, runs the plane, tells how it stands, and winds it up.
+import type { Database } from "bun:sqlite";
+import type { Duration } from "../lib/duration.ts";
+import { seconds } from "../lib/duration.ts";
+import type { LoopRegistry } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
+import { createHttp } from "../control/http.ts";
+import { publicApi, withoutApiPrefix } from "../control/noderax-api.ts";
+import { awaitIdentity } from "../identity/await-identity.ts";
+import type { NoderaxStatus } from "../ops/status.ts";
+import type { Account } from "../platform/account.ts";
+import { version } from "../platform/build.ts";
+import type { Host } from "../platform/host.ts";
+import type { Log } from "../platform/log.ts";
+import { type NoderaxPlane, startNoderaxPlane } from "./noderax-plane.ts";
+
+export interface NoderaxLifePorts {
+  readonly settings: Settings;
+  /** As configured. */
+  readonly url: string;
+  readonly host: Host;
+  readonly authorities: () => string;
+  readonly database: Database;
+  readonly runs: string;
+  readonly account: Account;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+}
+
+export interface NoderaxLife {
+  status(): NoderaxStatus;
+  endTasks(): Promise<void>;
+  /** After `stop`: no task comes in any more and no terminal is left, then what is owed goes out; `abandon` cuts it short. */
+  windUp(grace: Duration): Promise<void>;
+  /** Resolves when nothing of it runs any more. */
+  settled(): Promise<void>;
+  /** Rejects when the plane cannot go on. */
+  readonly done: Promise<void>;
+}
+
+/** A stop does not wait longer for the shells of terminals: whatever of them is left is killed. */
+const HANG_UP_LIMIT = seconds(5);
+
+export function startNoderax(
+  ports: NoderaxLifePorts,
+  stop: AbortSignal,
+  abandon: AbortController,
+): NoderaxLife {
+  const { settings, host, authorities, registry, log } = ports;
+  const startedAt = Date.now();
+  const apiUrl = withoutApiPrefix(ports.url);
+  const http = createHttp({ baseUrl: apiUrl, authorities });
+  const api = publicApi(http, settings.request_timeout);
+  let plane: NoderaxPlane | undefined;
+  const done = begin();
+
+  async function begin(): Promise<void> {
+    const record = registry.register("enrollment");
+    const waiting = { settings, api, apiUrl, hostname: host.hostname, record, log };
+    const identity = await awaitIdentity(waiting, stop);
+    if (identity === undefined) return;
+    log.info("agent", `node ${identity.nodeId} at ${apiUrl}`, { version });
+    plane = startNoderaxPlane({ ...ports, identity, apiUrl, http, api }, stop, abandon.signal);
+    await plane.done;
+  }
+
+  function session(): NoderaxStatus["session"] {
+    if (plane?.realtime === undefined) return null;
+    const { since, ...state } = plane.realtime.session.state();
+    return { ...state, since: new Date(since).toISOString() };
+  }
+
+  return {
+    status: () => ({
+      api_url: apiUrl,
+      node_id: plane?.identity.nodeId ?? null,
+      standing: plane?.auth.standing() ?? "not_enrolled",
+      since: new Date(plane?.auth.since() ?? startedAt).toISOString(),
+      root_profile: plane?.rootAccess.profile() ?? null,
+      session: session(),
+      terminals: (plane?.realtime?.terminals.active() ?? []).map(({ id, account, age, idle, mode }) => ({
+        id,
+        user: account,
+        age_seconds: Math.round(age / 1_000),
+        idle_seconds: Math.round(idle / 1_000),
+        mode: mode ?? null,
+      })),
+      tasks: (plane?.tasks.active() ?? []).map(({ id, type, note, age }) => ({
+        id,
+        type,
+        note,
+        age_seconds: Math.round(age / 1_000),
+      })),
+      outbox: {
+        waiting: plane?.outbox.state().waiting ?? 0,
+        last_error: plane?.outbox.state().lastError ?? null,
+      },
+    }),
+    endTasks: async () => plane?.tasks.endAll(),
+    async windUp(grace) {
+      await Promise.all([plane?.claiming, plane?.hangUp(Math.min(grace, HANG_UP_LIMIT))]);
+      await plane?.tasks.reported(abandon.signal);
+      await plane?.outbox.flushed(abandon.signal);
+    },
+    async settled() {
+      await plane?.tasks.settled();
+      await done.catch(() => {}); // Whoever waits for `done` hears of it.
+    },
+    done,
+  };
+}

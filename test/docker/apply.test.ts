@@ -1,0 +1,95 @@
+// A whole project by the planner's steps on a real engine: up, changed, and away again.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { minutes, seconds } from "../../src/lib/duration.ts";
+import { silent } from "../../src/platform/log.ts";
+import { type Hands, applyStep } from "../../src/projects/apply.ts";
+import type { DesiredProject } from "../../src/projects/desired.ts";
+import { NO_HISTORY } from "../../src/projects/history.ts";
+import { holdersIn, takenNames } from "../../src/projects/observe-names.ts";
+import type { ObservedProject } from "../../src/projects/observed.ts";
+import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan.ts";
+import { createPulls } from "../../src/projects/pulls.ts";
+import { createPlayground, engine, missing, until } from "../support/docker.ts";
+
+setDefaultTimeout(seconds(60));
+
+const signal = new AbortController().signal;
+const own = engine();
+const pulls = createPulls({ engine: own, parallel: 1, idle: seconds(10), log: silent });
+const NOTHING: ObservedProject = { containers: [], network: undefined, volumes: new Set(), taken: new Map() };
+
+async function situation(desired: DesiredProject): Promise<Situation> {
+  const look = await own.look(signal);
+  const observed = look.projects.get(desired.name) ?? NOTHING;
+  return {
+    observed: { ...observed, taken: takenNames(desired, holdersIn(look)) },
+    history: NO_HISTORY,
+    images: { present: look.images, pulls: pulls.states() },
+    policy: { pull: "if-not-present", restart: { limit: 5, window: minutes(10) } },
+    now: Date.now(),
+  };
+}
+
+/** Rounds until the plan reports this phase and has nothing left to do; resolves with all that was done. */
+async function converge(
+  phase: string,
+  plan: (situation: Situation) => Plan,
+  desired: DesiredProject,
+): Promise<string[]> {
+  const hands: Hands = { engine: own, pulls, project: desired.name, grace: seconds(2) };
+  const done: string[] = [];
+  await until(
+    `${desired.name} is ${phase}`,
+    async () => {
+      const { steps, report } = plan(await situation(desired));
+      for (const step of steps) {
+        await applyStep(step, hands, signal);
+        done.push(step.do);
+      }
+      return steps.length === 0 && report?.phase === phase;
+    },
+    seconds(40),
+  );
+  return done;
+}
+
+describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
+  test("comes up, follows a change without losing its volume, and goes without a trace", async () => {
+    await using place = await createPlayground();
+    const spec = { name: "web", mounts: { data: "/data" } };
+    const before = place.wants([spec, { name: "db" }], ["data"]);
+    const up = (desired: DesiredProject) => converge("Running", (one) => planProject(desired, one), desired);
+    await up(before);
+    const first = (await situation(before)).observed;
+    expect(first.containers.map(({ state, role }) => `${state} ${role}`)).toEqual([
+      "running current",
+      "running current",
+    ]);
+    expect(await up(before)).toEqual([]);
+
+    const after = place.wants([{ ...spec, env: { VERSION: "2" } }, { name: "db" }], ["data"]);
+    const done = await up(after);
+    expect(done).toEqual(
+      "createContainer stopContainer renameContainer renameContainer startContainer removeContainer".split(
+        " ",
+      ),
+    );
+    const second = (await situation(after)).observed;
+    const idOf = (observed: ObservedProject, name: string): string | undefined =>
+      observed.containers.find(({ service }) => service === name)?.id;
+    expect(idOf(second, "web")).not.toBe(idOf(first, "web"));
+    expect(idOf(second, "db")).toBe(idOf(first, "db"));
+
+    await converge("Terminated", planTeardown, after);
+    expect((await own.look(signal)).projects.has(place.project)).toBe(false);
+  });
+
+  test("of the other agent's making is taken over without a restart", async () => {
+    await using place = await createPlayground();
+    const desired = place.wants([{ name: "web", env: { A: "1" }, mounts: { data: "/data" } }], ["data"]);
+    await own.createNetwork(desired.name, desired.network, signal);
+    for (const volume of desired.volumes) await own.createVolume(desired.name, volume, signal);
+    for (const service of desired.services) await place.byOtherAgent(service);
+    expect(await converge("Running", (one) => planProject(desired, one), desired)).toEqual([]);
+  });
+});

@@ -1,0 +1,183 @@
+// Server, node and other agents on the same Docker: who is away, who has forgotten whom, and what stays untouched.
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { seconds } from "../../src/lib/duration.ts";
+import { IMAGE, missing } from "../support/docker.ts";
+import { type ProjectHandle, ProjectNode } from "../support/project-node.ts";
+
+setDefaultTimeout(seconds(60));
+
+const HEARTBEATS = { nodeSilence: seconds(1) };
+
+describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", () => {
+  test.concurrent("while the server is away nothing is removed; what was deleted meanwhile goes when it is back", async () => {
+    await using node = await ProjectNode.start();
+    const [kept, deleted] = [
+      node.project("kept", [{ name: "web" }]),
+      node.project("deleted", [{ name: "web" }]),
+    ];
+    await Promise.all([kept.apply().becomes("Running"), deleted.apply().becomes("Running")]);
+    const before = await kept.running("web");
+    deleted.delete({ force: true });
+    await node.plane.goesAway();
+    await Bun.sleep(seconds(2)); // Five times the grace.
+    await deleted.running("web");
+    await node.plane.comesBack();
+    await deleted.isGone(seconds(25));
+    expect(await kept.running("web")).toEqual(before);
+    expect(kept.phase()).toBe("Running");
+  });
+
+  test.concurrent("what happened while the server was away is reported when it is back, and the heartbeats go on", async () => {
+    await using node = await ProjectNode.start({
+      settings: { restart_limit: 0 },
+      sandbox: { timings: HEARTBEATS },
+    });
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    await node.plane.goesAway();
+    await node.docker("kill", (await shop.running("web")).id);
+    await Bun.sleep(seconds(1));
+    await node.plane.comesBack();
+    await shop.becomes("Failed", seconds(25));
+    expect(shop.reports().filter(({ phase }) => phase === "Failed")).toHaveLength(1);
+    expect(shop.ready().reason).toBe("ContainerCrashed");
+    await shop.until("the node is Ready", () => node.sandbox.caraNode(node.name).status.state === "Ready");
+  });
+
+  test.concurrent("a project that is deleted by force is removed after the grace, volume and all", async () => {
+    await using node = await ProjectNode.start({ settings: { orphan_grace: "1500ms" } });
+    const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
+    await shop.apply().becomes("Running");
+    shop.delete({ force: true });
+    await Bun.sleep(seconds(1));
+    await shop.running("web");
+    await shop.isGone();
+  });
+
+  test.concurrent("a project that has Failed keeps its other containers, and goes with them when it is deleted", async () => {
+    await using node = await ProjectNode.start({ settings: { restart_limit: 0 } });
+    const image = await node.image("exit 1");
+    const shop = node.project("shop", [{ name: "web", image }, { name: "db" }]);
+    await shop.apply().becomes("Failed");
+    await Bun.sleep(seconds(1));
+    await shop.running("db");
+    shop.delete();
+    await shop.isGone();
+  });
+
+  test.concurrent("a node that is deleted on the server registers again and keeps its projects", async () => {
+    await using node = await ProjectNode.start();
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    const before = await shop.running("web");
+    node.sandbox.deleteCaraNode(node.name);
+    await shop.until("it is there again", () =>
+      node.sandbox
+        .caraNodes()
+        .some(({ metadata, status }) => metadata.name === node.name && status.state === "Ready"),
+    );
+    expect(await shop.running("web")).toEqual(before);
+  });
+
+  test.concurrent("a node is Ready at once, and truthful about itself", async () => {
+    await using node = await ProjectNode.start({
+      settings: { heartbeat_interval: "30s", listen_port: 9099 },
+    });
+    const { status } = node.sandbox.caraNode(node.name);
+    expect(status.state).toBe("Ready");
+    expect(status.network).toMatchObject({ ip: "127.0.0.1", agentPort: 9099 });
+    expect(status.capacity?.["cpu"]).toMatch(/^\d+m$/);
+    expect(status.capacity?.["memory"]).toMatch(/^\d+(Ki|Mi|Gi)?$/);
+    expect(status.allocatable?.["disk"]).toMatch(/^\d+(Ki|Mi|Gi)?$/);
+  });
+});
+
+describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)", () => {
+  test.concurrent("leave each other's projects alone when neither server knows the other's", async () => {
+    await using one = await ProjectNode.start();
+    await using two = await ProjectNode.start();
+    const [mine, theirs] = [one.project("shop", [{ name: "web" }]), two.project("shop", [{ name: "web" }])];
+    await Promise.all([mine.apply().becomes("Running"), theirs.apply().becomes("Running")]);
+    const before = [await mine.running("web"), await theirs.running("web")];
+    const keeps = (node: ProjectNode, name: string): boolean =>
+      node.agent.status().caravanserai?.orphans.some((o) => o.name === name && o.verdict === "kept") === true;
+    await mine.until(
+      "each has asked its server after the other's",
+      () => keeps(one, theirs.name) && keeps(two, mine.name),
+    );
+    await Bun.sleep(seconds(1)); // Twice the grace.
+    expect([await mine.running("web"), await theirs.running("web")]).toEqual(before);
+  });
+
+  test.concurrent("leave a project alone that was theirs, and after its end was made anew by the other", async () => {
+    await using one = await ProjectNode.start();
+    const mine = await one
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    mine.delete({ force: true });
+    await mine.isGone();
+    await mine.until("it is forgotten", () => !one.remembers(mine.name));
+    await byStranger(mine);
+    const before = await mine.running("web");
+    await Bun.sleep(seconds(2));
+    expect(await mine.running("web")).toEqual(before);
+  });
+
+  test.concurrent("a restarted agent removes what was its own and deleted while it was down", async () => {
+    await using node = await ProjectNode.start();
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    await node.stops();
+    shop.delete({ force: true });
+    await node.starts();
+    await shop.isGone();
+  });
+
+  test.concurrent("a partitioned node gives up what the server has moved meanwhile, once it is back", async () => {
+    await using node = await ProjectNode.start({
+      sandbox: { timings: { ...HEARTBEATS, rescheduleGrace: seconds(1) } },
+    });
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    await node.stops();
+    // Another node, which is only a name here.
+    const beat = (): Promise<Response> =>
+      fetch(`${node.plane.url}/api/v1/nodes/node-9/heartbeat`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ state: "Ready" }),
+      });
+    node.sandbox.applyCaraNode({
+      apiVersion: "caravanserai/v1",
+      kind: "Node",
+      metadata: { name: "node-9" },
+      spec: { hostname: "node-9" },
+    });
+    const beating = setInterval(() => void beat().catch(() => {}), 200);
+    try {
+      await shop.until("it is given to node-9", () => shop.resource()?.status.nodeRef === "node-9");
+      await shop.running("web");
+      await node.starts();
+      await shop.isGone();
+      expect(shop.resource()?.status.nodeRef).toBe("node-9");
+      expect(shop.reports()).toHaveLength(1);
+    } finally {
+      clearInterval(beating);
+    }
+  });
+});
+
+/** A container of this project with the labels of both agents, that neither of ours has made. */
+async function byStranger({ node, name }: ProjectHandle): Promise<void> {
+  const labels = ["--label", `cara.project=${name}`, "--label", "cara.service=web"];
+  await node.docker("run", "--detach", "--network", "none", "--name", `${name}-web`, ...labels, IMAGE);
+}

@@ -1,0 +1,335 @@
+// The real agent's Caravanserai plane against a sandbox and a real Docker Engine, in this process or in one that can be killed.
+import { Database } from "bun:sqlite";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Agent, databasePath, startAgent } from "../../src/agent.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
+import { createLog } from "../../src/platform/log.ts";
+import type { ProjectResource, Report } from "../../src/sandbox/caravanserai/resources.ts";
+import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
+import { IMAGE, type Playground, createPlayground, dockerHost, dockerIn } from "./docker.ts";
+import { type ControlPlane, controlPlane } from "./sandbox.ts";
+import { until } from "./agent.ts";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+
+export interface ProjectNodeOptions {
+  /** Default "node-1". */
+  readonly name?: string;
+  readonly sandbox?: SandboxOptions;
+  /** Keys of the agent's configuration file. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** True: in a process of its own, which can be killed. */
+  readonly process?: boolean;
+  /** Environment of that process. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Another daemon than the one of DOCKER_HOST; what is made there goes with it. */
+  readonly host?: string;
+  /** A node of the same control plane, for projects of the same names. */
+  readonly beside?: ProjectNode;
+}
+
+export interface Service {
+  readonly name: string;
+  readonly image?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Path by name of the volume. */
+  readonly mounts?: Readonly<Record<string, string>>;
+}
+
+/** Clocks of both sides that only cost a test its time. */
+const QUICK = {
+  heartbeat_interval: "500ms",
+  project_poll_interval: "100ms",
+  orphan_grace: "400ms",
+  advertise_ip: "127.0.0.1",
+  listen_port: 0,
+};
+const QUICK_SERVER = { projectPass: milliseconds(50), nodeCheck: milliseconds(100) };
+
+export class ProjectNode implements AsyncDisposable {
+  readonly directory: string;
+  readonly name: string;
+  /** What the agent has logged, of all its lives. */
+  readonly log: string[] = [];
+  readonly #options: ProjectNodeOptions;
+  readonly #plane: ControlPlane;
+  readonly #place: Playground | undefined;
+  #agent: Agent | undefined;
+  #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
+  /** Nobody else has a project whose name begins so. */
+  readonly prefix: string;
+
+  private constructor(
+    options: ProjectNodeOptions,
+    directory: string,
+    plane: ControlPlane,
+    place: Playground | undefined,
+  ) {
+    this.directory = directory;
+    this.#options = options;
+    this.#plane = plane;
+    this.#place = place;
+    this.name = options.name ?? "node-1";
+    this.prefix = options.beside?.prefix ?? place?.project ?? "own";
+  }
+
+  static async start(options: ProjectNodeOptions = {}): Promise<ProjectNode> {
+    const place =
+      options.host === undefined && options.beside === undefined ? await createPlayground() : undefined;
+    const directory = mkdtempSync(join(tmpdir(), "noderax-projects-"));
+    const timings = { ...QUICK_SERVER, ...options.sandbox?.timings };
+    const plane = options.beside?.plane ?? (await controlPlane(directory, { ...options.sandbox, timings }));
+    const node = new ProjectNode(options, directory, plane, place);
+    try {
+      await node.starts();
+      await until(
+        `${node.name} is Ready`,
+        () =>
+          node.sandbox
+            .caraNodes()
+            .some((one) => one.metadata.name === node.name && one.status.state === "Ready"),
+        seconds(18),
+        () => node.story(),
+      );
+      return node;
+    } catch (error) {
+      await node[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get plane(): ControlPlane {
+    return this.#plane;
+  }
+  /** The one that runs now. */
+  get sandbox(): Sandbox {
+    return this.#plane.sandbox;
+  }
+  get agent(): Agent {
+    if (this.#agent === undefined) throw new Error("no agent runs in this process");
+    return this.#agent;
+  }
+
+  docker(...args: string[]): Promise<string> {
+    return dockerIn({ DOCKER_HOST: this.#options.host ?? dockerHost }, ...args);
+  }
+
+  async starts(): Promise<void> {
+    const configFile = join(this.directory, "config.json");
+    const document = {
+      ...QUICK,
+      server_url: this.plane.url,
+      node_name: this.name,
+      docker_host: this.#options.host ?? dockerHost,
+      state_file: join(this.directory, "state/agent_identity.json"),
+      log_level: "debug",
+      ...this.#options.settings,
+    };
+    writeFileSync(configFile, JSON.stringify(document), { mode: 0o600 });
+    if (this.#options.process) return this.#spawn(configFile);
+    const { settings } = await loadConfig({ configFile, env: {}, cwd: this.directory });
+    const log = createLog({ level: "debug", format: "json", write: (line) => void this.log.push(line) });
+    this.#agent = await startAgent({ settings, nodeNameChosen: true, log, warnings: [] });
+  }
+
+  #spawn(configFile: string): void {
+    const child = Bun.spawn([process.execPath, "--no-env-file", MAIN, "run", "--config", configFile], {
+      cwd: this.directory,
+      env: { PATH: process.env["PATH"] ?? "", ...this.#options.env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr]) void this.#listen(stream);
+  }
+
+  async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) this.log.push(decoder.decode(bytes, { stream: true }).trimEnd());
+  }
+
+  /** In order; containers run on. */
+  async stops(): Promise<void> {
+    const agent = this.#agent;
+    this.#agent = undefined;
+    await agent?.stop(seconds(2));
+  }
+
+  /** SIGKILL. */
+  async dies(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    child?.kill("SIGKILL");
+    await child?.exited;
+  }
+
+  /** Whether the agent still takes a project of this name for one that was assigned to it. */
+  remembers(project: string): boolean {
+    using database = new Database(databasePath(join(this.directory, "state")), { readonly: true });
+    return database.query("SELECT 1 FROM assigned_name WHERE name = ?").get(project) !== null;
+  }
+
+  /** An image that does this when it is started; goes with the node. */
+  image(script: string): Promise<string> {
+    if (this.#place === undefined) throw new Error("this node has no playground of its own");
+    return this.#place.image(script);
+  }
+
+  /** `name` is put behind the prefix. */
+  project(name: string, services: readonly Service[], volumes: readonly string[] = []): ProjectHandle {
+    return new ProjectHandle(this, `${this.prefix}-${name}`, services, volumes);
+  }
+
+  story(): string {
+    return `\nthe agent said:\n${this.log.slice(-40).join("\n")}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stops();
+    await this.dies();
+    if (this.#options.beside === undefined) await this.#plane[Symbol.asyncDispose]();
+    await this.#place?.[Symbol.asyncDispose]();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+export interface Container {
+  readonly id: string;
+  readonly state: string;
+  readonly startedAt: string;
+  readonly env: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly networks: readonly string[];
+}
+
+/** A project as its operator and its machine see it. */
+export class ProjectHandle {
+  constructor(
+    readonly node: ProjectNode,
+    readonly name: string,
+    readonly services: readonly Service[],
+    readonly volumes: readonly string[] = [],
+  ) {}
+
+  /** The same project with another spec. */
+  with(services: readonly Service[], volumes = this.volumes): ProjectHandle {
+    return new ProjectHandle(this.node, this.name, services, volumes);
+  }
+
+  /** `force`: also while it runs. */
+  apply({ force = false } = {}): this {
+    this.node.sandbox.applyProject(
+      {
+        apiVersion: "caravanserai/v1",
+        kind: "Project",
+        metadata: { name: this.name },
+        spec: {
+          services: this.services.map(({ name, image = IMAGE, env = {}, mounts = {} }) => ({
+            name,
+            image,
+            env: Object.entries(env).map(([key, value]) => ({ name: key, value })),
+            volumeMounts: Object.entries(mounts).map(([volume, mountPath]) => ({ name: volume, mountPath })),
+          })),
+          volumes: this.volumes.map((volume) => ({ name: volume, type: "Ephemeral" })),
+        },
+      },
+      { force },
+    );
+    return this;
+  }
+
+  resource(): ProjectResource | undefined {
+    return this.node.sandbox.projects().find(({ metadata }) => metadata.name === this.name);
+  }
+  phase(): string {
+    return this.resource()?.status.phase ?? "none";
+  }
+  /** Oldest first. */
+  reports(): Report[] {
+    return this.node.sandbox.projectReports(this.name);
+  }
+  /** Why it stands where it stands, in the server's words. */
+  ready(): { reason: string; message: string } {
+    const ready = this.resource()?.status.conditions?.find(({ type }) => type === "Ready");
+    return { reason: ready?.reason ?? "", message: ready?.message ?? "" };
+  }
+
+  async becomes(phase: string, within: Duration = seconds(18)): Promise<this> {
+    await until(
+      `${this.name} is ${phase}`,
+      () => this.phase() === phase,
+      within,
+      () => this.story(),
+    );
+    return this;
+  }
+
+  delete(options?: { force?: boolean }): void {
+    this.node.sandbox.deleteProject(this.name, options);
+  }
+
+  /** Undefined while there is none. */
+  async container(service: string): Promise<Container | undefined> {
+    const text = await this.node
+      .docker("container", "inspect", `${this.name}-${service}`)
+      .catch(() => undefined);
+    if (text === undefined) return undefined;
+    const [found] = JSON.parse(text) as {
+      Id: string;
+      State: { Status: string; StartedAt: string };
+      Config: { Env: string[] | null; Labels: Record<string, string> };
+      NetworkSettings: { Networks: Record<string, unknown> };
+    }[];
+    return (
+      found && {
+        id: found.Id,
+        state: found.State.Status,
+        startedAt: found.State.StartedAt,
+        env: found.Config.Env ?? [],
+        labels: found.Config.Labels,
+        networks: Object.keys(found.NetworkSettings.Networks),
+      }
+    );
+  }
+
+  /** Throws where there is none. */
+  async running(service: string): Promise<Container> {
+    const found = await this.container(service);
+    if (found?.state !== "running") throw new Error(`${service} is ${found?.state}\n${this.story()}`);
+    return found;
+  }
+
+  exec(service: string, ...command: string[]): Promise<string> {
+    return this.node.docker("exec", `${this.name}-${service}`, ...command);
+  }
+
+  /** What Docker has of it: containers, networks and volumes by name. */
+  async remains(): Promise<string[]> {
+    const label = `label=cara.project=${this.name}`;
+    const lists = await Promise.all([
+      this.node.docker("ps", "--all", "--filter", label, "--format", "{{.Names}}"),
+      this.node.docker("network", "ls", "--filter", label, "--format", "{{.Name}}"),
+      this.node.docker("volume", "ls", "--filter", label, "--format", "{{.Name}}"),
+    ]);
+    return lists.flatMap((list) => list.split("\n").filter(Boolean)).sort();
+  }
+
+  async isGone(within: Duration = seconds(18)): Promise<void> {
+    await this.until("nothing is left of it", async () => (await this.remains()).length === 0, within);
+  }
+
+  until(
+    what: string,
+    holds: () => boolean | Promise<boolean>,
+    within: Duration = seconds(18),
+  ): Promise<void> {
+    return until(`${this.name}: ${what}`, holds, within, () => this.story());
+  }
+
+  story(): string {
+    const reports = this.reports().map((report) => JSON.stringify(report));
+    return `${JSON.stringify(this.resource()?.status)}\n${reports.slice(-10).join("\n")}${this.node.story()}`;
+  }
+}
