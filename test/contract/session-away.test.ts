@@ -17,8 +17,9 @@ import {
 } from "../support/session.ts";
 import { start } from "../unit/realtime/harness.ts";
 
-// The first sample over HTTP waits up to 30 s for a session.
-setDefaultTimeout(60_000);
+// The first sample over HTTP waits up to 30 s for a session; the second try after a refusal comes within 20 s.
+const LATER = seconds(40);
+setDefaultTimeout(90_000);
 
 const lines = (node: AgentNode, level: string, part: string): string[] =>
   node.log.filter((line) => {
@@ -33,11 +34,11 @@ describe.concurrent("where a proxy lets no websocket through", () => {
     await using node = await agentBehind(wire);
     const { note } = await sessionFails(node, "tls/proxy handshake failure");
     expect(note).toContain("the server answers over HTTP, but no websocket opens");
-    await nodeIs(node, "online", seconds(2));
+    await nodeIs(node, "online");
     await until("it tried three times", () => wire.upgrades() >= 3);
     expect(lines(node, "warn", "session")).toHaveLength(1);
     wire.refuse(undefined);
-    await sessionOnline(node, { within: seconds(9) });
+    await sessionOnline(node, { within: LATER });
     expect(sessionOf(node.agent.status())).toMatchObject({ failure: null, note: "" });
   });
 
@@ -48,8 +49,8 @@ describe.concurrent("where a proxy lets no websocket through", () => {
       sandbox: { timings: { heartbeatTimeout: 4_000, offlineCheck: 100 } },
       settings: { heartbeat_interval: "1s" },
     });
-    await nodeIs(node, "online", seconds(2));
-    await until("a sample came", () => node.sandbox.metrics(NODE).length > 0, seconds(35));
+    await nodeIs(node, "online");
+    await until("a sample came", () => node.sandbox.metrics(NODE).length > 0, LATER);
     expect(await node.runs("echo alive").finishes("success")).toMatchObject({ output: "alive\n" });
     await Bun.sleep(2_500);
     expect(wire.count("/agent/metrics")).toBe(1);
@@ -85,7 +86,7 @@ describe.concurrent("settings that are wrong are told by their class", () => {
     const { note } = await sessionFails(node, failure);
     expect(note).toContain(hint);
     // Everything else goes on.
-    await nodeIs(node, "online", seconds(2));
+    await nodeIs(node, "online");
     const tried = wire.upgrades();
     await until("it keeps trying", () => wire.upgrades() > tried);
   });
@@ -93,8 +94,8 @@ describe.concurrent("settings that are wrong are told by their class", () => {
   test("realtime_enabled=false is no failure: no socket, and the node lives on HTTP, metrics too", async () => {
     await using wire = await network();
     await using node = await agentBehind(wire, { settings: { realtime_enabled: false } });
-    await nodeIs(node, "online", seconds(1));
-    await until("a sample came", () => node.sandbox.metrics(NODE).length > 0, seconds(4));
+    await nodeIs(node, "online");
+    await until("a sample came", () => node.sandbox.metrics(NODE).length > 0);
     await node.runs("true").finishes("success");
     expect(sessionOf(node.agent.status())).toBeUndefined();
     expect(node.agent.status().loops.map(({ name }) => name)).not.toContain("session");
@@ -116,7 +117,7 @@ describe.concurrent("a refusal", () => {
     expect(node.agent.status().noderax?.standing).toBe("refused");
     acceptsToken(node, id, token);
     // Asked for again after 5 to 10 s.
-    await sessionOnline(node, { within: seconds(12) });
+    await sessionOnline(node, { within: LATER });
     expect(node.agent.status().noderax?.standing).toBe("ok");
   });
 
@@ -131,7 +132,7 @@ describe.concurrent("a refusal", () => {
     await until("it keeps trying", () => wire.events("agent.auth").length >= 3);
     expect(node.agent.status().noderax?.standing).not.toBe("refused");
     node.sandbox.setFaults({ databaseDown: false });
-    await sessionOnline(node, { within: seconds(9) });
+    await sessionOnline(node, { within: LATER });
     expect(lines(node, "error", "identity")).toEqual([]);
   });
 
@@ -144,7 +145,7 @@ describe.concurrent("a refusal", () => {
     expect(note).toContain("was not found");
     expect(node.agent.status().noderax?.standing).toBe("deleted");
     const asked = wire.events("agent.auth").length;
-    await until("it asks again", () => wire.events("agent.auth").length > asked);
+    await until("it asks again", () => wire.events("agent.auth").length > asked, LATER);
     expect(node.agent.status().loops.map(({ note: what }) => what)).not.toContain("stopped");
   });
 });
@@ -167,7 +168,7 @@ test.concurrent("the agent's token is in no line of its log and not in its statu
   await sessionFails(node, "tls/proxy handshake failure");
   wire.refuse(undefined);
   node.sandbox.setFaults({ databaseDown: false, errorRate: 0.5, routes: ["realtime.metrics", "heartbeat"] });
-  await sessionOnline(node, { reconnects: 1, within: seconds(25) });
+  await sessionOnline(node, { reconnects: 1, within: LATER });
   const { agent_token: token } = await identityOf(node);
   expect(JSON.stringify(wire.said)).toContain(token);
   expect(node.log.join("\n") + JSON.stringify(node.agent.status())).not.toContain(token);
@@ -199,7 +200,7 @@ describe.concurrent("two agents with one identity", () => {
       );
     const knows = (): AgentNode | undefined => [one, two].find((node) => complaints(node).length > 0);
     // Thrown out three times, with pauses of 1 to 5 s.
-    await until("one of them knows", () => knows() !== undefined, seconds(28));
+    await until("one of them knows", () => knows() !== undefined, LATER);
     const loser = knows() ?? one;
     const winner = loser === one ? two : one;
     expect(sessionOf(loser.agent.status())?.note).toContain("another agent seems to use this identity");
@@ -213,7 +214,7 @@ describe.concurrent("two agents with one identity", () => {
     expect(alerts(one)).toBe(0);
     // One of them is enough to keep the node online, whichever is stopped.
     await winner.stops();
-    await nodeIs(one, "online", seconds(4));
+    await nodeIs(one, "online");
   });
 
   test("are one again when the other is stopped: the session comes up and stays", async () => {
