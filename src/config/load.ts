@@ -38,7 +38,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
     values.set("log_level", "debug");
     origins.set("log_level", origins.get("debug") ?? { from: "default" });
   }
-  problems.push(...locationProblems(values));
+  problems.push(...locationProblems(values), ...listenerProblems(values));
   if (problems.length > 0) throw wrongSettings(problems);
   return {
     // Every key was read above according to its row, which is also what the type is made from.
@@ -84,6 +84,7 @@ function defaultOf(option: Option, { invokedAs, cwd }: LoadOptions): OptionValue
 function cautionOf(option: Option, value: OptionValue): string | undefined {
   if (option.type === "boolean" && typeof value === "boolean") return option.warn?.(value);
   if (option.type === "duration" && typeof value === "number") return option.warn?.(value);
+  if (option.type === "list" && typeof value === "object") return option.warn?.(value);
   return undefined;
 }
 
@@ -117,6 +118,11 @@ function locationProblems(values: ReadonlyMap<OptionKey, OptionValue>): string[]
   const missing = needed.filter((key) => !values.has(key));
   const any = missing.length < needed.length || values.has("location_manual_zone");
   return any && missing.length > 0 ? [`a location by hand needs ${missing.join(" and ")} too`] : [];
+}
+
+function listenerProblems(values: ReadonlyMap<OptionKey, OptionValue>): string[] {
+  const [cert, key] = [values.has("listen_tls_cert"), values.has("listen_tls_key")];
+  return cert === key ? [] : ["listen_tls_cert and listen_tls_key need each other"];
 }
 
 export function wrongSettings(problems: readonly string[]): AgentError {

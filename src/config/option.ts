@@ -18,6 +18,8 @@ interface Row {
   readonly restart?: false;
   /** A wrong value is a warning and the default applies: its plain variable is shared with other programs. */
   readonly lenient?: true;
+  /** Empty text is a value, that switches off what the key is about; elsewhere it means "not set here". */
+  readonly blank?: true;
   /** What the documentation says instead of a default that differs from machine to machine. */
   readonly defaultNote?: string;
 }
@@ -75,6 +77,8 @@ export interface EnumOption extends Row {
 export interface ListOption extends Row {
   readonly type: "list";
   readonly default?: readonly string[];
+  readonly check?: Check<readonly string[]>;
+  readonly warn?: Check<readonly string[]>;
 }
 
 export type Option =

@@ -1,8 +1,8 @@
 // THE table of settings: type, default, environment names, flag, documentation. Everything else is derived from it.
-import { hostname } from "node:os";
 import { seconds } from "../lib/duration.ts";
-import { hostAndPort, ipAddress, leadingSlash, schemeRequired, trailingSlash } from "./checks.ts";
+import { leadingSlash, trailingSlash } from "./checks.ts";
 import type { Option, ValueOf } from "./option.ts";
+import { caravanseraiOptions } from "./options-caravanserai.ts";
 
 export const options = {
   api_url: {
@@ -264,117 +264,7 @@ export const options = {
     planes: ["noderax"],
     doc: "Access token for ipinfo.io.",
   },
-  server_url: {
-    type: "url",
-    scheme: "http",
-    caraDefault: "http://localhost:8080",
-    env: ["SERVER_URL"],
-    planes: ["caravanserai"],
-    doc: "Address of the Caravanserai server; without it that plane does not run.",
-  },
-  node_name: {
-    type: "string",
-    default: hostname() || "localhost",
-    defaultNote: "the host's name",
-    env: ["NODE_NAME"],
-    planes: ["caravanserai"],
-    doc: "Name under which the node registers.",
-  },
-  project_poll_interval: {
-    type: "duration",
-    default: "3s",
-    planes: ["caravanserai"],
-    doc: "How often the server is asked for this node's projects.",
-  },
-  project_resync_interval: {
-    type: "duration",
-    default: "1m",
-    planes: ["caravanserai"],
-    doc: "How often Docker is looked at although it reported nothing.",
-  },
-  max_parallel_projects: {
-    type: "integer",
-    default: 8,
-    min: 1,
-    max: 256,
-    planes: ["caravanserai"],
-    doc: "How many projects are worked on at the same time.",
-  },
-  pull_policy: {
-    type: "enum",
-    values: ["auto", "if-not-present", "always"],
-    default: "auto",
-    planes: ["caravanserai"],
-    doc: "When an image is pulled before a container is made; auto is always for :latest and if-not-present else.",
-  },
-  pull_idle_limit: {
-    type: "duration",
-    default: "2m",
-    planes: ["caravanserai"],
-    doc: "A pull during which nothing happens for this long is given up, and tried again later.",
-  },
-  max_parallel_pulls: {
-    type: "integer",
-    default: 3,
-    min: 1,
-    max: 64,
-    planes: ["caravanserai"],
-    doc: "How many images are pulled at the same time.",
-  },
-  restart_limit: {
-    type: "integer",
-    default: 5,
-    min: 0,
-    max: 1_000,
-    planes: ["caravanserai"],
-    doc: "How often a container that ended is started again within ten minutes before its project has failed.",
-  },
-  orphan_grace: {
-    type: "duration",
-    default: "1m",
-    planes: ["caravanserai"],
-    doc: "How long containers stay that the server says are not this node's any more.",
-  },
-  docker_host: {
-    type: "string",
-    default: "unix:///var/run/docker.sock",
-    check: schemeRequired,
-    env: ["DOCKER_HOST"],
-    planes: ["caravanserai"],
-    doc: "Docker's address; TLS for tcp:// comes from DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.",
-  },
-  listen_port: {
-    type: "integer",
-    default: 9_090,
-    min: 0,
-    max: 65_535,
-    env: ["AGENT_LISTEN_PORT"],
-    flags: ["agent-port"],
-    planes: ["caravanserai"],
-    doc: "Port of the agent's own HTTP server; 0 takes a free one.",
-  },
-  proxy_listen_addr: {
-    type: "string",
-    default: ":8081",
-    check: hostAndPort,
-    env: ["PROXY_LISTEN_ADDR"],
-    planes: ["caravanserai"],
-    doc: "Where the ingress proxy listens.",
-  },
-  advertise_ip: {
-    type: "string",
-    check: ipAddress,
-    defaultNote: "the address of the route to the server",
-    env: ["AGENT_ADVERTISE_IP"],
-    planes: ["caravanserai"],
-    doc: "Address under which others reach this node.",
-  },
-  otel_collector_url: {
-    type: "string",
-    env: ["OTEL_COLLECTOR_URL"],
-    planes: ["caravanserai"],
-    doc: "OpenTelemetry collector to send traces to.",
-  },
+  ...caravanseraiOptions,
   log_level: {
     type: "enum",
     values: ["debug", "info", "warn", "error"],

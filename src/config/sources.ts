@@ -80,7 +80,7 @@ export async function readSources(options: LoadOptions): Promise<Sources> {
     find(key) {
       for (const layer of layers) {
         const found = layer(key);
-        if (found && !isUnset(found.raw)) return found;
+        if (found && !isUnset(found.raw, optionOf(key))) return found;
       }
       return undefined;
     },
@@ -150,14 +150,16 @@ const flagLayer =
 const environmentLayer =
   (env: Environment): Layer =>
   (key) => {
-    const name = environmentNames(key).find((name) => !isUnset(env[name] ?? null));
+    const name = environmentNames(key).find((name) => !isUnset(env[name] ?? null, optionOf(key)));
     return name === undefined ? undefined : { raw: env[name] ?? null, origin: { from: "environment", name } };
   };
 
 function dotenvLayer({ path, entries }: ConfigFile): Layer {
   const values = new Map(entries.map(({ key, ...entry }) => [key, entry]));
   return (key) => {
-    const name = environmentNames(key).find((name) => !isUnset(values.get(name)?.value ?? null));
+    const name = environmentNames(key).find(
+      (name) => !isUnset(values.get(name)?.value ?? null, optionOf(key)),
+    );
     const entry = name === undefined ? undefined : values.get(name);
     if (name === undefined || entry === undefined) return undefined;
     return { raw: entry.value, origin: { from: "dotenv", path, line: entry.line, name } };

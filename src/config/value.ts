@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { formatDuration, parseDuration } from "../lib/duration.ts";
-import type { NumberOption, Option, OptionValue, UrlOption } from "./option.ts";
+import type { ListOption, NumberOption, Option, OptionValue, UrlOption } from "./option.ts";
 import { formatSize, parseSize } from "./size.ts";
 
 /** `problem` is worded to follow the quoted value: `"30" is not a duration (…)`. */
@@ -14,15 +14,15 @@ export type Parsed =
 export type RawValue = string | number | boolean | null | readonly RawValue[] | { readonly nested: true };
 
 /** Nothing, null and empty text mean "not set here": what installers and service units leave behind. */
-export const isUnset = (raw: RawValue): boolean =>
-  raw === null || (typeof raw === "string" && raw.trim() === "");
+export const isUnset = (raw: RawValue, option?: Pick<Option, "blank">): boolean =>
+  raw === null || (typeof raw === "string" && raw.trim() === "" && option?.blank !== true);
 
 // The longest path Linux takes; longer numbers would also keep the patterns below busy for minutes.
 const MAX_LENGTH = 4_096;
 
 /** Relative paths are taken from `cwd`. */
 export function parseValue(option: Option, raw: RawValue, cwd: string): Parsed {
-  if (option.type === "list") return parseList(raw);
+  if (option.type === "list") return parseList(option, raw);
   if (raw === null || typeof raw === "object")
     return { problem: `must be ${allowed(option)}, a single value` };
   const text = String(raw).trim();
@@ -101,11 +101,13 @@ function parseUrl({ scheme }: UrlOption, text: string): Parsed {
   return { value: `${url.origin}${url.pathname}`.replace(/\/+$/, "") };
 }
 
-function parseList(raw: RawValue): Parsed {
+function parseList(option: ListOption, raw: RawValue): Parsed {
   const items = Array.isArray(raw) ? raw : typeof raw === "string" ? raw.split(",") : [raw];
   const texts = items.filter((item) => typeof item === "string");
   if (texts.length < items.length) return { problem: "must be a list of texts (a,b)" };
-  return { value: texts.map((item) => item.trim()).filter((item) => item !== "") };
+  const value = texts.map((item) => item.trim()).filter((item) => item !== "");
+  const problem = option.check?.(value);
+  return problem === undefined ? { value } : { problem };
 }
 
 /** What a value of this option looks like, for messages and the documentation: "one of debug, info, …". */

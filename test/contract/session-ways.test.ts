@@ -3,7 +3,6 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { seconds } from "../../src/lib/duration.ts";
 import { NODE, TEST_LIMIT, until } from "../support/agent.ts";
 import { certificateFor } from "../support/certificates.ts";
 import { network } from "../support/network.ts";

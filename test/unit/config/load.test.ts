@@ -104,6 +104,15 @@ test("of several variables for one key the first of the table wins", async () =>
   });
 });
 
+test.each([
+  ["the configuration", { "config.yaml": 'proxy_listen_addr: ""\n' }, {}],
+  [".env", { "config.json": '{ "proxy_listen_addr": ":80" }', ".env": "PROXY_LISTEN_ADDR=\n" }, {}],
+  ["the environment", { "config.json": '{ "proxy_listen_addr": ":80" }' }, { PROXY_LISTEN_ADDR: "" }],
+])("an empty ingress address in %s is a value: it switches the ingress off", async (_, files, env) => {
+  using folder = scratch(files);
+  expect((await folder.load({ env })).settings.proxy_listen_addr).toBe("");
+});
+
 test("an empty value anywhere is no value: the source below applies", async () => {
   using folder = scratch({ "config.json": '{ "task_timeout": "5m", "api_url": "", "node_id": null }' });
   const { settings } = await folder.load({ env: { TASK_TIMEOUT: "", NODERAX_TASK_TIMEOUT: "  " } });

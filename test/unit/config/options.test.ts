@@ -32,6 +32,7 @@ test("every secret of the contracts is marked as one", () => {
     "enrollment_token",
     "agent_token",
     "ipinfo_token",
+    "listen_token",
   ]);
 });
 

@@ -42,6 +42,48 @@ test("all that is wrong is reported together", async () => {
   expect(error.hint).toHaveLength(4);
 });
 
+test.each([
+  ["listen_allow", "10.0.0.0/8,10.0.0.0/33", "10.0.0.0/33"],
+  ["listen_allow", "fd00::/129", "fd00::/129"],
+  ["listen_allow", "office", "office"],
+  ["listen_address", "localhost", "is not an IP address"],
+  ["proxy_listen_addr", "8081", "is not a listen address"],
+] as const)("%s=%s is refused", async (key, value, told) => {
+  using folder = scratch();
+  expect((await folder.refuses({ flags: new Map([[key, value]]) })).message).toContain(told);
+});
+
+test.each(["10.0.0.0/8, fd00::/8", "192.168.1.7"])(
+  "the networks %s are accepted, silently",
+  async (value) => {
+    using folder = scratch();
+    const { warnings } = await folder.load({ flags: new Map([["listen_allow", value]]) });
+    expect(warnings).toEqual([]);
+  },
+);
+
+test.each(["0.0.0.0/0", "10.0.0.0/8,::/0"])(
+  "%s in listen_allow is accepted with a warning",
+  async (value) => {
+    using folder = scratch();
+    const { warnings } = await folder.load({ flags: new Map([["listen_allow", value]]) });
+    expect(warnings.join()).toContain("lets everyone who reaches this machine into every container");
+  },
+);
+
+test("a token that can be guessed is refused, and not shown", async () => {
+  using folder = scratch({ "config.json": '{ "listen_token": "sesame-open" }' });
+  const { message } = await folder.refuses();
+  expect(message).toContain("too short for a token");
+  expect(message).not.toContain("sesame-open");
+});
+
+test("a certificate without its key is refused", async () => {
+  using folder = scratch({ "cert.pem": "x" });
+  const error = await folder.refuses({ flags: new Map([["listen_tls_cert", folder.at("cert.pem")]]) });
+  expect(error.message).toBe("listen_tls_cert and listen_tls_key need each other");
+});
+
 test("a secret is masked in the message about it", async () => {
   using folder = scratch({ "config.json": '{ "agent_token": "abcdefghijklmnopqrst\\nuvwxyz" }' });
   const { message } = await folder.refuses();
