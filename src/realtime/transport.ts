@@ -88,7 +88,7 @@ export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
       });
       socket.on("connect_error", (error) => end("network", reasonOf(error)));
       socket.on("disconnect", (reason) =>
-        end(reason === "io server disconnect" ? "server" : "network", reason),
+        end(reason === "io server disconnect" ? "server" : "network", inWords[reason] ?? reason),
       );
       socket.onAny((name: unknown, body: unknown) => onEvent(String(name), body));
       socket.connect();
@@ -175,6 +175,16 @@ function isHollow(frame: string): boolean {
     typeof refusal.message !== "string"
   );
 }
+
+/** What the library calls the end of a connection, for a person. */
+const inWords: Readonly<Record<string, string>> = {
+  "io server disconnect": "the control plane ended the session",
+  "io client disconnect": "the agent ended the session",
+  "ping timeout": "nothing was heard for longer than the control plane promised",
+  "transport close": "the connection was closed",
+  "transport error": "the connection broke",
+  "parse error": "the control plane sent what is no Socket.IO",
+};
 
 /** The library says "websocket error" and puts what happened into the event that comes along. */
 function reasonOf(error: Error & { readonly description?: unknown }): string {

@@ -8,8 +8,12 @@ import type { Ack } from "../protocol/noderax/realtime.ts";
 import type { Channel } from "../realtime/channel.ts";
 
 const RETRY = { base: seconds(1), cap: seconds(10) };
-/** An answer that is none of the contract's may pass (a database that is down); after so many it will not. */
+/** An answer that is none of the contract's may pass; after so many it will not. */
 const STRANGE_ANSWERS_MAX = 4;
+/** A refusal in these words stands. Every other one is the text of what failed over there, such as its database. */
+const LASTING = /was not found|^Bad Request/;
+/** 40 tries, 1 s doubling to 10 s ≈ 5 min: longer than a database takes to come back. A shell is worth the wait. */
+const REFUSALS_MAX = 40;
 
 export interface Delivery<Answer> {
   readonly event: string;
@@ -18,21 +22,24 @@ export interface Delivery<Answer> {
 }
 
 /**
- * Resolves with the ack — `ok: false` for a refusal, and for answers that make no sense — or with undefined when
- * `signal` aborted. Where the ack was lost, the event is sent again: it may arrive twice, it is never lost.
+ * Resolves with the ack — `ok: false` for a refusal that stands, and for answers that make no sense — or with undefined
+ * when `signal` aborted. Where the ack was lost, or tells of what may pass, the event is sent again: it may arrive
+ * twice, it is never lost.
  */
 export async function deliver<Answer extends Ack>(
   channel: Channel,
   { event, body, answer }: Delivery<Answer>,
   signal: AbortSignal,
 ): Promise<Answer | { ok: false; message: string } | undefined> {
-  for (let failures = 0, strange = 0; ; failures++) {
+  for (let failures = 0, refusals = 0, strange = 0; ; failures++) {
     // The first repetition waits for nothing but the session.
     if (failures > 1) await sleep(backoff(RETRY, failures - 1, Math.random), signal);
     await channel.whenOnline(signal);
     if (signal.aborted) return undefined;
     try {
-      return await orAborted(channel.request(event, body, answer), signal);
+      const said = await orAborted(channel.request(event, body, answer), signal);
+      if (said === undefined || said.ok || LASTING.test(said.message ?? "") || ++refusals >= REFUSALS_MAX)
+        return said;
     } catch (error) {
       if (error instanceof AgentError && error.code === "realtime.answer" && ++strange >= STRANGE_ANSWERS_MAX)
         return { ok: false, message: messageOf(error) };

@@ -43,7 +43,8 @@ function realPath(path: string): string | undefined {
  */
 export async function shellStarts(shell: string, runner: Runner): Promise<boolean> {
   try {
-    const probe = Bun.spawn(runner.shell(`exec ${quote(shell)} -c exit`), {
+    // A bare `exit` would end with the code of whatever came last in the shell's own start-up file.
+    const probe = Bun.spawn(runner.shell(`exec ${quote(shell)} -c 'exit 0'`), {
       cwd: "/",
       env: { PATH: SYSTEM_PATH, HOME: runner.account.home },
       stdio: ["ignore", "ignore", "ignore"],

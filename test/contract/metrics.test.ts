@@ -17,6 +17,9 @@ const FIELDS = new Set(
 const samples = (wire: Network): Said[] => wire.events("agent.metrics");
 const ackOf = (wire: Network, { id }: Said): Said | undefined =>
   wire.said.find((said) => said.from === "server" && said.event === undefined && said.id === id);
+/** Between one sample and the next, as the agent's clock has them. */
+const gapsOf = (sent: readonly Said[]): number[] =>
+  sent.slice(1).map((sample, i) => takenAt(sample) - takenAt(sent[i] ?? sample));
 const takenAt = ({ body }: Said): number => Date.parse(String(body["timestamp"]));
 
 describe.concurrent("over the session, samples", () => {
@@ -29,8 +32,7 @@ describe.concurrent("over the session, samples", () => {
     await until("four were taken", () => taken() >= 4);
     expect(node.sandbox.metrics(NODE).length).toBeGreaterThanOrEqual(4);
     const sent = samples(wire).slice(0, 4);
-    const gaps = sent.slice(1).map((sample, i) => sample.at - (sent[i]?.at ?? 0));
-    for (const gap of gaps) expect(gap).toBeGreaterThan(700);
+    for (const gap of gapsOf(sent)) expect(gap).toBeGreaterThan(850);
     for (const sample of sent) {
       expect(Object.keys(sample.body).filter((key) => !FIELDS.has(key))).toEqual([]);
       // 0 °C would be drawn where nothing is known.
@@ -46,7 +48,7 @@ describe.concurrent("over the session, samples", () => {
     expect(wire.count("/agent/metrics")).toBe(0);
   });
 
-  test("of an outage are not made up for: the first one after it is new, and alone", async () => {
+  test("of an outage are not made up for: the first one after it is new, and the next one an interval later", async () => {
     await using wire = await network();
     await using node = await agentBehind(wire);
     await sessionOnline(node);
@@ -59,9 +61,9 @@ describe.concurrent("over the session, samples", () => {
     const back = Date.now();
     await sessionOnline(node, { reconnects: 1 });
     await until("it measures again", () => samples(wire).length > before);
-    await Bun.sleep(600);
+    await Bun.sleep(1_500);
     const after = samples(wire).slice(before);
-    expect(after).toHaveLength(1);
+    for (const gap of gapsOf(after)) expect(gap).toBeGreaterThan(850);
     for (const sample of after) expect(takenAt(sample)).toBeGreaterThanOrEqual(back);
   });
 
@@ -75,26 +77,27 @@ describe.concurrent("over the session, samples", () => {
     await until("two are in", () => node.sandbox.metrics(NODE).length >= 2);
     const [first, second] = samples(wire);
     if (first === undefined || second === undefined) throw new Error("there are two");
-    expect(second.at).toBeGreaterThanOrEqual(ackOf(wire, first)?.at ?? Infinity);
-    expect(second.at - takenAt(second)).toBeLessThan(1_000);
+    // Sent after the ack, and measured after it: not one that had waited for it.
+    expect(takenAt(second)).toBeGreaterThanOrEqual(ackOf(wire, first)?.at ?? Infinity);
   });
 });
 
 describe.concurrent("a heartbeat over HTTP", () => {
   test("is not sent while the session keeps the node online, and soon after it does no longer", async () => {
     await using wire = await network();
-    await using node = await agentBehind(wire, { settings: { heartbeat_interval: "2s" } });
+    await using node = await agentBehind(wire, { settings: { heartbeat_interval: "4s" } });
     await sessionOnline(node);
     await until("it measures", () => samples(wire).length > 0);
     const before = wire.count("/agent/heartbeat");
     // The one of the start, before there was a session.
     expect(before).toBeLessThanOrEqual(1);
-    await Bun.sleep(5_000);
+    await Bun.sleep(6_000);
     expect(wire.count("/agent/heartbeat")).toBe(before);
     expect(node.sandbox.node(NODE).status).toBe("online");
     wire.refuse({ status: 403 });
     wire.cut();
-    await nodeIs(node, "offline");
+    // It may be offline for less than a look takes.
+    await until("it was offline", () => alerts(node) === 1);
     await nodeIs(node, "online");
     expect(wire.count("/agent/heartbeat")).toBeGreaterThan(before);
   });

@@ -1,7 +1,7 @@
 // The realtime session against a real control plane and a network that fails: how fast it is there, and back again.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { milliseconds, seconds } from "../../src/lib/duration.ts";
+import { milliseconds } from "../../src/lib/duration.ts";
 import { NODE, TEST_LIMIT, asRoot, until } from "../support/agent.ts";
 import { network } from "../support/network.ts";
 import { agentBehind, alerts, identityOf, nodeIs, sessionOnline } from "../support/session.ts";
@@ -49,10 +49,11 @@ describe.concurrent("the session is back", () => {
     await sessionOnline(node);
     await until("the first ping was answered", () => wire.events("agent.ping").length > 0);
     wire.freeze();
-    // 200 ms to the next ping, 1200 ms for its answer: half of what two unanswered pings take.
-    await node.statusBecomes("lost", ({ noderax }) => noderax?.session?.state !== "online", seconds(2.2));
+    await node.statusBecomes("lost", ({ noderax }) => noderax?.session?.state !== "online");
     await sessionOnline(node, { reconnects: 1 });
     await nodeIs(node, "online", milliseconds(1));
+    // One unanswered ping is enough where nothing else is heard either.
+    expect(node.log.join()).toContain("lost: nothing was heard for 1.2s");
     expect(alerts(node)).toBe(0);
   });
 
@@ -75,11 +76,11 @@ describe.concurrent("the session is back", () => {
       settings: { realtime_ping_interval: "10s", metrics_interval: "10m" },
     });
     await sessionOnline(node);
-    await node.statusBecomes("thrown out", ({ noderax }) => noderax?.session?.state === "waiting");
-    const left = performance.now();
-    await sessionOnline(node, { reconnects: 1 });
+    await until("it has come again", () => wire.upgrades() > 1);
+    const [first, second] = wire.requests.filter(({ upgrade }) => upgrade).map(({ at }) => at);
     // A server that asks to leave is left alone for a second.
-    expect(performance.now() - left).toBeGreaterThan(950);
+    expect((second ?? 0) - (first ?? 0)).toBeGreaterThan(300 + 1_000);
+    await node.statusBecomes("online again", ({ noderax }) => (noderax?.session?.reconnects ?? 0) > 0);
   });
 });
 
@@ -115,18 +116,15 @@ describe.concurrent("agent.auth", () => {
   });
 
   test.skipIf(!asRoot)(
-    "carries a root profile that was pushed within a second, on the same socket (needs root)",
+    "carries a root profile that was pushed, on the same socket (needs root)",
     async () => {
       await using wire = await network();
       await using node = await agentBehind(wire);
       await sessionOnline(node);
       const opened = wire.upgrades();
       node.sandbox.setRootAccess(NODE, "task_terminal");
-      await until(
-        "applied and reported",
-        () => node.sandbox.node(NODE).root_access.status === "applied",
-        seconds(1),
-      );
+      // A claim would bring it after 30 s.
+      await until("applied and reported", () => node.sandbox.node(NODE).root_access.status === "applied");
       expect(wire.events("agent.auth").at(-1)?.body["rootAccess"]).toMatchObject({
         appliedProfile: "task_terminal",
         lastError: null,
@@ -137,7 +135,7 @@ describe.concurrent("agent.auth", () => {
     },
   );
 
-  test("carries the owner's veto within a second of the push", async () => {
+  test("carries the owner's veto after the push", async () => {
     await using wire = await network();
     await using node = await agentBehind(wire, { settings: { allow_root_tasks: false } });
     await sessionOnline(node);

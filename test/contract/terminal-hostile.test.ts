@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type AgentNode, TEST_LIMIT, asRoot, enrolledAgent, until } from "../support/agent.ts";
+import { seconds } from "../../src/lib/duration.ts";
 import { type Hostile, hostile } from "../support/hostile.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -209,6 +210,7 @@ test("a payload of 10 MB costs the socket, not the terminal and not the agent", 
 
 test("a storm of events about sessions nobody has is answered once for each", async () => {
   await using wild = await wilderness();
+  const begun = performance.now();
   const ids = Array.from({ length: 50 }, () => randomUUID());
   for (let round = 0; round < 20; round++)
     for (const id of ids) {
@@ -219,7 +221,9 @@ test("a storm of events about sessions nobody has is answered once for each", as
   for (const id of ids) await wild.hears("terminal.exited", id);
   const id = await wild.opens();
   await wild.works(id);
-  for (const one of ids) expect(wild.heard("terminal.exited", one)).toHaveLength(1);
+  // Once, and again after five seconds.
+  const most = 1 + Math.floor((performance.now() - begun) / seconds(5));
+  for (const one of ids) expect(wild.heard("terminal.exited", one).length).toBeWithin(1, most + 1);
 });
 
 test("a storm of starts opens as many terminals as may be, and refuses the others", async () => {

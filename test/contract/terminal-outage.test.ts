@@ -1,17 +1,24 @@
 // Terminals while the session, the control plane or the agent itself goes away and comes back.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
-import { NODE, TEST_LIMIT, enrolledAgent, enrolledProcess, isAlive, until } from "../support/agent.ts";
+import {
+  type AgentNode,
+  NODE,
+  TEST_LIMIT,
+  enrolledAgent,
+  enrolledProcess,
+  isAlive,
+  until,
+} from "../support/agent.ts";
+import { alerts } from "../support/session.ts";
 import { isConnected, opens } from "../support/terminal.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
 const QUICK = { terminal_kill_grace: "400ms" };
-const isOffline = (node: { sandbox: { node(name: string): { status: string } } }): Promise<void> =>
-  until(
-    "the control plane knows that the socket is gone",
-    () => node.sandbox.node(NODE).status === "offline",
-  );
+/** A heartbeat may put it online again at once. */
+const wentOffline = (node: AgentNode): Promise<void> =>
+  until("the control plane knows that the socket is gone", () => alerts(node) > 0);
 
 describe.concurrent("a socket that is cut", () => {
   test("in the middle of output loses nothing, and repeats only the frame whose ack was lost", async () => {
@@ -56,7 +63,7 @@ describe.concurrent("a socket that is cut", () => {
     using other = await opens(node);
     node.sandbox.setFaults({ websocketBlocked: true });
     node.sandbox.disconnect(NODE);
-    await isOffline(node);
+    await wentOffline(node);
     if (what === "types") shell.types("echo lost\n");
     else node.sandbox.resizeTerminal(shell.id, 100, 40);
     expect((await shell.ends("failed")).closed_reason).toStartWith("Agent route was unavailable while");
@@ -75,12 +82,31 @@ describe.concurrent("a socket that is cut", () => {
     using shell = await opens(node);
     node.sandbox.setFaults({ websocketBlocked: true });
     node.sandbox.disconnect(NODE);
-    await isOffline(node);
+    await wentOffline(node);
     node.sandbox.stopTerminal(shell.id, "gone fishing");
     expect((await shell.ends()).closed_reason).toBe("gone fishing");
     node.sandbox.setFaults({ websocketBlocked: false });
     await shell.isGone();
   });
+});
+
+test("a control plane whose database is down for a moment keeps its terminals, and hears of their ends", async () => {
+  await using node = await enrolledAgent();
+  using shell = await opens(node);
+  using ending = await opens(node);
+  await shell.runs("here=still");
+  node.sandbox.setFaults({ databaseDown: true });
+  shell.types("echo mean''while\n");
+  ending.types("exit 6\n");
+  const refused = (): string[] =>
+    node.log.filter((line) => line.includes("ECONNREFUSED") && line.includes("terminal.output"));
+  await until("output of both was refused", () => refused().length >= 2);
+  await ending.waits("its shell is gone", () => ending.processes().length === 0);
+  expect([shell, ending].map(({ document }) => document.status)).toEqual(["open", "open"]);
+  node.sandbox.setFaults({ databaseDown: false });
+  await shell.shows("meanwhile");
+  expect(await shell.runs("echo $here")).toBe("still");
+  expect(await ending.ends()).toMatchObject({ exit_code: 6, closed_reason: null });
 });
 
 test("a control plane that is restarted finds its terminals again", async () => {

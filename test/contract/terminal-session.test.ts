@@ -115,11 +115,11 @@ test.skipIf(!asRoot)("with the profile for it, a root terminal is root (needs ro
 
 describe.concurrent("a terminal is ended", () => {
   test("when nobody uses it for the idle limit, not while it is used", async () => {
-    await using node = await enrolledAgent({ settings: { terminal_idle_limit: "1s" } });
+    await using node = await enrolledAgent({ settings: { terminal_idle_limit: "3s" } });
     using used = await opens(node);
-    using idle = await opens(node);
     used.types("while :; do echo .; sleep 0.2; done\n");
-    expect((await idle.ends()).closed_reason).toBe("not used for 1s");
+    using idle = asks(node);
+    expect((await idle.ends()).closed_reason).toBe("not used for 3s");
     await idle.isGone();
     await Bun.sleep(milliseconds(500));
     expect(used.document.status).toBe("open");
@@ -127,7 +127,8 @@ describe.concurrent("a terminal is ended", () => {
 
   test("at its maximum length, used or not", async () => {
     await using node = await enrolledAgent({ settings: { terminal_max_length: "2s" } });
-    using shell = await opens(node);
+    await isConnected(node);
+    using shell = asks(node);
     shell.types("while :; do echo .; sleep 0.1; done\n");
     expect((await shell.ends()).closed_reason).toContain("the longest a terminal may be");
     await shell.isGone();

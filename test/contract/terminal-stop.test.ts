@@ -1,7 +1,7 @@
 // A terminal that is stopped, or that the control plane has given up, leaves nothing behind.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { milliseconds, seconds } from "../../src/lib/duration.ts";
+import { milliseconds } from "../../src/lib/duration.ts";
 import { TEST_LIMIT, enrolledAgent, isAlive, until } from "../support/agent.ts";
 import { asks, isConnected, opens } from "../support/terminal.ts";
 
@@ -56,10 +56,9 @@ describe.concurrent("a terminal that is stopped", () => {
     using shell = await opens(node);
     shell.types("yes\n");
     await shell.waits("it floods", () => shell.bytes().length > 300_000);
-    const asked = performance.now();
     node.sandbox.stopTerminal(shell.id);
+    // After 10 s the control plane would have closed it without a code.
     expect((await shell.ends()).exit_code).not.toBeNull();
-    expect(performance.now() - asked).toBeLessThan(seconds(4));
     await shell.isGone();
   });
 

@@ -1,10 +1,25 @@
 // An HTTP proxy that digs tunnels: every one of them leads to the same port, whatever name was asked for.
 import { type AddressInfo, type Socket, connect, createServer } from "node:net";
+import { join } from "node:path";
 
 export interface Proxy extends AsyncDisposable {
   readonly url: string;
   /** What tunnels were asked for: "plane.test:7443". */
   readonly asked: readonly string[];
+}
+
+/** Runs a script in a process of its own, since proxies are read from its environment. Resolves with what it prints. */
+export async function printedBy(script: string, env: Record<string, string>, url: string): Promise<string> {
+  const child = Bun.spawn([process.execPath, "-e", script, url], {
+    cwd: join(import.meta.dir, "../.."),
+    env: { PATH: "/usr/bin:/bin", ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const said = await child.stdout.text();
+  await child.exited;
+  return said.trim();
 }
 
 /** `refusal` is the status it answers with instead. */

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { type Socket, connect } from "node:net";
 import { join } from "node:path";
+import { printedBy } from "../../support/proxy.ts";
 import { serve, serveBytes } from "./servers.ts";
 
 const http = join(import.meta.dir, "../../../src/control/http.ts");
@@ -15,18 +16,7 @@ const script = `
   );
 `;
 
-async function callFrom(env: Record<string, string>, url: string): Promise<string> {
-  const child = Bun.spawn([process.execPath, "-e", script, url], {
-    cwd: join(import.meta.dir, "../../.."),
-    env: { PATH: "/usr/bin:/bin", ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  const said = await child.stdout.text();
-  await child.exited;
-  return said.trim();
-}
+const callFrom = (env: Record<string, string>, url: string): Promise<string> => printedBy(script, env, url);
 
 /** A proxy that notes what it is asked for, and leads every tunnel and request to `target`. */
 async function proxyTo(target: string) {

@@ -1,5 +1,5 @@
 // Samples go over the session while there is one, now and then over HTTP while there is none, and never pile up.
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import type * as v from "valibot";
 import { createHttp } from "../../../src/control/http.ts";
 import { publicApi } from "../../../src/control/noderax-api.ts";
@@ -8,7 +8,10 @@ import { hours, milliseconds, minutes, seconds } from "../../../src/lib/duration
 import { LoopRegistry, sleep } from "../../../src/lib/loop.ts";
 import { type MetricsPace, metricsLoop } from "../../../src/metrics/report.ts";
 import type { MetricsSample } from "../../../src/protocol/noderax/realtime.ts";
+import { until } from "../../support/until.ts";
 import { serve } from "../control/servers.ts";
+
+setDefaultTimeout(30_000);
 
 const identity = { nodeId: crypto.randomUUID(), agentToken: "t".repeat(40) };
 const QUICK: MetricsPace = {
@@ -114,27 +117,19 @@ function start(
   };
 }
 
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const limit = performance.now() + seconds(10);
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error(`waited in vain for: ${what}`);
-    await sleep(milliseconds(2));
-  }
-}
-
 test("the first sample leaves as soon as the session is online, the next after the interval", async () => {
   await using server = apiOf();
   const channel = channelOf(false);
-  await using run = start(channel, server, milliseconds(200));
+  await using run = start(channel, server, seconds(2));
   await sleep(50);
   expect(channel.sent).toEqual([]);
   const up = performance.now();
   channel.goesUp();
-  await until(() => channel.sent.length === 2, "two samples");
+  await until("two samples", () => channel.sent.length >= 2);
   const [first, second] = channel.sent;
-  expect((first?.at ?? 0) - up).toBeLessThan(100);
-  expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(180);
-  await until(() => run.accepted() === 2, "both accepted");
+  expect((first?.at ?? 0) - up).toBeLessThan(seconds(1.5));
+  expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(seconds(1.8));
+  await until("both accepted", () => run.accepted() >= 2);
   expect(server.posted).toEqual([]);
 });
 
@@ -142,7 +137,7 @@ test("an event carries what the contract asks for, and the sample flat beside it
   await using server = apiOf();
   const channel = channelOf(true);
   await using _ = start(channel, server, hours(1));
-  await until(() => channel.sent.length === 1, "a sample");
+  await until("a sample", () => channel.sent.length >= 1);
   expect(channel.sent[0]?.event).toBe("agent.metrics");
   expect(channel.sent[0]?.body).toEqual({
     type: "agent.metrics",
@@ -161,35 +156,35 @@ test("while an ack is outstanding, nothing else is sent; then the newest sample 
   let asked = 0;
   const channel = channelOf(true, () => (++asked === 1 ? ack.promise : { ok: true }));
   await using run = start(channel, server, milliseconds(5));
-  await until(() => channel.sent.length === 1, "the first sample");
+  await until("the first sample", () => channel.sent.length === 1);
   await sleep(100); // twenty intervals
   expect(channel.sent).toHaveLength(1);
   expect(run.sampler.taken()).toBe(1);
   ack.resolve({ ok: true });
-  await until(() => channel.sent.length >= 4, "more samples");
+  await until("more samples", () => channel.sent.length >= 4);
   expect(channel.peak()).toBe(1);
 });
 
 test("what was measured while there was no session is not sent afterwards", async () => {
   await using server = apiOf(() => new Response("", { status: 503 }));
   const channel = channelOf(false);
-  await using run = start(channel, server, milliseconds(20), QUICK);
-  await until(() => run.record?.lastError !== undefined, "a failed try over HTTP");
+  await using run = start(channel, server, seconds(20), QUICK);
+  await until("a failed try over HTTP", () => run.record?.lastError !== undefined);
   const before = run.sampler.taken();
   channel.goesUp();
-  await until(() => channel.sent.length === 1, "a sample");
+  await until("a sample", () => channel.sent.length > 0);
   expect(channel.sent[0]?.body.cpuUsage).toBe(before + 1);
-  await sleep(10);
-  expect(channel.sent.length).toBeLessThanOrEqual(2);
+  await sleep(50);
+  expect(channel.sent).toHaveLength(1);
 });
 
 test("without a session, samples go over HTTP at its own pace, however short the interval", async () => {
   await using server = apiOf();
   await using run = start(undefined, server, milliseconds(5), QUICK);
-  await until(() => server.posted.length === 4, "four samples");
+  await until("four samples", () => server.posted.length >= 4);
   const gaps = server.posted.slice(1).map(({ at }, k) => at - (server.posted[k]?.at ?? 0));
   expect(Math.min(...gaps)).toBeGreaterThanOrEqual(55);
-  await until(() => run.accepted() >= 4, "all accepted");
+  await until("all accepted", () => run.accepted() >= 4);
   expect(run.record?.note).toBe("over HTTP");
 });
 
@@ -197,14 +192,14 @@ test("by default that is no more often than once a minute", async () => {
   await using server = apiOf();
   const started = Date.now();
   await using run = start(undefined, server, seconds(2), { ...QUICK, http: minutes(1), random: () => 0 });
-  await until(() => run.accepted() === 1 && (run.record?.nextAt ?? 0) > started + seconds(5), "a plan");
+  await until("a plan", () => run.accepted() === 1 && (run.record?.nextAt ?? 0) > started + seconds(5));
   expect((run.record?.nextAt ?? 0) - started).toBeGreaterThanOrEqual(minutes(1));
 });
 
 test("over HTTP, the identity is in the body, `collectedAt` instead of type and timestamp", async () => {
   await using server = apiOf();
   await using _ = start(undefined, server, hours(1));
-  await until(() => server.posted.length === 1, "a sample");
+  await until("a sample", () => server.posted.length === 1);
   expect(server.posted[0]?.path).toBe("/api/v1/agent/metrics");
   expect(server.posted[0]?.body).toEqual({
     ...identity,
@@ -220,25 +215,28 @@ test("a session that goes away leaves HTTP to take over, and takes back over whe
   await using server = apiOf();
   const channel = channelOf(true);
   await using _ = start(channel, server, milliseconds(20), QUICK);
-  await until(() => channel.sent.length >= 2, "samples over the session");
+  await until("samples over the session", () => channel.sent.length >= 2);
   expect(server.posted).toEqual([]);
   channel.goesDown();
-  await until(() => server.posted.length >= 2, "samples over HTTP");
+  await until("samples over HTTP", () => server.posted.length >= 2);
   const [emitted, posted] = [channel.sent.length, server.posted.length];
   channel.goesUp();
-  await until(() => channel.sent.length >= emitted + 3, "samples over the session again");
+  await until("samples over the session again", () => channel.sent.length >= emitted + 3);
   expect(server.posted.length).toBeLessThanOrEqual(posted + 1);
 });
 
 test("a session that is away for a moment causes no call over HTTP", async () => {
   await using server = apiOf();
   const channel = channelOf(true);
-  await using run = start(channel, server, milliseconds(10), { ...QUICK, http: milliseconds(400) });
-  await until(() => run.accepted() >= 45, "half a second and more of samples");
+  const http = seconds(1.5);
+  await using run = start(channel, server, milliseconds(10), { ...QUICK, http });
+  const started = performance.now();
+  await until("more than HTTP's own pace", () => performance.now() - started > http + milliseconds(100));
   channel.goesDown();
   await sleep(100);
+  const before = run.accepted();
   channel.goesUp();
-  await until(() => run.accepted() >= 48, "samples again");
+  await until("samples again", () => run.accepted() >= before + 3);
   expect(server.posted).toEqual([]);
 });
 
@@ -247,7 +245,7 @@ test("a session that is expected gets its time before HTTP is tried", async () =
   const channel = channelOf(false);
   await using _ = start(channel, server, milliseconds(20), { ...QUICK, sessionGrace: milliseconds(200) });
   const started = performance.now();
-  await until(() => server.posted.length === 1, "a sample over HTTP");
+  await until("a sample over HTTP", () => server.posted.length === 1);
   expect((server.posted[0]?.at ?? 0) - started).toBeGreaterThanOrEqual(290); // half as much again, by `random`
 });
 
@@ -255,10 +253,10 @@ test("throttled, the server's wish is kept; and a session that comes meanwhile i
   await using server = apiOf(() => new Response("", { status: 429, headers: { "retry-after": "480" } }));
   const channel = channelOf(false);
   await using run = start(channel, server, milliseconds(20), QUICK);
-  await until(() => (run.record?.nextAt ?? 0) > Date.now() + minutes(7), "the pause asked for");
+  await until("the pause asked for", () => (run.record?.nextAt ?? 0) > Date.now() + minutes(7));
   expect(server.posted).toHaveLength(1);
   channel.goesUp();
-  await until(() => channel.sent.length >= 1, "a sample over the session");
+  await until("a sample over the session", () => channel.sent.length >= 1);
   expect(run.lines).toEqual([]); // an outage is for the heartbeat to speak of
 });
 
@@ -269,12 +267,12 @@ test("a refused sample is complained of once, counts as an error, and is followe
     good ? { ok: true } : { ok: false, eventType: "agent.metrics", message: "Bad Request Exception" },
   );
   await using run = start(channel, server, milliseconds(10));
-  await until(() => channel.sent.length >= 3, "three refused samples");
+  await until("three refused samples", () => channel.sent.length >= 3);
   expect(run.lines).toEqual(["not accepted: Bad Request Exception"]);
   expect(run.accepted()).toBe(0);
   expect(run.record?.lastError?.message).toBe("Bad Request Exception");
   good = true;
-  await until(() => run.accepted() >= 2, "accepted samples");
+  await until("accepted samples", () => run.accepted() >= 2);
   expect(run.lines).toEqual(["not accepted: Bad Request Exception", "accepted again"]);
 });
 
@@ -282,7 +280,7 @@ test("a sample that is refused over HTTP is complained of once", async () => {
   const body = { statusCode: 400, message: "cpuUsage is required", path: "/", timestamp: "" };
   await using server = apiOf(() => Response.json(body, { status: 400 }));
   await using run = start(undefined, server, milliseconds(10), QUICK);
-  await until(() => run.lines.length > 0, "a complaint");
+  await until("a complaint", () => run.lines.length > 0);
   expect(run.lines).toEqual(["not accepted: cpuUsage is required"]);
   expect(run.accepted()).toBe(0);
 });
@@ -291,7 +289,7 @@ test("good samples leave no line in the log", async () => {
   await using server = apiOf();
   const channel = channelOf(true);
   await using run = start(channel, server, milliseconds(2));
-  await until(() => run.accepted() >= 10, "ten samples");
+  await until("ten samples", () => run.accepted() >= 10);
   expect(run.lines).toEqual([]);
 });
 
@@ -301,5 +299,5 @@ test("it stops at once, whatever it waits for", async () => {
   await sleep(20);
   const started = performance.now();
   for (const run of runs) await run[Symbol.asyncDispose]();
-  expect(performance.now() - started).toBeLessThan(200);
+  expect(performance.now() - started).toBeLessThan(seconds(5));
 });

@@ -8,9 +8,10 @@ import { type Evidence, type FailureClass, classify } from "../../../src/realtim
 import { certificateFor } from "../../support/certificates.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { serveBytes } from "../control/servers.ts";
-import { plane, start, until } from "./harness.ts";
+import { until } from "../../support/until.ts";
+import { pauseOf, plane, start } from "./harness.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 const error = (code: string, status?: number): AgentError =>
   new AgentError(code, "it happened", { status, hint: "do this" });
@@ -141,7 +142,7 @@ describe.concurrent("a session that does not come up", () => {
     });
     await using agent = start(server.url);
     await agent.becomes("waiting");
-    expect((agent.registry.all()[0]?.nextAt ?? 0) - Date.now()).toBeGreaterThan(25_000);
+    expect(pauseOf(agent)).toBeGreaterThanOrEqual(seconds(30));
   });
 
   test("for want of the namespace says so", async () => {
@@ -162,12 +163,10 @@ describe.concurrent("a session that does not come up", () => {
     await using server = plane({
       onRequest: (request) =>
         request.url.includes("polling")
-          ? (Bun.sleep(5_000).then(() => new Response("")) as never)
+          ? (Bun.sleep(seconds(25)).then(() => new Response("")) as never)
           : undefined,
     });
-    const begun = performance.now();
-    await using agent = start(server.url);
+    await using agent = start(server.url, { requestTimeout: seconds(25) });
     await agent.becomes("online");
-    expect(performance.now() - begun).toBeLessThan(2_000);
   });
 });

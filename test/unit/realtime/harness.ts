@@ -10,6 +10,7 @@ import type { AppliedRootAccess, DesiredRootAccess } from "../../../src/protocol
 import { endpointCheck } from "../../../src/realtime/check.ts";
 import { type Session, type SessionPorts, createSession } from "../../../src/realtime/session.ts";
 import { type Endpoint, socketIo } from "../../../src/realtime/transport.ts";
+import { until } from "../../support/until.ts";
 
 export const identity = { nodeId: "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", agentToken: "secret-".repeat(6) };
 const ACK = { type: "agent.auth.ack", authenticated: true, nodeId: identity.nodeId };
@@ -195,14 +196,10 @@ export function start(url: string, { endpoint: own = {}, ...wish }: Wish = {}): 
   };
 }
 
-/** Waits for a condition: what must come does come, and soon. */
-export async function until(
-  what: string,
-  holds: () => boolean,
-  within: Duration = seconds(8),
-): Promise<void> {
-  for (const end = performance.now() + within; !holds(); await Bun.sleep(5))
-    if (performance.now() > end) throw new Error(`not within ${within} ms: ${what}`);
+/** How long the session waits before it tries again. */
+export function pauseOf({ registry }: Running): Duration {
+  const [record] = registry.all();
+  return (record?.nextAt ?? 0) - (record?.lastError?.at ?? Infinity);
 }
 
 /** A network between agent and control plane that can freeze: connections stay, nothing passes. */

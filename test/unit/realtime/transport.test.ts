@@ -1,16 +1,18 @@
 // The connection below the session: whom it trusts, through whom it goes, and what a peer may send.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { trustedAuthorities } from "../../../src/control/trust.ts";
+import type { Socket } from "socket.io";
 import { type Endpoint, type Wire, socketIo } from "../../../src/realtime/transport.ts";
 import { certificateFor } from "../../support/certificates.ts";
 import { serveBytes } from "../control/servers.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
-import { plane, start, until } from "./harness.ts";
+import { printedBy, tunnelProxy } from "../../support/proxy.ts";
+import { until } from "../../support/until.ts";
+import { plane, start } from "./harness.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(30_000);
 
 function open(url: string, own: Partial<Endpoint> = {}, timeout: Duration = seconds(2)): Promise<Wire> {
   const endpoint = {
@@ -112,6 +114,18 @@ test("what the server answered instead of opening a websocket is told", async ()
   expect((await wire.ended).reason).toBe("Expected 101 status code: 503");
 });
 
+test.each<[string, (socket: Socket) => void, string]>([
+  ["a server that asks to leave", (socket) => socket.disconnect(true), "the control plane ended the session"],
+  ["a connection that is closed", (socket) => socket.conn.close(), "the connection was closed"],
+])("%s is told in words", async (_, end, words) => {
+  await using server = plane();
+  const wire = await open(server.url);
+  await wire.connected;
+  await until("the server knows it", () => server.sockets().length === 1);
+  server.sockets().forEach(end);
+  expect((await wire.ended).reason).toBe(words);
+});
+
 test("an address that is none is told as an end, not thrown", async () => {
   const wire = await open("no address");
   expect(await wire.ended).toMatchObject({ stage: "transport", error: { code: "realtime.url" } });
@@ -148,66 +162,39 @@ describe("over TLS", () => {
   });
 });
 
-/** Connects in a process of its own, because proxies are read from its environment. */
-async function connectFrom(env: Record<string, string>, url: string): Promise<string> {
-  const transport = join(import.meta.dir, "../../../src/realtime/transport.ts");
-  const script = `
-    const { socketIo } = await import(${JSON.stringify(transport)});
-    const endpoint = { apiUrl: process.argv[1], path: "/socket.io/", namespace: "/agent-realtime", authorities: () => "" };
-    const wire = await socketIo(endpoint, 5000)(() => {});
-    const end = await Promise.race([wire.connected, wire.ended]);
-    console.log(end === undefined ? "connected" : (end.error?.code ?? end.stage));
-    process.exit();
-  `;
-  const child = Bun.spawn([process.execPath, "-e", script, url], {
-    cwd: join(import.meta.dir, "../../.."),
-    env: { PATH: "/usr/bin:/bin", ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  const said = await child.stdout.text();
-  await child.exited;
-  return said.trim();
-}
-
-/** A proxy that notes what it is asked for, and leads every tunnel to `port`. */
-async function proxyTo(port: number) {
-  const asked: string[] = [];
-  const tunnels = new WeakSet<object>();
-  const server = await serveBytes((socket, request) => {
-    if (tunnels.has(socket)) return;
-    tunnels.add(socket);
-    asked.push(request.split("\r\n")[0] ?? "");
-    const onward = connect(port, "127.0.0.1");
-    onward.on("error", () => socket.destroy());
-    socket.write("HTTP/1.1 200 OK\r\n\r\n");
-    socket.pipe(onward).pipe(socket);
-  });
-  return { ...server, asked };
-}
+const transport = join(import.meta.dir, "../../../src/realtime/transport.ts");
+const script = `
+  const { socketIo } = await import(${JSON.stringify(transport)});
+  const endpoint = { apiUrl: process.argv[1], path: "/socket.io/", namespace: "/agent-realtime", authorities: () => "" };
+  const wire = await socketIo(endpoint, 15_000)(() => {});
+  const end = await Promise.race([wire.connected, wire.ended]);
+  console.log(end === undefined ? "connected" : (end.error?.code ?? end.stage));
+  process.exit();
+`;
+const connectFrom = (env: Record<string, string>, url: string): Promise<string> =>
+  printedBy(script, env, url);
 
 describe.concurrent("through a proxy of the environment", () => {
   test("it goes by a tunnel, unlike Bun's WebSocket by itself", async () => {
     await using server = plane();
-    await using proxy = await proxyTo(server.port);
+    await using proxy = await tunnelProxy(() => server.port);
     expect(await connectFrom({ HTTP_PROXY: proxy.url }, `http://plane.invalid:${server.port}`)).toBe(
       "connected",
     );
-    expect(proxy.asked).toEqual([`CONNECT plane.invalid:${server.port} HTTP/1.1`]);
+    expect(proxy.asked).toEqual([`plane.invalid:${server.port}`]);
   });
 
   test("HTTPS_PROXY leads to a plane over TLS", async () => {
     await using server = plane();
-    await using proxy = await proxyTo(server.port);
+    await using proxy = await tunnelProxy(() => server.port);
     // The other end of the tunnel speaks no TLS; that it was dug is what counts.
     expect(await connectFrom({ HTTPS_PROXY: proxy.url }, "https://plane.invalid:7443")).toBe("transport");
-    expect(proxy.asked).toEqual(["CONNECT plane.invalid:7443 HTTP/1.1"]);
+    expect(proxy.asked).toEqual(["plane.invalid:7443"]);
   });
 
   test.each(["127.0.0.1", "10.1.2.3, 127.0.0.0/8", "*"])("NO_PROXY=%s leads around it", async (none) => {
     await using server = plane();
-    await using proxy = await proxyTo(server.port);
+    await using proxy = await tunnelProxy(() => server.port);
     expect(await connectFrom({ HTTP_PROXY: proxy.url, NO_PROXY: none }, server.url)).toBe("connected");
     expect(proxy.asked).toEqual([]);
   });

@@ -27,6 +27,8 @@ export interface TestChannel extends Channel {
   ackAfter: number | undefined;
   /** Called with every event before it is handled; may throw an AgentError as the session does. */
   fault: ((sent: Sent) => void) | undefined;
+  /** Why an event is refused instead of being handled. */
+  refuse: ((sent: Sent) => string | undefined) | undefined;
   /** Called after an event was handled, before its ack. */
   loseAck: ((sent: Sent) => boolean) | undefined;
   /** The most frames of a session that were in flight at once. */
@@ -75,6 +77,7 @@ export function testChannel(): TestChannel {
     sent,
     ackAfter: undefined,
     fault: undefined,
+    refuse: undefined,
     loseAck: undefined,
     counting: false,
     received: 0,
@@ -93,7 +96,9 @@ export function testChannel(): TestChannel {
       most = Math.max(most, mine);
       try {
         if (!channel.counting) sent.push(message);
-        const answer = handle(message);
+        const refusal = channel.refuse?.(message);
+        const answer =
+          refusal === undefined ? handle(message) : { ok: false, eventType: event, message: refusal };
         if (channel.ackAfter !== undefined) await Bun.sleep(channel.ackAfter);
         if (!connected || channel.loseAck?.(message))
           throw new AgentError("realtime.lost", "the socket went");

@@ -1,5 +1,6 @@
 // What is decided about a terminal without touching one: its shell, its environment, its refusal, its end.
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { type Account, currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { hangUp } from "../../../src/platform/processes.ts";
@@ -10,7 +11,11 @@ import { type Circumstances, refusalOf } from "../../../src/terminal/refusal.ts"
 import { clip, endOf } from "../../../src/terminal/session-end.ts";
 import { shellCandidates, shellEnvironment, shellStarts } from "../../../src/terminal/shell.ts";
 import { createStrangers } from "../../../src/terminal/strangers.ts";
-import { alive, until } from "./harness.ts";
+import { until } from "../../support/until.ts";
+import { scratchDirectory } from "../identity/scratch.ts";
+import { alive } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const ada: Account = { name: "ada", uid: 1000, gid: 1000, home: "/home/ada", shell: "/usr/bin/fish" };
 const asIs = (path: string): string => path;
@@ -38,6 +43,13 @@ test("a shell that cannot be executed is found out before a terminal is opened f
   expect(await shellStarts("/bin/sh", runner)).toBe(true);
   for (const shell of ["/no/such/shell", "/bin/false", "/etc/passwd", "/"])
     expect(await shellStarts(shell, runner)).toBe(false);
+});
+
+test("a shell whose start-up file ends with a failure has started all the same", async () => {
+  using directory = scratchDirectory();
+  const path = directory.at("shell");
+  writeFileSync(path, '#!/bin/sh\nfalse\neval "$2"\n', { mode: 0o755 });
+  expect(await shellStarts(path, runnerFor(currentAccount()))).toBe(true);
 });
 
 test("the language is the agent's where it is UTF-8, else plain UTF-8", () => {
@@ -123,20 +135,18 @@ test("a stranger is answered once in five seconds, however many there are", () =
 });
 
 test.each([
-  ["what hears the hang-up", "", 0, 800],
-  ["what is deaf to it, by SIGTERM", "trap '' HUP;", 800, 1_900],
-  ["what is deaf to both, by SIGKILL", "trap '' HUP TERM;", 1_900, 5_000],
-])("%s ends within its part of the grace", async (_, trap, least, most) => {
+  ["what hears the hang-up ends by it", "", "SIGHUP"],
+  ["what is deaf to it ends by SIGTERM", "trap '' HUP;", "SIGTERM"],
+  ["what is deaf to both ends by SIGKILL", "trap '' HUP TERM;", "SIGKILL"],
+])("%s", async (_, trap, signal) => {
   const child = Bun.spawn(["/bin/sh", "-c", `${trap} echo up; while :; do sleep 0.02; done`], {
     stdout: "pipe",
     stdin: "ignore",
   });
   await child.stdout.getReader().read();
-  const begin = performance.now();
   expect(await hangUp(() => (alive(child.pid) ? [child.pid] : []), seconds(2))).toBe(true);
-  const took = performance.now() - begin;
-  expect([took >= least, took <= most]).toEqual([true, true]);
   await child.exited;
+  expect(String(child.signalCode)).toBe(signal);
 });
 
 test("what stands still is woken up to hear of its end", async () => {

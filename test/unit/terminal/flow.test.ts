@@ -1,7 +1,8 @@
 // How output flows: at once when little comes, in full frames when much does, never faster than it is taken.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { OUTPUT_FRAME_MAX } from "../../../src/protocol/noderax/terminal.ts";
-import { terminalNode, until } from "./harness.ts";
+import { until } from "../../support/until.ts";
+import { terminalNode } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 
@@ -34,8 +35,9 @@ test("each frame of a text in many languages decodes by itself", async () => {
 test("bytes that are no text arrive as they are, and half a character does not wait for ever", async () => {
   await using node = terminalNode();
   const shell = await node.open();
-  shell.type("printf '\\342\\202'; sleep 1; printf '\\254\\377\\n'; echo do''ne\n");
-  await until("the half", () => node.channel.bytes(shell.id).includes(Buffer.from([0xe2, 0x82])), 900);
+  shell.type("stty -echo; printf '\\342\\202'; read; printf '\\254\\377\\n'; echo do''ne\n");
+  await until("the half", () => node.channel.bytes(shell.id).includes(Buffer.from([0xe2, 0x82])));
+  shell.type("\n");
   await shell.sees("done\r\n");
   expect(node.channel.bytes(shell.id).includes(Buffer.from([0xe2, 0x82, 0xac, 0xff]))).toBe(true);
 });

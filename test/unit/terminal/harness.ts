@@ -1,6 +1,7 @@
 // Terminals on real ptys, driven as the control plane drives them.
 import type { Database } from "bun:sqlite";
 import { randomUUID } from "node:crypto";
+import { readdirSync, readlinkSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import {
   type Account,
@@ -20,13 +21,8 @@ import {
   type Terminals,
   createTerminals,
 } from "../../../src/terminal/terminals.ts";
+import { until } from "../../support/until.ts";
 import { type TestChannel, testChannel } from "./channel.ts";
-
-/** Waits for a condition, and says what was not so when it does not come. */
-export async function until(what: string, holds: () => boolean, within = seconds(10)): Promise<void> {
-  for (const end = performance.now() + within; !holds(); await Bun.sleep(2))
-    if (performance.now() > end) throw new Error(`not within ${within} ms: ${what}`);
-}
 
 /** Where nothing else is said: ourselves, or as root a user who is nobody. */
 export const user: Account = (isRoot() ? findAccount("nobody") : undefined) ?? currentAccount();
@@ -91,6 +87,7 @@ export function terminalNode(options: NodeOptions = {}): Node {
   function start(body: object = {}): Shell {
     const id = randomUUID();
     let mark = 0;
+    const butShows = (): string => `, but: ${channel.text(id).slice(-300)}`;
     const shell: Shell = {
       id,
       type: (text) =>
@@ -101,13 +98,16 @@ export function terminalNode(options: NodeOptions = {}): Node {
         // The echo of the line shows the halves of both marks apart.
         shell.type(`echo '<${mark}:''${process.pid}'; ${command}; echo '${mark}:''${process.pid}>'\n`);
         const said = (): string => channel.text(id).slice(from).replaceAll("\r\n", "\n");
-        await until(`the end of "${command}", but: ${shell.text().slice(-300)}`, () => said().includes(end));
+        await until(`the end of "${command}"`, () => said().includes(end), undefined, butShows);
         const between = said().slice(said().indexOf(begin) + begin.length, said().indexOf(end));
         return between.replaceAll("\u001B[?2004l\r", "").replaceAll("\u001B[?2004h", "").trim();
       },
       sees: (text) =>
-        until(`${String(text)}, but: ${shell.text().slice(-300)}`, () =>
-          typeof text === "string" ? shell.text().includes(text) : text.test(shell.text()),
+        until(
+          String(text),
+          () => (typeof text === "string" ? shell.text().includes(text) : text.test(shell.text())),
+          undefined,
+          butShows,
         ),
       resize: (cols, rows) => channel.push("terminal.resize", { sessionId: id, cols, rows }),
       stop: (reason = null) => channel.push("terminal.stop", { sessionId: id, reason }),
@@ -129,7 +129,12 @@ export function terminalNode(options: NodeOptions = {}): Node {
     start,
     async open(body) {
       const shell = start(body);
-      await until(`it opens, but: ${lines.join("\n")}`, () => channel.status(shell.id) === "open");
+      await until(
+        "it opens",
+        () => channel.status(shell.id) === "open",
+        undefined,
+        () => `, but: ${lines.join("\n")}`,
+      );
       // Short lines and no line editor: what comes back is what the programs say.
       shell.type(
         `PS1='${PROMPT}' PS2=; stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; echo rea''dy\n`,
@@ -143,6 +148,16 @@ export function terminalNode(options: NodeOptions = {}): Node {
     },
   };
 }
+
+/** Descriptors of ours that lead to a terminal, or to a process on one. */
+export const openTerminals = (): number =>
+  readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return /pts|ptmx|pidfd/.test(readlinkSync(`/proc/self/fd/${fd}`));
+    } catch {
+      return false;
+    }
+  }).length;
 
 export const alive = (pid: number): boolean => {
   const program = identify(pid);

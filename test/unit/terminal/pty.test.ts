@@ -1,10 +1,10 @@
 // A program on a pty, in every mode this machine has.
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readlinkSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { loadFlowControl } from "../../../src/terminal/flow-control.ts";
 import { PTY_MODES, type Pty, type PtyMode, type PtyOrder, spawnPty } from "../../../src/terminal/pty.ts";
-import { until } from "./harness.ts";
+import { until } from "../../support/until.ts";
+import { openTerminals } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 
@@ -136,11 +136,11 @@ test("output just before the end is never lost: 100 times 200 kB", async () => {
 
 test("a background job that keeps the pty open does not keep the end from coming", async () => {
   for (const mode of SYSTEM) {
-    const { pty, said } = await running(mode, "trap '' HUP; sleep 6 & echo $!; exit 4");
+    const { pty, said } = await running(mode, "trap '' HUP; sleep 60 & echo $!; exit 4");
     const begin = performance.now();
     expect((await pty.exited).exitCode).toBe(4);
     await pty.drained;
-    expect(performance.now() - begin).toBeLessThan(seconds(3));
+    expect(performance.now() - begin).toBeLessThan(seconds(10));
     pty.close();
     try {
       process.kill(Number.parseInt(said(), 10), "SIGKILL");
@@ -151,7 +151,9 @@ test("a background job that keeps the pty open does not keep the end from coming
 });
 
 test("a paused pty holds its program, and nothing is lost (needs FFI)", async () => {
-  const { pty, received } = await running("pty+ctty", "stty -opost; head -c 3000000 /dev/zero");
+  // More than is read within one look at the condition, on a busy machine too.
+  const all = 20_000_000;
+  const { pty, received } = await running("pty+ctty", `stty -opost; head -c ${all} /dev/zero`);
   expect(pty.pausable).toBe(true);
   await until("it begins", () => received() > 0);
   pty.pause();
@@ -159,15 +161,15 @@ test("a paused pty holds its program, and nothing is lost (needs FFI)", async ()
   const held = received();
   await Bun.sleep(100);
   expect(received()).toBe(held);
-  expect(held).toBeLessThan(3_000_000);
+  expect(held).toBeLessThan(all);
   pty.resume();
   await pty.drained;
   pty.close();
-  expect(received()).toBe(3_000_000);
+  expect(received()).toBe(all);
 });
 
 test("while it is paused, the end of its program is seen, and after it nothing of it stays open (needs FFI)", async () => {
-  const before = terminals();
+  const before = openTerminals();
   const { pty, received } = await running("pty+ctty", "yes");
   await until("it begins", () => received() > 0);
   pty.pause();
@@ -175,7 +177,7 @@ test("while it is paused, the end of its program is seen, and after it nothing o
   expect((await pty.exited).signal).toBe("SIGKILL");
   await pty.drained;
   pty.close();
-  await until("no descriptor is left", () => terminals() <= before);
+  await until("no descriptor is left", () => openTerminals() <= before);
 });
 
 test("what the kernel held of a paused pty when its program ended comes out (needs FFI)", async () => {
@@ -212,14 +214,3 @@ test("a program has no descriptor of ours, nor of another's terminal", async () 
   other.pty.close();
   expect(said).toBe("2\r\n4\r\n");
 });
-
-/** Descriptors of ours that lead to a terminal. */
-function terminals(): number {
-  return readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return /pts|ptmx|pidfd/.test(readlinkSync(`/proc/self/fd/${fd}`));
-    } catch {
-      return false;
-    }
-  }).length;
-}

@@ -1,11 +1,13 @@
 // A terminal as the control plane sees it: opened, its output, its end.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { readlinkSync, readdirSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
 import { PTY_MODES } from "../../../src/terminal/pty.ts";
-import { alive, terminalNode, until, user } from "./harness.ts";
+import { until } from "../../support/until.ts";
+import { scratchDirectory } from "../identity/scratch.ts";
+import { alive, openTerminals, terminalNode, user } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 
@@ -76,14 +78,20 @@ test("the environment holds nothing of the agent's, and the pty is the user's ow
 test("Ctrl-C, Ctrl-Z, fg and jobs work", async () => {
   await using node = terminalNode();
   const shell = await node.open();
-  shell.type("sleep 100\n");
-  await until("sleep runs", () => shell.text().endsWith("sleep 100\r\n"));
-  await Bun.sleep(50);
+  shell.type("sh -c 'echo pid=$$; exec sleep 100'\n");
+  await shell.sees(/pid=\d+\r/);
+  const pid = Number(/pid=(\d+)\r/.exec(shell.text())?.[1]);
+  const isInFront = (): boolean => {
+    const [state, , group, , , front] =
+      readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
+    return state === "S" && group === front;
+  };
+  await until("sleep is in front", isInFront);
   shell.type("\x1a");
   await shell.sees("Stopped");
   expect(await shell.run("jobs")).toContain("sleep 100");
   shell.type("fg\n");
-  await Bun.sleep(100);
+  await until("sleep is in front again", isInFront);
   shell.type("\x03");
   shell.type("echo code=$?\n");
   await shell.sees("code=130");
@@ -245,10 +253,10 @@ test("events about an unknown session are answered by its end, not with every ke
 
 test("a terminal nobody uses is ended, and so is one that is too old", async () => {
   await using node = terminalNode({ settings: { idleLimit: 400 } });
-  const idle = await node.open();
+  const idle = node.start();
   expect(await idle.exited()).toMatchObject({ reason: expect.stringContaining("not used for") });
   await using other = terminalNode({ settings: { maxLength: 600 } });
-  const old = await other.open();
+  const old = other.start();
   const busy = setInterval(() => old.type("\n"), 50);
   expect(await old.exited()).toMatchObject({ reason: expect.stringContaining("the longest") });
   clearInterval(busy);
@@ -268,7 +276,7 @@ test("input of any form: only base64 within the limit is typed, in order", async
   await shell.sees(sum.stdout.toString().trim().replace(/ -$/, ""));
 });
 
-test("a paste of 300 kB arrives whole; one into a program that does not read is refused aloud", async () => {
+test("a paste of 300 kB arrives whole; one into a program that does not read is refused aloud, until it reads", async () => {
   await using node = terminalNode();
   const shell = await node.open();
   shell.type("stty raw -echo; echo go; head -c 300000 | cksum; stty sane; echo re''cked\n");
@@ -278,12 +286,22 @@ test("a paste of 300 kB arrives whole; one into a program that does not read is 
   const sum = Bun.spawnSync(["cksum"], { stdin: Buffer.from(paste) });
   await shell.sees(sum.stdout.toString().split(" ")[0] ?? "");
   await shell.sees("recked");
-  shell.type("stty raw -echo; echo stuck; sleep 100\n");
+  using directory = scratchDirectory();
+  chmodSync(directory.path, 0o755);
+  const signal = directory.at("read");
+  shell.type(
+    `stty raw -echo; echo stuck; until [ -e ${signal} ]; do sleep 0.05; done; while :; do head -c 6000 | tail -c 3; done\n`,
+  );
   await shell.sees("stuck\n");
   for (let n = 0; n < 60; n++) shell.type("x".repeat(24_000));
   await shell.sees("was thrown away");
   shell.resize(66, 33);
-  await Bun.sleep(300);
+  writeFileSync(signal, "");
+  await shell.sees("xxx");
+  await until("a paste is taken again", () => {
+    shell.type("y".repeat(6_000));
+    return shell.text().includes("yyy");
+  });
   shell.stop();
   await shell.exited();
 });
@@ -305,32 +323,47 @@ test("fifty terminals one after another leave no descriptor", async () => {
   await until("it runs", () => node.channel.status(first.id) === "open");
   first.stop();
   await first.exited();
-  const before = ptys();
+  const before = openTerminals();
   for (let n = 0; n < 50; n++) {
     const shell = node.start();
     await until("it opens", () => node.channel.status(shell.id) === "open");
     shell.type("exit\n");
     await shell.exited();
   }
-  await until("nothing is left", () => ptys() <= before);
+  await until("nothing is left", () => openTerminals() <= before);
 });
 
-test("the log has one line for the start and one for the end, and nothing that was typed", async () => {
+test("the log has one line for the start, with its mode, one for the end, and nothing that was typed", async () => {
   await using node = terminalNode();
   const shell = await node.open();
   await shell.run("echo pass''word");
   shell.type("exit 3\n");
   await shell.exited();
-  expect(node.log.filter((line) => line.includes(shell.id))).toHaveLength(2);
+  const lines = node.log.filter((line) => line.includes(shell.id));
+  expect(lines).toHaveLength(2);
+  expect(lines[0]).toContain('"mode":"pty+ctty"');
   expect(node.log.join("\n")).not.toContain("pass");
 });
 
-test.skipIf(!isRoot())("a root terminal is root, in one of three shells (needs root)", async () => {
-  await using node = terminalNode({ profile: "terminal" });
-  const shell = await node.open({ runAsRoot: true });
-  expect(await shell.run("id -u; echo mine > $(tty)")).toBe("0\nmine");
-  expect(node.terminals.active()).toMatchObject([{ account: "root", root: true }]);
-});
+test.skipIf(!isRoot())(
+  "a root terminal is root, in one of three shells, and a stop ends all of it (needs root)",
+  async () => {
+    await using node = terminalNode({ profile: "terminal" });
+    const shell = await node.open({ runAsRoot: true });
+    expect(await shell.run("id -u; echo mine > $(tty)")).toBe("0\nmine");
+    expect(node.terminals.active()).toMatchObject([{ account: "root", root: true }]);
+    // Root's, and what a root shell has started as somebody else.
+    const sleeper = "sh -c 'echo @$$; exec sleep 300 >/dev/null 2>&1'";
+    shell.type(`setsid ${sleeper} & setpriv --reuid 65534 ${sleeper} & echo @$$\n`);
+    const said = (): number[] => [...shell.text().matchAll(/@(\d+)\r/g)].map(([, pid]) => Number(pid));
+    await until("all three run", () => said().length === 3);
+    const pids = said();
+    expect(pids.filter(alive)).toHaveLength(3);
+    shell.stop();
+    await shell.exited();
+    expect(pids.filter(alive)).toEqual([]);
+  },
+);
 
 test.skipIf(!isRoot())(
   "a user's terminal has that user's groups and no capability (needs root)",
@@ -356,13 +389,3 @@ test("within the grace, the stop of the agent ends every terminal and tells of i
   await Bun.sleep(20);
   expect(node.channel.of("terminal.opened", late.id)).toEqual([]);
 });
-
-function ptys(): number {
-  return readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return /pts|ptmx|pidfd/.test(readlinkSync(`/proc/self/fd/${fd}`));
-    } catch {
-      return false;
-    }
-  }).length;
-}
