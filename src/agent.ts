@@ -23,6 +23,8 @@ import { assignmentMigration } from "./projects/assignment.ts";
 import { drainMigration } from "./projects/drain.ts";
 import type { Engine } from "./projects/engine.ts";
 import { nodeName } from "./projects/node-name.ts";
+import { ownNodesMigration } from "./projects/own-nodes.ts";
+import { pullMemoryMigration } from "./projects/pull-memory.ts";
 import { journalMigration } from "./tasks/journal.ts";
 import { terminalMigration } from "./terminal/ledger.ts";
 
@@ -38,6 +40,8 @@ const MIGRATIONS = [
   terminalMigration,
   assignmentMigration,
   assignedNamesMigration,
+  ownNodesMigration,
+  pullMemoryMigration,
   drainMigration,
 ];
 
@@ -93,7 +97,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let noderax: NoderaxLife | undefined;
   let caravanserai: CaravanseraiPlane | undefined;
 
-  const socket = await serveStatus(directory, status);
+  const socket = await serveStatus(directory, status, () => caravanserai?.hurry());
   const database = openOrRelease(directory, socket);
   const common = {
     settings,
@@ -116,6 +120,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         serverUrl: urls.caravanserai,
         nodeName: name,
         registry: registries.caravanserai,
+        loops: () => [...registries.noderax.all(), ...registries.caravanserai.all()],
         ...(options.engine === undefined ? {} : { engine: options.engine }),
       },
       stop.signal,

@@ -1,7 +1,7 @@
 // The Caravanserai plane: builds its parts and runs its loops until it is stopped. Containers run on after a stop.
 import type { Database } from "bun:sqlite";
 import { minutes, seconds } from "../lib/duration.ts";
-import type { LoopRegistry } from "../lib/loop.ts";
+import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import { caravanseraiApi } from "../control/caravanserai-api.ts";
 import { CARAVANSERAI, createHttp } from "../control/http.ts";
@@ -14,15 +14,19 @@ import { createAssignedNames } from "../projects/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
 import { createDocker } from "../projects/docker.ts";
 import { createDrain } from "../projects/drain.ts";
-import type { Engine } from "../projects/engine.ts";
+import type { Engine, Look } from "../projects/engine.ts";
 import { nodeState, startNode } from "../projects/node.ts";
+import { ownNodes } from "../projects/own-nodes.ts";
+import { createPullMemory } from "../projects/pull-memory.ts";
 import { createPulls } from "../projects/pulls.ts";
 import { startDaemon } from "../projects/reconcile-daemon.ts";
 import { createLooks } from "../projects/reconcile-looks.ts";
+import { createRoutes } from "../projects/reconcile-routes.ts";
 import { type ReconcilePolicy, startReconcile } from "../projects/reconcile.ts";
 import { createReports } from "../projects/reports.ts";
 import { createResources } from "../projects/resources.ts";
 import { routeAddress } from "../projects/route.ts";
+import { startListeners } from "./listeners.ts";
 
 export interface CaravanseraiPorts {
   readonly settings: Settings;
@@ -34,6 +38,8 @@ export interface CaravanseraiPorts {
   readonly authorities: () => string;
   readonly database: Database;
   readonly registry: LoopRegistry;
+  /** Of both planes. */
+  readonly loops: () => readonly LoopRecord[];
   readonly log: Log;
   /** Default: Docker, at `docker_host`. */
   readonly engine?: Engine;
@@ -41,6 +47,8 @@ export interface CaravanseraiPorts {
 
 export interface CaravanseraiPlane {
   status(): CaravanseraiStatus;
+  /** The server hears at once of what has changed about the node. */
+  hurry(): void;
   /** Resolves when every loop has ended. Never rejects. */
   readonly done: Promise<void>;
 }
@@ -54,16 +62,17 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const { settings, serverUrl, nodeName: node, database, registry, log } = ports;
   const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
   const api = caravanseraiApi(http, settings.request_timeout);
-  const engine = ports.engine ?? dockerOf(settings);
+  const engine = ports.engine ?? dockerOf(settings, node);
   const drain = createDrain(database);
   const poll = settings.project_poll_interval;
-  const looks = createLooks(engine, signal);
+  const looks = createLooks({ engine, onLook: (look) => listeners.looked(runningIn(look)) }, signal);
   const reports = createReports({ api, log, maxAge: Math.max(seconds(10), 2 * poll) }, signal);
   const pulls = createPulls({
     engine,
     parallel: settings.max_parallel_pulls,
     idle: settings.pull_idle_limit,
     log,
+    memory: createPullMemory(database),
     onChange: () => reconcile.pullsChanged(),
   });
   const daemon = startDaemon(
@@ -71,8 +80,11 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       engine,
       looks,
       // Without a project: the stream has just opened, and whatever happened before went unnoticed.
-      onEvent: ({ project }) => reconcile.wake(project || undefined),
-      onUp: () => reconcile.wake(),
+      onEvent: (event) => reconcile.wake(event),
+      onUp() {
+        reconcile.wake();
+        nodeLife.hurry();
+      },
       registry,
       log,
     },
@@ -82,6 +94,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     {
       api,
       node,
+      ownNodes: ownNodes(database, node),
       assigned: createAssignedNames(database, serverUrl),
       looks,
       daemon,
@@ -95,6 +108,18 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     policyOf(settings),
     signal,
   );
+  const listeners = startListeners(
+    {
+      settings,
+      names: [ports.host.hostname, node],
+      containers: engine,
+      routes: createRoutes({ desired: () => reconcile.desired(), look: () => looks.latest(), log }),
+      loops: ports.loops,
+      registry,
+      log,
+    },
+    signal,
+  );
   // Where Docker is on another machine, its disk cannot be asked from here.
   const isLocal = settings.docker_host.startsWith("unix:");
   const nodeLife = startNode(
@@ -102,9 +127,9 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       api,
       name: node,
       hostname: ports.host.hostname,
-      state: () => nodeState(drain.since() !== undefined, daemon.away()),
+      state: () => nodeState(drain.since() !== undefined, { seen: daemon.seen(), away: daemon.away() }),
       address: async () => settings.advertise_ip ?? routeAddress(serverUrl),
-      agentPort: () => settings.listen_port,
+      agentPort: () => listeners.port(),
       resources: createResources({ dataRoot: () => (isLocal ? daemon.info()?.root : undefined) }),
       registry,
       log,
@@ -150,22 +175,30 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
         due: due === undefined ? null : new Date(due).toISOString(),
       })),
       reports: { waiting, last_error: lastError ?? null },
+      ...listeners.status(),
     };
   }
 
   return {
     status,
+    hurry: () => nodeLife.hurry(),
     done: (async () => {
-      await Promise.all([daemon.done, reconcile.done, nodeLife.done, assignment]);
+      await Promise.all([daemon.done, reconcile.done, nodeLife.done, assignment, listeners.done]);
       await Promise.all([reports.settled(), pulls.close()]);
     })(),
   };
 }
 
-function dockerOf({ docker_host: host }: Settings): Engine {
+function dockerOf({ docker_host: host }: Settings, node: string): Engine {
   const { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH } = process.env;
   const environment = { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH };
-  return createDocker({ host, environment, account: currentAccount() });
+  return createDocker({ host, environment, account: currentAccount(), node });
+}
+
+function runningIn({ projects }: Look): (id: string) => boolean {
+  const containers = [...projects.values()].flatMap((project) => project.containers);
+  const running = new Set(containers.filter(({ state }) => state === "running").map(({ id }) => id));
+  return (id) => running.has(id);
 }
 
 const policyOf = (settings: Settings): ReconcilePolicy => ({

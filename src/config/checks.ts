@@ -9,10 +9,13 @@ export const trailingSlash = (value: string): string => (value.endsWith("/") ? v
 export const ipAddress = (value: string): string | undefined =>
   isIP(value) === 0 ? "is not an IP address (10.0.0.5, 2001:db8::5)" : undefined;
 
-export const schemeRequired = (value: string): string | undefined =>
-  /^[a-z]+:\/\/./i.test(value)
+export const dockerAddress = (value: string): string | undefined =>
+  /^unix:\/\/\/./.test(value) || (/^(tcp|http|https):\/\/[^/@?#\s]+\/?$/.test(value) && isUrl(value))
     ? undefined
-    : "is not an address (unix:///var/run/docker.sock, tcp://host:2375)";
+    : "is no address of a Docker Engine (unix:///var/run/docker.sock, tcp://host:2375, http://…, https://…)";
+
+/** Of `tcp://` a URL knows no port. */
+const isUrl = (value: string): boolean => URL.canParse(value.replace(/^tcp:/, "http:"));
 
 /** Empty: it listens nowhere. */
 export const hostAndPort = (value: string): string | undefined => {
@@ -33,11 +36,6 @@ function isNetwork(value: string): boolean {
   if (family === 0 || rest.length > 0) return false;
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
 }
-
-export const everyone = (values: readonly string[]): string | undefined =>
-  values.some((value) => value.endsWith("/0"))
-    ? "lets everyone who reaches this machine into every container, without a token"
-    : undefined;
 
 /** Shorter ones can be guessed. */
 export const tokenLength = (value: string): string | undefined =>

@@ -84,7 +84,6 @@ function defaultOf(option: Option, { invokedAs, cwd }: LoadOptions): OptionValue
 function cautionOf(option: Option, value: OptionValue): string | undefined {
   if (option.type === "boolean" && typeof value === "boolean") return option.warn?.(value);
   if (option.type === "duration" && typeof value === "number") return option.warn?.(value);
-  if (option.type === "list" && typeof value === "object") return option.warn?.(value);
   return undefined;
 }
 

@@ -78,7 +78,6 @@ export interface ListOption extends Row {
   readonly type: "list";
   readonly default?: readonly string[];
   readonly check?: Check<readonly string[]>;
-  readonly warn?: Check<readonly string[]>;
 }
 
 export type Option =

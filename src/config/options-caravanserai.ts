@@ -1,6 +1,6 @@
 // The rows of the settings table that only the Caravanserai plane and the listener use.
 import { hostname } from "node:os";
-import { everyone, hostAndPort, ipAddress, networks, schemeRequired, tokenLength } from "./checks.ts";
+import { dockerAddress, hostAndPort, ipAddress, networks, tokenLength } from "./checks.ts";
 import type { Option } from "./option.ts";
 
 export const caravanseraiOptions = {
@@ -78,7 +78,7 @@ export const caravanseraiOptions = {
   docker_host: {
     type: "string",
     default: "unix:///var/run/docker.sock",
-    check: schemeRequired,
+    check: dockerAddress,
     env: ["DOCKER_HOST"],
     planes: ["caravanserai"],
     doc: "Docker's address; TLS for tcp:// comes from DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.",
@@ -103,7 +103,6 @@ export const caravanseraiOptions = {
   listen_allow: {
     type: "list",
     check: networks,
-    warn: everyone,
     planes: ["caravanserai"],
     doc: "Networks that may use forward and logs without a token, besides this machine: 10.0.0.0/8,fd00::/8.",
   },

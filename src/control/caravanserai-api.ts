@@ -4,6 +4,7 @@ import { AgentError } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import {
   type NodeHeartbeat,
+  NodePlace,
   type NodeRegistration,
   ProjectList,
   ProjectPlace,
@@ -37,10 +38,18 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
       const path = `/api/v1/projects?${query.toString()}`;
       return (await http({ ...common, method: "GET", path, answer: ProjectList }, signal)).items;
     },
-    /** Where a project is and in which phase; undefined when the server has none of that name. */
+    /**
+     * Where a project is and in which phase; undefined when the server has none of that name, in its own words: the 404
+     * of a proxy, or of a wrong address, says nothing of a project, and must not cost it its containers.
+     */
     async place(name: string, signal: AbortSignal): Promise<ProjectPlace | undefined> {
       const call = { ...common, method: "GET", path: project(name), answer: ProjectPlace } as const;
-      return http(call, signal).catch(accept(404));
+      return http(call, signal).catch(acceptUnknown);
+    },
+    /** Where a node's agent is; undefined when the server has no node of that name. */
+    async nodePlace(name: string, signal: AbortSignal): Promise<NodePlace | undefined> {
+      const call = { ...common, method: "GET", path: node(name), answer: NodePlace } as const;
+      return http(call, signal).catch(acceptUnknown);
     },
     /** One that is gone meanwhile is fine. 400: the server does not take the phase. */
     async report(name: string, body: ProjectStatus, signal: AbortSignal): Promise<void> {
@@ -51,11 +60,25 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
 }
 export type CaravanseraiApi = ReturnType<typeof caravanseraiApi>;
 
+/** A problem document says its status in the body, too, and something besides. */
+const NotFound = v.pipe(
+  v.looseObject({ status: v.literal(404) }),
+  v.check(({ type, title, detail }) => [type, title, detail].some((word) => typeof word === "string")),
+);
+
+const isStatus = (error: unknown, status: number): error is AgentError =>
+  error instanceof AgentError && error.code === "http.status" && error.status === status;
+
 /** Turns the one answer that is fine into undefined. */
 const accept =
   (status: number) =>
   (error: unknown): undefined => {
-    if (error instanceof AgentError && error.code === "http.status" && error.status === status)
-      return undefined;
+    if (isStatus(error, status)) return undefined;
     throw error;
   };
+
+/** The server itself has said that it has none of that name. */
+function acceptUnknown(error: unknown): undefined {
+  if (isStatus(error, 404) && v.is(NotFound, error.cause)) return undefined;
+  throw error;
+}

@@ -26,8 +26,8 @@ export interface Call<Schema extends v.GenericSchema> {
 
 /**
  * Sends one request and returns the parsed answer. Throws an AgentError: `net.*`, `tls.*`, `aborted` (see
- * NetworkCode), `http.status` with `status` and the server's message, `http.redirect`, `http.answer` for a body that
- * is not what the contract says.
+ * NetworkCode), `http.status` with `status`, the server's message, and its whole answer as the `cause`, `http.redirect`,
+ * `http.answer` for a body that is not what the contract says.
  */
 export type Http = <Schema extends v.GenericSchema>(
   call: Call<Schema>,
@@ -160,9 +160,11 @@ function readAnswer<Schema extends v.GenericSchema>(
 }
 
 function statusError(response: Response, text: string, dialect: Dialect): AgentError {
-  const message = dialect.message(parseJson(text)) ?? (response.statusText || `HTTP ${response.status}`);
+  const body = parseJson(text);
+  const message = dialect.message(body) ?? (response.statusText || `HTTP ${response.status}`);
   return new AgentError("http.status", message, {
     status: response.status,
+    cause: body,
     retryAfter: retryAfter(response.headers.get("retry-after")),
     exit: response.status >= 500 || response.status === 429 ? exit.unreachable : exit.refused,
   });

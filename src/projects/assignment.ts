@@ -6,7 +6,7 @@ import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
-import { type Duration, seconds } from "../lib/duration.ts";
+import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
@@ -83,8 +83,8 @@ const VERSION = 1;
 export interface AssignmentStore {
   /** The items of the last answer; undefined when there is none of this server for this node. */
   read(): readonly unknown[] | undefined;
-  /** Writes only what is new. */
-  write(items: readonly unknown[]): void;
+  /** Writes only what is new; returns whether it was. */
+  write(items: readonly unknown[]): boolean;
 }
 
 export function createAssignmentStore(database: Database, server: string, node: string): AssignmentStore {
@@ -103,9 +103,10 @@ export function createAssignmentStore(database: Database, server: string, node: 
     },
     write(items) {
       const text = JSON.stringify(items);
-      if (text === stored) return;
+      if (text === stored) return false;
       database.run("INSERT OR REPLACE INTO assignment VALUES (1, ?, ?, ?, ?)", [VERSION, server, node, text]);
       stored = text;
+      return true;
     },
   };
 }
@@ -123,7 +124,21 @@ export interface AssignmentPorts {
 /** What was kept counts when the server has not answered by then: it may have moved what we ran before. */
 const PATIENCE: Duration = seconds(3);
 
-/** Polls every `every`, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
+/**
+ * Whoever changes one project is likely to change another: after a start and after every change the server is asked more
+ * often for a while, so that a person at work is not made to wait.
+ */
+const LIVELY_FOR: Duration = seconds(30);
+const LIVELY_POLL: Duration = milliseconds(500);
+
+/** `quiet`: since when nothing changed; `took`: how long the server needed for its answer. */
+export function pollPause(every: Duration, quiet: Duration, took: Duration): Duration {
+  const pause = quiet < LIVELY_FOR ? Math.min(every, LIVELY_POLL) : every;
+  // A server that needs long is asked less often: a fifth of its time at most goes to us.
+  return Math.max(pause, 4 * took);
+}
+
+/** Polls every `every`, oftener while something changes, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
 export async function assignmentLoop(
   { api, store, node, onAssignment, registry, log, patience = PATIENCE }: AssignmentPorts,
   every: Duration,
@@ -131,6 +146,7 @@ export async function assignmentLoop(
 ): Promise<void> {
   const kept = store.read();
   let unread = 0;
+  let changedAt = steadyNow();
   const fallback = setTimeout(recall, patience);
 
   function accept(items: readonly unknown[], askedAt: number | undefined): void {
@@ -166,11 +182,10 @@ export async function assignmentLoop(
       clearTimeout(fallback);
       heard = true;
       if (record.consecutiveFailures > 0) log.info("assignment", "the server answers again");
-      store.write(items);
+      if (store.write(items)) changedAt = askedAt;
       accept(items, askedAt);
       record.note = `${items.length} projects`;
-      // A server that needs long for an answer is asked less often: a fifth of its time at most goes to us.
-      return jitter(Math.max(every, 4 * (steadyNow() - askedAt)), 0.1, Math.random);
+      return jitter(pollPause(every, askedAt - changedAt, steadyNow() - askedAt), 0.1, Math.random);
     },
     registry,
     signal,

@@ -5,6 +5,7 @@ import { AgentError } from "../lib/agent-error.ts";
 const strings = v.nullish(v.array(v.string()), []);
 const labels = v.nullish(v.record(v.string(), v.string()), {});
 const text = v.nullish(v.string(), "");
+const endpoint = v.object({ NetworkID: text, IPAddress: text, GlobalIPv6Address: v.nullish(v.string()) });
 
 export const Version = v.object({
   Version: text,
@@ -27,10 +28,7 @@ export const ContainerList = v.array(
     Labels: labels,
     NetworkSettings: v.nullish(
       v.object({
-        Networks: v.nullish(
-          v.record(v.string(), v.nullable(v.object({ NetworkID: text, IPAddress: text }))),
-          {},
-        ),
+        Networks: v.nullish(v.record(v.string(), v.nullable(endpoint)), {}),
       }),
       { Networks: {} },
     ),

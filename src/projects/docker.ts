@@ -24,11 +24,13 @@ import { EVENT_FILTERS, readEvent } from "./docker-events.ts";
 import { dockerFailure } from "./docker-failure.ts";
 import { type DockerEnvironment, certificatesAt, parseDockerHost, readCertificates } from "./docker-host.ts";
 import { jsonLines } from "./docker-lines.ts";
+import { type Unframe, createUnframe } from "./docker-logs.ts";
+import { serviceIn } from "./docker-service.ts";
 import { settleVersion } from "./docker-version.ts";
-import { watch } from "./docker-watch.ts";
+import { type Watch, watch } from "./docker-watch.ts";
 import type { Engine, Look } from "./engine.ts";
 import { fullReference } from "./images.ts";
-import { FINGERPRINT_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole } from "./names.ts";
+import { FINGERPRINT_LABEL, NODE_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole } from "./names.ts";
 import { lastLines } from "./observe-log.ts";
 import {
   type Ending,
@@ -48,6 +50,8 @@ export interface DockerOptions {
   readonly environment: DockerEnvironment & CredentialsOptions["environment"];
   /** Whom the agent runs as: with whose Docker configuration private images are pulled. */
   readonly account: Pick<Account, "name" | "home">;
+  /** On the label of everything that is made here. */
+  readonly node?: string;
   /** How long the daemon may think about a question before it counts as away; half a minute when left out. */
   readonly patience?: Duration;
 }
@@ -69,7 +73,11 @@ const LOG_LIMIT = { Type: "json-file", Config: { "max-size": "10m", "max-file": 
 
 /** Connects when first asked, and anew after the daemon was away. */
 export function createDocker(options: DockerOptions): Engine {
-  const { host, environment, account, patience = PATIENCE } = options;
+  const { host, environment, account, node = "", patience = PATIENCE } = options;
+  const labelsOf = (project: string): Record<string, string> => ({
+    [PROJECT_LABEL]: project,
+    ...(node === "" ? {} : { [NODE_LABEL]: node }),
+  });
   let connection: Connection | undefined;
   /** Undefined until the first container was made: what the daemon does by itself is seen on a container only. */
   let logConfig: typeof LOG_LIMIT | "as the daemon does" | undefined;
@@ -251,15 +259,32 @@ export function createDocker(options: DockerOptions): Engine {
       await limit.race(listen()).catch(() => {});
       connection = undefined;
     },
+    async findService(project, service, signal) {
+      const label = [`${PROJECT_LABEL}=${project}`, `${SERVICE_LABEL}=${service}`];
+      const call = get("/containers/json", { all: true, filters: { label } });
+      return serviceIn(await read(ContainerList, call, signal), project, service);
+    },
+    async logs(id, { follow, tail, timestamps, since }, signal) {
+      const { Config } = await inspect(id, signal);
+      const query = { stdout: true, stderr: true, follow, tail, timestamps, since: since?.toFixed(6) };
+      const call = get(`/containers/${encodeURIComponent(id)}/logs`, query);
+      const limit = watchCall(call, host, signal);
+      try {
+        const { modem } = await connect(limit.signal);
+        const stream = streamOf(await limit.race(dial(modem, call, true, limit.signal)));
+        limit.lift();
+        return pieces(stream, limit, Config.Tty ? (chunk) => chunk : createUnframe());
+      } catch (error) {
+        limit[Symbol.dispose]();
+        throw failure(error);
+      }
+    },
     async createNetwork(project, Name, signal) {
-      const labels = { [PROJECT_LABEL]: project };
-      await ask(
-        post("/networks/create", { Name, Driver: "bridge", CheckDuplicate: true, Labels: labels }),
-        signal,
-      );
+      const Labels = labelsOf(project);
+      await ask(post("/networks/create", { Name, Driver: "bridge", CheckDuplicate: true, Labels }), signal);
     },
     async createVolume(project, Name, signal) {
-      const call = post("/volumes/create", { Name, Driver: "local", Labels: { [PROJECT_LABEL]: project } });
+      const call = post("/volumes/create", { Name, Driver: "local", Labels: labelsOf(project) });
       // Docker answers with one that is there already, whoever made it.
       const { Labels } = await read(CreatedVolume, call, signal);
       if (Labels[PROJECT_LABEL] === project) return;
@@ -273,9 +298,9 @@ export function createDocker(options: DockerOptions): Engine {
     },
     async createContainer(project, service, role, network, signal) {
       const { name, image, env, mounts, fingerprint } = service;
-      const labels = { [PROJECT_LABEL]: project, [SERVICE_LABEL]: name, [FINGERPRINT_LABEL]: fingerprint };
+      const labels = { ...labelsOf(project), [SERVICE_LABEL]: name, [FINGERPRINT_LABEL]: fingerprint };
       // Should one have vanished since the last look, it is made again as ours.
-      const VolumeOptions = { Labels: { [PROJECT_LABEL]: project } };
+      const VolumeOptions = { Labels: labelsOf(project) };
       const mount = (Source: string, Target: string): object => {
         return { Type: "volume", Source, Target, VolumeOptions };
       };
@@ -363,6 +388,19 @@ async function unless<T>(expected: readonly string[] | RegExp, work: Promise<T>)
 function streamOf(answer: unknown): AsyncIterable<Uint8Array> {
   if (isStream(answer)) return answer;
   throw new AgentError("docker.refused", "Docker's answer is no stream");
+}
+
+/** What is in a stream, until it ends or `limit` aborts it; leaving the iteration ends both. */
+async function* pieces(
+  stream: AsyncIterable<Uint8Array>,
+  limit: Watch,
+  unframe: Unframe,
+): AsyncGenerator<Uint8Array> {
+  using _ = limit;
+  for await (const chunk of stream) {
+    const piece = unframe(chunk);
+    if (piece.length > 0) yield piece;
+  }
 }
 
 const isStream = (answer: unknown): answer is AsyncIterable<Uint8Array> =>

@@ -6,7 +6,7 @@
 // the thing that was named). Away, forbidden and version say nothing about containers: they are unknown then, not gone.
 import type { Duration } from "../lib/duration.ts";
 import type { DesiredService } from "./desired.ts";
-import type { ObservedProject } from "./observed.ts";
+import type { ContainerState, ObservedProject } from "./observed.ts";
 import type { Role } from "./names.ts";
 
 /** Everything on this machine that carries our labels, and what of others is in the way. */
@@ -35,6 +35,25 @@ export interface EngineEvent {
   readonly action: string;
 }
 
+/** The container that serves now, whatever its state. */
+export interface ServiceContainer {
+  readonly id: string;
+  readonly state: ContainerState;
+  /** On its project's network, IPv4 before IPv6; empty while it has none there. */
+  readonly addresses: readonly string[];
+}
+
+export interface LogQuery {
+  /** Goes on with what is written from now, until the container ends. */
+  readonly follow: boolean;
+  /** The last so many lines of what there is. */
+  readonly tail: number | "all";
+  /** Each line begins with the time at which it was written. */
+  readonly timestamps: boolean;
+  /** Seconds since the epoch, with fractions. */
+  readonly since?: number;
+}
+
 export interface PullProgress {
   /** "12 of 48 MB", "extracting". */
   readonly text: string;
@@ -47,6 +66,13 @@ export interface Engine {
   look(signal: AbortSignal): Promise<Look>;
   /** Resolves when the stream ends, whyever; throws when it could not be opened. */
   events(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>;
+  /** One question. Undefined when no container that carries our labels, and no other's name, serves it. */
+  findService(project: string, service: string, signal: AbortSignal): Promise<ServiceContainer | undefined>;
+  /**
+   * stdout and stderr as they come, Docker's frame headers taken off; of a container with a terminal as it is. Read no
+   * faster than it is asked for. `signal`, or leaving the iteration, closes Docker's stream at once.
+   */
+  logs(id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   createNetwork(project: string, name: string, signal: AbortSignal): Promise<void>;
   createVolume(project: string, name: string, signal: AbortSignal): Promise<void>;
   /** Made under the name of its role, on the project's network with the service's name as alias, with our labels. */

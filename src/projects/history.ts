@@ -17,6 +17,8 @@ export interface Trouble {
 export interface ProjectHistory {
   /** By service: when it was started again after it had ended by itself, oldest first. */
   readonly restarts: ReadonlyMap<string, readonly number[]>;
+  /** By service: when its container was started last, the first time or again. */
+  readonly starts: ReadonlyMap<string, number>;
   /** By service: the replacement that did not start, and its fingerprint. */
   readonly replacements: ReadonlyMap<string, { readonly fingerprint: string; readonly message: string }>;
   /** By service, "" for the project as a whole: the last step Docker refused. */
@@ -25,6 +27,7 @@ export interface ProjectHistory {
 
 export const NO_HISTORY: ProjectHistory = {
   restarts: new Map(),
+  starts: new Map(),
   replacements: new Map(),
   troubles: new Map(),
 };
@@ -49,10 +52,10 @@ const RESTARTS_MAX = 1_000;
 /** The history after a step. A step that was cut short, or that Docker was not there for, leaves it as it is. */
 export function remember(history: ProjectHistory, step: Step, outcome: Outcome, now: number): ProjectHistory {
   const subject = subjectOf(step);
-  const { restarts, replacements, troubles } = history;
+  const { restarts, starts, replacements, troubles } = history;
   if (outcome.is === "refused") {
     const trouble = troubled(troubles.get(subject), step.do, outcome.message, now);
-    return { restarts, replacements, troubles: new Map(troubles).set(subject, trouble) };
+    return { ...history, troubles: new Map(troubles).set(subject, trouble) };
   }
   const left = new Map(troubles);
   // Making a container anew because it does not start is not yet a start.
@@ -66,6 +69,7 @@ export function remember(history: ProjectHistory, step: Step, outcome: Outcome, 
     restarts: again
       ? new Map(restarts).set(subject, [...(restarts.get(subject) ?? []), now].slice(-RESTARTS_MAX))
       : restarts,
+    starts: step.do === "startContainer" ? new Map(starts).set(subject, now) : starts,
     replacements: failed === undefined ? replacements : new Map(replacements).set(subject, failed),
     troubles: left,
   };

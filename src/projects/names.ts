@@ -1,6 +1,8 @@
 // How things of a project are called on Docker: fixed, so that either agent can take over what the other made.
 export const PROJECT_LABEL = "cara.project";
 export const SERVICE_LABEL = "cara.service";
+/** Ours alone: the node whose agent made it. Where it is missing, another agent did, or an earlier version. */
+export const NODE_LABEL = "cara.node";
 /** Ours alone: what the container was made from. A container without it was made by another agent. */
 export const FINGERPRINT_LABEL = "cara.fingerprint";
 

@@ -3,9 +3,9 @@
 // A stop says nothing to the server: NotReady would move the projects away from an agent that is merely restarted, and
 // the containers run on.
 import { AgentError, messageOf } from "../lib/agent-error.ts";
-import { backoff } from "../lib/backoff.ts";
+import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
-import { type LoopRegistry, loop } from "../lib/loop.ts";
+import { type LoopRecord, type LoopRegistry, loop, sleep } from "../lib/loop.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
@@ -23,20 +23,35 @@ import type { ReadResources } from "./resources.ts";
  */
 export const DOCKER_PATIENCE: Duration = minutes(5);
 
-/** `dockerAway`: for how long Docker could not be reached; 0 while it can. */
-export function nodeState(draining: boolean, dockerAway: Duration): NodeState {
+/** A Docker that has not answered yet may be starting beside us. */
+const DOCKER_GRACE: Duration = seconds(10);
+
+export interface DockerView {
+  /** Whether it has answered in this life of the agent. */
+  readonly seen: boolean;
+  /** For how long it could not be reached; 0 while it can. */
+  readonly away: Duration;
+}
+
+/**
+ * Undefined: nothing is said of it, and on the server it stands as it was. So an agent that is restarted does not drive its
+ * projects away before it has asked Docker, and a machine without Docker has never been Ready.
+ */
+export function nodeState(draining: boolean, { seen, away }: DockerView): NodeState | undefined {
   if (draining) return "Draining";
-  return dockerAway >= DOCKER_PATIENCE ? "NotReady" : "Ready";
+  if (!seen) return away < DOCKER_GRACE ? undefined : "NotReady";
+  return away >= DOCKER_PATIENCE ? "NotReady" : "Ready";
 }
 
 export interface NodePorts {
   readonly api: Pick<CaravanseraiApi, "register" | "heartbeat">;
   readonly name: string;
   readonly hostname: string;
-  readonly state: () => NodeState;
+  readonly state: () => NodeState | undefined;
   /** Address and port under which others reach this node; undefined while there is no route to the server. */
   readonly address: () => Promise<string | undefined>;
-  readonly agentPort: () => number;
+  /** Undefined while it is not known. */
+  readonly agentPort: () => number | undefined;
   readonly resources: ReadResources;
   readonly registry: LoopRegistry;
   readonly log: Log;
@@ -44,8 +59,10 @@ export interface NodePorts {
 }
 
 export interface Node {
-  /** What the server was told last; undefined before the first heartbeat. */
+  /** What the server was told last; undefined before it was told of any state. */
   told(): NodeState | undefined;
+  /** The state may have changed: if so the server is told at once. */
+  hurry(): void;
   readonly done: Promise<void>;
 }
 
@@ -58,6 +75,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
   let registered = false;
   let told: NodeState | undefined;
   let network: Partial<NodeHeartbeat> = {};
+  let hurried = Promise.withResolvers<void>();
 
   async function register(signal: AbortSignal): Promise<void> {
     const body: NodeRegistration = {
@@ -82,10 +100,26 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     const state = ports.state();
     const [ip, resources] = await Promise.all([ports.address(), ports.resources().catch(() => ({}))]);
     // What is left out stands on the server as it was.
-    if (ip !== undefined) network = { network: { ip, mode: "Direct", agentPort: ports.agentPort() } };
-    await api.heartbeat(name, { state, ...network, ...resources }, signal);
-    if (told !== undefined && told !== state) log.info("node", `${name} is ${state} now`);
-    told = state;
+    const agentPort = ports.agentPort();
+    if (ip !== undefined)
+      network = { network: { ip, mode: "Direct", ...(agentPort === undefined ? {} : { agentPort }) } };
+    await api.heartbeat(name, { ...(state && { state }), ...network, ...resources }, signal);
+    if (told !== undefined && state !== undefined && told !== state)
+      log.info("node", `${name} is ${state} now`);
+    told = state ?? told;
+  }
+
+  /** Until the next heartbeat is due, or something has happened that it would tell of. */
+  async function rest(record: LoopRecord, signal: AbortSignal): Promise<void> {
+    const pause = jitter(ports.state() === undefined ? Math.min(every, DOCKER_GRACE) : every, 0.1, random);
+    record.lastSuccess = Date.now();
+    record.consecutiveFailures = 0;
+    record.nextAt = Date.now() + pause;
+    const enough = new AbortController();
+    const over = sleep(pause, AbortSignal.any([signal, enough.signal])).then(() => true);
+    while (!(await Promise.race([over, hurried.promise.then(() => false)])) && ports.state() === told)
+      hurried = Promise.withResolvers();
+    enough.abort();
   }
 
   const done = loop(
@@ -103,6 +137,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       },
     },
     async (signal, record) => {
+      hurried = Promise.withResolvers();
       if (!registered) await register(signal);
       try {
         await beat(signal);
@@ -114,12 +149,14 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
         await beat(signal);
       }
       if (record.consecutiveFailures > 0) log.info("node", "heartbeat delivered again");
-      record.note = `${name} · ${told ?? ""}`;
+      record.note = `${name} · ${told ?? "waiting for Docker"}`;
+      await rest(record, signal);
+      return 0;
     },
     registry,
     signal,
   );
-  return { told: () => told, done };
+  return { told: () => told, hurry: () => hurried.resolve(), done };
 }
 
 const isStatus = (error: unknown, status: number): boolean =>

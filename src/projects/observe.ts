@@ -8,7 +8,15 @@ import type {
 } from "./docker-answers.ts";
 import type { Look } from "./engine.ts";
 import { fullReference } from "./images.ts";
-import { FINGERPRINT_LABEL, PROJECT_LABEL, SERVICE_LABEL, networkName, roleOf, volumeName } from "./names.ts";
+import {
+  FINGERPRINT_LABEL,
+  NODE_LABEL,
+  PROJECT_LABEL,
+  SERVICE_LABEL,
+  networkName,
+  roleOf,
+  volumeName,
+} from "./names.ts";
 import { ageOf } from "./observe-status.ts";
 import { describe } from "./observe-names.ts";
 import type { ContainerState, ObservedContainer } from "./observed.ts";
@@ -124,9 +132,14 @@ export function observe({ containers, networks, volumes, images, at }: Listings,
       network: undefined,
       volumes: new Set(),
       taken: new Map(),
+      makers: new Map(),
     };
     projects.set(name, known);
     return known;
+  };
+  const noteMaker = (project: string, key: string, labels: Readonly<Record<string, string>>): void => {
+    const maker = labels[NODE_LABEL] ?? "";
+    if (maker !== "") projectOf(project).makers.set(key, maker);
   };
   const foreign = new Map<string, string>();
   const networkIds = new Map<string, string>();
@@ -136,18 +149,23 @@ export function observe({ containers, networks, volumes, images, at }: Listings,
     if (project === "" || Name !== networkName(project) || networkIds.has(Name)) continue;
     networkIds.set(Name, Id);
     projectOf(project).network = Id;
+    noteMaker(project, Id, Labels);
   }
   for (const { Name, Labels } of volumes) {
     const project = Labels[PROJECT_LABEL] ?? "";
-    if (project !== "" && Name.startsWith(volumeName(project, ""))) projectOf(project).volumes.add(Name);
+    if (project === "" || !Name.startsWith(volumeName(project, ""))) continue;
+    projectOf(project).volumes.add(Name);
+    noteMaker(project, Name, Labels);
   }
   for (const listed of containers) {
     const owner = ownerOf(listed);
     if (owner === undefined) {
       const name = nameOf(listed);
       if (name !== "") foreign.set(name, describe(listed.Id, listed.Image));
-    } else
-      projectOf(owner.project).containers.push(observeContainer(listed, owner, { networkIds, details, at }));
+      continue;
+    }
+    projectOf(owner.project).containers.push(observeContainer(listed, owner, { networkIds, details, at }));
+    noteMaker(owner.project, listed.Id, listed.Labels);
   }
   return { projects, foreign, images: referencesOf(images), at };
 }
@@ -157,6 +175,7 @@ interface MutableProject {
   network: string | undefined;
   readonly volumes: Set<string>;
   readonly taken: ReadonlyMap<string, string>;
+  readonly makers: Map<string, string>;
 }
 
 interface Surroundings {
@@ -202,7 +221,7 @@ function sinceOf({ Status, Created }: ListedContainer, state: ContainerState, at
 }
 
 /** Other names, with a second slash, are links of other containers to it. */
-const nameOf = ({ Names }: ListedContainer): string =>
+export const nameOf = ({ Names }: Pick<ListedContainer, "Names">): string =>
   Names.map((name) => name.replace(/^\//, "")).find((name) => !name.includes("/")) ?? "";
 
 const referencesOf = (images: readonly ListedImage[]): ReadonlySet<string> =>

@@ -44,4 +44,6 @@ export interface ObservedProject {
   readonly volumes: ReadonlySet<string>;
   /** Names among those it needs that containers of others hold, and who. */
   readonly taken: ReadonlyMap<string, string>;
+  /** By id of a container or of the network, or by name of a volume: the node whose agent made it, where it says so. */
+  readonly makers: ReadonlyMap<string, string>;
 }

@@ -9,6 +9,8 @@ export type Answer =
   | { readonly is: "gone" }
   /** It knows no such project, and never gave us one of that name: that of another agent on this Docker. */
   | { readonly is: "foreign" }
+  /** Whatever the server says of it, what is here was made by the agent of another node on this Docker. */
+  | { readonly is: "other's"; readonly node: string }
   /** Another node's, or none's (""). */
   | { readonly is: "elsewhere"; readonly node: string }
   | { readonly is: "ours"; readonly phase: string }
@@ -69,6 +71,13 @@ export function judge(before: Suspect, answer: Answer, now: number, { poll, grac
         ...UNKNOWN,
         verdict: "kept",
         reason: "never assigned to this node",
+        askAt: now + FOREIGN_POLL,
+      };
+    case "other's":
+      return {
+        ...UNKNOWN,
+        verdict: "kept",
+        reason: `belongs to node ${answer.node}`,
         askAt: now + FOREIGN_POLL,
       };
     case "gone":

@@ -8,7 +8,7 @@
 //   current (old)  ◀── rename, start ◀── remove the new one ◀── ends, or does not start ┘
 //
 // Every arrow is one step, and where it stands is read from the names: whoever comes after a crash goes on from there.
-import { type Duration, seconds } from "../lib/duration.ts";
+import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import type { Reason } from "../protocol/caravanserai/resources.ts";
 import type { DesiredService } from "./desired.ts";
 import type { ProjectHistory, Trouble } from "./history.ts";
@@ -20,6 +20,10 @@ import type { Role } from "./names.ts";
 
 /** A new container that runs for so long has taken its predecessor's place. */
 export const PROBATION: Duration = seconds(2);
+/** A container that we have just started may end at once: it is not said to run before. */
+export const SETTLING: Duration = milliseconds(300);
+/** Docker has told of an end about the time of a start: its list may show that later than the event (see worker.ts). */
+const DOUBT: Duration = seconds(1);
 /** So many steps refused in a row, and the project has failed; it is tried on nevertheless. */
 const PATIENCE = 3;
 
@@ -31,6 +35,8 @@ export interface ServicePolicy {
 export type Verdict =
   /** It runs as it should. */
   | { readonly is: "running"; readonly step?: Step; readonly until?: number }
+  /** It was started a moment ago, and has not ended yet. */
+  | { readonly is: "starting"; readonly until: number }
   | { readonly is: "working"; readonly step: Step }
   | { readonly is: "waiting"; readonly note: string; readonly until?: number }
   | {
@@ -47,6 +53,8 @@ export interface ServiceView {
   readonly history: ProjectHistory;
   readonly images: Images;
   readonly policy: ServicePolicy;
+  /** When Docker told last that a container of the project has ended. */
+  readonly endedAt?: number | undefined;
   readonly now: number;
 }
 
@@ -159,7 +167,7 @@ function planCurrent(view: ServiceView, current: ObservedContainer): Verdict {
   const attached = isAttached(current, observed);
   switch (current.state) {
     case "running":
-      if (observed.network === undefined || attached) return { is: "running" };
+      if (observed.network === undefined || attached) return settling(view) ?? { is: "running" };
       return {
         is: "running",
         step: {
@@ -181,6 +189,15 @@ function planCurrent(view: ServiceView, current: ObservedContainer): Verdict {
     case "removing":
   }
   return { is: "waiting", note: `its container is ${current.state}` };
+}
+
+/** Of one that was started by somebody else, or in an earlier life, nothing is known, and it is believed. */
+function settling({ service, history, now, endedAt = -Infinity }: ServiceView): Verdict | undefined {
+  const started = history.starts.get(service.name) ?? -Infinity;
+  const doubt = Math.abs(endedAt - started) < DOUBT ? endedAt + DOUBT : -Infinity;
+  const until = Math.max(started + SETTLING, doubt);
+  // A clock that was set back must not make us wait for longer.
+  return started <= now && now < until ? { is: "starting", until } : undefined;
 }
 
 function restart({ service, history, policy, now }: ServiceView, ended: ObservedContainer): Verdict {
@@ -235,7 +252,7 @@ function planDrift(
 /** The new version does not start: the old one is kept running, and the operator told. */
 function keepOld(view: ServiceView, current: ObservedContainer, message: string): Verdict {
   const kept = planCurrent(view, current);
-  const runs = kept.is === "running" ? "; the previous one runs on" : "";
+  const runs = kept.is === "running" || kept.is === "starting" ? "; the previous one runs on" : "";
   return {
     is: "failed",
     reason: "ContainerCrashed",

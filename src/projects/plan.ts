@@ -23,6 +23,8 @@ export interface Situation {
   readonly history: ProjectHistory;
   readonly images: Images;
   readonly policy: ServicePolicy;
+  /** When Docker told last that a container of it has ended. */
+  readonly endedAt?: number | undefined;
   readonly now: number;
 }
 

@@ -25,6 +25,18 @@ export function pullFailure(words: string, login: string, cause?: unknown): Agen
 const BASE = seconds(10);
 const CAP = minutes(5);
 
+/** Docker went away during the pull, so many times in a row: 2 s doubling to 5 min, and no failure of the image's. */
+export function pullInterrupted(
+  before: PullState | undefined,
+  times: number,
+  error: unknown,
+  now: number,
+): PullState {
+  const retryAt = now + Math.min(CAP, seconds(2) * 2 ** Math.min(times - 1, 30));
+  if (before?.state === "failed") return { ...before, retryAt };
+  return { state: "failed", message: messageOf(error), attempts: 0, retryAt, lasting: false };
+}
+
 /** 10 s doubling to 5 min. */
 export function pullFailed(
   before: PullState | undefined,

@@ -5,7 +5,8 @@ import { createSlots } from "../lib/slots.ts";
 import type { Log } from "../platform/log.ts";
 import type { Engine } from "./engine.ts";
 import { type PullState, fullReference } from "./images.ts";
-import { pullFailed } from "./pull-failure.ts";
+import { pullFailed, pullInterrupted } from "./pull-failure.ts";
+import type { PullMemory } from "./pull-memory.ts";
 
 export interface Pulls {
   /** By full reference, as `fullReference` writes it. */
@@ -23,6 +24,8 @@ export interface PullsOptions {
   /** A pull during which nothing happens for so long is given up. */
   readonly idle: Duration;
   readonly log: Log;
+  /** Failures of an earlier life; nothing is kept without it. */
+  readonly memory?: PullMemory;
   /** A pull began, succeeded or failed. Not called for progress. */
   readonly onChange?: () => void;
   readonly now?: () => number;
@@ -32,7 +35,7 @@ export interface PullsOptions {
 const FORGET_AFTER: Duration = hours(1);
 const ENTRIES_MAX = 1_000;
 
-/** The daemon is away, not the image: nothing is known about the image then. */
+/** The daemon is away, not the image: it counts for nothing, but a daemon that comes and goes is not asked at once again. */
 const SAYS_NOTHING: ReadonlySet<string> = new Set([
   "docker.away",
   "docker.forbidden",
@@ -41,9 +44,11 @@ const SAYS_NOTHING: ReadonlySet<string> = new Set([
 ]);
 
 export function createPulls(options: PullsOptions): Pulls {
-  const { engine, parallel, idle, log, onChange = () => {}, now = Date.now } = options;
-  const states = new Map<string, PullState>();
-  const askedAt = new Map<string, number>();
+  const { engine, parallel, idle, log, memory, onChange = () => {}, now = Date.now } = options;
+  const states = new Map<string, PullState>(memory?.recall());
+  const askedAt = new Map([...states.keys()].map((reference) => [reference, now()]));
+  /** How often in a row Docker went away during a pull. */
+  const interrupted = new Map<string, number>();
   const running = new Set<Promise<void>>();
   const slots = createSlots(parallel);
   const life = new AbortController();
@@ -60,12 +65,19 @@ export function createPulls(options: PullsOptions): Pulls {
       log.info("pulls", `pulling ${reference}`);
       await engine.pull(reference, onProgress, idle, life.signal);
       states.set(reference, { state: "pulled", at: now() });
+      interrupted.delete(reference);
+      memory?.forget(reference);
       log.info("pulls", `pulled ${reference} in ${humanDuration(now() - started)}`);
     } catch (error) {
-      if (error instanceof AgentError && SAYS_NOTHING.has(error.code)) states.delete(reference);
-      else {
+      if (error instanceof AgentError && SAYS_NOTHING.has(error.code)) {
+        const times = (interrupted.get(reference) ?? 0) + 1;
+        interrupted.set(reference, times);
+        states.set(reference, pullInterrupted(before, times, error, now()));
+      } else {
         const failed = pullFailed(before, error, now());
+        interrupted.delete(reference);
         states.set(reference, failed);
+        memory?.failed(reference, failed);
         const again = humanDuration(failed.retryAt - now());
         log.warn("pulls", `${reference}: ${failed.message}; tried again in ${again} at the earliest`);
       }
@@ -82,6 +94,8 @@ export function createPulls(options: PullsOptions): Pulls {
       if (index >= surplus && now() - at < FORGET_AFTER) break;
       askedAt.delete(reference);
       states.delete(reference);
+      interrupted.delete(reference);
+      memory?.forget(reference);
     }
   }
 

@@ -20,7 +20,8 @@ export function onList(assigned: Assigned, askedAt: number | undefined, before: 
   const { phase, spec } = assigned;
   if (phase === "Terminating") {
     const same = before?.text === phase;
-    const goal: Goal = same && before.goal !== undefined ? before.goal : { do: "remove", why: "terminated" };
+    const goal: Goal =
+      same && before.goal !== undefined ? before.goal : { do: "remove", why: "terminated", what: "all" };
     return { assigned, text: phase, goal, askedAt };
   }
   const text = JSON.stringify("project" in spec ? spec.project.spec : spec.problem);

@@ -22,6 +22,8 @@ export interface Daemon {
   trouble(): string | undefined;
   /** For how long it has been away; 0 while it is there. */
   away(): Duration;
+  /** Whether it has been there in this life. */
+  seen(): boolean;
   /** Resolves when it is there, or `signal` aborted. */
   ready(signal: AbortSignal): Promise<void>;
   /** Somebody found it away. */
@@ -111,6 +113,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
   return {
     info: () => info,
     trouble: () => trouble,
+    seen: () => announced,
     away: () => (awaySince === undefined ? 0 : steadyNow() - awaySince),
     async ready(signal) {
       if (info !== undefined || signal.aborted) return;

@@ -4,9 +4,9 @@ import { sleep } from "../lib/loop.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
 import type { Engine, Look } from "./engine.ts";
 
-/** Five looks a second on average; so many at once, since a project comes up in as many rounds. */
+/** Five looks a second on average; so many at once, since a project comes up in as many rounds and events come on top. */
 const PACE: Duration = milliseconds(200);
-const BURST = 5;
+const BURST = 8;
 
 export interface Looks {
   /** A look that began after this call. Rejects as `Engine.look` does. */
@@ -15,7 +15,14 @@ export interface Looks {
   latest(): Look | undefined;
 }
 
-export function createLooks(engine: Pick<Engine, "look">, signal: AbortSignal, pace: Duration = PACE): Looks {
+export interface LooksPorts {
+  readonly engine: Pick<Engine, "look">;
+  readonly pace?: Duration;
+  /** After each one that succeeded. */
+  readonly onLook?: (look: Look) => void;
+}
+
+export function createLooks({ engine, pace = PACE, onLook }: LooksPorts, signal: AbortSignal): Looks {
   let latest: Look | undefined;
   let running: Promise<unknown> | undefined;
   let next: Promise<Look> | undefined;
@@ -31,7 +38,9 @@ export function createLooks(engine: Pick<Engine, "look">, signal: AbortSignal, p
     const look = engine.look(signal);
     running = look;
     next = undefined;
-    return (latest = await look);
+    latest = await look;
+    onLook?.(latest);
+    return latest;
   }
 
   return {

@@ -9,11 +9,14 @@ import { steadyNow } from "../platform/steady-clock.ts";
 import type { ProjectStatus } from "../protocol/caravanserai/resources.ts";
 import type { AssignedNames } from "./assigned-names.ts";
 import type { Assignment } from "./assignment.ts";
+import type { DesiredProject } from "./desired.ts";
 import { type Answer, type OrphanPolicy, type Suspect, UNKNOWN, judge } from "./orphans.ts";
+import type { EngineEvent, Look } from "./engine.ts";
 import type { Plan } from "./plan.ts";
 import { type OnList, beginsAnew, onList } from "./reconcile-change.ts";
 import type { Daemon } from "./reconcile-daemon.ts";
 import type { Looks } from "./reconcile-looks.ts";
+import { isNothing, ownPart } from "./reconcile-view.ts";
 import { type Reports, dueReport } from "./reports.ts";
 import { type Worker, type WorkerPorts, createWorker } from "./worker.ts";
 import type { Standing } from "./worker-state.ts";
@@ -21,6 +24,8 @@ import type { Standing } from "./worker-state.ts";
 export interface ReconcilePorts {
   readonly api: Pick<CaravanseraiApi, "place">;
   readonly node: string;
+  /** Names that this agent's node has and had: what carries another one's label is left to that one. */
+  readonly ownNodes: ReadonlySet<string>;
   readonly assigned: AssignedNames;
   readonly looks: Looks;
   readonly daemon: Pick<Daemon, "ready" | "lost">;
@@ -55,11 +60,13 @@ export interface Orphan {
 
 export interface Reconcile {
   assign(assignment: Assignment): void;
-  /** Something happened to it on Docker; without a name, to any. */
-  wake(project?: string): void;
+  /** Something happened on Docker; without a project, to any. */
+  wake(event?: EngineEvent): void;
   /** A pull began or ended. */
   pullsChanged(): void;
   states(): readonly ProjectState[];
+  /** What is to run here, of the projects on the list; the same array until it changes. */
+  desired(): readonly DesiredProject[];
   /** What would be removed, why and when, and what is only looked at. Removes nothing. */
   orphans(): readonly Orphan[];
   readonly done: Promise<void>;
@@ -73,13 +80,16 @@ export function startReconcile(
   policy: ReconcilePolicy,
   signal: AbortSignal,
 ): Reconcile {
-  const { api, node, assigned, looks, daemon, reports, registry, log } = ports;
+  const { api, node, ownNodes, assigned, looks, daemon, reports, registry, log } = ports;
   const workers = new Map<string, Worker>();
   const suspects = new Map<string, Suspect>();
   const warned = new Map<string, string>();
   let listed: ReadonlyMap<string, OnList> = new Map();
+  let desired: readonly DesiredProject[] = [];
   /** Whether the server itself has said in this life what is ours. */
   let heard = false;
+  /** Looks to take because something happened to a project that is not on the list. */
+  let unseen = 0;
 
   const workerPorts: WorkerPorts = {
     looks,
@@ -87,6 +97,7 @@ export function startReconcile(
     apply: ports.apply,
     pulls: ports.pulls,
     policy: policy.service,
+    ownNodes,
     slots: createSlots(policy.parallel),
     onPlan: (project, plan) => tell(project, plan.report),
     log,
@@ -113,6 +124,8 @@ export function startReconcile(
     assigned.add(projects.map(({ name }) => name));
     const before = listed;
     listed = new Map(projects.map((one) => [one.name, onList(one, askedAt, before.get(one.name))]));
+    const wanted = [...listed.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
+    if (wanted.length !== desired.length || wanted.some((one, i) => one !== desired[i])) desired = wanted;
     for (const name of before.keys()) if (!listed.has(name)) release(name);
     for (const [name, now] of listed) {
       suspects.delete(name);
@@ -153,9 +166,13 @@ export function startReconcile(
   async function ask(name: string, signal: AbortSignal): Promise<Answer> {
     try {
       const place = await api.place(name, signal);
-      if (place === undefined) return { is: assigned.has(name) ? "gone" : "foreign" };
-      const { nodeRef, phase } = place.status;
-      return nodeRef === node ? { is: "ours", phase } : { is: "elsewhere", node: nodeRef };
+      const status = place?.status;
+      if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
+      const seen = looks.latest()?.projects.get(name);
+      if (seen !== undefined && isNothing(ownPart(seen, ownNodes)))
+        return { is: "other's", node: seen.makers.values().next().value ?? "" };
+      if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
+      return { is: assigned.has(name) ? "gone" : "foreign" };
     } catch (error) {
       if (!(error instanceof AgentError)) throw error;
       return { is: "silent" };
@@ -164,6 +181,10 @@ export function startReconcile(
 
   /** Asks after what is here and on no list; see orphans.ts. */
   async function inspect(signal: AbortSignal): Promise<string> {
+    if (heard && unseen > 0) {
+      unseen--;
+      await looks.fresh().catch((error: unknown) => daemon.lost(error));
+    }
     const look = looks.latest();
     if (!heard || look === undefined) return "waits for the server and for Docker";
     for (const [name, worker] of workers) if (isOver(name, worker)) worker.aim(undefined, "forget");
@@ -186,12 +207,16 @@ export function startReconcile(
   /** What is off the list and has left nothing here is not ours any more, whoever makes something of that name. */
   async function forget(signal: AbortSignal): Promise<void> {
     const isOff = (name: string): boolean => !listed.has(name) && workers.get(name)?.atWork() !== true;
-    const off = assigned.all().filter((name) => isOff(name) && !looks.latest()?.projects.has(name));
+    const isLeft = (name: string, look: Look | undefined): boolean => {
+      const seen = look?.projects.get(name);
+      return seen !== undefined && !isNothing(ownPart(seen, ownNodes));
+    };
+    const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, looks.latest()));
     if (off.length === 0) return;
     // The latest look may be older than the last thing that was made of it.
     const look = await looks.fresh().catch((error: unknown) => daemon.lost(error));
     if (look === undefined || signal.aborted) return;
-    for (const name of off) if (isOff(name) && !look.projects.has(name)) assigned.forget(name);
+    for (const name of off) if (isOff(name) && !isLeft(name, look)) assigned.forget(name);
   }
 
   function settle(name: string, before: Suspect, after: Suspect): void {
@@ -201,7 +226,8 @@ export function startReconcile(
       log.warn("orphans", `${name}: ${after.reason}; what is left of it here is removed after the grace`);
     // On silence a removal under way halts: the next positive answer takes it up again.
     if (!removal) return worker?.aim(undefined, "keep");
-    if (worker?.goal() === undefined) workerOf(name).aim({ do: "remove", why: after.reason }, "keep");
+    const what = after.verdict === "terminated" ? "all" : "own";
+    if (worker?.goal() === undefined) workerOf(name).aim({ do: "remove", why: after.reason, what }, "keep");
   }
 
   /** A removal of something unlisted that has nothing left to remove. */
@@ -209,8 +235,10 @@ export function startReconcile(
     return !listed.has(name) && worker.goal()?.do === "remove" && isGone(worker.plan());
   }
 
-  function wake(project?: string): void {
-    if (project !== undefined) workers.get(project)?.touch();
+  function wake({ project, action }: EngineEvent = { project: "", action: "" }): void {
+    // No worker looks at what is on no list. Twice: Docker may tell of it before its own list shows it.
+    if (project !== "" && !listed.has(project)) unseen = 2;
+    if (project !== "") workers.get(project)?.touch(/\bdie$/.test(action));
     // The stream of events has just opened: what it would have told of may not be on Docker's list yet, either.
     else for (const worker of workers.values()) worker.touch();
   }
@@ -244,6 +272,7 @@ export function startReconcile(
   return {
     assign,
     wake,
+    desired: () => desired,
     pullsChanged() {
       for (const worker of workers.values()) if ((worker.plan()?.notes.length ?? 1) > 0) worker.wake();
     },

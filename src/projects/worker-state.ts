@@ -5,8 +5,8 @@ import type { Plan } from "./plan.ts";
 /** What a worker is to bring about. */
 export type Goal =
   | { readonly do: "keep"; readonly desired: DesiredProject }
-  /** `why`: for people. */
-  | { readonly do: "remove"; readonly why: string };
+  /** `why`: for people. `what`: "own" spares what another node's agent has made. */
+  | { readonly do: "remove"; readonly why: string; readonly what: "all" | "own" };
 
 export interface Standing {
   readonly state: "running" | "working" | "waiting" | "failed" | "removing" | "removed";
@@ -23,7 +23,8 @@ export function standingOf(goal: Goal, plan: Plan): Standing {
   }
   if (plan.report?.phase === "Running") return { state: "running", note };
   if (plan.report?.phase === "Failed") return { state: "failed", note: plan.report.message };
-  return plan.steps.length > 0 ? { state: "working", note } : { state: "waiting", note };
+  // Nothing to do, to say or to wait for: its containers have just been started.
+  return plan.steps.length > 0 || note === "" ? { state: "working", note } : { state: "waiting", note };
 }
 
 export interface LogLine {

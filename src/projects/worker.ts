@@ -17,7 +17,7 @@ import type { ServicePolicy } from "./plan-service.ts";
 import { type Plan, planProject, planTeardown } from "./plan.ts";
 import { type Daemon, isAway } from "./reconcile-daemon.ts";
 import type { Looks } from "./reconcile-looks.ts";
-import { observedIn } from "./reconcile-view.ts";
+import { observedIn, ownPart } from "./reconcile-view.ts";
 import { type Step, subjectOf } from "./step.ts";
 import { type Goal, type Standing, lineOf, standingOf } from "./worker-state.ts";
 
@@ -28,6 +28,8 @@ export interface WorkerPorts {
   readonly apply: (step: Step, project: string, signal: AbortSignal) => Promise<void>;
   readonly pulls: () => ReadonlyMap<string, PullState>;
   readonly policy: ServicePolicy;
+  /** Names that this agent's node has and had. */
+  readonly ownNodes: ReadonlySet<string>;
   /** Bounds how many projects are worked on at the same time. */
   readonly slots: Slots;
   /** Told of every plan. */
@@ -42,8 +44,8 @@ export interface Worker {
   goal(): Goal | undefined;
   /** There is a reason to look; after the abort, the reason to end. */
   wake(): void;
-  /** Docker told of something that happened to it. */
-  touch(): void;
+  /** Docker told of something that happened to it; `ended`: of the end of a container. */
+  touch(ended?: boolean): void;
   /** How it stands now, from the newest look; undefined before the first. */
   standing(): Standing | undefined;
   plan(): Plan | undefined;
@@ -84,14 +86,17 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   let woken = Promise.withResolvers<void>();
   let rounds = 0;
   let touchedAt = -Infinity;
+  let endedAt: number | undefined;
   let lookedAt = -Infinity;
 
   function planFrom(look: Look, goal: Goal): Plan {
+    const seen = observedIn(look, project, goal.do === "keep" ? goal.desired : undefined);
     const situation = {
-      observed: observedIn(look, project, goal.do === "keep" ? goal.desired : undefined),
+      observed: goal.do === "remove" && goal.what === "own" ? ownPart(seen, ports.ownNodes) : seen,
       history,
       images: { present: look.images, pulls: ports.pulls() },
       policy: ports.policy,
+      endedAt,
       now: now(),
     };
     return goal.do === "keep" ? planProject(goal.desired, situation) : planTeardown(situation);
@@ -221,8 +226,9 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     },
     goal: () => goal,
     wake,
-    touch() {
+    touch(ended = false) {
       touchedAt = now();
+      if (ended) endedAt = touchedAt;
       wake();
     },
     standing() {

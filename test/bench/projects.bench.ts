@@ -136,7 +136,7 @@ const fifty = once(async () => {
   );
   const took = (performance.now() - begun) / 1_000;
   const calls = counted.calls() - before;
-  await Bun.sleep(seconds(10)); // What Docker tells of the last ones is looked at three times.
+  await Bun.sleep(seconds(35)); // Until the last events are looked at, and the server is asked at its usual pace again.
   const [busyBefore, callsBefore] = [busyTimeOf(agent.pid), counted.calls()];
   await Bun.sleep(IDLE_FOR);
   return {

@@ -16,7 +16,13 @@ setDefaultTimeout(seconds(60));
 const signal = new AbortController().signal;
 const own = engine();
 const pulls = createPulls({ engine: own, parallel: 1, idle: seconds(10), log: silent });
-const NOTHING: ObservedProject = { containers: [], network: undefined, volumes: new Set(), taken: new Map() };
+const NOTHING: ObservedProject = {
+  containers: [],
+  network: undefined,
+  volumes: new Set(),
+  taken: new Map(),
+  makers: new Map(),
+};
 
 async function situation(desired: DesiredProject): Promise<Situation> {
   const look = await own.look(signal);

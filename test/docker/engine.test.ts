@@ -57,6 +57,18 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     expect(await docker("exec", web.id, "sh", "-c", "ping -c1 web && echo reached")).toContain("reached");
   });
 
+  test("the node's name stands on whatever it made, and is no part of the fingerprint", async () => {
+    const named = engine({ node: "web-1" });
+    await using place = await createPlayground(named);
+    const desired = place.wants([{ name: "web", mounts: { data: "/data" } }], ["data"]);
+    await place.bringUp(desired);
+    const up = await seen(own, place.project);
+    const [web] = only(up);
+    const made = [web.id, present(up.network), ...up.volumes];
+    expect(up.makers).toEqual(new Map(made.map((key) => [key, "web-1"])));
+    expect(web.fingerprint).toBe(first(desired.services).fingerprint);
+  });
+
   test("logs are bounded where the daemon does not bound them", async () => {
     await using place = await createPlayground();
     await place.bringUp(place.wants([{ name: "a" }, { name: "b" }]));

@@ -1,12 +1,13 @@
 // The agent killed at any moment, Docker restarted in the middle of the work, and many projects at once.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { seconds } from "../../src/lib/duration.ts";
+import { minutes, seconds } from "../../src/lib/duration.ts";
 import { IMAGE, docker, dockerIn, missing, testImage } from "../support/docker.ts";
 import { type Daemon, missingDaemon, startDaemon } from "../support/dockerd.ts";
 import { type ProjectHandle, ProjectNode } from "../support/project-node.ts";
 
-setDefaultTimeout(seconds(90));
+setDefaultTimeout(minutes(5));
 
+const LONG = seconds(60);
 const WEB = { name: "web", mounts: { data: "/data" } };
 
 /** What there is when all is well, and nothing besides. */
@@ -18,12 +19,13 @@ const complete = ({ name, services, volumes }: ProjectHandle): string[] =>
   ].sort();
 
 async function isWhole(project: ProjectHandle): Promise<void> {
-  await project.until("it is there as it should be, and nothing besides", async () => {
+  const holds = async (): Promise<boolean> => {
     const remains = await project.remains();
     if (remains.join() !== complete(project).join()) return false;
     const all = await Promise.all(project.services.map(({ name }) => project.container(name)));
     return all.every((one) => one?.state === "running");
-  });
+  };
+  await project.until("it is there as it should be, and nothing besides", holds, LONG);
 }
 
 describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)", () => {
@@ -72,6 +74,39 @@ describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)",
     }
   });
 
+  test.concurrent("eighteen times, at moments of chance in up, change and away, ends each time with what the server wants", async () => {
+    await using node = await ProjectNode.start({ process: true });
+    /** Kills it at a moment of chance within what follows, and again soon after it is back. */
+    const diesThrice = async (): Promise<void> => {
+      for (const within of [1_200, 900, 600]) {
+        await Bun.sleep(within * Math.random());
+        await node.dies();
+        await node.starts();
+      }
+    };
+    for (let round = 0; round < 2; round++) {
+      let shop = node.project(`shop-${round}`, [WEB, { name: "db" }], ["data"]).apply();
+      await diesThrice();
+      await shop.becomes("Running", LONG);
+      await isWhole(shop);
+      await shop.exec("web", "sh", "-c", "echo kept >/data/file");
+
+      shop = shop.with([{ ...WEB, env: { VERSION: "2" } }, { name: "db" }]).apply({ force: true });
+      await diesThrice();
+      const isNew = async (): Promise<boolean> =>
+        (await shop.container("web"))?.env.includes("VERSION=2") === true;
+      await shop.until("the new version runs", isNew, LONG);
+      await isWhole(shop);
+      expect(await shop.exec("web", "cat", "/data/file")).toBe("kept");
+      expect(shop.reports().map(({ phase }) => phase)).not.toContain("Failed");
+
+      shop.delete();
+      await diesThrice();
+      await shop.becomes("Terminated", LONG);
+      expect(await shop.remains()).toEqual([]);
+    }
+  });
+
   test.concurrent("leaves its containers running, and does not restart them when it is back", async () => {
     await using node = await ProjectNode.start({ process: true });
     const shop = await node.project("shop", [WEB], ["data"]).apply().becomes("Running");
@@ -86,21 +121,21 @@ describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)",
 });
 
 describe.skipIf(missing !== undefined)("many projects (needs Docker)", () => {
-  test("twenty at once come up, with a report each and heartbeats on time, and go again", async () => {
+  test("fifty at once come up, with a report each and heartbeats on time, and go again", async () => {
     await using node = await ProjectNode.start({
       sandbox: { timings: { nodeSilence: seconds(3) } },
       settings: { heartbeat_interval: "500ms" },
     });
-    const projects = Array.from({ length: 20 }, (_, n) => node.project(`p${n}`, [{ name: "web" }]));
+    const projects = Array.from({ length: 50 }, (_, n) => node.project(`p${n}`, [{ name: "web" }]));
     for (const project of projects) project.apply();
-    for (const project of projects) await project.becomes("Running", seconds(40));
+    for (const project of projects) await project.becomes("Running", minutes(2));
     for (const project of projects) {
       expect(project.reports()).toHaveLength(1);
       await project.running("web");
     }
     expect(node.sandbox.caraNode(node.name).status.state).toBe("Ready");
     for (const project of projects) project.delete();
-    for (const project of projects) await project.becomes("Terminated", seconds(40));
+    for (const project of projects) await project.becomes("Terminated", minutes(2));
     expect((await docker("ps", "--all", "--format", "{{.Names}}")).includes(node.prefix)).toBe(false);
   });
 });

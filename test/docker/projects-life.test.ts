@@ -1,10 +1,10 @@
 // The life of a project on a real Docker Engine, as its operator sees it: up, changed, crashed, gone.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { seconds } from "../../src/lib/duration.ts";
+import { minutes, seconds } from "../../src/lib/duration.ts";
 import { missing } from "../support/docker.ts";
 import { ProjectNode } from "../support/project-node.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(minutes(4));
 
 describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
   test("comes up with its names, labels, environment, volume and aliases, and is reported Running", async () => {
@@ -27,17 +27,15 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     expect(await shop.exec("web", "nslookup", "db")).toMatch(/Address.*10\.\d+\.\d+\.\d+/);
   });
 
-  test("brings a killed container back within two seconds, without a report", async () => {
-    await using node = await ProjectNode.start();
+  test("brings a killed container back when Docker tells of its end, without a report", async () => {
+    await using node = await ProjectNode.start({ settings: { project_resync_interval: "1h" } });
     const shop = await node
       .project("shop", [{ name: "web" }])
       .apply()
       .becomes("Running");
     const before = await shop.running("web");
     await node.docker("kill", before.id);
-    const killed = performance.now();
     await shop.until("it runs again", async () => (await shop.container("web"))?.state === "running");
-    expect(performance.now() - killed).toBeLessThan(seconds(2));
     expect((await shop.running("web")).startedAt).not.toBe(before.startedAt);
     expect(shop.reports()).toHaveLength(1);
   });
@@ -101,7 +99,9 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     const shop = node.project("shop", [{ name: "web", image }, { name: "db" }]);
     const label = `label=cara.project=${shop.name}`;
     const since = String(Math.floor(Date.now() / 1_000));
-    await shop.apply().becomes("Failed", seconds(20));
+    await shop.apply().becomes("Failed");
+    // Never as running in between.
+    expect(shop.reports().map(({ phase }) => phase)).toEqual(["Failed"]);
     const report = shop.reports().at(-1);
     expect(report).toMatchObject({ phase: "Failed", reason: "ContainerCrashed" });
     expect(report?.message).toContain("web(exit=7");
@@ -121,7 +121,7 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     expect(pauses).toHaveLength(3);
     [1, 2, 4].forEach((pause, index) => {
       expect(pauses[index]).toBeGreaterThan(pause - 0.2);
-      expect(pauses[index]).toBeLessThan(pause + 1.5);
+      expect(pauses[index]).toBeLessThan(pause + 10); // On a machine with better things to do.
     });
     await shop.running("db");
   });

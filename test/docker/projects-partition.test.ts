@@ -1,10 +1,10 @@
 // Server, node and other agents on the same Docker: who is away, who has forgotten whom, and what stays untouched.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { seconds } from "../../src/lib/duration.ts";
+import { minutes, seconds } from "../../src/lib/duration.ts";
 import { IMAGE, missing } from "../support/docker.ts";
-import { type ProjectHandle, ProjectNode } from "../support/project-node.ts";
+import { type Container, type ProjectHandle, ProjectNode } from "../support/project-node.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(minutes(4));
 
 const HEARTBEATS = { nodeSilence: seconds(1) };
 
@@ -22,9 +22,36 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     await Bun.sleep(seconds(2)); // Five times the grace.
     await deleted.running("web");
     await node.plane.comesBack();
-    await deleted.isGone(seconds(25));
+    await deleted.isGone();
     expect(await kept.running("web")).toEqual(before);
     expect(kept.phase()).toBe("Running");
+  });
+
+  test.concurrent("a server that is away for longer than its last list counts: what crashes is started again, and nothing moves", async () => {
+    await using node = await ProjectNode.start();
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    await node.plane.goesAway();
+    const before = await shop.running("web");
+    await Bun.sleep(seconds(6));
+    await node.docker("kill", before.id);
+    await shop.until("it runs again", async () => {
+      const now = await shop.container("web");
+      return now?.state === "running" && now.startedAt !== before.startedAt;
+    });
+    // Reports wait for a list of the last ten seconds.
+    await Bun.sleep(seconds(6));
+    const { startedAt } = await shop.running("web");
+    await node.plane.comesBack();
+    await shop.until(
+      "the node is Ready, and it runs",
+      () => node.sandbox.caraNode(node.name).status.state === "Ready" && shop.phase() === "Running",
+    );
+    await Bun.sleep(seconds(1));
+    expect(await shop.running("web")).toMatchObject({ id: before.id, startedAt });
+    expect(shop.reports()).toHaveLength(1);
   });
 
   test.concurrent("what happened while the server was away is reported when it is back, and the heartbeats go on", async () => {
@@ -40,7 +67,7 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     await node.docker("kill", (await shop.running("web")).id);
     await Bun.sleep(seconds(1));
     await node.plane.comesBack();
-    await shop.becomes("Failed", seconds(25));
+    await shop.becomes("Failed");
     expect(shop.reports().filter(({ phase }) => phase === "Failed")).toHaveLength(1);
     expect(shop.ready().reason).toBe("ContainerCrashed");
     await shop.until("the node is Ready", () => node.sandbox.caraNode(node.name).status.state === "Ready");
@@ -149,32 +176,107 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
       .apply()
       .becomes("Running");
     await node.stops();
-    // Another node, which is only a name here.
-    const beat = (): Promise<Response> =>
-      fetch(`${node.plane.url}/api/v1/nodes/node-9/heartbeat`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ state: "Ready" }),
-      });
-    node.sandbox.applyCaraNode({
-      apiVersion: "caravanserai/v1",
-      kind: "Node",
-      metadata: { name: "node-9" },
-      spec: { hostname: "node-9" },
-    });
-    const beating = setInterval(() => void beat().catch(() => {}), 200);
-    try {
-      await shop.until("it is given to node-9", () => shop.resource()?.status.nodeRef === "node-9");
-      await shop.running("web");
-      await node.starts();
-      await shop.isGone();
-      expect(shop.resource()?.status.nodeRef).toBe("node-9");
-      expect(shop.reports()).toHaveLength(1);
-    } finally {
-      clearInterval(beating);
-    }
+    const told = shop.reports().length;
+    using _other = phantom(node, "node-9");
+    await shop.until("it is given to node-9", () => shop.resource()?.status.nodeRef === "node-9");
+    await shop.running("web");
+    await node.starts();
+    await shop.isGone();
+    expect(shop.resource()?.status.nodeRef).toBe("node-9");
+    expect(shop.reports()).toHaveLength(told);
+  });
+
+  test.concurrent("what the server has given to another node is removed here, also when never assigned", async () => {
+    await using node = await ProjectNode.start({ settings: { project_resync_interval: "1h" } });
+    using _other = phantom(node, "node-9");
+    node.sandbox.setUnschedulable(node.name, true);
+    const shop = node.project("shop", [{ name: "web" }]).apply();
+    await shop.until("it is given to node-9", () => shop.resource()?.status.nodeRef === "node-9");
+    // Long after the agent's first look at Docker, and long before the next it takes by itself.
+    await byStranger(shop);
+    await shop.isGone();
+    expect(shop.reports()).toEqual([]);
   });
 });
+
+describe.skipIf(missing !== undefined)("two nodes of one server on one Docker (needs Docker)", () => {
+  test("say on everything whose it is, and leave each other's projects alone, deleted ones too", async () => {
+    await using one = await ProjectNode.start();
+    const mine = one.project("mine", [{ name: "web", mounts: { data: "/data" } }], ["data"]).apply();
+    await mine.becomes("Running");
+    one.sandbox.setUnschedulable(one.name, true);
+    await using two = await ProjectNode.start({ name: "node-2", beside: one });
+    const theirs = await two
+      .project("theirs", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    expect(theirs.resource()?.status.nodeRef).toBe("node-2");
+    const before = [await mine.running("web"), await theirs.running("web")];
+    expect(before.map(({ labels }) => labels["cara.node"])).toEqual(["node-1", "node-2"]);
+    const label = '{{index .Labels "cara.node"}}';
+    expect([
+      await one.docker("network", "inspect", "--format", label, `cara-${mine.name}`),
+      await one.docker("volume", "inspect", "--format", label, `cara-${mine.name}-data`),
+    ]).toEqual(["node-1", "node-1"]);
+    await mine.until(
+      "each knows the other's",
+      () => keeps(one, theirs, "node-2") && keeps(two, mine, "node-1"),
+    );
+    await Bun.sleep(seconds(1)); // Twice the grace.
+    expect([await mine.running("web"), await theirs.running("web")]).toEqual(before);
+
+    // While its own agent is down the other one does not take it away, even when the server knows it no more.
+    await one.stops();
+    mine.delete({ force: true });
+    await Bun.sleep(seconds(1));
+    expect(await mine.running("web")).toEqual(before[0] as Container);
+    await one.starts();
+    await mine.isGone();
+    expect(await theirs.running("web")).toEqual(before[1] as Container);
+  });
+
+  test("take over what the server has moved from one to the other, as it runs", async () => {
+    await using one = await ProjectNode.start({
+      sandbox: { timings: { ...HEARTBEATS, rescheduleGrace: seconds(1) } },
+    });
+    const shop = await one
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    const before = await shop.running("web");
+    await using two = await ProjectNode.start({ name: "node-2", beside: one });
+    await shop.until("the other one knows of it", () => keeps(two, shop, "node-1"));
+    await one.stops();
+    await shop.until("it is given to node-2", () => shop.resource()?.status.nodeRef === "node-2");
+    await shop.becomes("Running");
+    expect(await shop.running("web")).toEqual(before);
+  });
+});
+
+const keeps = (node: ProjectNode, { name }: ProjectHandle, of: string): boolean =>
+  node.agent
+    .status()
+    .caravanserai?.orphans.some(
+      (one) => one.name === name && one.verdict === "kept" && one.reason === `belongs to node ${of}`,
+    ) === true;
+
+/** Another node, which is only a name here, and Ready. */
+function phantom({ plane, sandbox }: ProjectNode, name: string): Disposable {
+  const beat = (): Promise<Response> =>
+    fetch(`${plane.url}/api/v1/nodes/${name}/heartbeat`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ state: "Ready" }),
+    });
+  sandbox.applyCaraNode({
+    apiVersion: "caravanserai/v1",
+    kind: "Node",
+    metadata: { name },
+    spec: { hostname: name },
+  });
+  const beating = setInterval(() => void beat().catch(() => {}), 200);
+  return { [Symbol.dispose]: () => clearInterval(beating) };
+}
 
 /** A container of this project with the labels of both agents, that neither of ours has made. */
 async function byStranger({ node, name }: ProjectHandle): Promise<void> {

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { seconds } from "../../src/lib/duration.ts";
+import { minutes, seconds } from "../../src/lib/duration.ts";
 import { IMAGE, docker, missing } from "../support/docker.ts";
 import { ProjectNode } from "../support/project-node.ts";
 import { basic, missingRegistry, startRegistry } from "../support/registry.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(minutes(4));
 
 describe.skipIf(missing !== undefined)("names and networks (needs Docker)", () => {
   test.concurrent("two projects with a service of one name keep apart", async () => {
@@ -54,6 +54,24 @@ describe.skipIf(missing !== undefined)("names and networks (needs Docker)", () =
     shop.delete();
     await shop.isGone();
     expect((await shop.running("web")).id).toBe(id);
+  });
+
+  test.concurrent("a project whose network a stranger uses is Failed with RemoveError and Docker's words, and goes when it is free", async () => {
+    await using node = await ProjectNode.start();
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    const name = `${shop.name}x-stranger`;
+    await docker("run", "--detach", "--network", `cara-${shop.name}`, "--name", name, IMAGE);
+    shop.delete();
+    await shop.becomes("Failed");
+    expect(shop.ready()).toMatchObject({ reason: "RemoveError" });
+    expect(shop.ready().message).toContain("has active endpoints");
+    expect(await shop.remains()).toEqual([`cara-${shop.name}`]);
+    await docker("rm", "--force", name);
+    shop.delete();
+    await shop.isGone();
   });
 
   test.concurrent("what the other agent made is taken over as it runs", async () => {

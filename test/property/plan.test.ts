@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { type DesiredProject, desire } from "../../src/projects/desired.ts";
 import { fullReference } from "../../src/projects/images.ts";
 import { nameInRole } from "../../src/projects/names.ts";
-import { matches } from "../../src/projects/plan-service.ts";
+import { SETTLING, matches } from "../../src/projects/plan-service.ts";
 import { planProject, planTeardown } from "../../src/projects/plan.ts";
 import { CONTAINER_STATES } from "../../src/projects/observed.ts";
 import { type Behaviour, World } from "../support/docker-world.ts";
@@ -112,6 +112,7 @@ test("from any state of Docker a project that can run converges, and the plan is
       const world = worldOf(given);
       for (let round = 0; round < 80 && !converged(world, given.wanted); round++) world.round(given.wanted);
       expect(converged(world, given.wanted)).toBe(true);
+      world.now += SETTLING;
       const plan = planProject(given.wanted, world.situation());
       expect(plan.steps).toEqual([]);
       expect(plan.report).toMatchObject({ phase: "Running", reason: "ContainersRunning" });
@@ -202,6 +203,35 @@ test("a container that always ends is started again a few times, then the projec
       }
     }),
     { numRuns: 50 },
+  );
+});
+
+test("a container that ends a moment after its start is never told of as running, and has failed in the end", () => {
+  fc.assert(
+    fc.property(scene, (given) => {
+      const world = worldOf({ ...given, containers: [] }, () => "ends soon");
+      const phases = new Set<string | undefined>();
+      for (let round = 0; round < 200; round++) phases.add(world.round(given.wanted).report?.phase);
+      expect([...phases].filter(Boolean)).toEqual(["Failed"]);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test("a container that runs on is told of as running so long after its start, whatever was looked at before", () => {
+  fc.assert(
+    fc.property(project, fc.array(fc.integer({ min: 1, max: 100 }), { maxLength: 10 }), (wanted, pauses) => {
+      const world = new World(PROJECT);
+      for (let round = 0; round < 20 && !converged(world, wanted); round++) world.round(wanted);
+      const started = Math.max(...world.history.starts.values());
+      for (const pause of pauses) {
+        world.now += pause;
+        const { report, lookAt } = planProject(wanted, world.situation());
+        if (world.now < started + SETTLING) expect(lookAt).toBeLessThanOrEqual(started + SETTLING);
+        else expect(report?.phase).toBe("Running");
+      }
+    }),
+    { numRuns: 200 },
   );
 });
 

@@ -17,15 +17,21 @@ export interface WorldContainer {
   networks: Set<string>;
   since: number;
   exitCode: number;
+  /** Of one that ends by itself soon. */
+  endsAt?: number;
 }
 
-/** What a fingerprint does when it is started: stays up, ends at once, or is refused by Docker. */
-export type Behaviour = "runs" | "ends" | "refused";
+/** What a fingerprint does when it is started: stays up, ends at once or a moment later, or is refused by Docker. */
+export type Behaviour = "runs" | "ends" | "ends soon" | "refused";
+
+/** The moment of one that ends soon. */
+export const SOON = 200;
 
 export class World {
   readonly containers = new Map<string, WorldContainer>();
   readonly volumes = new Set<string>();
   readonly taken = new Map<string, string>();
+  readonly makers = new Map<string, string>();
   readonly present = new Set<string>();
   readonly pulls = new Map<string, PullState>();
   readonly done: Step[] = [];
@@ -51,6 +57,9 @@ export class World {
   }
 
   observe(): ObservedProject {
+    for (const one of this.containers.values())
+      if (one.state === "running" && one.endsAt !== undefined && one.endsAt <= this.now)
+        Object.assign(one, { state: "exited", exitCode: 1, since: one.endsAt });
     return {
       containers: [...this.containers.values()].map(
         ({ id, name, service, state, image, fingerprint, networks, since, exitCode }): ObservedContainer => ({
@@ -70,6 +79,7 @@ export class World {
       network: this.network,
       volumes: new Set(this.volumes),
       taken: new Map(this.taken),
+      makers: new Map(this.makers),
     };
   }
 
@@ -165,9 +175,10 @@ export class World {
           throw new Error("network not found");
         const how = this.behaviour(container.fingerprint);
         if (how === "refused") throw new Error("exec: not found");
-        container.state = how === "runs" ? "running" : "exited";
-        container.exitCode = how === "runs" ? 0 : 1;
+        container.state = how === "ends" ? "exited" : "running";
+        container.exitCode = how === "ends" ? 1 : 0;
         container.since = this.now;
+        if (how === "ends soon") container.endsAt = this.now + SOON;
         return;
       }
       case "stopContainer": {

@@ -11,7 +11,7 @@ import type { ProjectResource, Report } from "../../src/sandbox/caravanserai/res
 import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
 import { IMAGE, type Playground, createPlayground, dockerHost, dockerIn } from "./docker.ts";
 import { type ControlPlane, controlPlane } from "./sandbox.ts";
-import { until } from "./agent.ts";
+import { until } from "./until.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -39,6 +39,8 @@ export interface Service {
   readonly mounts?: Readonly<Record<string, string>>;
 }
 
+/** A dozen nodes of as many tests may share two cores and one Docker. */
+const PATIENCE: Duration = seconds(60);
 /** Clocks of both sides that only cost a test its time. */
 const QUICK = {
   heartbeat_interval: "500ms",
@@ -46,6 +48,7 @@ const QUICK = {
   orphan_grace: "400ms",
   advertise_ip: "127.0.0.1",
   listen_port: 0,
+  proxy_listen_addr: "",
 };
 const QUICK_SERVER = { projectPass: milliseconds(50), nodeCheck: milliseconds(100) };
 
@@ -91,7 +94,7 @@ export class ProjectNode implements AsyncDisposable {
           node.sandbox
             .caraNodes()
             .some((one) => one.metadata.name === node.name && one.status.state === "Ready"),
-        seconds(18),
+        PATIENCE,
         () => node.story(),
       );
       return node;
@@ -256,7 +259,7 @@ export class ProjectHandle {
     return { reason: ready?.reason ?? "", message: ready?.message ?? "" };
   }
 
-  async becomes(phase: string, within: Duration = seconds(18)): Promise<this> {
+  async becomes(phase: string, within: Duration = PATIENCE): Promise<this> {
     await until(
       `${this.name} is ${phase}`,
       () => this.phase() === phase,
@@ -316,15 +319,11 @@ export class ProjectHandle {
     return lists.flatMap((list) => list.split("\n").filter(Boolean)).sort();
   }
 
-  async isGone(within: Duration = seconds(18)): Promise<void> {
+  async isGone(within: Duration = PATIENCE): Promise<void> {
     await this.until("nothing is left of it", async () => (await this.remains()).length === 0, within);
   }
 
-  until(
-    what: string,
-    holds: () => boolean | Promise<boolean>,
-    within: Duration = seconds(18),
-  ): Promise<void> {
+  until(what: string, holds: () => boolean | Promise<boolean>, within: Duration = PATIENCE): Promise<void> {
     return until(`${this.name}: ${what}`, holds, within, () => this.story());
   }
 

@@ -1,6 +1,6 @@
 // An engine on models of Docker: the real reconcile loop runs on it, and it sees whether two work on one thing at once.
 import { AgentError } from "../../src/lib/agent-error.ts";
-import type { Engine, EngineEvent, Look } from "../../src/projects/engine.ts";
+import type { Engine, EngineEvent, LogQuery, Look, ServiceContainer } from "../../src/projects/engine.ts";
 import { fullReference } from "../../src/projects/images.ts";
 import type { Role } from "../../src/projects/names.ts";
 import { roleOf } from "../../src/projects/names.ts";
@@ -21,6 +21,8 @@ export class WorldEngine implements Engine {
   unpullable = new Set<string>();
   away = false;
   looks = 0;
+  /** What a container of this service has written. */
+  wrote: (project: string, service: string) => string = () => "";
   /** Called before and after every step. */
   onStep: (text: string, when: "before" | "after") => void = () => {};
   #listeners = new Set<(event: EngineEvent) => void>();
@@ -61,7 +63,11 @@ export class WorldEngine implements Engine {
       void Object.assign(found, { state: "exited", exitCode, since } satisfies Partial<WorldContainer>);
     if (lag > 0) setTimeout(end, lag);
     else end();
-    for (const tell of this.#listeners) tell({ project, action: "die" });
+    this.tell({ project, action: "die" });
+  }
+
+  tell(event: EngineEvent): void {
+    for (const listener of this.#listeners) listener(event);
   }
 
   /** Docker goes: streams end, calls fail. */
@@ -95,11 +101,15 @@ export class WorldEngine implements Engine {
 
   /** Ids of the models are unique within a project only. */
   #observe(world: World): ObservedProject {
+    world.now = Date.now();
     const observed = world.observe();
     const global = (id: string): string => `${world.project}/${id}`;
     return {
       ...observed,
       network: observed.network === undefined ? undefined : global(observed.network),
+      makers: new Map(
+        [...observed.makers].map(([key, maker]) => [observed.volumes.has(key) ? key : global(key), maker]),
+      ),
       containers: observed.containers.map((one) => ({
         ...one,
         id: global(one.id),
@@ -121,6 +131,38 @@ export class WorldEngine implements Engine {
       this.#streams.add(end);
       signal.addEventListener("abort", end, { once: true });
     });
+  }
+
+  async findService(
+    project: string,
+    service: string,
+    signal: AbortSignal,
+  ): Promise<ServiceContainer | undefined> {
+    this.#check(signal);
+    await Bun.sleep(0);
+    const own = this.#observe(this.world(project)).containers.filter((one) => one.service === service);
+    const found = own.find(({ role }) => role === "current") ?? own.find(({ role }) => role === "previous");
+    return found && { id: found.id, state: found.state, addresses: [...found.networks.values()] };
+  }
+
+  /** A log that is followed ends when `signal` does: these containers write nothing more. */
+  async logs(
+    id: string,
+    { follow, tail }: LogQuery,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    this.#check(signal);
+    await Bun.sleep(0);
+    const [project = "", own = ""] = id.split("/");
+    const service = this.world(project).containers.get(own)?.service;
+    if (service === undefined) throw new AgentError("docker.gone", `No such container: ${id}`);
+    const lines = this.wrote(project, service).split(/(?<=\n)/);
+    const text = lines.slice(tail === "all" ? 0 : Math.max(0, lines.length - tail)).join("");
+    return (async function* () {
+      yield Buffer.from(text);
+      if (follow && !signal.aborted)
+        await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    })();
   }
 
   async #act(project: string, service: string, step: Step, signal: AbortSignal): Promise<void> {

@@ -104,6 +104,15 @@ export interface ProjectStatus {
 export const NODE_STATES = ["Ready", "NotReady", "Draining"] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
+/** Enough of a node to call its agent. */
+export const NodePlace = v.object({
+  status: v.object({
+    state: v.nullish(v.string(), ""),
+    network: v.nullish(v.object({ ip: v.nullish(v.string(), ""), agentPort: v.nullish(v.number(), 0) })),
+  }),
+});
+export type NodePlace = v.InferOutput<typeof NodePlace>;
+
 /** Kubernetes quantities: "4000m", "16Gi". The server derives disk and memory pressure from them. */
 export interface Resources {
   cpu: string;
@@ -122,7 +131,7 @@ export interface NodeRegistration {
 /** `POST /nodes/{name}/heartbeat`: 204; all optional and merged; 404 means the node was deleted: register again. */
 export interface NodeHeartbeat {
   state?: NodeState;
-  network?: { ip: string; mode: "Direct"; agentPort: number };
+  network?: { ip: string; mode: "Direct"; agentPort?: number };
   capacity?: Resources;
   allocatable?: Resources;
 }

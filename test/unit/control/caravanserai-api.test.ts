@@ -73,6 +73,20 @@ test("a project that is gone has no place, and its report is no failure", async 
   expect(it.seen).toEqual(["GET /base/api/v1/projects/shop", "PATCH /base/api/v1/projects/shop/status"]);
 });
 
+test.each<[string, () => Response]>([
+  ["a proxy", () => new Response("<h1>404</h1>", { status: 404, headers: { "content-type": "text/html" } })],
+  ["Go's router", () => new Response("404 page not found", { status: 404 })],
+  ["a gateway", () => Response.json({ message: "no Route matched with those values" }, { status: 404 })],
+  [
+    "another API",
+    () => Response.json({ statusCode: 404, message: "Cannot GET", error: "Not Found" }, { status: 404 }),
+  ],
+  ["a framework", () => Response.json({ status: 404, error: "Not Found", path: "/" }, { status: 404 })],
+])("a 404 of %s says nothing of a project", async (_, answer) => {
+  await using it = apiOf(answer);
+  expect(await failureOf(it.api.place("shop", forever))).toMatchObject({ code: "http.status", status: 404 });
+});
+
 test("whatever a name holds, it stays one part of the path", async () => {
   await using it = apiOf(() => Response.json({ metadata: { name: "x" }, status: { phase: "Failed" } }));
   expect((await it.api.place("../nodes?a=b", forever))?.status).toEqual({ phase: "Failed", nodeRef: "" });

@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { type Duration, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
+import { milliseconds, minutes } from "../../../src/lib/duration.ts";
 import { sleep } from "../../../src/lib/loop.ts";
 import {
   type Courier,
@@ -15,6 +15,7 @@ import {
   outboxMigration,
 } from "../../../src/control/outbox.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
+import { until } from "../../support/until.ts";
 
 let root: string;
 let life: AbortController;
@@ -40,11 +41,6 @@ function open(directory = "now"): { outbox: Outbox; database: Database } {
 
 /** The disk as a crash at this very moment would leave it. */
 const crash = (into: string): void => cpSync(join(root, "now"), join(root, into), { recursive: true });
-
-async function until(what: string, holds: () => boolean, within: Duration = seconds(5)): Promise<void> {
-  for (const end = Date.now() + within; !holds(); await sleep(milliseconds(1)))
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-}
 
 const unreachable = (): AgentError => new AgentError("net.refused", "connection refused");
 const unanswered = (): AgentError => new AgentError("net.timeout", "no answer");

@@ -1,7 +1,7 @@
 // The assignment: what of the server's answer counts, and that the last answer outlives server and agent.
 import { expect, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
 import { LoopRegistry } from "../../../src/lib/loop.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { silent } from "../../../src/platform/log.ts";
@@ -11,6 +11,7 @@ import {
   assignmentLoop,
   assignmentMigration,
   createAssignmentStore,
+  pollPause,
   readAssignment,
 } from "../../../src/projects/assignment.ts";
 import { emptyStore, spec, until } from "./harness.ts";
@@ -56,7 +57,12 @@ test("the last answer is kept for this server and this node alone", () => {
   expect(createAssignmentStore(database, "http://a", "there").read()).toBeUndefined();
 });
 
-function polling(projects: () => Promise<unknown[]>, store: AssignmentStore, patience = seconds(3)) {
+function polling(
+  projects: () => Promise<unknown[]>,
+  store: AssignmentStore,
+  patience = seconds(3),
+  every = milliseconds(20),
+) {
   const end = new AbortController();
   const seen: Assignment[] = [];
   const done = assignmentLoop(
@@ -69,7 +75,7 @@ function polling(projects: () => Promise<unknown[]>, store: AssignmentStore, pat
       log: silent,
       patience,
     },
-    milliseconds(20),
+    every,
     end.signal,
   );
   return { seen, [Symbol.asyncDispose]: () => (end.abort(), done) };
@@ -100,6 +106,24 @@ test("a server that hangs makes what was kept count after a while, once", async 
   await until("what was kept is taken", () => it.seen.length === 1, seconds(1));
   expect(it.seen[0]?.askedAt).toBeUndefined();
 }, 5_000);
+
+test("while projects change the server is asked twice a second, on a quiet node at the configured interval", () => {
+  expect(pollPause(seconds(3), seconds(10), milliseconds(20))).toBe(milliseconds(500));
+  expect(pollPause(seconds(3), minutes(2), milliseconds(20))).toBe(seconds(3));
+  expect(pollPause(milliseconds(100), seconds(10), 0)).toBe(milliseconds(100));
+});
+
+test("a server that takes long to answer is asked rarer, also while projects change", () => {
+  expect(pollPause(seconds(3), seconds(10), seconds(2))).toBe(seconds(8));
+});
+
+test("a project that is given to a node soon after its start does not wait for the interval", async () => {
+  const items: unknown[] = [];
+  await using it = polling(() => Promise.resolve([...items]), emptyStore(), seconds(3), minutes(10));
+  await until("it was asked", () => it.seen.length === 1);
+  items.push(item("shop"));
+  await until("it is known", () => it.seen.at(-1)?.projects.length === 1);
+});
 
 test("a server that fails later changes nothing: the last answer stands", async () => {
   let calls = 0;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds } from "../../../src/lib/duration.ts";
 import { type Found, findCredentials } from "../../../src/projects/credentials.ts";
-import { until } from "../../support/agent.ts";
+import { until } from "../../support/until.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "noderax-credentials-"));
 afterAll(() => rmSync(directory, { recursive: true }));

@@ -99,7 +99,14 @@ export interface RunOptions {
 
 export const emptyStore = (): AssignmentStore => {
   let items: readonly unknown[] | undefined;
-  return { read: () => items, write: (next) => void (items = next) };
+  return {
+    read: () => items,
+    write(next) {
+      const isNew = JSON.stringify(next) !== JSON.stringify(items);
+      items = next;
+      return isNew;
+    },
+  };
 };
 
 /** Of a state directory that was assigned these in an earlier life. */
@@ -121,7 +128,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
   const log: Log = { debug() {}, info: write("info"), warn: write("warn"), error: write("error") };
   const registry = new LoopRegistry();
   const poll = options.poll ?? milliseconds(20);
-  const looks = createLooks(engine, signal, milliseconds(1));
+  const looks = createLooks({ engine, pace: milliseconds(1) }, signal);
   const reports = createReports({ api: server, log, maxAge: seconds(10), random: () => 0 }, signal);
   const pulls = createPulls({
     engine,
@@ -134,7 +141,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
     {
       engine,
       looks,
-      onEvent: ({ project }) => reconcile.wake(project || undefined),
+      onEvent: (event) => reconcile.wake(event),
       onUp: () => reconcile.wake(),
       registry,
       log,
@@ -145,6 +152,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
     {
       api: server,
       node: NODE,
+      ownNodes: new Set([NODE]),
       assigned: options.names ?? assignedNames(),
       looks,
       daemon,

@@ -6,7 +6,7 @@ import { milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
 import { LoopRegistry } from "../../../src/lib/loop.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { silent } from "../../../src/platform/log.ts";
-import type { NodeHeartbeat } from "../../../src/protocol/caravanserai/resources.ts";
+import type { NodeHeartbeat, NodeState } from "../../../src/protocol/caravanserai/resources.ts";
 import { createDrain, drainMigration } from "../../../src/projects/drain.ts";
 import { nodeName } from "../../../src/projects/node-name.ts";
 import { nodeState, startNode } from "../../../src/projects/node.ts";
@@ -83,9 +83,15 @@ test("an IPv6 server is reached from an IPv6 address", async () => {
 });
 
 test("a node whose Docker is being restarted stays Ready; one whose Docker is away for long takes no projects", () => {
-  expect(nodeState(false, minutes(2))).toBe("Ready");
-  expect(nodeState(false, minutes(5))).toBe("NotReady");
-  expect(nodeState(true, minutes(5))).toBe("Draining");
+  expect(nodeState(false, { seen: true, away: minutes(2) })).toBe("Ready");
+  expect(nodeState(false, { seen: true, away: minutes(5) })).toBe("NotReady");
+  expect(nodeState(true, { seen: true, away: minutes(5) })).toBe("Draining");
+});
+
+test("a node whose Docker has never answered is not Ready, and at the start nothing is said of it", () => {
+  expect(nodeState(false, { seen: false, away: seconds(1) })).toBeUndefined();
+  expect(nodeState(false, { seen: false, away: seconds(11) })).toBe("NotReady");
+  expect(nodeState(true, { seen: false, away: seconds(1) })).toBe("Draining");
 });
 
 test("the word to drain outlives the agent, and can be taken back", () => {
@@ -102,6 +108,7 @@ const status = (status: number, message = "no"): AgentError =>
 function running(
   fails: (call: string, nth: number) => Error | undefined = () => undefined,
   resources: () => Promise<object> = () => Promise.resolve({}),
+  state: () => NodeState | undefined = () => "Ready",
 ) {
   const calls: string[] = [];
   const beats: NodeHeartbeat[] = [];
@@ -120,7 +127,7 @@ function running(
       },
       name: "web-1",
       hostname: hostname(),
-      state: () => "Ready",
+      state,
       address: () => Promise.resolve("10.0.0.5"),
       agentPort: () => 9_090,
       resources: resources as never,
@@ -173,4 +180,27 @@ test("a server that is away is asked again soon, and sooner than every interval"
 test("a heartbeat goes out also when the machine cannot be measured", async () => {
   await using it = running(undefined, () => Promise.reject(new Error("the disk does not answer")));
   await until("it was told", () => it.node.told() === "Ready", milliseconds(500));
+});
+
+test("the first heartbeat waits for no state, and the state follows as soon as it is known", async () => {
+  let state: NodeState | undefined;
+  await using it = running(undefined, undefined, () => state);
+  await until("it was heard of", () => it.beats.length === 1);
+  expect(it.beats[0]).not.toHaveProperty("state");
+  await until("it rests", () => it.record()?.nextAt !== undefined);
+  it.node.hurry();
+  state = "Ready";
+  it.node.hurry();
+  await until("it was told", () => it.node.told() === "Ready");
+  expect(it.beats.map((beat) => beat.state)).toEqual([undefined, "Ready"]);
+});
+
+test("a hurry that has nothing new to tell is no heartbeat", async () => {
+  await using it = running();
+  await until("it rests", () => it.record()?.nextAt !== undefined);
+  for (let n = 0; n < 20; n++) {
+    it.node.hurry();
+    await Bun.sleep(2);
+  }
+  expect(it.beats).toHaveLength(1);
 });

@@ -107,6 +107,19 @@ describe("what a listing does not tell", () => {
 describe("networks and volumes", () => {
   const labels = { "cara.project": "shop" };
 
+  test("tell whose agent has made them, as containers do, where they say it", () => {
+    const ofB = { ...labels, "cara.node": "b" };
+    const networks = [{ Id: "n", Name: "cara-shop", Created: "", Labels: ofB }];
+    const volumes = [
+      { Name: "cara-shop-data", Labels: ofB },
+      { Name: "cara-shop-old", Labels: labels },
+    ];
+    const made = listed({ Id: "c", Labels: { ...ofB, "cara.service": "web", "cara.fingerprint": "f" } });
+    const shop = look([made, listed({ Id: "d" })], NOTHING, { networks, volumes }).projects.get("shop");
+    expect(shop?.makers).toEqual(new Map(["c", "cara-shop-data", "n"].map((key) => [key, "b"])));
+    expect(shop?.containers[0]).toMatchObject({ fingerprint: "f", made: undefined });
+  });
+
   test("of two networks with one name the older one counts", () => {
     const networks = [
       { Id: "young", Name: "cara-shop", Created: "2026-01-02T00:00:00Z", Labels: labels },

@@ -14,13 +14,16 @@ import { Server, until } from "./harness.ts";
 setDefaultTimeout(seconds(30));
 
 /** The server object behind a real socket. */
-function served(server: Server) {
+function served(server: Server, onState: (state: string | undefined) => void = () => {}) {
   return serve(async (request) => {
     const { pathname } = new URL(request.url);
     if (server.away) return Response.json({ detail: "away" }, { status: 503 });
     const name = pathname.split("/")[4] ?? "";
     if (pathname === "/api/v1/nodes") return Response.json({}, { status: 201 });
-    if (pathname.endsWith("/heartbeat")) return new Response(null, { status: 204 });
+    if (pathname.endsWith("/heartbeat")) {
+      onState(((await request.json()) as { state?: string }).state);
+      return new Response(null, { status: 204 });
+    }
     if (pathname === "/api/v1/projects")
       return Response.json({ kind: "ProjectList", items: await server.projects("here") });
     if (pathname.endsWith("/status")) {
@@ -28,7 +31,7 @@ function served(server: Server) {
       return new Response(null, { status: 204 });
     }
     const place = await server.place(name);
-    return place ? Response.json(place) : Response.json({ detail: "not found" }, { status: 404 });
+    return place ? Response.json(place) : Response.json({ title: "Not Found", status: 404 }, { status: 404 });
   });
 }
 
@@ -84,17 +87,21 @@ test("alone, it registers, runs its projects and says so", async () => {
   expect(status.loops.every(({ plane }) => plane === "caravanserai")).toBe(true);
 });
 
-test("without Docker the node is Ready, the trouble is said, and the projects are unknown", async () => {
+test("without Docker the node is heard of and not Ready, the trouble is said, and the projects are unknown", async () => {
   const [server, engine] = [new Server(), new WorldEngine()];
   engine.away = true;
   server.put("shop");
-  await using address = served(server);
+  const states: (string | undefined)[] = [];
+  await using address = served(server, (state) => void states.push(state));
   await using it = await agentOf({ server_url: address.url, node_name: "here" }, engine);
   await until("the trouble is said", () => it.agent.status().caravanserai?.docker.trouble !== null);
-  await until("the node is Ready", () => it.agent.status().caravanserai?.state === "Ready");
+  await until("the node is heard of", () => states.length > 0);
   await until("the project is known", () => it.agent.status().caravanserai?.projects.length === 1);
   expect(it.agent.status().caravanserai?.projects[0]).toMatchObject({ state: "unknown" });
   expect(server.reports).toEqual([]);
+  expect(states.filter((state) => state === "Ready")).toEqual([]);
+  engine.away = false;
+  await until("it is Ready", () => states.at(-1) === "Ready");
 });
 
 test("beside a control plane that nobody has enrolled with, it runs its projects", async () => {

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { minutes, seconds } from "../../../src/lib/duration.ts";
+import { days, minutes, seconds } from "../../../src/lib/duration.ts";
 import { silent } from "../../../src/platform/log.ts";
-import type { PullState } from "../../../src/projects/images.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
+import { type PullState, judgeImage } from "../../../src/projects/images.ts";
+import { type PullMemory, createPullMemory, pullMemoryMigration } from "../../../src/projects/pull-memory.ts";
 import { pullFailed, pullFailure } from "../../../src/projects/pull-failure.ts";
 import { type Layers, progressText, takeLine } from "../../../src/projects/pull-progress.ts";
 import { type Pulls, createPulls } from "../../../src/projects/pulls.ts";
@@ -14,14 +16,16 @@ interface Pulling {
 }
 
 /** Pulls that end when the test says so, at a time that the test sets. */
-function place(parallel = 2): {
+function place(
+  parallel = 2,
+  { memory, clock = { now: 1_000_000 } }: { memory?: PullMemory; clock?: { now: number } } = {},
+): {
   pulls: Pulls;
   pulling: Pulling[];
   clock: { now: number };
   changes: () => number;
 } {
   const pulling: Pulling[] = [];
-  const clock = { now: 1_000_000 };
   let changes = 0;
   const pulls = createPulls({
     engine: {
@@ -40,6 +44,7 @@ function place(parallel = 2): {
     },
     parallel,
     idle: seconds(60),
+    ...(memory && { memory }),
     log: silent,
     now: () => clock.now,
     onChange: () => changes++,
@@ -110,8 +115,62 @@ describe("pulls", () => {
     await Bun.sleep(0);
     const before = changes();
     await pulling[0]?.end(new AgentError("docker.away", "gone"));
-    expect(pulls.states().has(NGINX)).toBe(false);
+    expect(pulls.states().get(NGINX)).toMatchObject({ attempts: 0, lasting: false });
     expect(changes()).toBe(before + 1);
+  });
+
+  test("are not asked for at once again when Docker comes and goes, and still no failure of the image", async () => {
+    const { pulls, pulling, clock } = place();
+    for (const pause of [2, 4, 8, 16]) {
+      pulls.request("nginx");
+      await Bun.sleep(0);
+      await pulling[0]?.end(new AgentError("docker.away", "gone"));
+      clock.now += seconds(pause) - 1;
+      pulls.request("nginx");
+      await Bun.sleep(0);
+      expect(pulling).toHaveLength(0);
+      expect(
+        judgeImage("nginx", { present: new Set(), pulls: pulls.states() }, "always", clock.now),
+      ).toMatchObject({ image: "wait" });
+      clock.now += 1;
+    }
+    pulls.request("nginx");
+    await Bun.sleep(0);
+    await pulling[0]?.end(new AgentError("pull.failed", "no route"));
+    expect(pulls.states().get(NGINX)).toMatchObject({ attempts: 1 });
+  });
+
+  test("that failed are known to the next life, which waits half a minute at most", async () => {
+    const database = openDatabase(":memory:", [pullMemoryMigration]);
+    const clock = { now: 1_000_000_000 };
+    const memory = (): PullMemory => createPullMemory(database, () => clock.now);
+    const first = place(2, { memory: memory(), clock });
+    for (let n = 0; n < 6; n++) {
+      first.pulls.request("nginx");
+      await Bun.sleep(0);
+      await first.pulling[0]?.end(new AgentError("pull.failed", "no route"));
+      clock.now += minutes(5);
+    }
+    clock.now -= minutes(5);
+    const second = place(2, { memory: memory(), clock });
+    expect(second.pulls.states().get(NGINX)).toMatchObject({ attempts: 6, message: "no route" });
+    second.pulls.request("nginx");
+    await Bun.sleep(0);
+    expect(second.pulling).toHaveLength(0);
+    clock.now += seconds(30);
+    second.pulls.request("nginx");
+    await Bun.sleep(0);
+    await second.pulling[0]?.end();
+    expect(place(2, { memory: memory(), clock }).pulls.states().size).toBe(0);
+  });
+
+  test("that failed are forgotten after a day", () => {
+    const database = openDatabase(":memory:", [pullMemoryMigration]);
+    const failed = { state: "failed", message: "no", attempts: 1, retryAt: days(2), lasting: true } as const;
+    createPullMemory(database).failed(NGINX, failed);
+    expect(createPullMemory(database, () => days(3) - 1).recall().size).toBe(1);
+    expect(createPullMemory(database, () => days(3) + 1).recall().size).toBe(0);
+    expect(database.query("SELECT * FROM pull_failure").all()).toEqual([]);
   });
 
   test("that nobody asks for any more are forgotten", async () => {

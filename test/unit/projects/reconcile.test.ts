@@ -1,8 +1,8 @@
 // The reconcile loop: what the server wants comes about on Docker, whatever goes away meanwhile.
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
-import { Server, emptyStore, runProjects, service, spec, until } from "./harness.ts";
+import { Server, assignedNames, emptyStore, runProjects, service, spec, until } from "./harness.ts";
 
 setDefaultTimeout(seconds(30));
 
@@ -74,6 +74,26 @@ test("when the budget of restarts is spent the project has failed, with the exit
   await until("it was asked after", () => run.reconcile.orphans().some(({ verdict }) => verdict === "kept"));
   await Bun.sleep(200);
   expect(engine.done.length).toBe(done);
+});
+
+test("a container that ends a moment after its start is never reported as running", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.behaviour = () => "ends soon";
+  server.put("shop");
+  await using _run = runProjects(engine, server, { limit: 1 });
+  await until("it has failed", () => server.phase("shop") === "Failed");
+  expect(server.told("shop")).toEqual(["Failed"]);
+});
+
+test("one that ends at once is not reported as running either when Docker's list shows that half a second late", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.onStep = (text, when) => {
+    if (text === "shop startContainer web" && when === "after") engine.crash("shop", "web", 1, 500);
+  };
+  server.put("shop");
+  await using _run = runProjects(engine, server, { limit: 1 });
+  await until("it has failed", () => server.phase("shop") === "Failed");
+  expect(server.told("shop")).toEqual(["Failed"]);
 });
 
 test("a project that cannot be read has failed with what is wrong in it, and the others live on", async () => {
@@ -246,6 +266,71 @@ test("a project that comes back within the grace keeps its containers", async ()
   expect(run.reconcile.orphans()).toEqual([]);
 });
 
+test("what is made of an unlisted project after the last look is found without a resync", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  await using run = runProjects(engine, server, { resync: hours(1) });
+  const isIdle = (name: string): boolean =>
+    run.registry.all().some((one) => one.name === name && one.lastSuccess !== undefined);
+  await until(
+    "it has heard of the server",
+    () => isIdle("assignment") && isIdle("docker") && isIdle("orphans"),
+  );
+  server.put("moved", "Running", spec(), "elsewhere");
+  byStranger(engine, "moved");
+  await until("it is gone", () => engine.isEmpty("moved"));
+});
+
+test("what another node's agent has made on this Docker is kept, whatever the server says of it", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("moved", "Running", spec(), "elsewhere");
+  byStranger(engine, "moved", "elsewhere");
+  byStranger(engine, "deleted", "elsewhere");
+  await using run = runProjects(engine, server, { names: assignedNames("moved", "deleted") });
+  const reasons = (): string[] =>
+    run.reconcile.orphans().map(({ verdict, reason }) => `${verdict}: ${reason}`);
+  await until("both were asked after", () => reasons().length === 2);
+  expect(reasons()).toEqual(Array(2).fill("kept: belongs to node elsewhere"));
+  await Bun.sleep(300);
+  expect([engine.running("moved"), engine.running("deleted")]).toEqual([["moved-web"], ["deleted-web"]]);
+  expect(engine.done).toEqual([]);
+});
+
+test("of a project that both nodes have made something of, the other one's part is spared, with network and volume", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop", "Scheduled", spec(service("web"), service("db")));
+  await using run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  const world = engine.world("shop");
+  const db = [...world.containers.values()].find(({ service }) => service === "db");
+  world.makers.set(db?.id ?? "", "elsewhere");
+  server.put("shop", "Running", spec(), "elsewhere");
+  await until("ours is gone", () => engine.running("shop").join() === "shop-db");
+  await until("it is known whose the rest is", () =>
+    run.reconcile.orphans().some(({ reason }) => reason === "belongs to node elsewhere"),
+  );
+  expect([world.network !== undefined, world.volumes.size]).toEqual([true, 1]);
+});
+
+test("what another node's agent has made is taken over when the server gives it to us, and goes with everything", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await (async () => {
+    await using _run = runProjects(engine, server);
+    await until("it runs", () => server.phase("shop") === "Running");
+  })();
+  const world = engine.world("shop");
+  for (const key of [...world.containers.keys(), ...world.volumes, world.network ?? ""])
+    world.makers.set(key, "elsewhere");
+  const done = engine.done.length;
+  server.put("shop", "Scheduled");
+  await using _run = runProjects(engine, server);
+  await until("it runs for the server", () => server.phase("shop") === "Running");
+  expect(engine.done.length).toBe(done);
+  server.put("shop", "Terminating");
+  await until("it is terminated", () => server.phase("shop") === "Terminated");
+  expect(engine.isEmpty("shop")).toBe(true);
+});
+
 test("fifty projects come up side by side, never more at work than allowed, none of them twice at once", async () => {
   const [engine, server] = [new WorldEngine(), new Server()];
   const names = Array.from({ length: 50 }, (_, n) => `shop-${n}`);
@@ -275,3 +360,19 @@ test("two projects that want one container name: the second fails and says who h
   expect(server.reports.at(-1)?.report.message).toContain("project a");
   expect(engine.running("a")).toEqual(["a-b-c"]);
 });
+
+/** A running container of this project that none of ours has made; Docker tells of it. */
+function byStranger(engine: WorldEngine, project: string, node?: string): void {
+  const { id } = engine.world(project).add({
+    name: `${project}-web`,
+    service: "web",
+    state: "running",
+    image: "web:1",
+    fingerprint: undefined,
+    networks: new Set(),
+    since: Date.now(),
+    exitCode: 0,
+  });
+  if (node !== undefined) engine.world(project).makers.set(id, node);
+  engine.tell({ project, action: "container start" });
+}

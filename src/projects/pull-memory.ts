@@ -1,0 +1,68 @@
+// Failed pulls on disk: an agent that is restarted again and again must not ask a registry each time.
+import type { Database } from "bun:sqlite";
+import { type Duration, days, seconds } from "../lib/duration.ts";
+import type { Migration } from "../platform/database.ts";
+import type { PullState } from "./images.ts";
+
+export type FailedPull = PullState & { readonly state: "failed" };
+
+export const pullMemoryMigration: Migration = {
+  name: "caravanserai-pull-failures",
+  // Times are milliseconds since the epoch.
+  sql: `CREATE TABLE pull_failure (
+    image TEXT PRIMARY KEY,
+    message TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    retry_at INTEGER NOT NULL,
+    lasting INTEGER NOT NULL
+  ) STRICT`,
+};
+
+/** Whoever restarts the agent has perhaps just logged in to the registry, and waits. */
+const WAIT_MAX: Duration = seconds(30);
+const FORGET_AFTER: Duration = days(1);
+
+interface Row {
+  readonly image: string;
+  readonly message: string;
+  readonly attempts: number;
+  readonly retry_at: number;
+  readonly lasting: number;
+}
+
+export interface PullMemory {
+  /** By full reference: what an earlier life left, none of it to be waited for long. */
+  recall(): ReadonlyMap<string, FailedPull>;
+  failed(reference: string, state: FailedPull): void;
+  forget(reference: string): void;
+}
+
+export function createPullMemory(database: Database, now: () => number = Date.now): PullMemory {
+  return {
+    recall() {
+      // A row from the future is of a clock that was wrong.
+      const [from, to] = [now() - FORGET_AFTER, now() + FORGET_AFTER];
+      database.run("DELETE FROM pull_failure WHERE retry_at NOT BETWEEN ? AND ?", [from, to]);
+      const rows = database.query<Row, []>("SELECT * FROM pull_failure").all();
+      return new Map(
+        rows.map(({ image, message, attempts, retry_at, lasting }): [string, FailedPull] => [
+          image,
+          {
+            state: "failed",
+            message,
+            attempts,
+            retryAt: Math.min(retry_at, now() + WAIT_MAX),
+            lasting: lasting === 1,
+          },
+        ]),
+      );
+    },
+    failed(reference, { message, attempts, retryAt, lasting }) {
+      const row = [reference, message, attempts, Math.ceil(retryAt), lasting ? 1 : 0];
+      database.run("INSERT OR REPLACE INTO pull_failure VALUES (?, ?, ?, ?, ?)", row);
+    },
+    forget(reference) {
+      database.run("DELETE FROM pull_failure WHERE image = ?", [reference]);
+    },
+  };
+}

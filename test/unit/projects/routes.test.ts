@@ -1,0 +1,185 @@
+// Which host leads where: names, whose they are, and the address of the container that serves.
+import { expect, test } from "bun:test";
+import * as fc from "fast-check";
+import { type DesiredProject, desire } from "../../../src/projects/desired.ts";
+import type { Look } from "../../../src/projects/engine.ts";
+import { type Role, nameInRole } from "../../../src/projects/names.ts";
+import type { ContainerState, ObservedContainer } from "../../../src/projects/observed.ts";
+import { routeWarnings, routesOf } from "../../../src/projects/routes.ts";
+
+interface Rule {
+  readonly name?: string;
+  readonly host?: string;
+  readonly service?: string;
+  readonly port?: number;
+}
+
+const project = (name: string, ...rules: Rule[]): DesiredProject =>
+  desire({
+    metadata: { name },
+    spec: {
+      services: [{ name: "web", image: "web:1", env: [], volumeMounts: [] }],
+      volumes: [],
+      ingress: rules.map(({ name = "", host = "", service = "web", port = 80 }) => ({
+        name,
+        host,
+        target: { service, port },
+      })),
+    },
+    status: { phase: "Running", nodeRef: "here" },
+  });
+
+const container = (
+  role: Role,
+  address: string,
+  state: ContainerState = "running",
+  service = "web",
+): ObservedContainer => ({
+  id: `${service}-${role}`,
+  name: nameInRole("shop", service, role),
+  service,
+  role,
+  state,
+  image: "web:1",
+  fingerprint: "f",
+  made: undefined,
+  networks: new Map([
+    ["other", "10.9.9.9"],
+    ["net", address],
+  ]),
+  since: 0,
+  exit: undefined,
+});
+
+const look = (...containers: ObservedContainer[]): Look => ({
+  projects: new Map([
+    ["shop", { containers, network: "net", volumes: new Set<string>(), taken: new Map(), makers: new Map() }],
+  ]),
+  foreign: new Map(),
+  images: new Set(),
+  at: 0,
+});
+
+const hosts = (...projects: DesiredProject[]): string[] =>
+  routesOf(projects, undefined).map(({ host }) => host);
+
+test.each([
+  [{ host: "www.example.com" }, "www.example.com"],
+  [{ host: "WWW.Example.COM" }, "www.example.com"],
+  [{ host: "www.example.com." }, "www.example.com"],
+  [{ host: "api" }, "api.shop.local"],
+  [{ host: "API" }, "api.shop.local"],
+  [{ name: "front" }, "front.shop.local"],
+  [{ name: "front", host: "back" }, "back.shop.local"],
+  [{ host: "my_app.test" }, "my_app.test"],
+])("%j is served as %s", (rule, host) => {
+  expect(hosts(project("shop", rule))).toEqual([host]);
+  expect(routeWarnings([project("shop", rule)])).toEqual([]);
+});
+
+test.each([
+  [{}, "neither host nor name"],
+  [{ host: "a b.test" }, '"a b.test" is not a host name'],
+  [{ host: "*.example.com" }, "is not a host name"],
+  [{ host: "example.com:8080" }, "is not a host name"],
+  [{ host: "http://example.com" }, "is not a host name"],
+  [{ host: "-a.example.com" }, "is not a host name"],
+  [{ host: "a..example.com" }, "is not a host name"],
+  [{ host: "." }, "neither host nor name"],
+  [{ host: `${"a".repeat(64)}.test` }, "is not a host name"],
+  [{ host: `${"a.".repeat(127)}test` }, "longer than 253"],
+  [{ host: "<b>.test" }, "is not a host name"],
+])("%j is left out with a warning", (rule, warning) => {
+  const shop = project("shop", rule, { host: "good.test" });
+  expect(hosts(shop)).toEqual(["good.test"]);
+  expect(routeWarnings([shop])).toEqual([expect.stringContaining(warning)]);
+});
+
+test("of two projects the one whose name comes first has a host, whatever their order", () => {
+  const [a, b] = [project("a", { host: "x.test", port: 1 }), project("b", { host: "x.test", port: 2 })];
+  for (const order of [
+    [a, b],
+    [b, a],
+  ]) {
+    expect(routesOf(order, undefined)).toMatchObject([{ host: "x.test", project: "a", port: 1 }]);
+    expect(routeWarnings(order)).toEqual([
+      "project b, ingress x.test: the host x.test is project a's already",
+    ]);
+  }
+});
+
+test("no project takes a host that is made of another's name", () => {
+  const thief = project("a", { host: "web.shop.local" });
+  const owner = project("shop", { host: "web" });
+  expect(routesOf([thief, owner], undefined)).toMatchObject([{ host: "web.shop.local", project: "shop" }]);
+});
+
+test("of two rules of a project the first one counts", () => {
+  const shop = project("shop", { host: "x.test", port: 1 }, { host: "X.test", port: 2 });
+  expect(routesOf([shop], undefined)).toMatchObject([{ port: 1 }]);
+  expect(routeWarnings([shop])).toEqual([expect.stringContaining("stands twice")]);
+});
+
+test("a rule for a service that is not there keeps its host, without an address, and is warned of", () => {
+  const shop = project("shop", { host: "x.test", service: "nobody" });
+  expect(routesOf([shop], look(container("current", "10.0.0.2")))).toMatchObject([{ address: undefined }]);
+  expect(routeWarnings([shop])).toEqual([expect.stringContaining("no service nobody")]);
+});
+
+test.each([
+  ["it runs", [container("current", "10.0.0.2")], "10.0.0.2"],
+  ["nothing is there", [], undefined],
+  ["it has ended", [container("current", "10.0.0.2", "exited")], undefined],
+  ["it is paused", [container("current", "10.0.0.2", "paused")], undefined],
+  ["it has no address", [container("current", "")], undefined],
+  [
+    "its replacement runs beside it",
+    [container("next", "10.0.0.3"), container("current", "10.0.0.2")],
+    "10.0.0.2",
+  ],
+  ["only its replacement runs", [container("next", "10.0.0.3")], undefined],
+  ["there is only the one before", [container("previous", "10.0.0.4")], "10.0.0.4"],
+  [
+    "the one before still runs",
+    [container("previous", "10.0.0.4"), container("current", "10.0.0.2", "exited")],
+    undefined,
+  ],
+  ["another service runs", [container("current", "10.0.0.5", "running", "db")], undefined],
+])("the address when %s", (_, containers, address) => {
+  expect(routesOf([project("shop", { host: "x" })], look(...containers))).toEqual([
+    { host: "x.shop.local", project: "shop", service: "web", address, port: 80 },
+  ]);
+});
+
+test("without a look, and without the project's network, there is no address", () => {
+  const shop = project("shop", { host: "x" });
+  expect(routesOf([shop], undefined)[0]?.address).toBeUndefined();
+  const seen = look(container("current", "10.0.0.2")).projects.get("shop");
+  if (seen === undefined) throw new Error("it is there");
+  const bare = { ...look(), projects: new Map([["shop", { ...seen, network: undefined }]]) };
+  expect(routesOf([shop], bare)[0]?.address).toBeUndefined();
+});
+
+const rule = fc.record({
+  name: fc.constantFrom("", "web", "api"),
+  host: fc.oneof(fc.constantFrom("", "web", "x.test", "X.test", "web.a.local", "web.b.local"), fc.string()),
+});
+const world = fc.dictionary(fc.constantFrom("a", "b", "c", "a.b"), fc.array(rule, { maxLength: 4 }), {
+  maxKeys: 4,
+  noNullPrototype: true,
+});
+
+test("every host stands once and is one, no order of projects matters, and each rule is a route or a warning", () => {
+  fc.assert(
+    fc.property(world, fc.func(fc.integer()), (rules, shuffle) => {
+      const projects = Object.entries(rules).map(([name, rules]) => project(name, ...rules));
+      const routes = routesOf(projects, undefined);
+      const shuffled = projects.toSorted((a, b) => shuffle(a.name) - shuffle(b.name));
+      expect(routesOf(shuffled, undefined)).toEqual(routes);
+      expect(new Set(routes.map(({ host }) => host)).size).toBe(routes.length);
+      for (const { host } of routes) expect(host).toMatch(/^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?$/);
+      const all = projects.reduce((sum, { ingress }) => sum + ingress.length, 0);
+      expect(routes.length + routeWarnings(projects).length).toBe(all);
+    }),
+  );
+});
