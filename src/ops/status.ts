@@ -80,6 +80,33 @@ const CaravanseraiStatus = v.object({
   ),
   /** What the server is still to be told. */
   reports: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
+  /** The agent's own HTTP server; `trouble` says why it listens nowhere. Absent in an agent of before, as the next. */
+  listener: v.optional(
+    v.object({
+      address: v.nullable(v.string()),
+      trouble: v.nullable(v.string()),
+      tls: v.boolean(),
+      tunnels: v.number(),
+      logs: v.number(),
+      /** Requests that were turned away since the start. */
+      refused: v.number(),
+      last_refusal: v.nullable(v.object({ at: v.string(), address: v.string(), why: v.string() })),
+      warnings: v.array(v.string()),
+    }),
+  ),
+  /** Null where it is switched off. */
+  ingress: v.optional(
+    v.nullable(
+      v.object({
+        address: v.nullable(v.string()),
+        trouble: v.nullable(v.string()),
+        routes: v.number(),
+        requests: v.number(),
+        refused: v.number(),
+        failed: v.number(),
+      }),
+    ),
+  ),
 });
 export type CaravanseraiStatus = v.InferOutput<typeof CaravanseraiStatus>;
 

@@ -1,0 +1,29 @@
+// What of the settings opens the listener wider than its owner may know. Pure; said at the start, and by whoever checks a node.
+import type { AccessSettings } from "./access.ts";
+import { isLoopback, parseAddress, parseNetwork } from "./access-address.ts";
+
+export interface ExposureSettings extends AccessSettings {
+  readonly listen_address?: string | undefined;
+  readonly listen_tls_cert?: string | undefined;
+}
+
+/** The private networks are 10.0.0.0/8 and fc00::/7 at the widest. */
+const WIDEST = { 4: 8, 6: 7 } as const;
+
+/** Lines for a person, each with the setting that it is about; none where only this machine can call. */
+export function exposure(settings: ExposureSettings): readonly string[] {
+  const { listen_address, listen_allow = [], listen_token, listen_tls_cert } = settings;
+  const address = parseAddress(listen_address ?? "::");
+  if (address !== undefined && isLoopback(address)) return [];
+  const wide = listen_allow.filter((text) => {
+    const network = parseNetwork(text);
+    return network !== undefined && network.prefix < WIDEST[network.family];
+  });
+  const warnings = wide.map(
+    (text) =>
+      `listen_allow ${text}: whoever reaches this machine reaches every container's every port, without a token`,
+  );
+  if (listen_token !== undefined && listen_tls_cert === undefined)
+    warnings.push("listen_token without listen_tls_cert: the token crosses the network in clear text");
+  return warnings;
+}

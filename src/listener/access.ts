@@ -1,0 +1,151 @@
+// Who may use tunnels and logs. Pure.
+//
+//   Origin of another site, not in listen_origins ─▶ 403, whoever asks: a page must not act for who reads it
+//   a token ─▶ right: may, from anywhere;  wrong: 401, even from this machine, so that a mistake is seen
+//   no token ─▶ this machine itself, or listen_allow; else 403
+//            ─▶ called by an address or a name of this node; else 421, since a page can make any name lead here
+//
+// A refusal names the settings that would allow it, and nothing of what they hold.
+import { createHash, timingSafeEqual } from "node:crypto";
+import { isIP } from "node:net";
+import { type Network, contains, isLoopback, parseAddress, parseNetwork } from "./access-address.ts";
+
+export interface AccessPolicy {
+  readonly networks: readonly Network[];
+  readonly token: string | undefined;
+  /** In lower case: names under which this node may be called, besides addresses and localhost. */
+  readonly hosts: ReadonlySet<string>;
+  /** As browsers write them: "https://console.example.com". */
+  readonly origins: ReadonlySet<string>;
+}
+
+export interface AccessSettings {
+  readonly listen_allow?: readonly string[] | undefined;
+  readonly listen_token?: string | undefined;
+  readonly listen_hosts?: readonly string[] | undefined;
+  readonly listen_origins?: readonly string[] | undefined;
+}
+
+/** What of a request decides. */
+export interface Caller {
+  /** The address at the other end of the connection. */
+  readonly peer: string;
+  readonly headers: Pick<Headers, "get" | "has">;
+}
+
+export type Verdict =
+  | { readonly allowed: true; readonly by: "token" | "loopback" | "network" }
+  | {
+      readonly allowed: false;
+      readonly status: 401 | 403 | 421;
+      readonly detail: string;
+      readonly why: "origin" | "token" | "address" | "host";
+    };
+
+/** `names` are those of the machine and of the node. */
+export function accessPolicy(settings: AccessSettings, names: readonly string[]): AccessPolicy {
+  const { listen_allow = [], listen_hosts = [], listen_origins = [], listen_token } = settings;
+  return {
+    networks: listen_allow.map(parseNetwork).filter((network) => network !== undefined),
+    token: listen_token,
+    hosts: new Set([...names, ...listen_hosts].map(tidyName).filter((name) => name !== "")),
+    origins: new Set(listen_origins.map(tidyOrigin)),
+  };
+}
+
+export function decide({ peer, headers }: Caller, policy: AccessPolicy): Verdict {
+  const origin = headers.get("origin");
+  const host = headers.get("host") ?? "";
+  if (origin !== null && !isOwnOrigin(origin, host) && !policy.origins.has(tidyOrigin(origin)))
+    return refuse(403, "origin", "pages of this origin are not let in: it is not in listen_origins");
+  const tokens = presentedTokens(headers);
+  if (tokens.length > 0) {
+    const isRight = policy.token !== undefined && tokens.every((token) => isSame(token, policy.token ?? ""));
+    return isRight
+      ? { allowed: true, by: "token" }
+      : refuse(401, "token", "this is not the token of listen_token");
+  }
+  const by = allowedBy(peer, headers, policy);
+  if (by === undefined) {
+    const detail =
+      "this address may not ask: it is not in listen_allow, and no token (listen_token) came along";
+    return refuse(403, "address", detail);
+  }
+  if (!isOwnName(host, policy.hosts))
+    return refuse(421, "host", "the host that was asked for is no name of this node, nor in listen_hosts");
+  return { allowed: true, by };
+}
+
+const refuse = (
+  status: 401 | 403 | 421,
+  why: "origin" | "token" | "address" | "host",
+  detail: string,
+): Verdict => ({
+  allowed: false,
+  status,
+  detail,
+  why,
+});
+
+const BEARER_PROTOCOL = "bearer.";
+
+/** Of `Authorization` and of what a browser's WebSocket can send instead; undefined is one that cannot be a token. */
+export function presentedTokens(headers: Pick<Headers, "get">): readonly (string | undefined)[] {
+  const authorization = headers.get("authorization");
+  const tokens = (headers.get("sec-websocket-protocol") ?? "")
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name.startsWith(BEARER_PROTOCOL))
+    .map((name): string | undefined => decodeBase64Url(name.slice(BEARER_PROTOCOL.length)));
+  if (authorization !== null) tokens.push(/^bearer +(\S+)$/i.exec(authorization.trim())?.[1]);
+  return tokens;
+}
+
+const decodeBase64Url = (text: string): string | undefined =>
+  /^[\w-]+=*$/.test(text) ? Buffer.from(text, "base64url").toString("utf8") : undefined;
+
+/** Takes the same time whatever differs, the length included. */
+function isSame(presented: string | undefined, token: string): boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(presented ?? ""), digest(token)) && presented !== undefined;
+}
+
+/** What proxies add: such a request comes from somebody else than who is at the other end of the connection. */
+const FORWARDED = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+function allowedBy(
+  peer: string,
+  headers: Pick<Headers, "has">,
+  { networks }: AccessPolicy,
+): "loopback" | "network" | undefined {
+  const address = parseAddress(peer);
+  if (address === undefined) return undefined;
+  if (networks.some((network) => contains(network, address))) return "network";
+  return isLoopback(address) && !FORWARDED.some((name) => headers.has(name)) ? "loopback" : undefined;
+}
+
+/** A page that this very server sent, or a program that writes the address it calls. */
+function isOwnOrigin(origin: string, host: string): boolean {
+  const page = URL.parse(origin);
+  if (page === null || (page.protocol !== "http:" && page.protocol !== "https:")) return false;
+  // So that a default port is left out on both sides.
+  return page.host !== "" && page.host === URL.parse(`${page.protocol}//${host}`)?.host;
+}
+
+function isOwnName(host: string, names: ReadonlySet<string>): boolean {
+  const match = /^(?:\[([\da-f:.]+)\]|([^[\]:]+))(?::\d{1,5})?$/i.exec(host);
+  if (match === null) return false;
+  if (match[1] !== undefined) return isIP(match[1]) === 6;
+  const name = tidyName(match[2] ?? "");
+  return isIP(name) === 4 || name === "localhost" || name.endsWith(".localhost") || names.has(name);
+}
+
+/** "Node-1.example.com." is node-1.example.com; a port is not part of a name. */
+const tidyName = (name: string): string => name.trim().toLowerCase().replace(/:\d+$/, "").replace(/\.$/, "");
+
+/** Of browsers' own schemes (chrome-extension://…) a URL has no origin: they stand as they are. */
+function tidyOrigin(text: string): string {
+  const tidy = text.trim().toLowerCase().replace(/\/+$/, "");
+  const origin = URL.parse(tidy)?.origin ?? "null";
+  return origin === "null" ? tidy : origin;
+}

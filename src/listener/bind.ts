@@ -1,0 +1,136 @@
+// Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
+// words, with the setting, and tried again. Nothing else stops for it.
+import { isIPv6 } from "node:net";
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { seconds } from "../lib/duration.ts";
+import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { Log } from "../platform/log.ts";
+
+export interface ListenAddress {
+  /** In the order in which they are tried. */
+  readonly hosts: readonly string[];
+  readonly port: number;
+}
+
+/** Something that listens. */
+export interface Bound {
+  readonly port: number;
+  close(): void | Promise<void>;
+}
+
+export interface BindOptions {
+  /** Of the loop, and of the log. */
+  readonly name: string;
+  /** The setting to change when it does not work, and its value: "proxy_listen_addr", ":8081". */
+  readonly setting: string;
+  readonly value: string;
+  /** Undefined for a value that is none: said like every other trouble. */
+  readonly address: ListenAddress | undefined;
+  /** Throws, or rejects, with what the runtime says: EADDRINUSE, EACCES, EADDRNOTAVAIL. */
+  listen(host: string, port: number): Bound | Promise<Bound>;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+}
+
+export interface Binding {
+  /** "0.0.0.0:8081", "[::]:8081"; undefined while it listens nowhere. */
+  address(): string | undefined;
+  /** Why it listens nowhere; undefined while it does, or before the first try. */
+  trouble(): string | undefined;
+  /** Resolves when what listened is closed, after `signal` aborted. */
+  readonly done: Promise<void>;
+}
+
+/** Both families in one socket, which Linux does; the second for a machine without IPv6. */
+export const EVERYWHERE: readonly string[] = ["::", "0.0.0.0"];
+const NO_IPV6 = ["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"];
+
+/** As Go writes them: ":8081" is every address of the machine; "127.0.0.1:8081", "[::1]:8081", "localhost:8081". */
+export function parseListenAddress(text: string): ListenAddress | undefined {
+  const match = /^(?:\[([\da-f:.]+)\]|([^[\]:\s]*)):(\d{1,5})$/i.exec(text);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port > 65_535) return undefined;
+  const [, ipv6, name = ""] = match;
+  if (ipv6 !== undefined) return isIPv6(ipv6) ? { hosts: [ipv6], port } : undefined;
+  return { hosts: name === "" ? EVERYWHERE : [name], port };
+}
+
+export const writeAddress = (host: string, port: number): string =>
+  `${host.includes(":") ? `[${host}]` : host}:${port}`;
+
+export function keepBound(options: BindOptions, signal: AbortSignal): Binding {
+  const { name, registry, log } = options;
+  let address: string | undefined;
+  let trouble: string | undefined;
+
+  const done = loop(
+    {
+      name,
+      every: seconds(1),
+      retry: { base: seconds(1), cap: seconds(30) },
+      onError(error) {
+        const text = messageOf(error);
+        if (text !== trouble) log.error(name, text);
+        trouble = text;
+      },
+    },
+    async (signal, record) => {
+      record.note = "binding";
+      const { bound, host } = await bind(options);
+      address = writeAddress(host, bound.port);
+      trouble = undefined;
+      log.info(name, `listening on ${address}`);
+      record.note = `listening on ${address}`;
+      record.lastSuccess = Date.now();
+      record.consecutiveFailures = 0;
+      await aborted(signal);
+      address = undefined;
+      await bound.close();
+    },
+    registry,
+    signal,
+  );
+  return { address: () => address, trouble: () => trouble, done };
+}
+
+async function bind(options: BindOptions): Promise<{ bound: Bound; host: string }> {
+  const { setting, value, address } = options;
+  for (const [index, host] of address?.hosts.entries() ?? []) {
+    try {
+      return { bound: await options.listen(host, address?.port ?? 0), host };
+    } catch (error) {
+      const isLast = index + 1 === address?.hosts.length;
+      if (isLast || !NO_IPV6.includes(codeOf(error))) throw explained(error, host, options);
+    }
+  }
+  throw new AgentError(
+    "listen.address",
+    `${setting} ${value}: this is not a listen address (:8081, 127.0.0.1:8081, [::1]:8081)`,
+  );
+}
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : "";
+
+function explained(error: unknown, host: string, { setting, value, address }: BindOptions): AgentError {
+  const port = address?.port;
+  const say = (code: string, what: string): AgentError =>
+    new AgentError(code, `${setting} ${value}: ${what}`, { cause: error });
+  switch (codeOf(error)) {
+    case "EADDRINUSE":
+      return say("listen.taken", `port ${port} is in use by another program`);
+    case "EACCES":
+    case "EPERM":
+      return say("listen.forbidden", `port ${port} needs root, or the capability CAP_NET_BIND_SERVICE`);
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return say("listen.address", `${host} is not an address of this machine`);
+    default:
+      return say("listen.failed", messageOf(error));
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

@@ -1,0 +1,53 @@
+// What the ingress answers itself: small pages that say what a visitor can do, and nothing about what is behind.
+import { STATUS_CODES, type ServerResponse } from "node:http";
+
+export type Refusal = "unknown" | "away" | "late" | "broken" | "busy" | "connect" | "expectation" | "large";
+
+const PAGES: Record<Refusal, { readonly status: number; readonly text: string }> = {
+  unknown: { status: 502, text: "Nothing is served here under this name." },
+  away: { status: 502, text: "What is served here does not answer at the moment. Try again in a while." },
+  late: { status: 502, text: "What is served here took too long to answer. Try again in a while." },
+  broken: { status: 400, text: "This request cannot be understood." },
+  busy: { status: 503, text: "Too many connections at the moment. Try again in a while." },
+  connect: { status: 405, text: "Only requests for what is served here are answered." },
+  expectation: { status: 417, text: "This expectation cannot be met." },
+  large: { status: 431, text: "The head of this request is too large." },
+};
+
+const STYLE =
+  "body{font:16px/1.5 system-ui,sans-serif;max-width:32em;margin:20vh auto;padding:0 1em;color:#333}";
+
+function pageOf(refusal: Refusal): { status: number; reason: string; headers: string[]; body: string } {
+  const { status, text } = PAGES[refusal];
+  const reason = STATUS_CODES[status] ?? "";
+  const title = `${status} ${reason}`;
+  const body =
+    `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n` +
+    `<title>${title}</title>\n<style>${STYLE}</style>\n<h1>${title}</h1>\n<p>${text}</p>\n</html>\n`;
+  const headers = [
+    ["Content-Type", "text/html; charset=utf-8"],
+    ["Content-Length", `${Buffer.byteLength(body)}`],
+    ["Cache-Control", "no-store"],
+    ["X-Content-Type-Options", "nosniff"],
+    ["Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"],
+    ...(refusal === "connect" ? [["Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]] : []),
+  ].flat();
+  return { status, reason, headers, body };
+}
+
+/** Of a request of which nothing was answered yet. The connection is closed where what comes next cannot be told. */
+export function refuse(response: ServerResponse, refusal: Refusal): void {
+  const { status, reason, headers, body } = pageOf(refusal);
+  const isLast = status < 500 || refusal === "busy" || response.req.headers.expect !== undefined;
+  const last = isLast ? ["Connection", "close"] : [];
+  response.writeHead(status, reason, [...headers, ...last]);
+  response.end(body);
+}
+
+/** The same on a connection that no request could be read from. */
+export function rawRefusal(refusal: Refusal): string {
+  const { status, reason, headers, body } = pageOf(refusal);
+  const lines = [`HTTP/1.1 ${status} ${reason}`];
+  for (let at = 0; at < headers.length; at += 2) lines.push(`${headers[at]}: ${headers[at + 1]}`);
+  return [...lines, "Connection: close", "", body].join("\r\n");
+}

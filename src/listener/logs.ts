@@ -1,0 +1,126 @@
+// The log of a container as an answer: read from Docker when the client reads, closed when the client is gone.
+import { AgentError, messageOf } from "../lib/agent-error.ts";
+import type { Duration } from "../lib/duration.ts";
+import type { Containers } from "./containers.ts";
+import { parseLogQuery } from "./logs-query.ts";
+import { PLAIN_ANSWER, problem } from "./problem.ts";
+
+export interface LogStreams {
+  /** `text/plain` as it comes, or a problem document: 400, 404, 409 (nothing to follow), 503. */
+  open(request: Request, target: LogTarget): Promise<Response>;
+  count(): number;
+}
+
+export interface LogTarget {
+  readonly project: string;
+  readonly service: string;
+  readonly query: URLSearchParams;
+}
+
+export interface LogStreamsOptions {
+  readonly containers: Containers;
+  readonly limit: number;
+  /** A client that has not taken what waits for it for so long is given up. */
+  readonly stalledLimit: Duration;
+}
+
+const ENDED = ["created", "exited", "dead", "removing"];
+
+/** They end when `signal` aborts. */
+export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal): LogStreams {
+  const { containers, limit, stalledLimit } = options;
+  let open = 0;
+
+  async function start(request: Request, { project, service, query }: LogTarget): Promise<Response> {
+    const asked = parseLogQuery(query, Date.now());
+    if ("problem" in asked) return problem(400, "Bad Request", asked.problem);
+    if (open >= limit)
+      return problem(503, "Service Unavailable", `${limit} logs are being read, more are not allowed`);
+    const end = new AbortController();
+    const gone = AbortSignal.any([signal, request.signal, end.signal]);
+    if (gone.aborted) return problem(503, "Service Unavailable", "the agent stops");
+    open++;
+    // Once, whatever comes first.
+    gone.addEventListener("abort", () => open--, { once: true });
+    const refuse = (refusal: Response): Response => {
+      end.abort();
+      return refusal;
+    };
+    try {
+      const found = await containers.findService(project, service, gone);
+      if (found === undefined)
+        return refuse(problem(404, "Not Found", `no container of this node serves ${project}/${service}`));
+      if (asked.follow && ENDED.includes(found.state))
+        return refuse(
+          problem(409, "Conflict", `${project}/${service} does not run (${found.state}): nothing to follow`),
+        );
+      const log = await containers.logs(found.id, asked, gone);
+      return new Response(streamOf(log, end, gone, stalledLimit), {
+        headers: {
+          ...PLAIN_ANSWER,
+          "content-type": "text/plain; charset=utf-8",
+          // No time-out holds for this connection any more, so it is not used for another request.
+          connection: "close",
+        },
+      });
+    } catch (error) {
+      return refuse(failed(error, signal.aborted));
+    }
+  }
+
+  return { open: start, count: () => open };
+}
+
+function failed(error: unknown, isStopping: boolean): Response {
+  if (isStopping) return problem(503, "Service Unavailable", "the agent stops");
+  if (!(error instanceof AgentError)) throw error;
+  if (error.code === "docker.gone") return problem(404, "Not Found", "the container is gone");
+  const isOdd = error.code === "docker.refused";
+  // A logging driver that cannot be read, for one.
+  if (isOdd) return problem(502, "Bad Gateway", `Docker refuses: ${messageOf(error)}`);
+  return problem(503, "Service Unavailable", messageOf(error));
+}
+
+/** Nothing is read ahead: what the client does not take stays with Docker. */
+function streamOf(
+  log: AsyncIterable<Uint8Array>,
+  end: AbortController,
+  gone: AbortSignal,
+  stalledLimit: Duration,
+): ReadableStream<Uint8Array> {
+  const pieces = log[Symbol.asyncIterator]();
+  let stalled: NodeJS.Timeout | undefined;
+  gone.addEventListener(
+    "abort",
+    () => {
+      clearTimeout(stalled);
+      void pieces.return?.().catch(() => {});
+    },
+    { once: true },
+  );
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        clearTimeout(stalled);
+        try {
+          const { done, value } = await pieces.next();
+          if (gone.aborted) return controller.error();
+          if (done !== true) {
+            stalled = setTimeout(() => {
+              end.abort();
+              controller.error();
+            }, stalledLimit);
+            return controller.enqueue(value);
+          }
+          controller.close();
+        } catch {
+          // Docker went, or the client: without its last chunk, the answer is seen to be cut.
+          controller.error();
+        }
+        end.abort();
+      },
+      cancel: () => end.abort(),
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,72 @@
+// Connects to the first of a container's addresses that answers.
+import { messageOf } from "../lib/agent-error.ts";
+import { type Duration, formatDuration } from "../lib/duration.ts";
+import type { ServiceSocket, Tunnel } from "./tunnel.ts";
+
+const handlers: Bun.SocketHandler<Tunnel> = {
+  open: (socket) => socket.data.serviceOpened(socket),
+  data: ({ data: tunnel }, bytes) => tunnel.fromService(bytes),
+  drain: ({ data: tunnel }) => tunnel.serviceDrained(),
+  end: ({ data: tunnel }) => tunnel.serviceEnded(),
+  close: ({ data: tunnel }, error) => tunnel.serviceClosed(error),
+  // What went wrong comes with the close.
+  error: () => {},
+};
+
+/**
+ * `make` makes the tunnel that a connection is for. Resolves with the connected one, or with why there is none, in
+ * words. The addresses share `limit` evenly; a connection that comes later is closed.
+ */
+export async function dial(
+  addresses: readonly string[],
+  port: number,
+  make: () => Tunnel,
+  limit: Duration,
+  signal: AbortSignal,
+): Promise<Tunnel | string> {
+  let why = "it has no address on its project's network";
+  for (const hostname of addresses) {
+    const tunnel = make();
+    const outcome = await dialOne(hostname, port, tunnel, limit / addresses.length, signal);
+    if (outcome === undefined) return tunnel;
+    why = outcome;
+    if (signal.aborted) break;
+  }
+  return why;
+}
+
+function dialOne(
+  hostname: string,
+  port: number,
+  tunnel: Tunnel,
+  limit: Duration,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let late = false;
+    const giveUp = (why: string): void => {
+      late = true;
+      settle(why);
+    };
+    const settle = (outcome: string | undefined): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", aborted);
+      resolve(outcome);
+    };
+    const aborted = (): void => giveUp("interrupted");
+    const timer = setTimeout(() => giveUp(`no answer within ${formatDuration(limit)}`), limit);
+    signal.addEventListener("abort", aborted, { once: true });
+    if (signal.aborted) return aborted();
+    Bun.connect({ hostname, port, allowHalfOpen: true, data: tunnel, socket: handlers }).then(
+      (socket: ServiceSocket) => (late ? socket.terminate() : settle(undefined)),
+      (error: unknown) => settle(wordsFor(error)),
+    );
+  });
+}
+
+function wordsFor(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ECONNREFUSED") return "connection refused: nothing listens on that port in the container";
+  if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return "the container's network cannot be reached";
+  return messageOf(error);
+}

@@ -1,0 +1,94 @@
+// What people type after `forward` and `logs`, and what it means.
+import { describe, expect, test } from "bun:test";
+import { mappingIn } from "../../../src/cli/forward/mapping.ts";
+import { queryOf } from "../../../src/cli/logs.ts";
+import { serviceIn, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
+import { agentAt } from "../../../src/control/agent-client.ts";
+import { chosenProtocol } from "../../../src/protocol/caravanserai/tunnel.ts";
+
+describe("[LOCAL:]REMOTE", () => {
+  test.each([
+    ["5432", { local: 5432, remote: 5432 }],
+    ["15432:5432", { local: 15432, remote: 5432 }],
+    ["0:80", { local: 0, remote: 80 }],
+  ])("%s", (text, mapping) => {
+    expect(mappingIn(text)).toEqual(mapping);
+  });
+
+  test.each(["0", "", ":80", "80:", "80:0", "70000", "80:90:100", "web", "8e1", "-1:80"])(
+    "%j is refused",
+    (text) => {
+      expect(() => mappingIn(text)).toThrow("is not [LOCAL:]REMOTE");
+    },
+  );
+});
+
+test("a service is named by its project", () => {
+  expect(serviceIn("shop/db")).toEqual({ project: "shop", service: "db" });
+  for (const text of ["shop", "shop/", "/db", "a/b/c", "a b/c", "../..", "a/.."])
+    expect(() => serviceIn(text)).toThrow("<project>/<service>");
+});
+
+describe("--node", () => {
+  test.each([
+    ["node-1", "http://node-1:9090"],
+    ["10.0.0.5:7000", "http://10.0.0.5:7000"],
+    ["[fd00::1]", "http://[fd00::1]:9090"],
+    ["[fd00::1]:80", "http://[fd00::1]:80"],
+    ["https://node-1:9443", "https://node-1:9443"],
+    ["HTTP://node-1/", "http://node-1:9090"],
+  ])("%s is %s", (text, url) => {
+    expect(agentAt(text).url).toBe(url);
+  });
+
+  test.each(["", "fd00::1", "node:0", "node:99999", "ftp://x", "user@host", "host/path", "a b"])(
+    "%j is refused",
+    (text) => {
+      expect(() => agentAt(text)).toThrow("is not an address");
+    },
+  );
+});
+
+describe("what logs are asked for", () => {
+  const now = Date.parse("2030-01-31T12:00:00Z");
+  const asked = (flags: Parameters<typeof queryOf>[0]): string => queryOf(flags, now).toString();
+
+  test.each([
+    [{}, ""],
+    [{ follow: true, tail: "20" }, "follow=true&tail=20"],
+    [{ timestamps: true, tail: "all" }, "tail=all&timestamps=true"],
+    [{ since: "10m" }, `since=${now / 1_000 - 600}.000`],
+    [{ since: "2030-01-31T11:00:00.5Z" }, `since=${now / 1_000 - 3_600}.500`],
+  ])("%j", (flags, query) => {
+    expect(asked(flags)).toBe(query);
+  });
+
+  test.each([{ tail: "-1" }, { tail: "many" }, { since: "yesterday" }, { since: "10" }, { since: "-5m" }])(
+    "%j is refused",
+    (flags) => {
+      expect(() => asked(flags)).toThrow(/^--(tail|since): /);
+    },
+  );
+});
+
+test.each([
+  ["http://10.0.0.5:9090", true],
+  ["https://10.0.0.5:9090", false],
+  ["http://127.0.0.1:9090", false],
+  ["http://[::1]:9090", false],
+  ["http://localhost.example.com:9090", true],
+])("a token for %s travels in clear: %p", (url, clear) => {
+  expect(tokenTravelsInClear({ name: "n", url, token: "t" })).toBe(clear);
+  expect(tokenTravelsInClear({ name: "n", url, token: undefined })).toBeFalse();
+});
+
+test.each([
+  [null, ""],
+  ["chat", ""],
+  ["bearer.secret", ""],
+  ["bearer.secret, binary", "binary"],
+  ["binary,tunnel.half-close", "tunnel.half-close"],
+  ["binary2", ""],
+])("of the subprotocols %j, %j is answered", (offered, chosen) => {
+  expect<string>(chosenProtocol(offered)).toBe(chosen);
+});

@@ -1,0 +1,200 @@
+// Who is let in, for which reason, and what a refusal says.
+import { describe, expect, test } from "bun:test";
+import { parseAddress } from "../../../src/listener/access-address.ts";
+import { exposure } from "../../../src/listener/access-exposure.ts";
+import { type AccessSettings, accessPolicy, decide } from "../../../src/listener/access.ts";
+
+const TOKEN = "correct-horse-battery";
+const b64 = (text: string): string => Buffer.from(text).toString("base64url");
+
+interface Asked {
+  readonly peer?: string;
+  readonly settings?: AccessSettings;
+  readonly headers?: Record<string, string>;
+}
+
+/** "token", "loopback", "network", or "403 …" with the detail. */
+function outcome({ peer = "127.0.0.1", settings = {}, headers = {} }: Asked): string {
+  const policy = accessPolicy(settings, ["Web-01.example.com", "node-1"]);
+  const verdict = decide({ peer, headers: new Headers({ host: "127.0.0.1:9090", ...headers }) }, policy);
+  return verdict.allowed ? verdict.by : `${verdict.status} ${verdict.detail}`;
+}
+
+describe("without a token", () => {
+  test.each(["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "::1%lo"])(
+    "%s is this machine",
+    (peer) => expect(outcome({ peer })).toBe("loopback"),
+  );
+
+  test.each(["10.0.0.1", "128.0.0.1", "::2", "::ffff:10.0.0.1", "fe80::1%eth0", "", "garbage"])(
+    "%p is not, and is told the two settings and nothing more",
+    (peer) => {
+      const said = outcome({ peer, settings: { listen_allow: ["192.0.2.0/24"] } });
+      expect(said).toMatch(/^403 .*listen_allow.*listen_token/);
+      expect(said).not.toContain("192.0.2");
+    },
+  );
+
+  test.each([
+    ["10.1.2.3", "10.0.0.0/8"],
+    ["::ffff:10.1.2.3", "10.0.0.0/8"],
+    ["10.1.2.3", "::ffff:10.0.0.0/104"],
+    ["10.1.2.3", "10.1.2.3"],
+    ["fd00::17", "fd00::/8"],
+    ["fe80::1%eth0", "fe80::/10"],
+    ["203.0.113.9", "0.0.0.0/0"],
+  ])("%s is in %s", (peer, network) =>
+    expect(outcome({ peer, settings: { listen_allow: [network] } })).toBe("network"),
+  );
+
+  test.each([
+    ["11.1.2.3", "10.0.0.0/8"],
+    ["10.1.2.4", "10.1.2.3"],
+    ["10.1.2.3", "::/0"],
+    ["::2", "0.0.0.0/0"],
+  ])("%s is not in %s", (peer, network) =>
+    expect(outcome({ peer, settings: { listen_allow: [network] } })).toStartWith("403"),
+  );
+
+  test.each(["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])(
+    "what came through a proxy on this machine (%s) is not from this machine",
+    (name) => {
+      expect(outcome({ headers: { [name]: "1" } })).toStartWith("403");
+      // Whoever lists it means the proxy.
+      expect(outcome({ headers: { [name]: "1" }, settings: { listen_allow: ["127.0.0.1"] } })).toBe(
+        "network",
+      );
+    },
+  );
+
+  test.each([
+    "10.0.0.7",
+    "10.0.0.7:9090",
+    "[fd00::7]:9090",
+    "[::1]",
+    "localhost:9090",
+    "LOCALHOST",
+    "a.localhost",
+    "web-01.EXAMPLE.com.",
+    "node-1:9090",
+    "agent.internal:1",
+  ])("called %s it answers", (host) =>
+    expect(outcome({ headers: { host }, settings: { listen_hosts: ["Agent.Internal"] } })).toBe("loopback"),
+  );
+
+  test.each([
+    "evil.example.com",
+    "localhost.evil.com",
+    "notlocalhost",
+    "web-01",
+    "127.0.0.1.evil.com",
+    "127.1",
+    "0x7f000001",
+    "[::1",
+    "[evil]:80",
+    "",
+    "node-1:80:80",
+    "a, node-1",
+  ])("called %p it refuses, which a page that made a name lead here cannot avoid", (host) =>
+    expect(outcome({ headers: { host } })).toMatch(/^421 .*listen_hosts/),
+  );
+});
+
+describe("with a token", () => {
+  const settings = { listen_token: TOKEN };
+  const far = { peer: "203.0.113.9", settings };
+
+  test.each([
+    { authorization: `Bearer ${TOKEN}` },
+    { authorization: `bearer   ${TOKEN}` },
+    { "sec-websocket-protocol": `bearer.${b64(TOKEN)}` },
+    { "sec-websocket-protocol": `tunnel.half-close, bearer.${b64(TOKEN)}` },
+    { authorization: `Bearer ${TOKEN}`, host: "whatever.example.com", "x-forwarded-for": "1.2.3.4" },
+  ])("the right one lets in from anywhere, by any name: %j", (headers) =>
+    expect(outcome({ ...far, headers })).toBe("token"),
+  );
+
+  test.each([
+    { authorization: "Bearer wrong-horse-battery" },
+    { authorization: `Bearer ${TOKEN}x` },
+    { authorization: `Bearer ${TOKEN.slice(1)}` },
+    { authorization: "Bearer" },
+    { authorization: "Basic dXNlcjpwYXNz" },
+    { authorization: "" },
+    { "sec-websocket-protocol": `bearer.${TOKEN}` },
+    { "sec-websocket-protocol": "bearer." },
+    { "sec-websocket-protocol": `bearer.${b64("wrong")}, bearer.${b64(TOKEN)}` },
+    { authorization: "Bearer wrong", "sec-websocket-protocol": `bearer.${b64(TOKEN)}` },
+  ])("a wrong one is refused, from this machine too, without repeating it: %j", (headers) => {
+    for (const peer of ["203.0.113.9", "127.0.0.1"]) {
+      const said = outcome({ peer, settings, headers });
+      expect(said).toMatch(/^401 .*listen_token/);
+      expect(said).not.toContain("horse");
+    }
+  });
+
+  test("where none is set, any is wrong", () =>
+    expect(outcome({ headers: { authorization: "Bearer undefined" } })).toStartWith("401"));
+});
+
+describe("a page in a browser", () => {
+  const origins = { listen_origins: ["https://Console.example.com/", "chrome-extension://abc"] };
+
+  test.each([
+    "http://evil.example.com",
+    "https://console.example.com.evil.com",
+    "http://console.example.com",
+    "http://127.0.0.1:8080",
+    "http://localhost:9090",
+    "null",
+    "",
+    "file://",
+    "https://console.example.com, http://127.0.0.1:9090",
+  ])("of another site (%p) is refused, with or without the token", (origin) => {
+    const settings = { ...origins, listen_token: TOKEN };
+    for (const more of [{}, { authorization: `Bearer ${TOKEN}` }])
+      expect(outcome({ settings, headers: { origin, ...more } })).toMatch(/^403 .*listen_origins/);
+  });
+
+  test.each(["https://console.example.com", "chrome-extension://abc"])(
+    "of listen_origins (%s) may",
+    (origin) => expect(outcome({ settings: origins, headers: { origin } })).toBe("loopback"),
+  );
+
+  test.each([
+    ["http://127.0.0.1:9090", "127.0.0.1:9090"],
+    ["http://localhost", "localhost:80"],
+    ["https://localhost", "localhost"],
+    ["http://[::1]:9090", "[::1]:9090"],
+  ])("of this very server (%s) may", (origin, host) =>
+    expect(outcome({ headers: { origin, host } })).toBe("loopback"),
+  );
+
+  test("of a name that somebody made lead here is refused by the name", () =>
+    expect(outcome({ headers: { origin: "http://evil.com:9090", host: "evil.com:9090" } })).toStartWith(
+      "421",
+    ));
+});
+
+describe("exposure", () => {
+  test.each([
+    [{}, []],
+    [{ listen_allow: ["10.0.0.0/8", "fc00::/7"] }, []],
+    [{ listen_allow: ["0.0.0.0/0"] }, ["listen_allow 0.0.0.0/0"]],
+    [{ listen_allow: ["0.0.0.0/1", "10.0.0.1", "::/0"] }, ["listen_allow 0.0.0.0/1", "listen_allow ::/0"]],
+    [{ listen_token: TOKEN }, ["listen_token"]],
+    [{ listen_token: TOKEN, listen_tls_cert: "/c.pem" }, []],
+    [{ listen_token: TOKEN, listen_allow: ["0.0.0.0/0"], listen_address: "127.0.0.1" }, []],
+    [{ listen_token: TOKEN, listen_address: "10.0.0.1" }, ["listen_token"]],
+  ])("of %j is %j", (settings, starts) => {
+    const warnings = exposure(settings);
+    expect(warnings).toHaveLength(starts.length);
+    for (const [at, start] of starts.entries()) expect(warnings[at]).toStartWith(start);
+    expect(warnings.join()).not.toContain(TOKEN);
+  });
+});
+
+test("text that is no address is none", () => {
+  for (const text of ["", "1.2.3", "1.2.3.4.5", "::g", "%lo", "1.2.3.4/8"])
+    expect(parseAddress(text)).toBeUndefined();
+});
