@@ -3,6 +3,7 @@ import type { OptionKey, options } from "../config/options.ts";
 import { flagNames, optionKeys, optionOf } from "../config/options.ts";
 import { type Config, loadConfig } from "../config/load.ts";
 import { type LoadOptions, type Sources, readSources } from "../config/sources.ts";
+import { invokedAs } from "./program.ts";
 
 type Dashed<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}-${Dashed<Tail>}` : S;
 
@@ -34,9 +35,6 @@ function settingFlag(key: OptionKey): object {
     setting: key,
   };
 }
-
-/** The name this program was called by; the compiled executable knows it only from argv0 (measured). */
-export const invokedAs = (argv0 = process.argv0): string => argv0.slice(argv0.lastIndexOf("/") + 1);
 
 type Args = Readonly<Record<string, unknown>>;
 type FileOptions = Pick<LoadOptions, "requireFile">;

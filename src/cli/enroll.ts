@@ -25,6 +25,7 @@ import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { note, paint, print } from "./output.ts";
+import { asCalled } from "./program.ts";
 import { ask } from "./prompt.ts";
 import { approvalSpinner } from "./spinner.ts";
 import { checkStateDirectory } from "./state-directory.ts";
@@ -253,7 +254,7 @@ async function finish(identity: Identity, { config, apiUrl, host, speak }: Conte
     `${paint.green("✓")} approved as node ${host.hostname} (${identity.nodeId})   identity saved to ${stateFile}`,
   );
   if (saved !== undefined) print(`  settings saved to ${saved}`);
-  print("  Start it:  noderax-agent run");
+  print(asCalled("  Start it:  noderax-agent run"));
 }
 
 /** The machine is a node now, and must not be enrolled again: only its configuration is missing. */

@@ -2,8 +2,9 @@
 import { type Command, load } from "./command.ts";
 import { type Flag, flagsOf, positionalsOf, written } from "./flags.ts";
 import { type Paint, table } from "./output.ts";
+import { calledAs } from "./program.ts";
 
-const PROGRAM = "noderax-agent";
+const PROGRAM = calledAs();
 
 /** The help of one command, ready to print. `path` is how one gets there: ["config", "set"]. */
 export async function renderHelp(command: Command, path: readonly string[], paint: Paint): Promise<string> {

@@ -1,6 +1,7 @@
 // How commands speak: results on stdout, notes on stderr, aligned tables, ages, colours only where they are wanted.
 import { humanDuration } from "../lib/duration.ts";
 import type { AgentError } from "../lib/agent-error.ts";
+import { asCalled } from "./program.ts";
 
 /** A line of the result. */
 export function print(line = ""): void {
@@ -23,8 +24,8 @@ export function warn(line: string): void {
 
 /** `error: …` and the next step, indented. */
 export function printError(message: string, hints: AgentError["hint"] = []): void {
-  note(`${errorPaint.red("error:")} ${message}`);
-  for (const hint of hints) note(`  ${hint}`);
+  note(`${errorPaint.red("error:")} ${asCalled(message)}`);
+  for (const hint of hints) note(`  ${asCalled(hint)}`);
 }
 
 /** Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line. */

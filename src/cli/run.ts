@@ -5,6 +5,7 @@ import { type Duration, seconds } from "../lib/duration.ts";
 import type { Config } from "../config/load.ts";
 import { version } from "../platform/build.ts";
 import { type Log, createLog } from "../platform/log.ts";
+import { reclaimMemory } from "../platform/reclaim.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { checkStateDirectory } from "./state-directory.ts";
@@ -30,7 +31,10 @@ export default command({
     });
     // Listening for signals first: whoever has read that it started may stop it at once.
     const stopped = untilStopped(agent, config.settings.shutdown_timeout, log);
-    log.info("agent", `noderax-agent ${version} started`);
+    // As it is used, a scheme in front: what was typed may have been another thing.
+    const server_url = config.planes.includes("caravanserai") ? config.settings.server_url : undefined;
+    log.info("agent", `noderax-agent ${version} started`, { server_url });
+    void reclaimMemory(new AbortController().signal);
     // An agent that cannot go on must not look alive: its service manager, or a person, starts it again.
     return Promise.race([stopped, agent.ended.then(() => stopped)]);
   },

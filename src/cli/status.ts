@@ -1,13 +1,14 @@
 // `status`: what the running agent is doing, and what it is waiting for.
-import { stateDirectory } from "../agent.ts";
-import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
+import { type ExitCode, exit } from "../lib/agent-error.ts";
 import { humanDuration, seconds } from "../lib/duration.ts";
 import { printable } from "../lib/printable.ts";
-import { askStatus } from "../ops/control-socket.ts";
 import type { CaravanseraiStatus, Status } from "../ops/status.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
+import { whenRemoved } from "./gc.ts";
 import { age, paint, print, printJson } from "./output.ts";
+import { asCalled } from "./program.ts";
+import { runningAgent } from "./running-agent.ts";
 
 export default command({
   name: "status",
@@ -16,17 +17,7 @@ export default command({
   args: { ...configFlags, json: { type: "boolean", description: "print one JSON document" } },
   async run({ args }): Promise<ExitCode> {
     const { settings } = await configFrom(args);
-    const status = await askStatus(stateDirectory(settings));
-    if (status === undefined) {
-      throw new AgentError(
-        "agent.not_running",
-        `no agent runs with the state directory ${stateDirectory(settings)}`,
-        {
-          hint: "Start it:  noderax-agent run",
-          exit: exit.failed,
-        },
-      );
-    }
+    const status = await runningAgent(settings);
     if (args.json) printJson(status);
     else show(status);
     return exitOf(status);
@@ -72,7 +63,7 @@ function showLoop({
 function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loops"]): void {
   print();
   print(`noderax        ${standingText(noderax.standing).padEnd(12)} ${noderax.api_url}`);
-  print(`  node         ${noderax.node_id ?? "none: enroll with  noderax-agent enroll"}`);
+  print(`  node         ${noderax.node_id ?? asCalled("none: enroll with  noderax-agent enroll")}`);
   for (const loop of loops) if (loop.plane !== "caravanserai") showLoop(loop);
   const { tasks, outbox, terminals } = noderax;
   const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
@@ -116,20 +107,12 @@ function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): vo
     print(
       `  reports      ${reports.waiting} waiting${reports.last_error === null ? "" : ` (${reports.last_error})`}`,
     );
-  for (const { name, reason, due, containers, verdict } of orphans.slice(0, LINES_MAX)) {
-    const when =
-      due === null
-        ? verdict === "kept"
-          ? "left as it is"
-          : "being looked into"
-        : removedIn(Date.parse(due));
-    print(`  on no list   ${name}: ${containers} containers, ${reason}; ${when}`);
+  for (const orphan of orphans.slice(0, LINES_MAX)) {
+    const { name, reason, containers } = orphan;
+    print(`  on no list   ${name}: ${containers} containers, ${reason}; removed ${whenRemoved(orphan)}`);
   }
-}
-
-function removedIn(due: number): string {
-  const left = due - Date.now();
-  return left > 0 ? `removed in ${humanDuration(left)}` : "removed when the server confirms it";
+  if (orphans.length > LINES_MAX)
+    print(`    … and ${orphans.length - LINES_MAX} more: ${asCalled("noderax-agent gc")}`);
 }
 
 function dockerText({ version, trouble }: CaravanseraiStatus["docker"]): string {

@@ -9,8 +9,15 @@ import { Status } from "./status.ts";
 
 const NAME = "agent.sock";
 
-/** Throws an AgentError when another agent holds the directory. */
-export async function serveStatus(directory: string, status: () => Status): Promise<Disposable> {
+/**
+ * `onNews`: a command has written something beside us that should not wait. Throws an AgentError when another agent holds
+ * the directory.
+ */
+export async function serveStatus(
+  directory: string,
+  status: () => Status,
+  onNews: () => void = () => {},
+): Promise<Disposable> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const lock = takeLock(join(directory, "agent.lock"));
   if (lock === undefined) throw await alreadyRunning(directory);
@@ -19,7 +26,13 @@ export async function serveStatus(directory: string, status: () => Status): Prom
     // Whatever is there is left over: its owner would hold the lock.
     rmSync(path, { force: true });
     // Bun takes a path of any length, where the kernel allows 107 bytes.
-    const server = Bun.serve({ unix: path, fetch: () => Response.json(status()) });
+    const server = Bun.serve({
+      unix: path,
+      fetch({ method }) {
+        if (method === "POST") onNews();
+        return Response.json(status());
+      },
+    });
     chmodSync(path, 0o600);
     return {
       [Symbol.dispose]() {
@@ -45,14 +58,22 @@ async function alreadyRunning(directory: string): Promise<AgentError> {
   });
 }
 
-/** The status of the agent that runs with this state directory; undefined when none does. */
-export async function askStatus(
+/** The status of the agent that runs with this state directory; undefined when none does. Throws an AgentError. */
+export const askStatus = (directory: string, timeout?: Duration): Promise<Status | undefined> =>
+  ask("GET", directory, timeout);
+
+/** The same, after it was told that a command has written something. */
+export const tellNews = (directory: string): Promise<Status | undefined> => ask("POST", directory);
+
+async function ask(
+  method: "GET" | "POST",
   directory: string,
   timeout: Duration = seconds(3),
 ): Promise<Status | undefined> {
   if (!existsSync(join(directory, NAME))) return undefined;
   try {
     const response = await fetch("http://agent/status", {
+      method,
       unix: join(directory, NAME),
       signal: AbortSignal.timeout(timeout),
     });

@@ -1,10 +1,11 @@
 // `sandbox apply`: makes or changes projects and nodes from a file, and waits for projects when told to.
 import * as v from "valibot";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
-import { type Duration, milliseconds, parseDuration } from "../../lib/duration.ts";
+import { type Duration, humanDuration, milliseconds, parseDuration, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { command } from "../command.ts";
-import { note, print, printJson } from "../output.ts";
+import { note, print, printJson, warn } from "../output.ts";
+import { asCalled } from "../program.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
 import { EXAMPLES, exampleProject } from "./examples.ts";
 import { type ReadManifest, readManifests } from "./manifests.ts";
@@ -12,6 +13,8 @@ import { NodeAnswer, ProjectAnswer, getProject, reasonOf } from "./resources.ts"
 
 /** How often a project that is waited for is looked at. */
 const LOOK = milliseconds(150);
+/** Nothing new for so long: somebody may want to look on the node. An agent reports what ended, not what it waits for. */
+const QUIET = seconds(5);
 
 const Applied = v.object({
   result: v.picklist(["created", "changed", "unchanged"]),
@@ -55,6 +58,7 @@ export default command({
   async run({ args }): Promise<ExitCode> {
     const patience = patienceOf(args.timeout);
     const manifests = await manifestsOf(args);
+    for (const warning of manifests.flatMap(({ warnings }) => warnings)) warn(`${warning}; it has no effect`);
     const sandbox = operator(args);
     const applied: Applied[] = [];
     for (const manifest of manifests) {
@@ -81,7 +85,7 @@ async function manifestsOf(args: {
   if (image !== undefined && example === undefined) throw usage("--image belongs to --example");
   if (file !== undefined) return readManifests(file);
   const document = exampleProject(example ?? "web", image);
-  return [{ kind: "Project", name: `example-${example ?? "web"}`, document }];
+  return [{ kind: "Project", name: `example-${example ?? "web"}`, document, warnings: [] }];
 }
 
 function apply(sandbox: Operator, { kind, document }: ReadManifest, force: boolean): Promise<Applied> {
@@ -111,13 +115,21 @@ async function settled(
 
 async function settledProject(sandbox: Operator, name: string, deadline: number): Promise<ProjectAnswer> {
   let said = "";
+  let hintAt = 0;
   for (;;) {
     const project = await getProject(sandbox, name);
-    const { phase } = project.status;
+    const { phase, nodeRef } = project.status;
     const reason = reasonOf(project);
     const line = `${name}: ${phase}${reason === "" ? "" : `  ${reason}`}`;
-    if (line !== said) note(line);
+    if (line !== said) {
+      note(line);
+      hintAt = performance.now() + QUIET;
+    }
     said = line;
+    if (performance.now() > hintAt) {
+      note(`  nothing new for ${humanDuration(QUIET)}; ${asCalled(whereToLook(nodeRef))}`);
+      hintAt = Infinity;
+    }
     if (phase === "Running" || phase === "Failed") return project;
     if (performance.now() > deadline) {
       throw new AgentError("sandbox.patience", `project ${name} is still ${phase}`, {
@@ -127,6 +139,11 @@ async function settledProject(sandbox: Operator, name: string, deadline: number)
     await sleep(LOOK);
   }
 }
+
+const whereToLook = (node: string): string =>
+  node === ""
+    ? "which nodes there are:  noderax-agent sandbox get nodes"
+    : `what ${node} waits for is in its log, and on that machine in:  noderax-agent status`;
 
 function patienceOf(text: string | undefined): Duration {
   if (text === undefined) return Infinity;

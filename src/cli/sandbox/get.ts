@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { command } from "../command.ts";
 import { age, note, print, printJson, table } from "../output.ts";
+import { asCalled } from "../program.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
 import { flat, printFields } from "./fields.ts";
 import {
@@ -66,7 +67,7 @@ async function listProjects(sandbox: Operator, json: boolean): Promise<void> {
   const projects = await sandbox.call("GET", "/cara/projects", v.array(ProjectAnswer));
   if (json) return printJson(projects);
   if (projects.length === 0)
-    return note("no projects yet; make one:  noderax-agent sandbox apply --example web");
+    return note(asCalled("no projects yet; make one:  noderax-agent sandbox apply --example web"));
   const rows = projects.map((project) => [
     project.metadata.name,
     project.status.phase,

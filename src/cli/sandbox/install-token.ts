@@ -3,6 +3,7 @@ import { AgentError } from "../../lib/agent-error.ts";
 import { InstallDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
 import { note, print, printJson } from "../output.ts";
+import { asCalled } from "../program.ts";
 import { operator, operatorArgs } from "./client.ts";
 
 export default command({
@@ -22,6 +23,10 @@ export default command({
     if (args.json) return printJson(install);
     print(install.token);
     note(`valid until ${install.expires_at}; use it once, on standard input of:`);
-    note(`  noderax-agent enroll --api-url ${sandbox.url} --hostname ${args.hostname} --bootstrap-token -`);
+    note(
+      asCalled(
+        `  noderax-agent enroll --api-url ${sandbox.url} --hostname ${args.hostname} --bootstrap-token -`,
+      ),
+    );
   },
 });

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { NodeDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
 import { age, note, print, printJson, table } from "../output.ts";
+import { asCalled } from "../program.ts";
 import { operator, operatorArgs } from "./client.ts";
 
 export default command({
@@ -13,7 +14,8 @@ export default command({
   async run({ args }) {
     const nodes = await operator(args).call("GET", "/nodes", v.array(NodeDocument));
     if (args.json) return printJson(nodes);
-    if (nodes.length === 0) return note("no nodes yet; enroll one:  noderax-agent enroll --api-url <url>");
+    if (nodes.length === 0)
+      return note(asCalled("no nodes yet; enroll one:  noderax-agent enroll --api-url <url>"));
     const rows = nodes.map((node) => [
       node.name,
       node.maintenance ? `${node.status}, maintenance` : node.status,

@@ -7,6 +7,7 @@ import { isFinal } from "../../protocol/noderax/tasks.ts";
 import { LogDocument, TaskDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
 import { note, print, printJson } from "../output.ts";
+import { asCalled } from "../program.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
 
 /** How often a followed task is looked at. */
@@ -42,7 +43,10 @@ export default command({
     const task = await sandbox.call("POST", "/tasks", TaskDocument, request);
     if (!(args.wait ?? !args.json)) {
       if (args.json) printJson({ task_id: task.id, status: task.status });
-      else print(`${task.id} queued; look at it with:  noderax-agent sandbox show ${task.id.slice(0, 8)}`);
+      else
+        print(
+          `${task.id} queued; look at it with:  ${asCalled("noderax-agent sandbox show")} ${task.id.slice(0, 8)}`,
+        );
       return exit.done;
     }
     const show = args.json ? () => {} : (row: LogDocument) => print(shownRow(row));

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { API_VERSION, NAME, NODE_STATES, PHASES } from "../../protocol/caravanserai/resources.ts";
 import { type ProjectSpec, ZERO_TIME } from "./resources.ts";
+import { type UnknownField, unknownFields } from "./unknown-fields.ts";
 
 /** What is wrong with a document, and where: ["spec", "services", 0, "image"]. */
 export class InvalidManifest extends Error {
@@ -16,7 +17,7 @@ export class InvalidManifest extends Error {
 }
 
 /** "spec.services[0].image" */
-const dotted = (path: readonly (string | number)[]): string =>
+export const dotted = (path: readonly (string | number)[]): string =>
   path.map((key, at) => (typeof key === "number" ? `[${key}]` : at === 0 ? key : `.${key}`)).join("");
 
 export type StringMap = Record<string, string>;
@@ -153,6 +154,25 @@ const WithHostname = v.object({
     ),
   ),
 });
+
+/** What the server itself writes into a resource may stand in one that is applied again. */
+const ofServer = v.nullish(v.unknown());
+const Metadata = v.object({
+  ...Envelope.entries.metadata.entries,
+  createdAt: ofServer,
+  updatedAt: ofServer,
+});
+const Resource = v.object({ ...Envelope.entries, metadata: Metadata, status: ofServer });
+const Fields = {
+  Project: v.object({ ...Resource.entries, ...WithSpec.entries }),
+  Node: v.object({ ...Resource.entries, ...WithHostname.entries }),
+};
+
+/** The fields of a document that nobody reads. One of an unknown kind has none. */
+export function unknownFieldsOf(raw: unknown): UnknownField[] {
+  const kind = v.safeParse(v.object({ kind: v.picklist(KINDS) }), raw);
+  return kind.success ? unknownFields(Fields[kind.output.kind], raw) : [];
+}
 
 /** Reads a document of either kind. Throws InvalidManifest. */
 export function parseManifest(raw: unknown): Manifest {

@@ -23,6 +23,29 @@ test("its server is the one on this machine unless told otherwise", async () => 
   expect(out).toMatch(/^server_url +http:\/\/localhost:8080$/m);
 });
 
+test("what it tells people to type is what they have called, with that agent's flags", async () => {
+  using folder = scratch();
+  const wrong = caraAgent(folder.path, ["-node-name", "Bad_Name"]);
+  expect(await wrong.stderr.text()).toEndWith("\n  Choose one:  cara-agent -node-name web-1\n");
+  expect(await wrong.exited).toBe(2);
+  const unknown = await caraAgent(folder.path, ["-node-nme", "a"]).stderr.text();
+  expect(unknown).toEndWith("(did you mean --node-name?)\n  see: cara-agent help run\n");
+  const help = await caraAgent(folder.path, ["--help"]).stdout.text();
+  expect(help).toContain("Usage: cara-agent <command> [flags]");
+  expect(help).not.toContain("noderax-agent");
+});
+
+test("the log of a start says which server was meant", async () => {
+  using folder = scratch();
+  const agent = caraAgent(folder.path, [
+    "-server-url=localhost:1",
+    `-docker-host=unix://${folder.at("none")}`,
+  ]);
+  const { value } = await agent.stdout.getReader().read();
+  agent.kill("SIGKILL");
+  expect(new TextDecoder().decode(value)).toContain('"server_url":"http://localhost:1"');
+});
+
 test.each([
   ["its config.yaml in the working directory names the node", [], "from-yaml"],
   ["a flag with one dash overrules the file", ["-node-name", "from-flag"], "from-flag"],

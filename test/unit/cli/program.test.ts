@@ -1,7 +1,7 @@
 // The program as people start it: a real process, a real working directory, exit codes.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { invokedAs } from "../../../src/cli/config-flags.ts";
+import { asCalled, calledAs, invokedAs } from "../../../src/cli/program.ts";
 import { scratch } from "../config/scratch.ts";
 
 const main = join(import.meta.dir, "../../../src/main.ts");
@@ -114,6 +114,22 @@ test("a reader that closes early is no failure", async () => {
   );
   expect(await child.stderr.text()).toBe("");
   expect(await child.exited).toBe(0);
+});
+
+test("hints name the program as it was called", () => {
+  const hint = "Choose one:  noderax-agent config set node_name web-1";
+  expect(asCalled(hint, "noderax-agent")).toBe(hint);
+  expect(asCalled(hint, "agent-2")).toBe("Choose one:  agent-2 config set node_name web-1");
+  expect(asCalled(hint, "cara-agent")).toBe("Choose one:  cara-agent -node-name web-1");
+  expect(asCalled("or:  noderax-agent sandbox", "cara-agent")).toBe("or:  cara-agent sandbox");
+  for (const kept of ["/etc/noderax-agent/config.json", "noderax-agent 0.1.0", "noderax-agent.service ended"])
+    expect(asCalled(kept, "cara-agent")).toBe(kept);
+});
+
+test("from source it is called noderax-agent, whatever runs it", () => {
+  expect(calledAs("bun", false)).toBe("noderax-agent");
+  expect(calledAs("cara-agent", false)).toBe("cara-agent");
+  expect(calledAs("agent-2", true)).toBe("agent-2");
 });
 
 test("the name it was called by is the last part of argv0", () => {

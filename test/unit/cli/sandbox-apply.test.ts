@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseManifests } from "../../../src/cli/sandbox/manifests.ts";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
+import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import {
   caraSandbox,
@@ -97,6 +98,29 @@ test("the example names a public image, or the one that is given", async () => {
   expect(sandbox.project("example-web").spec.services[0]?.image).toBe("busybox:7");
 });
 
+test("fields that nobody reads are told of, and the rest is applied", async () => {
+  const extra = `${yaml("extra")}      volumeMount: []\n  servces: []\n`.replace("{name", "{labls: {}, name");
+  const { code, out, notes } = await run(["apply", "-f", "-"], extra);
+  expect([code, out]).toEqual([0, "project extra created\n"]);
+  const line = (at: number, path: string, meant: string): string =>
+    `warning: standard input, line ${at}: unknown field ${path} (did you mean ${meant}?); it has no effect\n`;
+  expect(notes).toBe(
+    line(3, "metadata.labls", "labels") +
+      line(8, "spec.services[0].volumeMount", "volumeMounts") +
+      line(9, "spec.servces", "services"),
+  );
+});
+
+test("what the server itself wrote into a resource is no unknown field", async () => {
+  await run(["apply", "-f", "-"], yaml("again"));
+  const { out } = await run(["get", "project", "again", "--json"]);
+  expect(await run(["apply", "-f", "-"], out)).toEqual({
+    code: 0,
+    out: "project again unchanged\n",
+    notes: "",
+  });
+});
+
 describe("--wait", () => {
   test("says on stderr what happens, and ends when the project runs", async () => {
     const waiting = run(["apply", "-f", "-", "--wait"], yaml("waits"));
@@ -118,6 +142,16 @@ describe("--wait", () => {
     expect(code).toBe(1);
     expect(JSON.parse(out)).toMatchObject([{ result: "created", resource: { status: { phase: "Failed" } } }]);
     expect(notes).toEndWith("fails: Failed  ContainerCrashed: db(exit=1) · \\x1b[2Jboom\n");
+  });
+
+  test("says where to look when nothing happens for a while", async () => {
+    const waiting = run(["apply", "-f", "-", "--wait"], yaml("quiet"));
+    await reaches(sandbox, "quiet", "Scheduled");
+    await Bun.sleep(seconds(6));
+    await report(sandbox, "quiet", "Running", "ContainersRunning", "web");
+    expect((await waiting).notes).toContain(
+      "quiet: Scheduled  NodeAssigned: on n1\n  nothing new for 5s; what n1 waits for is in its log, and on that machine in:  noderax-agent status\n",
+    );
   });
 
   test("gives up after --timeout and says how to look later", async () => {
@@ -234,9 +268,20 @@ describe("a file that is wrong is refused with the line", () => {
     expect((error as AgentError).exit).toBe(2);
   });
 
+  test("what stands under a mistyped name is shown beside what is missing", async () => {
+    const text = yaml("a").replace("services", "servces");
+    const error: unknown = await parseManifests(text, "f").catch((error: unknown) => error);
+    expect(error).toMatchObject({
+      message: "f, line 4: spec.services: is required",
+      hint: ["beside it: unknown field spec.servces (did you mean services?)"],
+    });
+  });
+
   test("a text without documents has none", async () => {
     expect(await parseManifests("# nothing\n---\n", "f")).toEqual([]);
     expect((await run(["apply", "-f", "-"], "")).notes).toContain("standard input is empty");
-    expect((await run(["apply", "-f", "/nonexistent/f"])).notes).toContain("cannot read /nonexistent/f");
+    expect((await run(["apply", "-f", "/nonexistent/f"])).notes).toBe(
+      "error: cannot read /nonexistent/f: no such file or directory\n",
+    );
   });
 });

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds } from "../../../src/lib/duration.ts";
-import { askStatus, serveStatus } from "../../../src/ops/control-socket.ts";
+import { askStatus, serveStatus, tellNews } from "../../../src/ops/control-socket.ts";
 import type { Status } from "../../../src/ops/status.ts";
 
 const status: Status = {
@@ -28,6 +28,20 @@ test("a running agent tells its status, as it is when asked", async () => {
   using _agent = await serveStatus(directory.path, () => ({ ...status, uptime_seconds: uptime++ }));
   expect((await askStatus(directory.path))?.uptime_seconds).toBe(1);
   expect(await askStatus(directory.path)).toEqual({ ...status, uptime_seconds: 2 });
+});
+
+test("a command that has written something is heard, and a mere question is no news", async () => {
+  using directory = stateDirectory("state");
+  let news = 0;
+  using _agent = await serveStatus(
+    directory.path,
+    () => status,
+    () => news++,
+  );
+  await askStatus(directory.path);
+  expect(news).toBe(0);
+  expect(await tellNews(directory.path)).toEqual(status);
+  expect(news).toBe(1);
 });
 
 test("only its owner may ask", async () => {
