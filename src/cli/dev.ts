@@ -26,6 +26,7 @@ import { announced, serveSandbox } from "./sandbox/serve.ts";
 
 const NODE = "demo-1";
 const EMAIL = "you@example.com";
+const LOOPBACK = "127.0.0.1";
 
 export default command({
   name: "dev",
@@ -60,7 +61,7 @@ export default command({
         await Promise.race([online(sandbox), stopped]);
         if (projects) await Promise.race([ready(sandbox), stopped]);
         if (args.json) print(JSON.stringify(readyDocument(sandbox, docker)));
-        else welcome(sandbox, docker, Date.now() - begun);
+        else welcome(sandbox, docker, agent.status().caravanserai?.ingress?.address, Date.now() - begun);
         const code = await stopped;
         if (!args.json) note(paint.dim("stopping …"));
         return code;
@@ -103,6 +104,10 @@ async function enrolledAgent(
       node_name: NODE,
       docker_host: projects.dockerHost,
       project_poll_interval: "1s",
+      advertise_ip: LOOPBACK,
+      listen_address: LOOPBACK,
+      listen_port: 0,
+      proxy_listen_addr: `${LOOPBACK}:0`,
     }),
   };
   writeFileSync(configFile, JSON.stringify(document), { mode: 0o600 });
@@ -186,19 +191,30 @@ function readyDocument({ url, operatorToken }: Sandbox, { version, problem }: De
   return { url, operator_token: operatorToken, node_name: NODE, docker };
 }
 
-function welcome(sandbox: Sandbox, docker: DevDocker, took: number): void {
+function welcome(
+  sandbox: Sandbox,
+  docker: DevDocker,
+  ingress: string | null | undefined,
+  took: number,
+): void {
   const program = programName();
   print(`noderax-agent ${version} · sandbox`);
   print();
   print(`  control plane   ${paint.cyan(sandbox.url)}     (sandbox: everything stays on this machine)`);
   print(`  node            ${NODE} · ${paint.green("online")} · ${(took / 1_000).toFixed(2)} s after start`);
   print(`  docker          ${dockerLine(docker, isReady(sandbox))}`);
+  if (ingress)
+    print(`  ingress         http://${ingress}     (host names of projects: web.example-web.local)`);
   print();
   print("  Type in a second terminal, in this directory:");
   print(`        ${program} sandbox task ${NODE} 'uname -a; uptime'`);
   print(`        ${program} sandbox terminal ${NODE}`);
   print(`        ${program} sandbox nodes`);
-  if (docker.problem === undefined) print(`        ${program} sandbox apply --example web --wait`);
+  if (docker.problem === undefined) {
+    print(`        ${program} sandbox apply --example web --wait`);
+    print(`        ${program} logs example-web/web --follow`);
+    print(`        ${program} forward example-web/web 0:80`);
+  }
   print("  Ctrl-C stops everything and removes its temporary data.");
 }
 

@@ -91,13 +91,21 @@ function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): vo
   print();
   print(`caravanserai   ${word.padEnd(12)} ${plane.server_url}`);
   for (const loop of loops) {
-    // Docker has a line of its own; the others say something, or fail, or are not worth one.
+    // Some have a line of their own; the others say something, or fail, or are not worth one.
     const isWorth = loop.note !== "" || loop.consecutive_failures > 0;
-    if (loop.plane === "caravanserai" && loop.name !== "docker" && isWorth) showLoop(loop);
+    if (loop.plane === "caravanserai" && !OWN_LINE.includes(loop.name) && isWorth) showLoop(loop);
   }
   if (plane.draining_since !== null)
     print(`  draining     since ${age(Date.parse(plane.draining_since))}: no new projects come here`);
   print(`  docker       ${dockerText(plane.docker)}`);
+  if (plane.listener) showListener(plane.listener);
+  if (plane.ingress) {
+    const { routes, failed } = plane.ingress;
+    const hosts = `${routes} host ${routes === 1 ? "name" : "names"}`;
+    print(
+      `  ingress      ${whereText(plane.ingress)} · ${hosts}${failed === 0 ? "" : ` · ${failed} requests failed`}`,
+    );
+  }
   print(`  projects     ${counted(projects)}`);
   const unwell = projects.filter(({ state }) => state !== "running");
   for (const { name, state, note } of unwell.slice(0, LINES_MAX))
@@ -114,6 +122,28 @@ function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): vo
   if (orphans.length > LINES_MAX)
     print(`    … and ${orphans.length - LINES_MAX} more: ${asCalled("noderax-agent gc")}`);
 }
+
+const OWN_LINE = ["docker", "listener", "ingress"];
+
+function showListener(listener: NonNullable<CaravanseraiStatus["listener"]>): void {
+  const { tls, tunnels, logs, refused, last_refusal: last, warnings } = listener;
+  const parts = [
+    whereText(listener),
+    tls ? "TLS" : "",
+    tunnels === 0 ? "" : `${tunnels} ${tunnels === 1 ? "tunnel" : "tunnels"}`,
+    logs === 0 ? "" : `${logs} ${logs === 1 ? "log is" : "logs are"} read`,
+    refused === 0 ? "" : `${refused} refused`,
+  ];
+  print(`  listener     ${parts.filter(Boolean).join(" · ")}`);
+  if (last !== null)
+    print(
+      `    last refused ${printable(last.address)}, ${age(Date.parse(last.at))} ago: ${printable(last.why)}`,
+    );
+  for (const warning of warnings) print(`    ${paint.yellow("!")} ${warning}`);
+}
+
+const whereText = ({ address, trouble }: { address: string | null; trouble: string | null }): string =>
+  address ?? (trouble === null ? "opening" : paint.red(trouble));
 
 function dockerText({ version, trouble }: CaravanseraiStatus["docker"]): string {
   if (trouble !== null) return paint.red(trouble);

@@ -21,6 +21,9 @@ export function exampleProject(name: (typeof EXAMPLES)[number], image = DEFAULT_
         },
       ],
       volumes: [{ name: "cache", type: "Ephemeral" }],
+      ingress: [
+        { name: "web", host: "web", target: { service: "web", port: 80 }, access: { scope: "Internal" } },
+      ],
     },
   };
 }
