@@ -23,7 +23,7 @@ import { claimLoop } from "../tasks/claim.ts";
 import { createJournal, createOpenClaim } from "../tasks/journal.ts";
 import { sweepLoop } from "../tasks/sweep.ts";
 import { type Tasks, createTasks } from "../tasks/tasks.ts";
-import { type Terminals, createTerminals } from "../terminal/terminals.ts";
+import { type Terminals, createTerminals, endLeftOvers } from "../terminal/terminals.ts";
 import { rootVetoes } from "./accounts.ts";
 
 export interface NoderaxPorts {
@@ -109,6 +109,7 @@ export function startNoderaxPlane(
   const claiming = claimLoop(claimPorts, settings.task_poll_interval, stop, abandon);
   const realtime = settings.realtime_enabled ? openRealtime() : undefined;
   const session = realtime?.session;
+  const cleared = realtime ?? endLeftOvers({ database, log, grace: settings.terminal_kill_grace });
   const keptOnline = (): boolean => session?.keepsOnline(settings.heartbeat_interval) ?? false;
   const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
   const hungUp = new AbortController();
@@ -119,6 +120,7 @@ export function startNoderaxPlane(
     heartbeats({ beat: sendBeat, keptOnline, auth, registry, log }, settings.heartbeat_interval, stop),
     metricsLoop({ channel: session, api, identity, sampler, registry, log }, settings.metrics_interval, stop),
     sweepLoop({ journal, runs, registry }, limits, stop),
+    cleared,
   ]);
 
   function openRealtime(): { session: Session; terminals: Terminals } {

@@ -30,8 +30,6 @@ export interface MetricsPorts {
   readonly sampler: Sampler;
   readonly registry: LoopRegistry;
   readonly log: Log;
-  /** The control plane took a sample: that keeps the node online as a heartbeat does. */
-  readonly onAccepted?: () => void;
 }
 
 /** How long the metrics wait for what. For tests. */
@@ -145,7 +143,6 @@ export function metricsLoop(
   function accepted(): void {
     if (complained) log.info("metrics", "accepted again");
     complained = false;
-    ports.onAccepted?.();
   }
 
   function onError(error: unknown): Duration {

@@ -1,4 +1,4 @@
-// Processes of this machine through /proc: who is alive, who belongs together, and how to end them all.
+// Processes of this machine through /proc: who is who, who is alive, and how to end them all.
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -10,7 +10,7 @@ export interface ProcessId {
   readonly startTime: string;
 }
 
-interface Stat {
+export interface Stat {
   readonly state: string;
   readonly parent: number;
   readonly session: number;
@@ -18,7 +18,7 @@ interface Stat {
 }
 
 /** The fields of /proc/<pid>/stat we use; undefined when the process is gone. */
-function readStat(pid: number): Stat | undefined {
+export function readStat(pid: number): Stat | undefined {
   try {
     return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"));
   } catch {
@@ -75,61 +75,6 @@ export function nameOf(pid: number): string {
   }
 }
 
-/** By what the processes of one command are known. */
-export interface Family {
-  /** The leader of their session, once it is known. */
-  readonly leader: ProcessId | undefined;
-  /** "NAME=value" in the environment they were started with. */
-  readonly cookie: string;
-  /** The systemd unit they run in, if any: only root leaves it. */
-  readonly unit: string | undefined;
-}
-
-/** Everything that shows one of the marks of the family. Zombies are left out. */
-export function familyOf({ leader, cookie, unit }: Family): number[] {
-  // While a session has members its number is not given away; with a stranger as its leader, it is another session.
-  const now = leader && readStat(leader.pid);
-  const session = now === undefined || now.startTime === leader?.startTime ? leader?.pid : undefined;
-  return allPids().filter((pid) => {
-    const stat = readStat(pid);
-    if (stat === undefined || stat.state === "Z") return false;
-    return stat.session === session || (unit !== undefined && isInUnit(pid, unit)) || hasCookie(pid, cookie);
-  });
-}
-
-/** `pids` and all that descend from them, as far as their parents still live. */
-export function withDescendants(pids: readonly number[]): number[] {
-  const children = new Map<number, number[]>();
-  for (const pid of allPids()) {
-    const stat = readStat(pid);
-    if (stat === undefined || stat.state === "Z") continue;
-    const siblings = children.get(stat.parent);
-    if (siblings === undefined) children.set(stat.parent, [pid]);
-    else siblings.push(pid);
-  }
-  const all = new Set(pids);
-  // A set that grows while it is walked is walked to its new end.
-  for (const pid of all) for (const child of children.get(pid) ?? []) all.add(child);
-  return [...all];
-}
-
-/** Asked of the process, not of the control group: where that lies depends on the hierarchy and on containers. */
-function isInUnit(pid: number, unit: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cgroup`, "utf8").split(/[/\n]/).includes(unit);
-  } catch {
-    return false; // Gone.
-  }
-}
-
-function hasCookie(pid: number, cookie: string): boolean {
-  try {
-    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${cookie}\0`);
-  } catch {
-    return false; // Another user's process, or gone.
-  }
-}
-
 /** Which of `pids` hold `path` (a file or FIFO) open. */
 export function holdersOf(path: string, pids: readonly number[]): number[] {
   return pids.filter((pid) => {
@@ -149,17 +94,20 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-function allPids(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-}
+/** Who is to be ended, now. */
+export type Members = () => readonly number[] | Promise<readonly number[]>;
+
+/**
+ * How long to look away after a look at /proc, which holds up the whole agent, the longer the more there is: ten times as
+ * long as it took. Bounded, since a machine that stood still makes any look a long one.
+ */
+export const pauseAfterLook = (cost: Duration): Duration => Math.min(cost * 10, seconds(1));
 
 /**
  * Ends all of `members()` — asked again each time, since they fork: SIGTERM, up to `grace`, then SIGKILL until nobody
  * is left. Resolves with false when somebody could not be ended within 5 s of killing (uninterruptible, or not ours).
  */
-export async function terminate(members: () => readonly number[], grace: Duration): Promise<boolean> {
+export async function terminate(members: Members, grace: Duration): Promise<boolean> {
   return (await gone(members, ["SIGTERM"], grace)) || (await gone(members, ["SIGKILL"], seconds(5)));
 }
 
@@ -167,7 +115,7 @@ export async function terminate(members: () => readonly number[], grace: Duratio
  * The same for what was started on a terminal: first the hang-up, which is how an interactive shell learns of its end
  * and what `nohup` ignores; SIGCONT, because a stopped job hears nothing. SIGTERM after half of `grace`.
  */
-export async function hangUp(members: () => readonly number[], grace: Duration): Promise<boolean> {
+export async function hangUp(members: Members, grace: Duration): Promise<boolean> {
   return (
     (await gone(members, ["SIGHUP", "SIGCONT"], grace / 2)) ||
     (await gone(members, ["SIGTERM", "SIGCONT"], grace / 2)) ||
@@ -176,23 +124,23 @@ export async function hangUp(members: () => readonly number[], grace: Duration):
 }
 
 /** Sends the signals to each, once — a second TERM would cut a clean-up short — and waits; SIGKILL again and again. */
-async function gone(
-  members: () => readonly number[],
-  signals: readonly NodeJS.Signals[],
-  limit: Duration,
-): Promise<boolean> {
+async function gone(members: Members, signals: readonly NodeJS.Signals[], limit: Duration): Promise<boolean> {
   const end = steadyNow() + limit;
   const told = new Set<number>();
   for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
-    const living = members();
+    const begun = steadyNow();
+    const looking = members();
+    const cost = steadyNow() - begun;
+    const living = await looking;
     if (living.length === 0) return true;
     for (const pid of living) {
       if (told.has(pid) && !signals.includes("SIGKILL")) continue;
       told.add(pid);
       for (const signal of signals) send(pid, signal);
     }
-    if (steadyNow() >= end) return false;
-    await sleep(pause);
+    const left = end - steadyNow();
+    if (left <= 0) return false;
+    await sleep(Math.min(left, Math.max(pause, pauseAfterLook(cost))));
   }
 }
 

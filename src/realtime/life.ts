@@ -20,6 +20,7 @@ import {
   EventError,
   type PingRequest,
   RootAccessUpdated,
+  SaysRootAccess,
   authRefusals,
 } from "../protocol/noderax/realtime.ts";
 import type { OpenWire } from "./transport.ts";
@@ -38,7 +39,6 @@ export interface LifePorts {
 /** What a session that is online can do. */
 export interface Live {
   request(event: string, body: object): Promise<unknown>;
-  reauthenticate(): Promise<void>;
 }
 
 export interface LifeHooks {
@@ -73,6 +73,8 @@ export type LifeEnd =
 const EARLY_MAX = 64;
 const PING_DEADLINE = seconds(10);
 const PING_SPREAD = 0.1;
+const UNKNOWN_PROFILE =
+  "the control plane sent a root-access profile this agent does not know: the one before stays in force; update the agent";
 
 /** Resolves when the life is over; `signal` ends it politely. Never rejects. */
 export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSignal): Promise<LifeEnd> {
@@ -122,7 +124,7 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
 
   async function beOnline(): Promise<void> {
     onlineSince = steadyNow();
-    hooks.online({ request: (event, body) => wire.request(event, body, requestTimeout), reauthenticate });
+    hooks.online({ request: (event, body) => wire.request(event, body, requestTimeout) });
     for (const [event, body] of early.splice(0)) hooks.heard(event, body);
     // What the answer brought may have changed what we have to report.
     tellChanges();
@@ -163,7 +165,8 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
       }
       case "root-access.updated": {
         const parsed = v.safeParse(RootAccessUpdated, body);
-        if (!parsed.success) return ignored(event);
+        if (!parsed.success)
+          return v.is(SaysRootAccess, body) ? log.warn("session", UNKNOWN_PROFILE) : ignored(event);
         rootAccess.desire(parsed.output.rootAccess);
         return tellChanges();
       }
@@ -187,6 +190,7 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
     const parsed = v.safeParse(AuthAck, answer);
     if (!parsed.success) return ignored("agent.auth.ack");
     if (parsed.output.rootAccess !== undefined) rootAccess.desire(parsed.output.rootAccess);
+    else if (v.is(SaysRootAccess, answer)) log.warn("session", UNKNOWN_PROFILE);
     hooks.accepted();
     letIn.resolve();
   }

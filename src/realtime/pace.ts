@@ -49,7 +49,10 @@ function ownPause({ ended, failures, contested, jitter }: Past, random: Random):
 const between = ({ low, high }: { low: Duration; high: Duration }, random: Random): Duration =>
   low + (high - low) * random();
 
-/** Whether another agent uses our identity: the server keeps one socket a node and throws the older one out. */
+/**
+ * Whether another agent may use our identity: the server keeps one socket a node and throws the older one out. It ends a
+ * socket that was silent for 45 s by the same message, and all of them when it restarts: only short lives begin a contest.
+ */
 export interface Contest {
   readonly contested: boolean;
   /** When we were thrown out soon after we had been let in, of the steady clock. */
@@ -60,10 +63,15 @@ export const uncontested: Contest = { contested: false, thrownOut: [] };
 
 const CONTEST_WINDOW = minutes(5);
 const CONTEST_TIMES = 3;
+/** The server's own time-out for silence, less what its answer and its message may take to get here. */
+const SHORT_LIFE = seconds(45 - 5);
 
-/** A life that ended by the server's message, `onlineFor` after it was let in. A life above the window is none of these. */
+/**
+ * A life that ended by the server's message, `onlineFor` after it was let in. In a contest a longer one counts, too: the
+ * other agent may wait for a minute by then.
+ */
 export function thrownOut(contest: Contest, at: number, onlineFor: Duration): Contest {
-  if (onlineFor > CONTEST_WINDOW) return calmer(contest, at);
+  if (onlineFor > (contest.contested ? CONTEST_WINDOW : SHORT_LIFE)) return calmer(contest, at);
   const recent = [...contest.thrownOut, at].filter((time) => time > at - CONTEST_WINDOW);
   return { contested: contest.contested || recent.length >= CONTEST_TIMES, thrownOut: recent };
 }

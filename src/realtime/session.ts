@@ -42,8 +42,6 @@ export interface Session extends Channel {
   /** Keeps the session up until `signal` aborts. Never rejects. */
   run(signal: AbortSignal): Promise<void>;
   state(): SessionState;
-  /** Sends versions and root access once more; when offline, the next session does so anyway. Never rejects. */
-  reauthenticate(): Promise<void>;
   /** Whether the server heard of us within `period` in a way that keeps the node online: `agent.auth`, `agent.metrics`. */
   keepsOnline(period: Duration): boolean;
 }
@@ -54,7 +52,8 @@ const MESSAGE_MAX = 1_000_000;
 const ENVELOPE = 512;
 
 const CONTESTED =
-  "another agent seems to use this identity: stop it, or enroll one of the two machines again";
+  "the server ends the session again and again, soon after it was let in: check whether another agent uses this identity" +
+  " (stop it, or enroll one of the two machines again) or the server keeps restarting";
 
 export function createSession(ports: SessionPorts): Session {
   const { log, registry, random = Math.random } = ports;
@@ -170,7 +169,7 @@ export function createSession(ports: SessionPorts): Session {
       contest = calmer(contest, steadyNow());
       if (contest.contested) return;
       become(record, "online", null, "");
-      log.info("session", "the identity is used by this agent alone again");
+      log.info("session", "the server lets the session live again");
     },
     heard: dispatch,
   });
@@ -196,7 +195,6 @@ export function createSession(ports: SessionPorts): Session {
       state = { state: "stopped", since: Date.now(), failure: null, note: "" };
     },
     state: () => ({ ...state, reconnects: Math.max(0, timesOnline - 1) }),
-    reauthenticate: () => current?.reauthenticate() ?? Promise.resolve(),
     keepsOnline: (period) => current !== undefined && steadyNow() - lastSign <= period,
     online: () => current !== undefined,
     whenOnline(signal) {

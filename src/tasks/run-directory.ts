@@ -3,9 +3,9 @@ import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
+import { familyOf } from "../platform/census.ts";
 import {
   type ProcessId,
-  familyOf,
   holdersOf,
   identify,
   isAlive,

@@ -10,8 +10,9 @@ import type { Channel } from "../realtime/channel.ts";
 const RETRY = { base: seconds(1), cap: seconds(10) };
 /** An answer that is none of the contract's may pass; after so many it will not. */
 const STRANGE_ANSWERS_MAX = 4;
+const UNKNOWN = /was not found/;
 /** A refusal in these words stands. Every other one is the text of what failed over there, such as its database. */
-const LASTING = /was not found|^Bad Request/;
+const LASTING = new RegExp(`${UNKNOWN.source}|^Bad Request`);
 /** 40 tries, 1 s doubling to 10 s ≈ 5 min: longer than a database takes to come back. A shell is worth the wait. */
 const REFUSALS_MAX = 40;
 
@@ -46,6 +47,9 @@ export async function deliver<Answer extends Ack>(
     }
   }
 }
+
+/** The control plane has no such terminal: there is nobody to tell of its end. */
+export const isUnknown = ({ ok, message }: Ack): boolean => !ok && UNKNOWN.test(message ?? "");
 
 /** The answer, or undefined as soon as nobody waits for it any more. */
 function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T | undefined> {

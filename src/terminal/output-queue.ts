@@ -125,7 +125,7 @@ export function createOutputQueue(limit: () => number): OutputQueue {
 const skipNotice = (bytes: number): string =>
   `\u0018\u001B[0m\r\n[… ${readableSize(bytes)} of output skipped …]\r\n`;
 
-export function readableSize(bytes: number): string {
+function readableSize(bytes: number): string {
   if (bytes < 1_000) return `${bytes} bytes`;
   return bytes < 1_000_000 ? `${(bytes / 1_000).toFixed(1)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

@@ -10,11 +10,12 @@ import { messageOf } from "../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Runner } from "../platform/account.ts";
+import type { Census } from "../platform/census.ts";
 import type { Log } from "../platform/log.ts";
 import { type ProcessId, hangUp, identify } from "../platform/processes.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
 import type { Channel } from "../realtime/channel.ts";
-import { deliver } from "./delivery.ts";
+import { deliver, isUnknown } from "./delivery.ts";
 import { terminalFamily } from "./family.ts";
 import type { FlowControl } from "./flow-control.ts";
 import { type Launched, launchShell } from "./launch.ts";
@@ -37,6 +38,8 @@ export interface SessionPorts {
   readonly ledger: Ledger;
   readonly log: Log;
   readonly loadFlow: () => Promise<FlowControl | undefined>;
+  /** At who is alive. One for all terminals. */
+  readonly look: () => Promise<Census>;
   /** The agent's own LANG. */
   readonly language: string | undefined;
   /** For tests: only these. */
@@ -88,6 +91,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   let running: { readonly pty: Pty; readonly leader: ProcessId | undefined } | undefined;
   /** Typed before there was a shell. */
   const early: Uint8Array[] = [];
+  let refused = false;
   let exit: PtyExit | undefined;
   /** Why we end it; undefined as long as it lives by itself. */
   let verdict: string | undefined;
@@ -103,6 +107,15 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     stream.push(bytes);
   }
 
+  function input(bytes: Uint8Array): void {
+    lastActive = steadyNow();
+    const taken = running === undefined ? early.length < EARLY_MAX : running.pty.write(bytes);
+    if (taken && running === undefined) early.push(bytes);
+    // Once for all that is thrown away in a row. An error would make the terminal fail over there.
+    if (!taken && !refused) onData(Buffer.from(REFUSED_INPUT));
+    refused = !taken;
+  }
+
   function end(reason: string): void {
     if (verdict !== undefined || exit !== undefined) return;
     verdict = reason;
@@ -114,7 +127,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   async function kill(): Promise<void> {
     if (running === undefined) return;
     const { pty, leader } = running;
-    const all = await hangUp(terminalFamily(id, leader), grace);
+    const all = await hangUp(terminalFamily(id, leader, ports.look), grace);
     if (!all) log.warn("terminal", `${name}: some of its processes cannot be ended`, { session_id: id });
     // The kernel's own hang-up reaches those of another user (sudo, where we are not root) as well.
     await Promise.race([pty.drained, sleep(seconds(1))]);
@@ -146,7 +159,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   async function accompany({ pty, shell }: Launched): Promise<void> {
     const leader = identify(pty.pid);
     running = { pty, leader };
-    for (const bytes of early.splice(0)) pty.write(bytes);
+    for (const bytes of early.splice(0)) input(bytes);
     stream.hold(pty);
     void pty.exited.then((how) => void (exit = how));
     if (leader !== undefined) ledger.started(id, leader);
@@ -178,8 +191,8 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     if (status === "open") return;
     stream.mute();
     if (answer === undefined) return;
-    // The end of one that is being terminated is waited for; one that failed or is closed has its end already.
-    tellEnd = status === "terminating";
+    // One that failed or is closed has its end already.
+    tellEnd = answer.ok ? status === "terminating" : !isUnknown(answer);
     end(`the control plane did not take the terminal (${answer.message ?? `it is ${String(status)}`})`);
   }
 
@@ -188,7 +201,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     if (answer === undefined) stream.mute();
     else if (!answer.ok || answer.seq === null) {
       stream.mute();
-      tellEnd = answer.ok;
+      tellEnd = !isUnknown(answer);
       end("the control plane takes no more output of this terminal");
     }
   }
@@ -228,7 +241,6 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
       overSignal.abort();
     });
 
-  let refused = false;
   return {
     summary: () => ({
       id,
@@ -239,16 +251,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
       idle: steadyNow() - lastActive,
       mode: running?.pty.mode,
     }),
-    input(bytes) {
-      lastActive = steadyNow();
-      if (running === undefined) {
-        if (early.length < EARLY_MAX) early.push(bytes);
-        return;
-      }
-      const taken = running.pty.write(bytes);
-      if (!taken && !refused) onData(Buffer.from(REFUSED_INPUT));
-      refused = !taken;
-    },
+    input,
     resize(cols, rows) {
       size = { cols, rows };
       running?.pty.resize(cols, rows);

@@ -5,7 +5,7 @@ import { seconds } from "../lib/duration.ts";
 import { type Account, type Runner, SYSTEM_PATH } from "../platform/account.ts";
 
 /** In the environment of everything started in a terminal: how processes that left its session are found again. */
-const COOKIE = "NODERAX_TERMINAL";
+export const COOKIE = "NODERAX_TERMINAL";
 export const cookieOf = (sessionId: string): string => `${COOKIE}=${sessionId}`;
 
 const SHELLS = ["bash", "zsh", "sh"] as const;

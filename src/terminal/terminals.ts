@@ -5,6 +5,7 @@ import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import type { Runner } from "../platform/account.ts";
+import { type Census, sharedCensus } from "../platform/census.ts";
 import type { Log } from "../platform/log.ts";
 import {
   AboutSession,
@@ -20,11 +21,12 @@ import { deliver } from "./delivery.ts";
 import { type FlowControl, loadFlowControl } from "./flow-control.ts";
 import { decodeInput } from "./input.ts";
 import { createLedger } from "./ledger.ts";
-import { endLeftOver } from "./left-over.ts";
+import { endLeftOver, settleLeftOver } from "./left-over.ts";
 import type { PtyMode } from "./pty.ts";
 import { refusalOf } from "./refusal.ts";
 import { exited, failed } from "./reports.ts";
 import { type Session, type TerminalSummary, startSession } from "./session.ts";
+import { COOKIE } from "./shell.ts";
 import { createStrangers } from "./strangers.ts";
 
 export interface TerminalSettings {
@@ -45,9 +47,10 @@ export interface TerminalPorts {
   readonly runners: { readonly task: Runner; readonly root: Runner };
   readonly settings: TerminalSettings;
   readonly log: Log;
-  /** For tests: only these start modes; what holds output back. */
+  /** For tests: only these start modes; what holds output back; who is alive. */
   readonly modes?: readonly PtyMode[];
   readonly loadFlow?: () => Promise<FlowControl | undefined>;
+  readonly look?: () => Promise<Census>;
 }
 
 export interface Terminals {
@@ -66,7 +69,7 @@ const STOP_PATIENCE = seconds(12);
 
 /** Listens from now on. */
 export function createTerminals(ports: TerminalPorts): Terminals {
-  const { channel, settings, log } = ports;
+  const { channel, settings, log, look = sharedCensus(COOKIE) } = ports;
   const ledger = createLedger(ports.database, log);
   const sessions = new Map<string, Session>();
   /** Those of which anything runs; the others only have to be told. */
@@ -108,6 +111,7 @@ export function createTerminals(ports: TerminalPorts): Terminals {
         channel,
         ledger,
         log,
+        look,
         loadFlow,
         language: process.env["LANG"],
         modes: ports.modes,
@@ -182,7 +186,11 @@ export function createTerminals(ports: TerminalPorts): Terminals {
   return {
     resume() {
       for (const entry of ledger.all()) {
-        const ended = endLeftOver(entry, { channel, ledger, log, grace: settings.grace }, life.signal);
+        const ended = settleLeftOver(
+          entry,
+          { channel, ledger, log, look, grace: settings.grace },
+          life.signal,
+        );
         leftOvers.add(ended);
         void ended.finally(() => leftOvers.delete(ended));
       }
@@ -204,6 +212,24 @@ export function createTerminals(ports: TerminalPorts): Terminals {
       enough.abort();
     },
   };
+}
+
+/**
+ * Where the owner switched the realtime session off after a crash: ends what the earlier agent left running. The control
+ * plane is told once there is a session again. Never rejects.
+ */
+export async function endLeftOvers({
+  database,
+  log,
+  grace,
+}: {
+  readonly database: Database;
+  readonly log: Log;
+  readonly grace: Duration;
+}): Promise<void> {
+  const ledger = createLedger(database, log);
+  const look = sharedCensus(COOKIE);
+  await Promise.all(ledger.all().map((entry) => endLeftOver(entry, { ledger, log, look, grace })));
 }
 
 function sessionOf(body: unknown): string | undefined {

@@ -1,5 +1,5 @@
 // What a process costs, as the kernel accounts for it.
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { type Duration, milliseconds } from "../../src/lib/duration.ts";
 import { binary } from "../support/binary.ts";
 
@@ -21,8 +21,6 @@ export function busyTimeOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
-
-export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
 /** Watches a process while something happens. Resolves with how many megabytes it grew by at most. */
 export async function growthDuring(pid: number, work: () => Promise<unknown>): Promise<number> {

@@ -4,7 +4,8 @@ import { milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
 import { enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import type { Bench } from "./bench.ts";
 import { plane, startAgent } from "./plane.ts";
-import { descriptorsOf, once, settledMemory } from "./process-figures.ts";
+import { descriptorsOf } from "../support/processes.ts";
+import { once, settledMemory } from "./process-figures.ts";
 
 const NODE = "bench-1";
 

@@ -5,7 +5,8 @@ import { milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
 import { machine, until } from "../support/dev.ts";
 import type { Bench } from "./bench.ts";
 import { type Operator, type Terminal, operator, startAgent } from "./plane.ts";
-import { descriptorsOf, growthDuring, once, settledMemory } from "./process-figures.ts";
+import { descriptorsOf } from "../support/processes.ts";
+import { growthDuring, once, settledMemory } from "./process-figures.ts";
 
 type Stage = { readonly host: ReturnType<typeof machine>; readonly server: Operator; readonly pid: number };
 

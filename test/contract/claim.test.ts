@@ -1,6 +1,7 @@
 // Claiming: one request at a time, patient with a silent server, and never a storm.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { TEST_LIMIT, enrolledAgent, enrolledProcess, until } from "../support/agent.ts";
+import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);

@@ -2,15 +2,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
-import {
-  type ProcessNode,
-  TEST_LIMIT,
-  type TaskHandle,
-  enrolledAgent,
-  enrolledProcess,
-  isAlive,
-  until,
-} from "../support/agent.ts";
+import { type ProcessNode, TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { type TaskHandle } from "../support/task.ts";
+import { isAlive } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

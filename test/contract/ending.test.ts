@@ -1,6 +1,8 @@
 // How tasks are ended: cancelled, out of time, or given up by the server; with everything they started.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { enrolledAgent, isAlive, until, TEST_LIMIT } from "../support/agent.ts";
+import { enrolledAgent, TEST_LIMIT } from "../support/agent.ts";
+import { isAlive } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

@@ -12,7 +12,8 @@ import {
   writePending,
 } from "../../src/identity/identity-file.ts";
 import { readHost } from "../../src/platform/host.ts";
-import { type AgentNode, NODE, TEST_LIMIT, enrolledAgent, until } from "../support/agent.ts";
+import { type AgentNode, NODE, TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);

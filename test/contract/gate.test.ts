@@ -1,7 +1,9 @@
 // `started` is the gate: without its 200 nothing is run, and with it the command is run once.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
-import { type AgentNode, type TaskHandle, enrolledAgent, until, TEST_LIMIT } from "../support/agent.ts";
+import { type AgentNode, enrolledAgent, TEST_LIMIT } from "../support/agent.ts";
+import { type TaskHandle } from "../support/task.ts";
+import { until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);

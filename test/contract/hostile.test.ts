@@ -1,7 +1,8 @@
 // A control plane that says anything: the agent outlives it, keeps its session, and goes on with its work.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
-import { type ProcessNode, TEST_LIMIT, enrolledProcess, until } from "../support/agent.ts";
+import { type ProcessNode, TEST_LIMIT, enrolledProcess } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { type Hostile, hostile } from "../support/hostile.ts";
 import { start } from "../unit/realtime/harness.ts";
 import { BRISK, nodeIs, sessionFails, sessionOf, sessionOnline } from "../support/session.ts";

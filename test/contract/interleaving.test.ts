@@ -7,7 +7,9 @@ import * as fc from "fast-check";
 import { seconds } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { NO_FAULTS } from "../../src/sandbox/faults.ts";
-import { type ProcessNode, type TaskHandle, enrolledProcess, until } from "../support/agent.ts";
+import { type ProcessNode, enrolledProcess } from "../support/agent.ts";
+import { type TaskHandle } from "../support/task.ts";
+import { until } from "../support/until.ts";
 
 /** No new run begins after this. */
 const BUDGET = seconds(11);

@@ -1,6 +1,7 @@
 // Metrics and heartbeats against a real control plane: what is sent, how often, and which of them keeps the node online.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { NODE, TEST_LIMIT, until } from "../support/agent.ts";
+import { NODE, TEST_LIMIT } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import type { Said } from "../support/frames.ts";
 import { type Network, network } from "../support/network.ts";
 import { agentBehind, alerts, nodeIs, sessionOnline } from "../support/session.ts";

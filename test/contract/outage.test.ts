@@ -1,7 +1,9 @@
 // The server goes away, stumbles, or does not answer what it has heard: the log stays whole, the completion is one.
 import { seconds } from "../../src/lib/duration.ts";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { TEST_LIMIT, type TaskHandle, enrolledAgent, until } from "../support/agent.ts";
+import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
+import { type TaskHandle } from "../support/task.ts";
+import { until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);

@@ -2,7 +2,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { LOG_LINE_MAX, OUTPUT_KEPT } from "../../src/protocol/noderax/limits.ts";
-import { TEST_LIMIT, type TaskHandle, enrolledAgent, isAlive, until } from "../support/agent.ts";
+import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
+import { type TaskHandle } from "../support/task.ts";
+import { isAlive } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

@@ -6,7 +6,8 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
 import { ROOT_PROFILES, type RootProfile, allows } from "../../src/protocol/noderax/root-access.ts";
 import { shellExec } from "../../src/tasks/kinds/shell.ts";
-import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent, until } from "../support/agent.ts";
+import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

@@ -2,7 +2,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { milliseconds } from "../../src/lib/duration.ts";
-import { NODE, TEST_LIMIT, asRoot, until } from "../support/agent.ts";
+import { NODE, TEST_LIMIT, asRoot } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { network } from "../support/network.ts";
 import { agentBehind, alerts, identityOf, nodeIs, sessionOnline } from "../support/session.ts";
 import { start } from "../unit/realtime/harness.ts";

@@ -1,6 +1,8 @@
 // The agent is told to stop: what is owed goes out, what runs goes on, and the next agent takes it up.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { TEST_LIMIT, enrolledAgent, enrolledProcess, isAlive, until } from "../support/agent.ts";
+import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { isAlive } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

@@ -1,7 +1,8 @@
 // Events about terminals that no control plane should send: answered in words or ignored, and the agent lives on.
 import { randomUUID } from "node:crypto";
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type AgentNode, TEST_LIMIT, asRoot, enrolledAgent, until } from "../support/agent.ts";
+import { type AgentNode, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { seconds } from "../../src/lib/duration.ts";
 import { type Hostile, hostile } from "../support/hostile.ts";
 
@@ -171,7 +172,6 @@ describe("a live terminal goes on", () => {
     ["a size of nothing", "terminal.resize", { cols: 0, rows: 0 }],
     ["half a size", "terminal.resize", { cols: 100 }],
     ["a size that is none", "terminal.resize", { cols: null, rows: "high" }],
-    ["a stop for a reason that is none", "terminal.stop", { reason: { because: 1 } }],
     ["a second start", "terminal.start", { cols: 80, rows: 24 }],
     ["a second start, malformed", "terminal.start", { cols: "80" }],
     ["a second start as root", "terminal.start", { cols: 80, rows: 24, runAsRoot: true }],
@@ -194,6 +194,15 @@ describe("a live terminal goes on", () => {
     const id = (live ??= await wild.opens());
     wild.types(id, "stty size\n");
     await until("its size is shown", () => wild.output(id).includes("24 80\r\n"));
+  });
+});
+
+test.each([{ because: 1 }, 7, [["x"]]])("a stop for the reason %j is a stop", async (reason) => {
+  const wild = await shared();
+  const id = await wild.opens();
+  wild.says("terminal.stop", { sessionId: id, reason });
+  expect(await wild.hears("terminal.exited", id)).toMatchObject({
+    reason: "terminated by the control plane",
   });
 });
 

@@ -1,7 +1,8 @@
 // What an operator types and how their window changes reaches the program: all of it, in order, the last size last.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
-import { TEST_LIMIT, enrolledAgent, until } from "../support/agent.ts";
+import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { opens } from "../support/terminal.ts";
 
 setDefaultTimeout(TEST_LIMIT);

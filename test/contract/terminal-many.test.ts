@@ -1,7 +1,9 @@
 // Many terminals: side by side without mixing, and one after another without leaving anything.
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { TEST_LIMIT, enrolledAgent, enrolledProcess, until } from "../support/agent.ts";
-import { asks, descriptorsOf, isConnected, opens } from "../support/terminal.ts";
+import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { until } from "../support/until.ts";
+import { asks, isConnected, opens } from "../support/terminal.ts";
+import { descriptorsOf } from "../support/processes.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

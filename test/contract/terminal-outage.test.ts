@@ -1,15 +1,10 @@
 // Terminals while the session, the control plane or the agent itself goes away and comes back.
+import { readFileSync } from "node:fs";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
-import {
-  type AgentNode,
-  NODE,
-  TEST_LIMIT,
-  enrolledAgent,
-  enrolledProcess,
-  isAlive,
-  until,
-} from "../support/agent.ts";
+import { type AgentNode, NODE, TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { isAlive } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 import { alerts } from "../support/session.ts";
 import { isConnected, opens } from "../support/terminal.ts";
 
@@ -138,6 +133,24 @@ describe.concurrent("an agent", () => {
     expect(shell.processes()).toEqual([]);
     using next = await opens(node);
     expect(await next.runs("echo welcome back")).toBe("welcome back");
+  });
+
+  test("that is killed and started again without a realtime session ends what it left, too", async () => {
+    await using node = await enrolledProcess({ settings: QUICK });
+    using shell = await opens(node);
+    // One that the hang-up by the kernel does not reach.
+    await shell.runs("setsid sh -c 'trap \"\" HUP; echo $$; exec sleep 300' & sleep 0.3");
+    await node.dies();
+    expect(shell.processes()).not.toEqual([]);
+    const settings = JSON.parse(readFileSync(node.configFile, "utf8")) as Record<string, unknown>;
+    node.configures({ ...settings, realtime_enabled: false });
+    await node.starts();
+    await shell.isGone();
+    await node.dies();
+    // Told as soon as there is a session again.
+    node.configures(settings);
+    await node.starts();
+    expect((await shell.ends()).closed_reason).toContain("the agent was restarted");
   });
 
   test("that lost its memory answers for a terminal it does not know", async () => {

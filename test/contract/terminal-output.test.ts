@@ -3,8 +3,10 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { milliseconds } from "../../src/lib/duration.ts";
 import { OUTPUT_FRAME_MAX } from "../../src/protocol/noderax/terminal.ts";
-import { TEST_LIMIT, enrolledAgent, enrolledProcess, until } from "../support/agent.ts";
-import { type Console, opens, peakMemoryOf } from "../support/terminal.ts";
+import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { until } from "../support/until.ts";
+import { type Console, opens } from "../support/terminal.ts";
+import { peakMemoryOf } from "../support/processes.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 

@@ -2,7 +2,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { userInfo } from "node:os";
 import { milliseconds } from "../../src/lib/duration.ts";
-import { NODE, TEST_LIMIT, asRoot, enrolledAgent, enrolledProcess, until } from "../support/agent.ts";
+import { NODE, TEST_LIMIT, asRoot, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { until } from "../support/until.ts";
 import { asks, isConnected, opens } from "../support/terminal.ts";
 
 setDefaultTimeout(TEST_LIMIT);

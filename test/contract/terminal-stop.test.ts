@@ -2,7 +2,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { milliseconds } from "../../src/lib/duration.ts";
-import { TEST_LIMIT, enrolledAgent, isAlive, until } from "../support/agent.ts";
+import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
+import { isAlive } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 import { asks, isConnected, opens } from "../support/terminal.ts";
 
 setDefaultTimeout(TEST_LIMIT);

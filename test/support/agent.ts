@@ -1,6 +1,6 @@
 // The real agent against a sandbox, in this process or in one that can be killed, with sentences to ask it things.
 import { Database } from "bun:sqlite";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Agent, databasePath, runsPath, startAgent } from "../../src/agent.ts";
@@ -9,17 +9,16 @@ import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts"
 import { askStatus } from "../../src/ops/control-socket.ts";
 import type { Status } from "../../src/ops/status.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { identify, parseStat } from "../../src/platform/processes.ts";
-import { isFinal } from "../../src/protocol/noderax/tasks.ts";
-import type { LogDocument, TaskDocument } from "../../src/sandbox/documents.ts";
 import type { TaskRequest } from "../../src/sandbox/operations.ts";
 import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
 import { enrolled } from "../unit/sandbox/harness.ts";
+import { endCommands } from "./processes.ts";
 import { type ControlPlane, type Gateway, controlPlane, gateway } from "./sandbox.ts";
+import { type Scribble, scribble } from "./scribble.ts";
+import { TaskHandle } from "./task.ts";
+import { SOON, until } from "./until.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
-/** Two busy cores: whatever must happen, happens within this. */
-export const SOON = seconds(18);
 /** Of a whole test. Every file sets it: what the preload sets holds for the first file only (Bun 1.4.5). */
 export const TEST_LIMIT = seconds(30);
 export const NODE = "node-1";
@@ -39,22 +38,8 @@ export interface NodeOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Waits until `holds`; the error tells what it was waiting for, and what `explain` adds. */
-export async function until(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  within: Duration = SOON,
-  explain: () => string = () => "",
-): Promise<void> {
-  const deadline = performance.now() + within;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`not within ${within} ms: ${what}\n${explain()}`);
-    await Bun.sleep(10);
-  }
-}
-
 /** A machine with a control plane of its own, all in one temporary directory. */
-abstract class Machine {
+export abstract class Machine {
   readonly directory = mkdtempSync(join(tmpdir(), "noderax-contract-"));
   readonly configFile = join(this.directory, "config.json");
   readonly stateDirectory = join(this.directory, "state");
@@ -299,157 +284,5 @@ async function prepared<M extends Machine>(machine: M): Promise<M> {
   } catch (error) {
     await machine[Symbol.asyncDispose]();
     throw error;
-  }
-}
-
-/** A task as its operator and its machine see it. */
-export class TaskHandle {
-  constructor(
-    readonly id: string,
-    readonly machine: Machine,
-  ) {}
-
-  document(): TaskDocument {
-    return this.machine.sandbox.task(this.id);
-  }
-
-  /** All rows, beyond those that operators see. */
-  rows(): LogDocument[] {
-    return this.machine.sandbox.logs(this.id, { all: true });
-  }
-
-  /** The rows of a level, one below the other. */
-  text(level?: LogDocument["level"]): string {
-    return this.rows()
-      .filter((row) => level === undefined || row.level === level)
-      .map(({ line }) => line)
-      .join("\n");
-  }
-
-  /** Where the node keeps its output: a command whose launch was repeated has a directory for each. */
-  get directory(): string {
-    const runs = runsPath(this.machine.stateDirectory);
-    const attempt = (name: string): number => Number(name.split(".")[1] ?? 1);
-    const names = namesIn(runs).filter((name) => name.split(".")[0] === this.id);
-    return join(runs, names.sort((a, b) => attempt(a) - attempt(b)).at(-1) ?? this.id);
-  }
-
-  kept(stream: "stdout" | "stderr"): Buffer {
-    return readFileSync(join(this.directory, `${stream}.log`));
-  }
-
-  cancels(reason?: string): void {
-    this.machine.sandbox.cancel(this.id, reason);
-  }
-
-  async becomes(
-    what: string,
-    holds: (task: TaskDocument) => boolean,
-    within?: Duration,
-  ): Promise<TaskDocument> {
-    await until(
-      what,
-      () => holds(this.document()),
-      within,
-      () => this.story(),
-    );
-    return this.document();
-  }
-
-  isRunning(within?: Duration): Promise<TaskDocument> {
-    return this.becomes("running", ({ status }) => status === "running", within);
-  }
-
-  async finishes(status: "success" | "failed" | "cancelled", within: Duration = SOON): Promise<TaskDocument> {
-    const task = await this.becomes(`final (${status})`, (document) => isFinal(document.status), within);
-    if (task.status !== status) throw new Error(`finished as ${task.status}, not ${status}\n${this.story()}`);
-    return task;
-  }
-
-  /** A row has the text, and the call that brought it is over: until then the server may write back an old task. */
-  shows(text: string, within?: Duration): Promise<void> {
-    return until(
-      `a row with ${text}`,
-      () => this.text().includes(text) && this.document().output === this.rows().at(-1)?.line,
-      within,
-      () => this.story(),
-    );
-  }
-
-  story(): string {
-    const rows = this.rows().map(({ level, line }) => `  ${level} ${JSON.stringify(line.slice(0, 200))}`);
-    return [JSON.stringify(this.document(), null, 1), ...rows.slice(-20)].join("\n") + this.machine.story();
-  }
-}
-
-export interface Scribble {
-  readonly path: string;
-  /** Undefined while there is no such file. */
-  text(): string | undefined;
-  lines(): string[];
-  appears(within?: Duration): Promise<string>;
-}
-
-function scribble(path: string): Scribble {
-  const text = (): string | undefined => {
-    try {
-      return readFileSync(path, "utf8");
-    } catch {
-      return undefined;
-    }
-  };
-  return {
-    path,
-    text,
-    lines: () => text()?.trimEnd().split("\n") ?? [],
-    async appears(within) {
-      await until(`there is ${path}`, () => (text() ?? "") !== "", within);
-      return text()?.trim() ?? "";
-    },
-  };
-}
-
-/** True while the process lives and is no zombie. */
-export function isAlive(pid: number | string): boolean {
-  try {
-    return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"))?.state !== "Z";
-  } catch {
-    return false;
-  }
-}
-
-/** Kills what an agent that is gone has left running: the sessions of its wrappers, and nothing else. */
-function endCommands(runs: string): void {
-  const read = (path: string): string => scribble(path).text() ?? "";
-  const pids = namesIn("/proc").filter((name) => /^\d+$/.test(name));
-  const sessions = new Set<number>();
-  for (const run of namesIn(runs)) {
-    const [, stat] = /^(.+)\n\d+ \d+ ok\n$/.exec(read(join(runs, run, "session"))) ?? [];
-    const session = Number.parseInt(stat ?? "", 10);
-    const leader = identify(session);
-    // Unless another process has this pid by now: then nobody of that session is left.
-    if (stat !== undefined && (!leader || leader.startTime === parseStat(stat)?.startTime))
-      sessions.add(session);
-  }
-  // A wrapper that had not said yet who it is has its directory among its arguments.
-  for (const pid of pids) {
-    const own = parseStat(read(`/proc/${pid}/stat`))?.session;
-    if (own === Number(pid) && read(`/proc/${pid}/cmdline`).includes(`${runs}/`)) sessions.add(own);
-  }
-  for (const pid of pids) {
-    if (!sessions.has(parseStat(read(`/proc/${pid}/stat`))?.session ?? -1)) continue;
-    try {
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // Ended by itself.
-    }
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
   }
 }

@@ -1,7 +1,6 @@
 // A whole small world of executables: a machine with a directory of its own, a sandbox on it, nodes enrolled in it.
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
 import {
   type RunOptions,
   type RunResult,
@@ -10,6 +9,9 @@ import {
   startBinary,
   temporaryDirectory,
 } from "./binary.ts";
+import { eventually as until } from "./until.ts";
+
+export { until };
 
 /** Everything started on it works in its directory and knows no other `/tmp`: no sandbox of somebody else is found. */
 export interface Machine extends Disposable {
@@ -143,21 +145,6 @@ export async function enrolled(host: Machine, sandbox: Operator, name: string): 
   const args = ["enroll", "--api-url", sandbox.url, "--hostname", name, "--bootstrap-token", "-"];
   const { code, stderr } = await host.run(args, { stdin: install.token });
   if (code !== 0) throw new Error(`enroll exited with ${code}: ${stderr}`);
-}
-
-/** Waits for a condition: what `look` resolves with once it is neither undefined nor false. */
-export async function until<T>(
-  what: string,
-  look: () => T | undefined | false | Promise<T | undefined | false>,
-  within: Duration = seconds(15),
-): Promise<T> {
-  const end = performance.now() + within;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (performance.now() > end) throw new Error(`not within ${within} ms: ${what}`);
-    await Bun.sleep(milliseconds(25));
-  }
 }
 
 /** True while the process runs; a zombie does not. */

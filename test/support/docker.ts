@@ -2,14 +2,14 @@
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
-import { sleep } from "../../src/lib/loop.ts";
+import { seconds } from "../../src/lib/duration.ts";
 import { currentAccount } from "../../src/platform/account.ts";
 import type { DesiredProject, DesiredService } from "../../src/projects/desired.ts";
 import { desire } from "../../src/projects/desired.ts";
 import { type DockerOptions, createDocker } from "../../src/projects/docker.ts";
 import type { Engine } from "../../src/projects/engine.ts";
 import { containerName, networkName } from "../../src/projects/names.ts";
+export { eventually as until } from "./until.ts";
 
 export const dockerHost = process.env["DOCKER_HOST"] ?? "unix:///var/run/docker.sock";
 
@@ -192,18 +192,5 @@ export async function createPlayground(own: Engine = engine()): Promise<Playgrou
   async function listed(...args: string[]): Promise<string[]> {
     const lines = (await docker(...args)).split("\n").filter((line) => line.includes(project));
     return lines.map((line) => line.split(" ")[0] ?? "");
-  }
-}
-
-/** Waits until `condition` returns something; throws with `what` when it does not in time. */
-export async function until<T>(
-  what: string,
-  condition: () => T | undefined | false | Promise<T | undefined | false>,
-  within: Duration = seconds(10),
-): Promise<T> {
-  for (const end = Date.now() + within; ; await sleep(milliseconds(20))) {
-    const value = await condition();
-    if (value !== undefined && value !== false) return value;
-    if (Date.now() > end) throw new Error(`not within ${within} ms: ${what}`);
   }
 }

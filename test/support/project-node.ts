@@ -6,12 +6,14 @@ import { join } from "node:path";
 import { type Agent, databasePath, startAgent } from "../../src/agent.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
+import { askStatus } from "../../src/ops/control-socket.ts";
+import type { Status } from "../../src/ops/status.ts";
 import { createLog } from "../../src/platform/log.ts";
 import type { ProjectResource, Report } from "../../src/sandbox/caravanserai/resources.ts";
 import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
 import { IMAGE, type Playground, createPlayground, dockerHost, dockerIn } from "./docker.ts";
 import { type ControlPlane, controlPlane } from "./sandbox.ts";
-import { until } from "./until.ts";
+import { eventually, until } from "./until.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -37,6 +39,13 @@ export interface Service {
   readonly env?: Readonly<Record<string, string>>;
   /** Path by name of the volume. */
   readonly mounts?: Readonly<Record<string, string>>;
+}
+
+/** An ingress rule; a host without a dot gets the project's name behind it. */
+export interface Rule {
+  readonly host: string;
+  readonly service: string;
+  readonly port: number;
 }
 
 /** A dozen nodes of as many tests may share two cores and one Docker. */
@@ -114,6 +123,28 @@ export class ProjectNode implements AsyncDisposable {
   get agent(): Agent {
     if (this.#agent === undefined) throw new Error("no agent runs in this process");
     return this.#agent;
+  }
+
+  /** Of an agent in a process of its own. */
+  get pid(): number {
+    if (this.#child === undefined) throw new Error("no agent runs in a process of its own");
+    return this.#child.pid;
+  }
+
+  /** What the running agent says of itself, wherever it runs. */
+  async status(): Promise<Status> {
+    return (
+      this.#agent?.status() ?? eventually("an agent answers", () => askStatus(join(this.directory, "state")))
+    );
+  }
+
+  /** Where the agent's HTTP server, or its ingress, listens now. */
+  port(of: "listener" | "ingress" = "listener"): Promise<number> {
+    const look = async (): Promise<number | undefined> => {
+      const address = (await this.status()).caravanserai?.[of]?.address ?? undefined;
+      return address === undefined ? undefined : Number(/\d+$/.exec(address)?.[0]);
+    };
+    return eventually(`the ${of} listens`, look, PATIENCE, () => this.story());
   }
 
   docker(...args: string[]): Promise<string> {
@@ -205,6 +236,8 @@ export interface Container {
   readonly env: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly networks: readonly string[];
+  /** On its project's network; empty while it does not run. */
+  readonly address: string;
 }
 
 /** A project as its operator and its machine see it. */
@@ -214,11 +247,12 @@ export class ProjectHandle {
     readonly name: string,
     readonly services: readonly Service[],
     readonly volumes: readonly string[] = [],
+    readonly rules: readonly Rule[] = [],
   ) {}
 
   /** The same project with another spec. */
   with(services: readonly Service[], volumes = this.volumes): ProjectHandle {
-    return new ProjectHandle(this.node, this.name, services, volumes);
+    return new ProjectHandle(this.node, this.name, services, volumes, this.rules);
   }
 
   /** `force`: also while it runs. */
@@ -236,6 +270,12 @@ export class ProjectHandle {
             volumeMounts: Object.entries(mounts).map(([volume, mountPath]) => ({ name: volume, mountPath })),
           })),
           volumes: this.volumes.map((volume) => ({ name: volume, type: "Ephemeral" })),
+          ingress: this.rules.map(({ host, ...target }) => ({
+            name: host,
+            host,
+            target,
+            access: { scope: "Internal" },
+          })),
         },
       },
       { force },
@@ -273,6 +313,12 @@ export class ProjectHandle {
     this.node.sandbox.deleteProject(this.name, options);
   }
 
+  /** The same project with one more ingress rule. */
+  at(host: string, service: string, port: number): ProjectHandle {
+    const rules = [...this.rules, { host, service, port }];
+    return new ProjectHandle(this.node, this.name, this.services, this.volumes, rules);
+  }
+
   /** Undefined while there is none. */
   async container(service: string): Promise<Container | undefined> {
     const text = await this.node
@@ -283,7 +329,7 @@ export class ProjectHandle {
       Id: string;
       State: { Status: string; StartedAt: string };
       Config: { Env: string[] | null; Labels: Record<string, string> };
-      NetworkSettings: { Networks: Record<string, unknown> };
+      NetworkSettings: { Networks: Record<string, { IPAddress: string }> };
     }[];
     return (
       found && {
@@ -293,6 +339,7 @@ export class ProjectHandle {
         env: found.Config.Env ?? [],
         labels: found.Config.Labels,
         networks: Object.keys(found.NetworkSettings.Networks),
+        address: found.NetworkSettings.Networks[`cara-${this.name}`]?.IPAddress ?? "",
       }
     );
   }

@@ -8,8 +8,8 @@ import {
   type ProcessNode,
   enrolledAgent,
   enrolledProcess,
-  until,
 } from "./agent.ts";
+import { until } from "./until.ts";
 import type { Network } from "./network.ts";
 
 /** A long claim, so that what a claim would bring comes by the session or not at all; metrics and pings as fast as can be. */

@@ -4,7 +4,8 @@ import type { Duration } from "../../src/lib/duration.ts";
 import type { TerminalDocument } from "../../src/sandbox/documents.ts";
 import type { TerminalRequest } from "../../src/sandbox/operations.ts";
 import type { AgentNode, ProcessNode } from "./agent.ts";
-import { NODE, SOON, until } from "./agent.ts";
+import { NODE } from "./agent.ts";
+import { SOON, until } from "./until.ts";
 
 export type TestNode = AgentNode | ProcessNode;
 
@@ -162,13 +163,4 @@ function environment(pid: string): string[] {
   } catch {
     return [];
   }
-}
-
-/** Of a process: how many descriptors it has open. */
-export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
-
-/** The most memory a process ever had, in MB. */
-export function peakMemoryOf(pid: number): number {
-  const [, kilobytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return Number(kilobytes) / 1_024;
 }

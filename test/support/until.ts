@@ -1,13 +1,29 @@
 // Waiting for a condition instead of for a time: what must come does come, on a slow machine too.
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
 
+/** Two busy cores: whatever must happen, happens within this. */
+export const SOON = seconds(18);
+
 /** The error names what was not so, and what `explain` knows by then. */
 export async function until(
   what: string,
-  holds: () => boolean,
-  within: Duration = seconds(18),
+  holds: () => boolean | Promise<boolean>,
+  within: Duration = SOON,
   explain: () => string = () => "",
 ): Promise<void> {
-  for (const end = performance.now() + within; !holds(); await Bun.sleep(milliseconds(3)))
+  await eventually(what, holds, within, explain);
+}
+
+/** What `look` finds, once that is neither undefined nor false. */
+export async function eventually<T>(
+  what: string,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
+  within: Duration = SOON,
+  explain: () => string = () => "",
+): Promise<T> {
+  for (const end = performance.now() + within; ; await Bun.sleep(milliseconds(5))) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
     if (performance.now() > end) throw new Error(`not within ${within} ms: ${what}${explain()}`);
+  }
 }

@@ -5,7 +5,7 @@ import type { TerminalDocument } from "../../src/sandbox/documents.ts";
 import { type RunningBinary, binary } from "../support/binary.ts";
 import { type Machine, type Operator, enrolled, machine, runs, startSandbox, until } from "../support/dev.ts";
 import { type Person, inTerminal } from "../support/screen.ts";
-import { descriptorsOf, peakMemoryOf } from "../support/terminal.ts";
+import { descriptorsOf, peakMemoryOf } from "../support/processes.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(40_000);

@@ -8,10 +8,7 @@ import { command } from "../command.ts";
 import { note } from "../output.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
 import { detachKeys } from "./detach-keys.ts";
-
-/** What a terminal's driver takes for the end of the input, Ctrl-D. */
-const END_OF_INPUT = 0x04;
-const NEWLINE = 0x0a;
+import { typePipe } from "./pipe-input.ts";
 
 export default command({
   name: "terminal",
@@ -106,8 +103,8 @@ async function attach(sandbox: Operator, name: string, id: string): Promise<End>
   });
 
   const begin = (): Disposable => {
+    if (!process.stdin.isTTY) return typePipe(socket, process.stdin);
     const type = (bytes: Uint8Array): void => void (bytes.length > 0 && socket.send(bytes));
-    if (!process.stdin.isTTY) return typePipe(type);
     note(`connected to ${name}; Enter ~ . leaves the shell running (come back: --session ${id.slice(0, 8)})`);
     const resize = (): void => tell({ type: "resize", ...ownSize() });
     resize();
@@ -171,26 +168,6 @@ function typeKeys(type: (bytes: Uint8Array) => void, resize: () => void, detach:
       stdin.pause();
       restore();
       process.off("exit", restore);
-    },
-  };
-}
-
-/** Types what comes through the pipe, and at its end Ctrl-D on a line of its own: a shell that waits ends by it. */
-function typePipe(type: (bytes: Uint8Array) => void): Disposable {
-  const { stdin } = process;
-  let last = NEWLINE;
-  const hear = (bytes: Buffer): void => {
-    last = bytes.at(-1) ?? last;
-    type(bytes);
-  };
-  const end = (): void => type(Uint8Array.from(last === NEWLINE ? [END_OF_INPUT] : [NEWLINE, END_OF_INPUT]));
-  stdin.on("data", hear);
-  stdin.once("end", end);
-  return {
-    [Symbol.dispose]() {
-      stdin.off("data", hear);
-      stdin.off("end", end);
-      stdin.pause();
     },
   };
 }

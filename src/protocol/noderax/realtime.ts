@@ -13,7 +13,7 @@
 // at once, with an alert. A message above 1 000 000 bytes closes the socket.
 import * as v from "valibot";
 import { printable } from "../../lib/printable.ts";
-import { type AppliedRootAccess, DesiredRootAccess } from "./root-access.ts";
+import { AnsweredRootAccess, type AppliedRootAccess, DesiredRootAccess } from "./root-access.ts";
 
 export interface AuthRequest {
   type: "agent.auth";
@@ -29,7 +29,7 @@ export interface AuthRequest {
 export const AuthAck = v.object({
   authenticated: v.literal(true),
   nodeId: v.string(),
-  rootAccess: v.optional(DesiredRootAccess),
+  rootAccess: AnsweredRootAccess,
 });
 export type AuthAck = v.InferOutput<typeof AuthAck>;
 
@@ -86,6 +86,9 @@ export interface MetricsRequest extends MetricsSample {
 /** Every ack but that of `agent.auth`; further fields depend on the event. A refusal has `ok: false` and a message. */
 export const Ack = v.looseObject({ ok: v.boolean(), message: v.optional(words) });
 export type Ack = v.InferOutput<typeof Ack>;
+
+/** It says something about root access, be it in words that are unknown here. */
+export const SaysRootAccess = v.object({ rootAccess: v.object({ profile: v.string() }) });
 
 /** Pushed when an operator changes the profile; not acknowledged. Apply it, then send `agent.auth` again. */
 export const RootAccessUpdated = v.object({ rootAccess: DesiredRootAccess });

@@ -40,6 +40,9 @@ export const DesiredRootAccess = v.object({
 });
 export type DesiredRootAccess = v.InferOutput<typeof DesiredRootAccess>;
 
+/** As part of an answer: a profile that only a newer server knows must not cost the rest of the answer. */
+export const AnsweredRootAccess = v.fallback(v.optional(DesiredRootAccess), undefined);
+
 /** What the agent has applied. An empty `lastAppliedAt` is refused with 400: leave it out. */
 export interface AppliedRootAccess {
   appliedProfile?: RootProfile;

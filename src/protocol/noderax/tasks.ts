@@ -15,7 +15,7 @@
 //
 // 401 on these routes also means "the database is down". 404: not a task of this node.
 import * as v from "valibot";
-import { type AppliedRootAccess, DesiredRootAccess } from "./root-access.ts";
+import { AnsweredRootAccess, type AppliedRootAccess } from "./root-access.ts";
 
 export const TASK_STATUSES = [
   "queued",
@@ -52,7 +52,7 @@ export interface ClaimRequest {
 
 export const ClaimAnswer = v.object({
   task: v.nullable(Task),
-  rootAccess: v.optional(DesiredRootAccess),
+  rootAccess: AnsweredRootAccess,
 });
 export type ClaimAnswer = v.InferOutput<typeof ClaimAnswer>;
 

@@ -50,7 +50,8 @@ export type TerminalInput = v.InferOutput<typeof TerminalInput>;
 export const TerminalResize = v.object({ sessionId, cols, rows });
 export type TerminalResize = v.InferOutput<typeof TerminalResize>;
 
-export const TerminalStop = v.object({ sessionId, reason: v.nullish(v.string()) });
+/** What is to be stopped is stopped, whatever the reason looks like. */
+export const TerminalStop = v.object({ sessionId, reason: v.fallback(v.nullish(v.string()), undefined) });
 export type TerminalStop = v.InferOutput<typeof TerminalStop>;
 
 /** Enough of any event about a session to answer it. */

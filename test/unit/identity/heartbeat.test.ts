@@ -5,6 +5,7 @@ import { LoopRegistry } from "../../../src/lib/loop.ts";
 import { createAuthState } from "../../../src/identity/auth-state.ts";
 import { heartbeats } from "../../../src/identity/heartbeat.ts";
 import { silent } from "../../../src/platform/log.ts";
+import { until } from "../../support/until.ts";
 
 function running(every: number, keptOnline?: () => boolean) {
   const registry = new LoopRegistry();
@@ -25,14 +26,9 @@ function running(every: number, keptOnline?: () => boolean) {
   };
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  for (const end = performance.now() + 8_000; !holds(); await Bun.sleep(5))
-    if (performance.now() > end) throw new Error("not in time");
-}
-
 test("the first goes out at once while there is no session yet", async () => {
   await using beats = running(seconds(30), () => false);
-  await until(() => beats.times.length === 1);
+  await until("one goes out", () => beats.times.length === 1);
 });
 
 test("none goes out while the session keeps the node online, and the note says why", async () => {
@@ -48,7 +44,7 @@ test("they begin soon after the session is lost, long before the interval is ove
   await Bun.sleep(50);
   kept = false;
   const lost = performance.now();
-  await until(() => beats.times.length === 1);
+  await until("one goes out", () => beats.times.length === 1);
   expect((beats.times[0] ?? 0) - lost).toBeLessThan(6_500);
   expect(beats.note()).toBe("");
 });

@@ -94,14 +94,23 @@ function start(
   const log = (_: string, event: string) => void lines.push(event);
   const sampler = countingSampler();
   let accepted = 0;
+  const counted = <Answer>(answer: Answer): Answer => {
+    if ((answer as { ok?: boolean } | undefined)?.ok !== false) accepted++;
+    return answer;
+  };
   const ports = {
-    channel,
-    api: server.api,
+    channel: channel && {
+      ...channel,
+      request: <Schema extends v.GenericSchema>(event: string, body: object) =>
+        channel.request<Schema>(event, body).then(counted),
+    },
+    api: {
+      metrics: (...call: Parameters<typeof server.api.metrics>) => server.api.metrics(...call).then(counted),
+    },
     identity,
     sampler,
     registry,
     log: { debug: log, info: log, warn: log, error: log },
-    onAccepted: () => void accepted++,
   };
   const done = metricsLoop(ports, interval, stop.signal, pace);
   const record = registry.all()[0];

@@ -74,8 +74,18 @@ test("thrown out three times within five minutes is a contest, twice or slower i
   expect(outAt([1, 3, 7]).contested).toBe(false);
 });
 
-test("thrown out after long lives is none", () => {
-  expect(outAt([1, 2, 3], minutes(6)).contested).toBe(false);
+// A socket that was silent for 45 s is ended by the same message, after 45 to 50 s.
+test.each([seconds(41), seconds(45), seconds(50), minutes(6)])(
+  "thrown out after lives of %d ms, as long as the server bears with silence, is none",
+  (life) => {
+    expect(outAt([1, 2, 3, 4, 5], life)).toEqual(uncontested);
+  },
+);
+
+test("in a contest a life of a minute is part of it: the other agent waits for so long", () => {
+  const contest = outAt([1, 2, 3]);
+  const later = [4, 5, 6, 7, 8, 9].reduce((now, at) => thrownOut(now, minutes(at), seconds(55)), contest);
+  expect(later.contested).toBe(true);
 });
 
 test("a contest lasts while it goes on, and is over after five quiet minutes", () => {

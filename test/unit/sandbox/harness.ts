@@ -1,5 +1,7 @@
 // A sandbox with an enrolled node, and calls to it over real sockets.
+import type { Duration } from "../../../src/lib/duration.ts";
 import { type Sandbox, type SandboxOptions, startSandbox } from "../../../src/sandbox/sandbox.ts";
+import { SOON, until as untilSo } from "../../support/until.ts";
 
 export interface Answer {
   readonly status: number;
@@ -85,13 +87,8 @@ export async function taskIn(
   return id;
 }
 
-/** Asks until `holds`, for at most `limit` milliseconds. */
-export async function until(holds: () => boolean | Promise<boolean>, limit = 3_000): Promise<void> {
-  const deadline = performance.now() + limit;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`not within ${limit} ms: ${holds.toString()}`);
-    await Bun.sleep(3);
-  }
-}
+/** Waits until `holds`, which says itself what it is. */
+export const until = (holds: () => boolean | Promise<boolean>, within: Duration = SOON): Promise<void> =>
+  untilSo(holds.toString(), holds, within);
 
 export const uuid = "11111111-2222-4333-8444-555555555555";

@@ -2,8 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { sleep } from "../../../src/lib/loop.ts";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import {
   type Account,
   currentAccount,
@@ -21,6 +20,7 @@ import {
   runDirectory,
 } from "../../../src/tasks/run-directory.ts";
 import { READ_COMMAND, WRAPPER } from "../../../src/tasks/wrapper.ts";
+import { until } from "../../support/until.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 
 const launched: Launch = { at: 0, bootId: bootId(), attempt: 1, mode: "session", deadline: 0, limit: "" };
@@ -50,11 +50,6 @@ afterEach(async () => {
   }
   scratch[Symbol.dispose]();
 });
-
-async function until(what: string, holds: () => boolean, within: Duration = seconds(10)): Promise<void> {
-  for (const end = Date.now() + within; !holds(); await sleep(milliseconds(3)))
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-}
 
 const textIn = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8") : "");
 

@@ -6,6 +6,8 @@ import { seconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { terminalMigration } from "../../../src/terminal/ledger.ts";
 import { until } from "../../support/until.ts";
+import { silent } from "../../../src/platform/log.ts";
+import { endLeftOvers } from "../../../src/terminal/terminals.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive, terminalNode } from "./harness.ts";
 
@@ -118,6 +120,43 @@ test("what the control plane cannot take just now is sent again, also the end; a
   node.channel.refuse = () => "Bad Request Exception";
   other.type("echo off\n");
   await until("the shell is gone", () => !alive(otherPid));
+});
+
+test.each(["terminal.opened", "terminal.output"])(
+  "a %s that is refused for good ends the shell, and its end is told all the same",
+  async (event) => {
+    await using node = terminalNode();
+    node.channel.refuse = (sent) => (sent.event === event ? "Bad Request Exception" : undefined);
+    const shell = node.start();
+    shell.type("echo one\n");
+    expect(await shell.exited()).toMatchObject({ reason: expect.stringContaining("control plane") });
+    await until("it is known", () => node.channel.status(shell.id) === "closed");
+  },
+);
+
+test("an end is not told to a control plane that knows no such terminal", async () => {
+  await using node = terminalNode();
+  const shell = await node.open();
+  node.channel.refuse = ({ body }) => `Terminal session ${body.sessionId} was not found.`;
+  shell.type("echo anybody\n");
+  await until("it is forgotten", () => rows(node.database) === 0);
+  expect(node.channel.of("terminal.exited", shell.id)).toEqual([]);
+});
+
+test("without a session at all, what an earlier agent left is ended, and the telling is kept for later", async () => {
+  const database = openDatabase(":memory:", [terminalMigration]);
+  const first = terminalNode({ database });
+  const shell = await first.open();
+  const pid = Number(await shell.run("echo $$"));
+  first.channel.goOffline();
+  await endLeftOvers({ database, log: silent, grace: seconds(1) });
+  expect(alive(pid)).toBe(false);
+  await first.terminals.stop(seconds(1));
+
+  await using second = terminalNode({ database });
+  second.channel.setStatus(shell.id, "open");
+  second.terminals.resume();
+  await until("it is told", () => second.channel.status(shell.id) === "closed");
 });
 
 test("after a crash of the agent, the next one ends what was left and tells of it until it is heard", async () => {

@@ -4,6 +4,8 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
+import { sharedCensus, takeCensus } from "../../../src/platform/census.ts";
+import { COOKIE } from "../../../src/terminal/shell.ts";
 import { PTY_MODES } from "../../../src/terminal/pty.ts";
 import { until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
@@ -304,6 +306,38 @@ test("a paste of 300 kB arrives whole; one into a program that does not read is 
   });
   shell.stop();
   await shell.exited();
+});
+
+test("what is typed before the shell runs arrives; what is too much is refused aloud, and the shell lives", async () => {
+  const slow = Promise.withResolvers<undefined>();
+  await using node = terminalNode({ loadFlow: () => slow.promise });
+  const shell = node.start();
+  for (let n = 0; n < 70; n++) shell.type(`: ; echo got-''${n}-\n`);
+  slow.resolve(undefined);
+  await shell.sees("got-63-\r\n");
+  await shell.sees("was thrown away");
+  expect(shell.text().split("was thrown away")).toHaveLength(2);
+  expect(await shell.run("echo on")).toBe("on");
+  expect(shell.text()).not.toContain("got-64-");
+});
+
+test("ten terminals that are stopped together share each look at who is alive", async () => {
+  let looks = 0;
+  let asked = 0;
+  const shared = sharedCensus(COOKIE, (name) => {
+    looks++;
+    return takeCensus(name);
+  });
+  const look = (): ReturnType<typeof shared> => {
+    asked++;
+    return shared();
+  };
+  await using node = terminalNode({ look });
+  const shells = await Promise.all(Array.from({ length: 10 }, () => node.open()));
+  for (const shell of shells) shell.stop();
+  await Promise.all(shells.map((shell) => shell.exited()));
+  expect(asked).toBeGreaterThanOrEqual(20);
+  expect(looks).toBeLessThanOrEqual(asked / 2);
 });
 
 test("twenty terminals at once are independent", async () => {

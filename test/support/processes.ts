@@ -1,0 +1,51 @@
+// The processes of a test: whether they live, what they use, and how those an agent left are ended.
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { identify, parseStat } from "../../src/platform/processes.ts";
+import { namesIn, scribble } from "./scribble.ts";
+
+/** True while the process lives and is no zombie. */
+export function isAlive(pid: number | string): boolean {
+  try {
+    return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"))?.state !== "Z";
+  } catch {
+    return false;
+  }
+}
+
+/** Kills what an agent that is gone has left running: the sessions of its wrappers, and nothing else. */
+export function endCommands(runs: string): void {
+  const read = (path: string): string => scribble(path).text() ?? "";
+  const pids = namesIn("/proc").filter((name) => /^\d+$/.test(name));
+  const sessions = new Set<number>();
+  for (const run of namesIn(runs)) {
+    const [, stat] = /^(.+)\n\d+ \d+ ok\n$/.exec(read(join(runs, run, "session"))) ?? [];
+    const session = Number.parseInt(stat ?? "", 10);
+    const leader = identify(session);
+    // Unless another process has this pid by now: then nobody of that session is left.
+    if (stat !== undefined && (!leader || leader.startTime === parseStat(stat)?.startTime))
+      sessions.add(session);
+  }
+  // A wrapper that had not said yet who it is has its directory among its arguments.
+  for (const pid of pids) {
+    const own = parseStat(read(`/proc/${pid}/stat`))?.session;
+    if (own === Number(pid) && read(`/proc/${pid}/cmdline`).includes(`${runs}/`)) sessions.add(own);
+  }
+  for (const pid of pids) {
+    if (!sessions.has(parseStat(read(`/proc/${pid}/stat`))?.session ?? -1)) continue;
+    try {
+      process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // Ended by itself.
+    }
+  }
+}
+
+/** Of a process: how many descriptors it has open. */
+export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+
+/** The most memory a process ever had, in MB. */
+export function peakMemoryOf(pid: number): number {
+  const [, kilobytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return Number(kilobytes) / 1_024;
+}

@@ -1,0 +1,69 @@
+// A large file through the pipe: the connection sets the pace, and all of it arrives.
+import { createHash } from "node:crypto";
+import { type AddressInfo, type Socket, createServer } from "node:net";
+import { Readable } from "node:stream";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { typePipe } from "../../../src/cli/sandbox/pipe-input.ts";
+import { until } from "../../support/until.ts";
+
+setDefaultTimeout(30_000);
+
+/** Takes the connection of a web socket, then reads nothing until it is told. */
+async function slowServer() {
+  let client: Socket | undefined;
+  let received = 0;
+  const server = createServer((socket) => {
+    client = socket;
+    socket.on("error", () => {});
+    socket.once("data", (request) => {
+      const [, key] = /sec-websocket-key: (.*)\r\n/i.exec(request.toString()) ?? [];
+      const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+      socket.pause();
+      socket.write(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+          `Sec-WebSocket-Accept: ${accept}\r\n\r\n`,
+      );
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    received: () => received,
+    reads() {
+      client?.on("data", (bytes) => void (received += bytes.length));
+      client?.resume();
+    },
+    [Symbol.dispose]() {
+      client?.destroy();
+      server.close();
+    },
+  };
+}
+
+test("a pipe is left alone while the socket has more than it can send, and read again after", async () => {
+  using server = await slowServer();
+  const socket = new WebSocket(server.url);
+  await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }));
+  const chunk = Buffer.alloc(65_536, "x");
+  const chunks = 640; // 42 MB: above all that the kernel takes.
+  let read = 0;
+  const pipe = Readable.from(
+    (function* () {
+      while (read < chunks) {
+        read++;
+        yield chunk;
+      }
+    })(),
+  );
+  using _typing = typePipe(socket, pipe);
+  await until("the socket is full", () => pipe.isPaused());
+  const before = read;
+  // Twenty looks of the one who waits.
+  await Bun.sleep(200);
+  expect(read).toBe(before);
+  expect(socket.bufferedAmount).toBeLessThan(2 * 1_048_576);
+  server.reads();
+  await until("all of it arrived", () => server.received() > chunks * chunk.length);
+  expect(socket.bufferedAmount).toBe(0);
+  socket.close();
+});
