@@ -49,7 +49,7 @@ function attribute(text, name) {
 
 /** The files bun takes for tests, named as in the report. */
 function testFiles() {
-  return readdirSync("test", { recursive: true })
+  return readdirSync("test", { recursive: true, encoding: "utf8" })
     .map((name) => `test/${name}`)
     .filter((name) => /[._](test|spec)\.[cm]?[jt]sx?$/.test(name));
 }

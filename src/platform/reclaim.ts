@@ -1,8 +1,11 @@
-// Gives memory back. JavaScriptCore collects when it needs room, which an agent at rest never does: what its start and
-// its last work have left would stay for days. Measured: 10 of 82 MB after 50 projects came up, 2 MB of a start with
-// both planes. A mere `Bun.gc(true)` brings a tenth of it: what it frees stays with the allocator.
+// Gives memory back: what the start and the last work have left. JavaScriptCore collects when it needs room, which an
+// agent at rest never does; a mere `Bun.gc(true)` leaves what it frees with the allocator. And a quarter of what an agent
+// maps of its executable is code that only its start needs: it is unmapped, and what is needed after all is mapped again
+// from the page cache. Measured: 55 → 43 MB, and still 43 two minutes later; 10 of 82 MB after 50 projects came up.
+import { readFileSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import { openLibc } from "./libc.ts";
 
 export interface Usage {
   /** Bytes. */
@@ -21,10 +24,16 @@ const GROWTH = 4_000_000;
 export const isWorthCollecting = (now: Usage, before: Usage, settled: number, passed: Duration): boolean =>
   now.busy - before.busy < BUSY_SHARE * passed && now.resident - settled >= GROWTH;
 
+export interface ReclaimPorts {
+  readonly usage: () => Usage;
+  readonly collect: () => Promise<void> | void;
+  readonly look: Duration;
+}
+
 /** Looks now and then until `signal` aborts. Never rejects. */
 export async function reclaimMemory(
   signal: AbortSignal,
-  { usage = ownUsage, collect = () => Bun.shrink(), look = LOOK } = {},
+  { usage = ownUsage, collect = giveBack, look = LOOK }: Partial<ReclaimPorts> = {},
 ): Promise<void> {
   let settled = 0;
   for (let before = usage(); ;) {
@@ -32,7 +41,7 @@ export async function reclaimMemory(
     if (signal.aborted) return;
     const now = usage();
     if (isWorthCollecting(now, before, settled, look)) {
-      collect();
+      await collect();
       // The allocator gives back a second later.
       await sleep(Math.min(look, seconds(2)), signal);
       settled = usage().resident;
@@ -44,4 +53,33 @@ export async function reclaimMemory(
 function ownUsage(): Usage {
   const { user, system } = process.cpuUsage();
   return { resident: process.memoryUsage.rss(), busy: (user + system) / 1_000 };
+}
+
+async function giveBack(): Promise<void> {
+  Bun.shrink();
+  await unmapCode();
+}
+
+export interface Mapping {
+  readonly start: bigint;
+  readonly size: bigint;
+}
+
+/** The executable's own code among the lines of /proc/PID/maps: read-only, so that nothing of it is lost. */
+export const codeMappings = (maps: string, executable: string): readonly Mapping[] =>
+  maps.split("\n").flatMap((line) => {
+    const [range = "", mode, , , , ...path] = line.split(/ +/);
+    const [start, end] = range.split("-").map((text) => BigInt(`0x${text || 0}`));
+    if (mode !== "r-xp" || path.join(" ") !== executable || start === undefined || end === undefined)
+      return [];
+    return [{ start, size: end - start }];
+  });
+
+const MADV_DONTNEED = 4;
+
+async function unmapCode(): Promise<void> {
+  const libc = await openLibc({ madvise: { args: ["u64", "u64", "i32"], returns: "i32" } });
+  if (libc === undefined) return;
+  for (const { start, size } of codeMappings(readFileSync("/proc/self/maps", "utf8"), process.execPath))
+    libc.madvise(start, size, MADV_DONTNEED);
 }

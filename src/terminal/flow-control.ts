@@ -10,6 +10,7 @@
 // for room: the kernel loses a line feed when the stop comes between its asking for room and its writing.
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from "node:fs";
 import { type Duration, milliseconds } from "../lib/duration.ts";
+import { openLibc } from "../platform/libc.ts";
 import { type PtyDescriptors, readDescriptor, ttyIndexOf } from "./pty-descriptors.ts";
 
 /** A program that is faster than we are has filled the kernel's 64 kB by then, and waits. */
@@ -45,29 +46,18 @@ interface Native {
 
 /** Undefined where the runtime may not make native calls: it then has no JIT. */
 export async function loadFlowControl(): Promise<FlowControl | undefined> {
-  try {
-    const { dlopen, ptr } = await import("bun:ffi");
-    const epollCtl = { args: ["i32", "i32", "i32", "ptr"], returns: "i32" } as const;
-    const tcflow = { args: ["i32", "i32"], returns: "i32" } as const;
-    const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
-    for (const library of ["libc.so.6", `libc.musl-${machine}.so.1`]) {
-      try {
-        const { symbols } = dlopen(library, { epoll_ctl: epollCtl, tcflow });
-        return flowControl({
-          changeEvents(epoll, fd, events, data) {
-            const event = epollEvent(events, data);
-            return symbols.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, ptr(event)) === 0;
-          },
-          tcflow: (fd, action) => void symbols.tcflow(fd, action),
-        });
-      } catch {
-        // Another C library.
-      }
-    }
-  } catch {
-    // No FFI.
-  }
-  return undefined;
+  const libc = await openLibc({
+    epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
+    tcflow: { args: ["i32", "i32"], returns: "i32" },
+  });
+  return (
+    libc &&
+    flowControl({
+      changeEvents: (epoll, fd, events, data) =>
+        libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, epollEvent(events, data)) === 0,
+      tcflow: (fd, action) => void libc.tcflow(fd, action),
+    })
+  );
 }
 
 /** `struct epoll_event`, which is packed on x86-64 alone. */

@@ -1,7 +1,7 @@
 // When the agent gives memory back: at rest, and when there is something to give.
 import { expect, test } from "bun:test";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { type Usage, isWorthCollecting, reclaimMemory } from "../../../src/platform/reclaim.ts";
+import { type Usage, codeMappings, isWorthCollecting, reclaimMemory } from "../../../src/platform/reclaim.ts";
 
 const at = (megabytes: number, busy = 0): Usage => ({ resident: megabytes * 1e6, busy });
 
@@ -32,6 +32,21 @@ test("it collects once, again after growth, and ends with its signal", async () 
   end.abort();
   await over;
   expect(collected).toBe(2);
+});
+
+test("of all mappings only the code of the executable itself is given back", () => {
+  const maps = [
+    "00200000-02c2c000 r--p 00000000 fe:00 131 /usr/local/bin/noderax-agent",
+    "02c2d000-05a00000 r-xp 02a2c000 fe:00 131 /usr/local/bin/noderax-agent",
+    "05a01000-05c00000 rw-p 05800000 fe:00 131 /usr/local/bin/noderax-agent",
+    "7f0000000000-7f0000001000 r-xp 00000000 fe:00 77 /usr/lib/libc.so.6",
+    "7f0000002000-7f0000003000 rwxp 00000000 00:00 0 ",
+    "7ffd0000000-7ffd0001000 r-xp 00000000 00:00 0 [vdso]",
+    "",
+  ].join("\n");
+  expect(codeMappings(maps, "/usr/local/bin/noderax-agent")).toEqual([
+    { start: 0x2c2d000n, size: 0x5a00000n - 0x2c2d000n },
+  ]);
 });
 
 test("a real collection gives the memory of garbage back to the system", async () => {
