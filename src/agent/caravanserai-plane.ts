@@ -5,6 +5,7 @@ import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import { caravanseraiApi } from "../control/caravanserai-api.ts";
 import { CARAVANSERAI, createHttp } from "../control/http.ts";
+import type { Containers } from "../listener/containers.ts";
 import type { CaravanseraiStatus } from "../ops/status.ts";
 import { currentAccount } from "../platform/account.ts";
 import type { Host } from "../platform/host.ts";
@@ -13,6 +14,7 @@ import { applyStep } from "../projects/apply.ts";
 import { createAssignedNames } from "../projects/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
 import { createDocker } from "../projects/docker.ts";
+import { isOnThisMachine } from "../projects/docker-host.ts";
 import { createDrain } from "../projects/drain.ts";
 import type { Engine, Look } from "../projects/engine.ts";
 import { nodeState, startNode } from "../projects/node.ts";
@@ -63,6 +65,8 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
   const api = caravanseraiApi(http, settings.request_timeout);
   const engine = ports.engine ?? dockerOf(settings, node);
+  // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
+  const isLocal = isOnThisMachine(settings.docker_host);
   const drain = createDrain(database);
   const poll = settings.project_poll_interval;
   const looks = createLooks({ engine, onLook: (look) => listeners.looked(runningIn(look)) }, signal);
@@ -112,16 +116,18 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     {
       settings,
       names: [ports.host.hostname, node],
-      containers: engine,
-      routes: createRoutes({ desired: () => reconcile.desired(), look: () => looks.latest(), log }),
+      containers: isLocal ? engine : withoutAddresses(engine),
+      routes: createRoutes({
+        desired: () => reconcile.desired(),
+        look: () => (isLocal ? looks.latest() : undefined),
+        log,
+      }),
       loops: ports.loops,
       registry,
       log,
     },
     signal,
   );
-  // Where Docker is on another machine, its disk cannot be asked from here.
-  const isLocal = settings.docker_host.startsWith("unix:");
   const nodeLife = startNode(
     {
       api,
@@ -194,6 +200,15 @@ function dockerOf({ docker_host: host }: Settings, node: string): Engine {
   const environment = { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH };
   return createDocker({ host, environment, account: currentAccount(), node });
 }
+
+/** The same addresses may be somebody else's here. */
+const withoutAddresses = (engine: Engine): Containers => ({
+  logs: (...asked) => engine.logs(...asked),
+  async findService(...asked) {
+    const found = await engine.findService(...asked);
+    return found && { ...found, addresses: [] };
+  },
+});
 
 function runningIn({ projects }: Look): (id: string) => boolean {
   const containers = [...projects.values()].flatMap((project) => project.containers);

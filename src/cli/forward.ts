@@ -7,13 +7,13 @@ import { command } from "./command.ts";
 import { type Mapping, mappingIn } from "./forward/mapping.ts";
 import { type Relay, createRelay } from "./forward/relay.ts";
 import { interruption } from "./interruption.ts";
-import { note, print, warn } from "./output.ts";
+import { note, print } from "./output.ts";
 import {
   type ServiceName,
   agentLocator,
   remoteAgentFlags,
   serviceIn,
-  tokenTravelsInClear,
+  warnOfClearToken,
 } from "./remote-agent.ts";
 
 export default command({
@@ -55,8 +55,7 @@ export default command({
       const there = `${target.project}/${target.service}:${mapping.remote} on ${agent.name}`;
       listening.push({ server, line: `forwarding ${host}:${port} → ${there}` });
     }
-    if (tokenTravelsInClear(agent))
-      warn(`the token travels in clear to ${agent.url}; with TLS there:  --node https://…`);
+    warnOfClearToken(agent);
     // When all of them listen: whoever has read a line may connect to any.
     for (const { line } of listening) print(line);
     const left = await code;

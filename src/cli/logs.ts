@@ -5,7 +5,7 @@ import { parseDuration } from "../lib/duration.ts";
 import { logsPath } from "../protocol/caravanserai/tunnel.ts";
 import { command } from "./command.ts";
 import { interruption } from "./interruption.ts";
-import { agentLocator, remoteAgentFlags, serviceIn } from "./remote-agent.ts";
+import { agentLocator, remoteAgentFlags, serviceIn, warnOfClearToken } from "./remote-agent.ts";
 
 export default command({
   name: "logs",
@@ -28,9 +28,12 @@ export default command({
     const query = queryOf(args, Date.now());
     const { signal, code } = interruption();
     const agent = await (await agentLocator(args, project))(signal);
-    const path = `${logsPath(project, service)}${query.size > 0 ? `?${query.toString()}` : ""}`;
-    const response = await askAgent(agent, path, signal);
-    if (response.status !== 200) throw refusalError(await refusalIn(response), agent);
+    warnOfClearToken(agent);
+    const path = logsPath(project, service);
+    // An agent answers a followed log with the first line of it: whether there is one to wait for is asked before.
+    if (args.follow === true) await (await ask(agent, `${path}?tail=0`, signal)).body?.cancel();
+    const asked = query.size > 0 ? `${path}?${query.toString()}` : path;
+    const response = await ask(agent, asked, signal, { mayWait: args.follow === true });
     try {
       for await (const chunk of response.body ?? []) {
         if (process.stdout.write(chunk)) continue;
@@ -47,6 +50,13 @@ export default command({
     return signal.aborted ? code : undefined;
   },
 });
+
+/** Throws AgentError also for an answer that is none. */
+async function ask(...question: Parameters<typeof askAgent>): Promise<Response> {
+  const response = await askAgent(...question);
+  if (response.status !== 200) throw refusalError(await refusalIn(response), question[0]);
+  return response;
+}
 
 export interface LogFlags {
   readonly follow?: boolean | undefined;

@@ -5,6 +5,7 @@ import { trustedAuthorities } from "../control/trust.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { findSandbox } from "../sandbox/announce.ts";
 import { configFrom } from "./config-flags.ts";
+import { warn } from "./output.ts";
 
 /** The flags of all of them. A token is no flag: other users of the machine see those. */
 export const remoteAgentFlags = {
@@ -93,11 +94,12 @@ function tokenIn(path: string | undefined): string | undefined {
 }
 
 /** A token in clear is everybody's on the way; on this machine there is no way. */
-export function tokenTravelsInClear({
-  url,
-  token,
-}: AgentPlace & { readonly token: string | undefined }): boolean {
-  return token !== undefined && !/^(https:|http:\/\/(127\.|localhost:|\[::1\]))/.test(url);
+export const tokenTravelsInClear = ({ url, token }: AgentPlace & Pick<RemoteAgent, "token">): boolean =>
+  token !== undefined && !/^(https:|http:\/\/(127(\.\d+){3}|localhost|\[::1\]):)/.test(url);
+
+export function warnOfClearToken(agent: RemoteAgent): void {
+  if (tokenTravelsInClear(agent))
+    warn(`the token travels in clear to ${agent.url}; with TLS there:  --node https://…`);
 }
 
 export interface ServiceName {

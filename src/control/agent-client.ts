@@ -76,11 +76,19 @@ const notThere = (message: string, hint?: string): AgentError =>
 export const agentHeaders = ({ token }: RemoteAgent): Record<string, string> =>
   token === undefined ? {} : { authorization: `Bearer ${token}` };
 
-/** One GET. Throws AgentError when there is no answer; what the answer is, the caller sees. */
-export async function askAgent(agent: RemoteAgent, path: string, signal: AbortSignal): Promise<Response> {
-  // Only the head has to come soon: a log that is followed goes on for days.
+/**
+ * One GET. Throws AgentError when there is no answer; what the answer is, the caller sees. `mayWait`: for an answer that
+ * begins some day, as a followed log does with its first line; of others, the head has to come soon.
+ */
+export async function askAgent(
+  agent: RemoteAgent,
+  path: string,
+  signal: AbortSignal,
+  { mayWait = false } = {},
+): Promise<Response> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(new DOMException("late", "TimeoutError")), AGENT_PATIENCE);
+  const giveUp = (): void => late.abort(new DOMException("late", "TimeoutError"));
+  const timer = mayWait ? undefined : setTimeout(giveUp, AGENT_PATIENCE);
   try {
     return await fetch(agent.url + path, {
       headers: agentHeaders(agent),

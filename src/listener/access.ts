@@ -1,6 +1,7 @@
 // Who may use tunnels and logs. Pure.
 //
 //   Origin of another site, not in listen_origins ─▶ 403, whoever asks: a page must not act for who reads it
+//   no Origin, but loaded by a page of another origin (an image, a frame; a link is followed) ─▶ 403
 //   a token ─▶ right: may, from anywhere;  wrong: 401, even from this machine, so that a mistake is seen
 //   no token ─▶ this machine itself, or listen_allow; else 403
 //            ─▶ called by an address or a name of this node; else 421, since a page can make any name lead here
@@ -58,6 +59,8 @@ export function decide({ peer, headers }: Caller, policy: AccessPolicy): Verdict
   const host = headers.get("host") ?? "";
   if (origin !== null && !isOwnOrigin(origin, host) && !policy.origins.has(tidyOrigin(origin)))
     return refuse(403, "origin", "pages of this origin are not let in: it is not in listen_origins");
+  if (origin === null && isLoadedByAnother(headers))
+    return refuse(403, "origin", "what a page of another origin loads is not let in");
   const tokens = presentedTokens(headers);
   if (tokens.length > 0) {
     const isRight = policy.token !== undefined && tokens.every((token) => isSame(token, policy.token ?? ""));
@@ -74,6 +77,16 @@ export function decide({ peer, headers }: Caller, policy: AccessPolicy): Verdict
   if (!isOwnName(host, policy.hosts))
     return refuse(421, "host", "the host that was asked for is no name of this node, nor in listen_hosts");
   return { allowed: true, by };
+}
+
+/** Headers for an answer that a page of `listen_origins` may read; none for all others. */
+export function readableBy(
+  headers: Pick<Headers, "get">,
+  { origins }: AccessPolicy,
+): Readonly<Record<string, string>> {
+  const origin = headers.get("origin");
+  if (origin === null || !origins.has(tidyOrigin(origin))) return {};
+  return { "access-control-allow-origin": origin, vary: "Origin" };
 }
 
 const refuse = (
@@ -124,6 +137,16 @@ function allowedBy(
   return isLoopback(address) && !FORWARDED.some((name) => headers.has(name)) ? "loopback" : undefined;
 }
 
+/**
+ * What a page loads without asking for leave to read it comes without an Origin: an answer that stays unread still says what
+ * there is, and holds a place among the logs. Browsers tell of it where they trust the way: localhost, and HTTPS.
+ */
+function isLoadedByAnother(headers: Pick<Headers, "get">): boolean {
+  const site = headers.get("sec-fetch-site");
+  if (site === null || site === "none" || site === "same-origin") return false;
+  return headers.get("sec-fetch-mode") !== "navigate" || headers.get("sec-fetch-dest") !== "document";
+}
+
 /** A page that this very server sent, or a program that writes the address it calls. */
 function isOwnOrigin(origin: string, host: string): boolean {
   const page = URL.parse(origin);
@@ -133,7 +156,8 @@ function isOwnOrigin(origin: string, host: string): boolean {
 }
 
 function isOwnName(host: string, names: ReadonlySet<string>): boolean {
-  const match = /^(?:\[([\da-f:.]+)\]|([^[\]:]+))(?::\d{1,5})?$/i.exec(host);
+  // Two Host headers arrive as one, with a comma.
+  const match = /^(?:\[([\da-f:.]+)\]|([^[\]:,\s]+))(?::\d{1,5})?$/i.exec(host);
   if (match === null) return false;
   if (match[1] !== undefined) return isIP(match[1]) === 6;
   const name = tidyName(match[2] ?? "");

@@ -3,7 +3,7 @@ import type { Server } from "bun";
 import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
-import { type AccessPolicy, decide, presentedTokens } from "./access.ts";
+import { type AccessPolicy, decide, presentedTokens, readableBy } from "./access.ts";
 import type { Attempts } from "./attempts.ts";
 import { readiness } from "./health.ts";
 import type { LogStreams } from "./logs.ts";
@@ -72,7 +72,15 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
     const route = routeOf(request.method, request.url);
     if (hasBody(request.headers))
       return problem(413, "Content Too Large", "no request here has a body", { connection: "close" });
-    if (route.to === "forward" || route.to === "logs") return toContainer(request, server, route);
+    // Read now: of a request whose client is gone, headers cannot be read any more.
+    const readable = readableBy(request.headers, policy);
+    if (request.method === "OPTIONS" && readable["vary"] !== undefined)
+      return new Response(null, { status: 204, headers: { ...PLAIN_ANSWER, ...PREFLIGHT, ...readable } });
+    if (route.to === "forward" || route.to === "logs") {
+      const answer = await toContainer(request, server, route);
+      for (const [name, value] of Object.entries(readable)) answer?.headers.set(name, value);
+      return answer;
+    }
     return route.to === "problem" ? refuse(route) : health(route.to);
   };
 
@@ -85,6 +93,13 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
     return Response.json(told, { status: told.ready ? 200 : 503, headers: PLAIN_ANSWER });
   }
 }
+
+/** Browsers ask for leave before they send a token. */
+const PREFLIGHT = {
+  "access-control-allow-methods": "GET",
+  "access-control-allow-headers": "authorization",
+  "access-control-max-age": "600",
+} as const;
 
 function refuse({ status, detail, allow }: Extract<Route, { readonly to: "problem" }>): Response {
   return problem(status, TITLES[status], detail, allow === "" ? {} : { allow });

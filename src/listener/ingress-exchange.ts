@@ -109,8 +109,9 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
     });
     upstream.on("close", end);
     upstream.on("continue", () => {
+      // Only who waits for it is told, and once.
+      if (isHeldBack && !outgoing.headersSent) outgoing.writeContinue();
       isHeldBack = false;
-      if (!outgoing.headersSent) outgoing.writeContinue();
     });
     upstream.on("response", (answer) => {
       isAnswered = true;

@@ -44,6 +44,11 @@ export interface ServerOptions {
 /** All the headers of a request, and how many. */
 const HEAD_MAX = 32 * 1_024;
 const HEADERS_MAX = 128;
+/**
+ * A request that a client sends ahead of the answer before it waits for its turn: each under way is a connection to the
+ * container. Nobody has good reason to send more ahead than so many; who does is cut off.
+ */
+const AHEAD_MAX = 100;
 /** So many connections beyond the bound are told so; those beyond are closed. */
 const TOLD = 64;
 /** Shorter than the patience of any common server (gunicorn: 2 s): seldom is one closed while it is taken up again. */
@@ -74,15 +79,36 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
   server.maxConnections = limits.connections + TOLD;
   server.timeout = limits.idle;
 
+  /** Of the connections with a request under way: what begins those that wait behind it. */
+  const waiting = new WeakMap<Socket, (() => void)[]>();
+
+  function next(socket: Socket): void {
+    const begin = socket.destroyed ? undefined : waiting.get(socket)?.shift();
+    if (begin === undefined) waiting.delete(socket);
+    else begin();
+  }
+
   type How = Partial<Pick<Arrival, "expects" | "upgrade">>;
   function take(incoming: IncomingMessage, outgoing: ServerResponse, how: How = {}): void {
     const { socket } = incoming;
+    if (socket.destroyed) return;
     newest.set(socket, outgoing);
     // A client that goes away in the middle is its own business.
     incoming.on("error", () => {});
     outgoing.on("error", () => {});
     const isExcess = excess.has(socket);
-    serve({ incoming, outgoing, agent, isExcess, expects: false, upgrade: undefined, ...how });
+    const begin = (): void => {
+      // What could not be read behind it may have been its answer already.
+      if (!outgoing.writableEnded)
+        serve({ incoming, outgoing, agent, isExcess, expects: false, upgrade: undefined, ...how });
+    };
+    outgoing.once("close", () => next(socket));
+    const ahead = waiting.get(socket);
+    if (ahead === undefined) {
+      waiting.set(socket, []);
+      begin();
+    } else if (ahead.length < AHEAD_MAX) ahead.push(begin);
+    else socket.destroy();
   }
   server.on("connection", (socket) => {
     connections.add(socket);
@@ -108,7 +134,9 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
   server.on("connect", (_, socket) => {
     onRefused();
     socket.on("error", () => {});
-    socket.end(rawRefusal("connect"));
+    // Not in place of an answer that is still to come.
+    if (newest.get(socket as Socket)?.writableFinished ?? true) socket.end(rawRefusal("connect"));
+    else socket.destroy();
   });
   server.on("clientError", (error: Error & { code?: string }, socket) => {
     const refusal: Refusal = error.code === "HPE_HEADER_OVERFLOW" ? "large" : "broken";
@@ -125,7 +153,8 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
 
   async function close(): Promise<void> {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
+    // Nothing is under way where a head is not complete, either.
+    for (const socket of connections) if (newest.get(socket)?.writableFinished ?? true) socket.destroy();
     await Promise.race([closed, sleep(limits.grace)]);
     for (const socket of connections) socket.destroy();
     await closed;

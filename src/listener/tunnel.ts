@@ -57,6 +57,9 @@ export class Tunnel {
   #serviceTold = false;
   #left = false;
 
+  /** How it ends when the client has taken what waits for it. */
+  #lastWord: TunnelEnd | undefined;
+
   #passed = 0;
   #passedAt = performance.now();
   #pingedAt = performance.now();
@@ -146,6 +149,7 @@ export class Tunnel {
     const client = this.#client;
     if (client === undefined || !this.#clientFull || client.getBufferedAmount() > 0) return;
     this.#clientFull = false;
+    if (this.#lastWord !== undefined) return this.close(this.#lastWord.code, this.#lastWord.reason);
     this.#flushEarly(client);
   }
 
@@ -153,7 +157,8 @@ export class Tunnel {
     this.#clientGone = true;
     this.#early = [];
     // Something is wrong on our side, or with the container: nobody waits for the rest.
-    const hurry = this.end !== undefined && this.end.code !== CLOSE.done;
+    const end = this.end ?? this.#lastWord;
+    const hurry = end !== undefined && end.code !== CLOSE.done;
     if (hurry) this.#late = [];
     if (this.#serviceGone) return this.#overIfBothGone();
     if (hurry) this.#service?.end();
@@ -179,6 +184,12 @@ export class Tunnel {
     // A paused one would not see the client's answer, nor its own time-out.
     if (this.#clientPaused) this.#resumeClient();
     client.close(code, reason);
+  }
+
+  /** For a server that ends soon, which cuts off what still waits: the reason would be lost behind it. */
+  closeInTime(code: number, reason: string): void {
+    if (this.#clientFull && this.#client !== undefined) this.#lastWord = { code, reason };
+    else this.close(code, reason);
   }
 
   /** Every few seconds: what no event tells of. */

@@ -136,7 +136,7 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
   }
 
   signal.addEventListener("abort", () => {
-    for (const tunnel of tunnels) tunnel.close(CLOSE.away, "agent stops");
+    for (const tunnel of tunnels) tunnel.closeInTime(CLOSE.away, "agent stops");
   });
 
   return {

@@ -41,6 +41,13 @@ export function parseDockerHost(text: string, tls: boolean): DockerAddress {
   };
 }
 
+/** Whether the containers and files of that Docker are this machine's. */
+export function isOnThisMachine(host: string): boolean {
+  if (host.startsWith("unix://")) return true;
+  const name = parseUrl(host.replace(/^\w+:/, "http:"))?.hostname ?? "";
+  return name === "localhost" || name === "[::1]" || /^127(?:\.\d+){3}$/.test(name);
+}
+
 function parseUrl(text: string): URL | undefined {
   try {
     return new URL(text);

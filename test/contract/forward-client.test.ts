@@ -3,7 +3,7 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type Socket, connect } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { problem } from "../../src/listener/problem.ts";
 import { certificateFor } from "../support/certificates.ts";
@@ -139,8 +139,8 @@ describe("forward", () => {
     socket.on("data", (chunk) => void (got += chunk.length)).pause();
     let last = -1;
     for (; bytes.written !== last || last === 0; await Bun.sleep(1_000)) last = bytes.written;
-    // Three connections' kernel buffers of at most 10 MB each, and a read at each of the two ends.
-    expect(last).toBeLessThan(48 * MB);
+    // What three connections' kernel buffers hold, which is the machine's affair, and a read at each of the two ends.
+    expect(last).toBeLessThan(96 * MB);
     socket.resume();
     await until("it has all of it", () => got === total);
     socket.end();
@@ -368,11 +368,16 @@ describe("logs", () => {
 
   test("a reader that has seen enough is no error", async () => {
     await using agent = listener();
+    let lines = 0;
     agent.answers(
       () =>
         new Response(
           new ReadableStream({
-            pull: (controller) => controller.enqueue(Buffer.from("line\n".repeat(1_000))),
+            // Who reads on in spite of it gets 64 MB, and then nothing more, not even the end.
+            pull(controller) {
+              if (lines++ < 12_000) controller.enqueue(Buffer.from("line\n".repeat(1_000)));
+              return lines > 12_000 ? new Promise(() => {}) : undefined;
+            },
           }),
         ),
     );
@@ -385,6 +390,32 @@ describe("logs", () => {
     });
     expect(await shell.stdout.text()).toBe("line\nline\n0\n");
     expect(await shell.stderr.text()).toBe("");
+  });
+
+  test("a token that travels in clear is warned of, and still sent", async () => {
+    const address = Object.values(networkInterfaces())
+      .flat()
+      .find((one) => one?.family === "IPv4" && !one.internal)?.address;
+    let seen: string | null = null;
+    using server = Bun.serve({
+      port: 0,
+      fetch(request) {
+        seen = request.headers.get("authorization");
+        return new Response("a line\n");
+      },
+    });
+    const token = "a-token-of-the-environment";
+    const ask = (host: string) =>
+      command(["logs", "app/svc", "--node", `${host}:${server.port}`], {
+        NODERAX_LISTEN_TOKEN: token,
+      }).ended();
+    expect((await ask("127.0.0.1")).notes).toBe("");
+    // A machine without a network has no other address.
+    if (address === undefined) return;
+    const { out, notes } = await ask(address);
+    expect([out, seen]).toEqual(["a line\n", `Bearer ${token}`]);
+    expect(notes).toContain("travels in clear");
+    expect(notes).not.toContain(token);
   });
 
   test("a refusal is worded as the agent has it", async () => {

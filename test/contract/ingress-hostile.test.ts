@@ -166,6 +166,48 @@ test("requests that come at once are answered in their order", async () => {
   expect(arrived.match(/GET \/\d+/g)).toHaveLength(50);
 });
 
+test("of requests that are sent ahead the container gets one at a time", async () => {
+  const got: string[] = [];
+  const release: (() => void)[] = [];
+  await using slow = await service((socket) =>
+    socket.on("data", (data) => {
+      got.push(/ (\S+)/.exec(data.toString())?.[1] ?? "");
+      release.push(() => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    }),
+  );
+  await using own = await ingress([routeTo(slow.port), routeTo(backend.port, "other.test")]);
+  const request = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: app.test\r\n\r\n`;
+  await using one = client(own.port, ["/1", "/2", "/3"].map(request).join(""));
+  for (let n = 1; n <= 3; n++) {
+    await until(`request ${n} is there`, () => got.length >= n);
+    // By then the others would be there, too.
+    await ask(own.port, "GET / HTTP/1.1\nHost: other.test");
+    expect(got).toEqual(["/1", "/2", "/3"].slice(0, n));
+    release[n - 1]?.();
+  }
+  await one.sees(/ok[^]*ok[^]*ok/);
+});
+
+test("a client that sends thousands of requests ahead is cut off, and soon", async () => {
+  await using slow = await service((socket) => void socket.resume().on("end", () => socket.end()));
+  await using own = await ingress([routeTo(slow.port)]);
+  const request = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
+  await using one = client(own.port, request.repeat(20_000));
+  await one.ends();
+  expect(own.status().requests).toBe(1);
+  await until("the container is rid of it", () => slow.sockets.every(({ destroyed }) => destroyed));
+});
+
+test("a request for a tunnel does not overtake an answer that is still to come", async () => {
+  await using slow = await service(() => {});
+  await using own = await ingress([routeTo(slow.port)]);
+  await using one = client(
+    own.port,
+    "GET / HTTP/1.1\r\nHost: app.test\r\n\r\nCONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+  );
+  expect(await one.ends()).toBe("");
+});
+
 test("what cannot be read behind a good request does not spoil its answer", async () => {
   await using one = client(proxy.port, "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n\x00\x00\x00\x00");
   const text = await one.ends();

@@ -156,6 +156,19 @@ test("whether a body is wanted is the server's word, not the ingress's", async (
   expect(await unknown.ends()).toMatch(/^HTTP\/1.1 502 [^]*Connection: close\r\n/);
 });
 
+test("who does not wait for the server's word is not told it", async () => {
+  await using eager = await service((socket) => {
+    const go = "HTTP/1.1 100 Continue\r\n\r\n";
+    socket.once("data", () => socket.end(`${go}${go}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`));
+  });
+  await using own = await ingress([routeTo(eager.port)]);
+  for (const head of ["GET / HTTP/1.0\nHost: app.test", "GET / HTTP/1.1\nHost: app.test"])
+    expect((await ask(own.port, head)).head).toStartWith("HTTP/1.1 200 OK\r\n");
+  const waits = "POST / HTTP/1.1\nHost: app.test\nExpect: 100-continue\nContent-Length: 2";
+  const { body } = await ask(own.port, waits, "ab");
+  expect(body).toStartWith("HTTP/1.1 200 OK\r\n");
+});
+
 test("HTTP/1.0 is answered without chunks", async () => {
   const { head, body } = await ask(proxy.port, "GET /trailers HTTP/1.0\nHost: app.test");
   expect(head).not.toMatch(/chunked|trailer/i);

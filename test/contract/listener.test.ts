@@ -100,22 +100,43 @@ describe("access", () => {
   test("a foreign page, a foreign name and a proxied request get neither logs nor tunnels", async () => {
     await using place = await startTestListener();
     for (const path of [LOGS, FORWARD]) {
-      const refusals = await Promise.all(
-        [
-          { origin: "http://evil.example.com" },
-          { host: "evil.example.com" },
-          { "x-forwarded-for": "127.0.0.1" },
-          { authorization: "Bearer something-wrong" },
-        ].map(async (headers) => problemOf(await place.get(path, headers as Record<string, string>))),
-      );
-      expect(refusals.map(({ status }) => status)).toEqual([403, 421, 403, 401]);
+      // One after the other: the last one is looked at below.
+      for (const [status, headers] of [
+        [403, { origin: "http://evil.example.com" }],
+        [403, { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors" }],
+        [421, { host: "evil.example.com" }],
+        [403, { "x-forwarded-for": "127.0.0.1" }],
+        [401, { authorization: "Bearer something-wrong" }],
+      ] as const)
+        expect((await problemOf(await place.get(path, { ...headers }))).status).toBe(status);
     }
     expect(place.containers.asked).toEqual([]);
     expect(place.tunnels.opened).toEqual([]);
     expect(place.listener.status()).toMatchObject({
-      refused: 8,
+      refused: 10,
       lastRefusal: { address: "127.0.0.1", why: "token" },
     });
+  });
+
+  test("a page of a listed origin may read logs, with its token too, and no other page may", async () => {
+    const origin = "https://console.example.com";
+    await using place = await startTestListener({ listen_token: TOKEN, listen_origins: [origin] });
+    const allowed = (answer: Response): string | null => answer.headers.get("access-control-allow-origin");
+    const url = `http://127.0.0.1:${place.port}${LOGS}`;
+    const ask = { "access-control-request-method": "GET", "access-control-request-headers": "authorization" };
+    const leave = await fetch(url, { method: "OPTIONS", headers: { origin, ...ask } });
+    expect([leave.status, allowed(leave)]).toEqual([204, origin]);
+    expect(leave.headers.get("access-control-allow-headers")).toBe("authorization");
+    const answer = await place.get(LOGS, { origin, authorization: `Bearer ${TOKEN}` });
+    expect([await answer.text(), allowed(answer)]).toEqual(["one\ntwo\n", origin]);
+    const refused = await place.get(LOGS, { origin, authorization: "Bearer wrong" });
+    expect([refused.status, allowed(refused)]).toEqual([401, origin]);
+    const evil = { origin: "https://evil.example.com" };
+    const none = await fetch(url, { method: "OPTIONS", headers: { ...evil, ...ask } });
+    expect([none.status, allowed(none)]).toEqual([405, null]);
+    expect(allowed(await place.get(LOGS, evil))).toBeNull();
+    // Its own page needs no leave, and nobody is given it for another.
+    expect(allowed(await place.get(LOGS, { origin: `http://127.0.0.1:${place.port}` }))).toBeNull();
   });
 
   test("a wrong token is told how to do it right, in the header", async () => {

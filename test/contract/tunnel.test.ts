@@ -243,8 +243,8 @@ test("a client that does not read stops the service's flood, and gets all of it 
   const total = 128 * MB;
   await using source = await service(flood(bytes, total));
   using client = await tunnelClient(agent, source.port, { stalled: true });
-  // Two connections' kernel buffers of at most 10 MB each, and one read of our own.
-  expect(await settled(() => bytes.written)).toBeLessThan(32 * MB);
+  // What two connections' kernel buffers hold, which is the machine's affair, and one read of our own.
+  expect(await settled(() => bytes.written)).toBeLessThan(96 * MB);
   client.read();
   await client.has(total);
   client.end();
@@ -262,7 +262,7 @@ test("a service that does not read stops its client, and gets all of it when it 
   });
   using client = await tunnelClient(agent, sink.port);
   const frame = Buffer.alloc(65_536, "x");
-  const total = 96 * MB;
+  const total = 128 * MB;
   let sent = 0;
   const pour = (async () => {
     while (sent < total) {
@@ -271,7 +271,7 @@ test("a service that does not read stops its client, and gets all of it when it 
     }
     client.close();
   })();
-  expect(await settled(() => sent)).toBeLessThan(32 * MB);
+  expect(await settled(() => sent)).toBeLessThan(96 * MB);
   reader?.resume();
   await pour;
   await until("the service has it all", () => heard === total);
@@ -371,12 +371,10 @@ test("a client that leaves while its service does not read is noticed", async ()
   using client = await tunnelClient(agent, stuck.port);
   const frame = Buffer.alloc(MB);
   let sent = 0;
-  const pour = setInterval(() => {
-    if (client.send(frame)) sent += frame.length;
-  }, 1);
-  await Bun.sleep(500);
-  await settled(() => sent + 1);
-  clearInterval(pour);
+  void (async () => {
+    for (; sent < 128 * MB; sent += frame.length) if (!client.send(frame)) await client.drained();
+  })();
+  expect(await settled(() => sent + 1)).toBeLessThan(128 * MB);
   client[Symbol.dispose]();
   // The service has ten seconds to take what is left.
   await until("nothing is left", () => agent.tunnels.count() === 0);

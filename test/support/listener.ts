@@ -16,6 +16,11 @@ import type { Tunnels } from "../../src/listener/tunnels-port.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { until } from "./until.ts";
 
+/** Who reads on where nobody takes it shall not fill the machine: then nothing more comes, and no end either. */
+const LOG_MAX = 64 * 1_024 * 1_024;
+/** Of an answer. */
+const HEARD_MAX = 1_024 * 1_024;
+
 /** Containers by "project/service", and what was asked of them. */
 export class MadeUpContainers implements Containers {
   readonly targets = new Map<string, Target>();
@@ -25,7 +30,7 @@ export class MadeUpContainers implements Containers {
   reading = 0;
   /** Bytes that were taken of logs. */
   taken = 0;
-  /** What a log holds; one that is followed waits after it until it is left. */
+  /** What a log holds, 64 MB of it at most; one that is followed waits after it until it is left. */
   log: () => Iterable<string | Uint8Array> = () => ["one\n", "two\n"];
   failure: Error | undefined;
 
@@ -50,8 +55,9 @@ export class MadeUpContainers implements Containers {
         const bytes = Buffer.from(piece);
         this.taken += bytes.length;
         yield bytes;
+        if (this.taken >= LOG_MAX) break;
       }
-      if (follow && !signal.aborted)
+      if ((follow || this.taken >= LOG_MAX) && !signal.aborted)
         await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     } finally {
       this.reading--;
@@ -153,7 +159,7 @@ export async function startTestListener(
   };
 }
 
-/** Sends these bytes; resolves with what came until the other side closed, or was silent for `quiet`. */
+/** Sends these bytes; resolves with what came until the other side closed, was silent for `quiet`, or had said a megabyte. */
 export function rawRequest(port: number, bytes: string | Uint8Array, quiet: Duration): Promise<string> {
   return new Promise((resolve) => {
     let answer = "";
@@ -163,7 +169,10 @@ export function rawRequest(port: number, bytes: string | Uint8Array, quiet: Dura
       resolve(answer);
     };
     socket.setTimeout(quiet, done);
-    socket.on("data", (data) => (answer += data.toString("latin1")));
+    socket.on("data", (data) => {
+      answer += data.toString("latin1");
+      if (answer.length > HEARD_MAX) done();
+    });
     socket.on("close", done);
     socket.on("error", done);
     socket.write(bytes);
@@ -175,7 +184,9 @@ export function open(port: number, request: string): Socket & { heard(): string;
   const socket = connect(port, "127.0.0.1");
   let heard = "";
   let closed = false;
-  socket.on("data", (data) => (heard += data.toString()));
+  socket.on("data", (data) => {
+    if (heard.length < HEARD_MAX) heard += data.toString();
+  });
   socket.on("close", () => (closed = true));
   socket.on("error", () => {});
   socket.write(request);

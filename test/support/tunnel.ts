@@ -101,8 +101,11 @@ export const echo = (socket: Socket): void => {
   socket.pipe(socket);
 };
 
+/** More than the kernel holds between two who do not read, and little enough for a program that holds it all by mistake. */
+const FLOOD = 128 * 1024 * 1024;
+
 /** Writes as fast as the other side takes it, and counts what it was able to write. */
-export function flood(bytes: { written: number }, total = Infinity): (socket: Socket) => void {
+export function flood(bytes: { written: number }, total = FLOOD): (socket: Socket) => void {
   const chunk = Buffer.alloc(65_536);
   for (let i = 0; i < chunk.length; i++) chunk[i] = i * 7;
   return (socket) => {

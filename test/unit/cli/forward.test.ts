@@ -77,6 +77,8 @@ test.each([
   ["http://127.0.0.1:9090", false],
   ["http://[::1]:9090", false],
   ["http://localhost.example.com:9090", true],
+  ["http://127.example.com:9090", true],
+  ["http://127.0.0.1.example.com:9090", true],
 ])("a token for %s travels in clear: %p", (url, clear) => {
   expect(tokenTravelsInClear({ name: "n", url, token: "t" })).toBe(clear);
   expect(tokenTravelsInClear({ name: "n", url, token: undefined })).toBeFalse();

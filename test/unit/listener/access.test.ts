@@ -95,9 +95,48 @@ describe("without a token", () => {
     "",
     "node-1:80:80",
     "a, node-1",
+    "evil.example.com, a.localhost",
   ])("called %p it refuses, which a page that made a name lead here cannot avoid", (host) =>
     expect(outcome({ headers: { host } })).toMatch(/^421 .*listen_hosts/),
   );
+});
+
+describe("loaded by a page, without an Origin", () => {
+  const fetched = (site: string, mode: string, dest: string): Record<string, string> => ({
+    "sec-fetch-site": site,
+    "sec-fetch-mode": mode,
+    "sec-fetch-dest": dest,
+  });
+
+  test.each([
+    ["cross-site", "no-cors", "image"],
+    ["same-site", "no-cors", "script"],
+    ["cross-site", "navigate", "iframe"],
+    ["same-site", "navigate", "object"],
+  ] as const)("%s, %s, %s is refused, with the right token too", (site, mode, dest) => {
+    const headers = { ...fetched(site, mode, dest), authorization: `Bearer ${TOKEN}` };
+    expect(outcome({ headers: fetched(site, mode, dest) })).toStartWith("403");
+    expect(outcome({ headers, settings: { listen_token: TOKEN } })).toStartWith("403");
+  });
+
+  test.each([
+    ["none", "navigate", "document"],
+    ["same-origin", "no-cors", "image"],
+    ["cross-site", "navigate", "document"],
+  ] as const)("%s, %s, %s is let in", (site, mode, dest) =>
+    expect(outcome({ headers: fetched(site, mode, dest) })).toBe("loopback"),
+  );
+
+  test("a page of a listed origin that says who it is is let in", () =>
+    expect(
+      outcome({
+        headers: {
+          ...fetched("cross-site", "websocket", "websocket"),
+          origin: "https://console.example.com",
+        },
+        settings: { listen_origins: ["https://console.example.com"] },
+      }),
+    ).toBe("loopback"));
 });
 
 describe("with a token", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { certificatesAt, parseDockerHost } from "../../../src/projects/docker-host.ts";
+import { certificatesAt, isOnThisMachine, parseDockerHost } from "../../../src/projects/docker-host.ts";
 import { dockerFailure } from "../../../src/projects/docker-failure.ts";
 import { readEvent } from "../../../src/projects/docker-events.ts";
 import { settleVersion } from "../../../src/projects/docker-version.ts";
@@ -89,4 +89,16 @@ test.each([
   [{ Type: "image", Action: "pull" }, undefined],
 ])("an event %j is the project %p's", (line, project) => {
   expect(readEvent(line, (name) => (name === "cara-a-b-c" ? "a-b" : undefined))?.project).toBe(project);
+});
+
+test.each([
+  ["unix:///var/run/docker.sock", true],
+  ["tcp://127.0.0.1:2375", true],
+  ["tcp://localhost:2376", true],
+  ["tcp://[::1]:2375", true],
+  ["tcp://10.0.0.7:2375", false],
+  ["tcp://127.0.0.1.example.com:2375", false],
+  ["https://docker.example.com", false],
+])("the containers of %s are on this machine: %p", (host, own) => {
+  expect(isOnThisMachine(host)).toBe(own);
 });
