@@ -15,14 +15,14 @@ export interface Usage {
 }
 
 const LOOK: Duration = seconds(10);
-/** It holds everything up for some 10 ms and throws compiled code away: not while there is work. */
+/** It holds everything up for some 10 ms and throws compiled code away: not while there is work, and once after it. */
 const BUSY_SHARE = 0.05;
-/** Less is not worth it; an idle agent grows by less in minutes. */
-const GROWTH = 4_000_000;
 
-/** `settled`: bytes after the last collection, 0 before the first. */
-export const isWorthCollecting = (now: Usage, before: Usage, settled: number, passed: Duration): boolean =>
-  now.busy - before.busy < BUSY_SHARE * passed && now.resident - settled >= GROWTH;
+const isBusy = (now: Usage, before: Usage, passed: Duration): boolean =>
+  now.busy - before.busy >= BUSY_SHARE * passed;
+
+/** Less is not worth it. */
+const GROWTH = 4_000_000;
 
 export interface ReclaimPorts {
   readonly usage: () => Usage;
@@ -35,24 +35,23 @@ export async function reclaimMemory(
   signal: AbortSignal,
   { usage = ownUsage, collect = giveBack, look = LOOK }: Partial<ReclaimPorts> = {},
 ): Promise<void> {
+  // The start was work.
+  let worked = true;
   let settled = 0;
   for (let before = usage(); ;) {
     await sleep(look, signal);
     if (signal.aborted) return;
     const now = usage();
-    if (isWorthCollecting(now, before, settled, look)) {
+    if (isBusy(now, before, look)) worked = true;
+    else if (worked && now.resident - settled >= GROWTH) {
       await collect();
-      // The allocator gives back a second later.
-      await sleep(Math.min(look, seconds(2)), signal);
+      worked = false;
+      // What is needed after all is mapped again by then.
+      await sleep(look, signal);
       settled = usage().resident;
     }
     before = usage();
   }
-}
-
-function ownUsage(): Usage {
-  const { user, system } = process.cpuUsage();
-  return { resident: process.memoryUsage.rss(), busy: (user + system) / 1_000 };
 }
 
 async function giveBack(): Promise<void> {
@@ -82,4 +81,9 @@ async function unmapCode(): Promise<void> {
   if (libc === undefined) return;
   for (const { start, size } of codeMappings(readFileSync("/proc/self/maps", "utf8"), process.execPath))
     libc.madvise(start, size, MADV_DONTNEED);
+}
+
+function ownUsage(): Usage {
+  const { user, system } = process.cpuUsage();
+  return { resident: process.memoryUsage.rss(), busy: (user + system) / 1_000 };
 }
