@@ -1,7 +1,7 @@
 // Gives memory back: what the start and the last work have left. JavaScriptCore collects when it needs room, which an
 // agent at rest never does; a mere `Bun.gc(true)` leaves what it frees with the allocator. And a quarter of what an agent
 // maps of its executable is code that only its start needs: it is unmapped, and what is needed after all is mapped again
-// from the page cache. Measured: 55 → 43 MB, and still 43 two minutes later; 10 of 82 MB after 50 projects came up.
+// from the page cache. Measured: 55 → 48 MB after a start; 82 → 53 MB after 50 projects came up.
 import { readFileSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";

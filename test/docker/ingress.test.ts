@@ -113,9 +113,26 @@ describe.skipIf(missing !== undefined)("the ingress (needs Docker)", () => {
     await boxRuns(project);
     await answers(project, host, { text: "back again\n" });
     await node.docker("kill", `${project.name}-box`);
-    await answers(project, host, { status: 502 });
+    await project.until("it is down", async () => (await project.container("box"))?.state !== "running");
     await boxRuns(project);
     await answers(project, host, { text: "back again\n" });
+  });
+
+  test("answers 502 for a project whose container does not stay", async () => {
+    const image = await node.image("exit 1");
+    const project = node
+      .project("ending", [{ name: "job", image }])
+      .at("web", "job", BOX.http)
+      .apply();
+    const failed = async (): Promise<number> => (await node.status()).caravanserai?.ingress?.failed ?? 0;
+    await project.until("it has ended", async () => (await project.container("job"))?.state === "exited");
+    const before = await failed();
+    await project.until("it is known to be the host of a container that is away", async () => {
+      expect((await get(`web.${project.name}.local`)).status).toBe(502);
+      return (await failed()) > before;
+    });
+    project.delete();
+    await project.becomes("Terminated");
   });
 
   test("leads to the new version after a project was changed", async () => {

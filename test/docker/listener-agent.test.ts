@@ -1,6 +1,7 @@
 // The agent's own HTTP server as a part of the whole agent: found through the server, health by the loops' truth, and trouble.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createServer } from "node:net";
+import { AGENT_PATIENCE } from "../../src/control/agent-client.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { logsPath } from "../../src/protocol/caravanserai/tunnel.ts";
 import { BOX, boxRuns, boxService } from "../support/box.ts";
@@ -15,10 +16,10 @@ setDefaultTimeout(minutes(4));
 
 const PATIENCE = minutes(1);
 
-const network = (node: ProjectNode): { ip?: string; agentPort?: number } =>
+const network = (node: ProjectNode): { ip?: string | undefined; agentPort?: number | undefined } =>
   node.sandbox.caraNodes().find(({ metadata }) => metadata.name === node.name)?.status.network ?? {};
 
-/** Writes its environment's WORDS at the start, and a line whenever /say grows. */
+/** Says "ready", and then what is written to /say. */
 const TALKATIVE = "trap 'exit 0' TERM; echo ready; : >/say; busybox tail -f /say & wait";
 
 describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)", () => {
@@ -79,7 +80,8 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     const ingress = await node.port("ingress");
     using flood = await tunnelClient(agent, BOX.flood, { name: `${shop.name}/box` });
     using idle = await tunnelClient(agent, BOX.echo, { name: `${shop.name}/box` });
-    const log = await fetch(`http://127.0.0.1:${agent.port}${logsPath(shop.name, "box")}?follow=true`);
+    await using follower = command("logs", `${shop.name}/box`, "-f", "--node", `127.0.0.1:${agent.port}`);
+    await follower.says("listening\n");
     await flood.has(1_000_000);
     const began = performance.now();
     await node.stops();
@@ -87,7 +89,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     expect(performance.now() - began).toBeLessThan(seconds(15));
     const stopped = { code: 1_001, reason: "agent stops" };
     expect(await Promise.all([flood.closed, idle.closed])).toEqual([stopped, stopped]);
-    await log.text().catch(() => {});
+    expect(await follower.ended()).toMatchObject({ code: 4, notes: expect.stringContaining("was lost") });
     for (const port of [agent.port, ingress])
       expect(await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => "refused")).toBe("refused");
     await shop.running("box");
@@ -118,12 +120,37 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
       squatter.close();
     }
   });
+
+  test.concurrent("waits with `logs -f` for the first word of a container that has not said one", async () => {
+    await using node = await ProjectNode.start();
+    const image = await node.image(TALKATIVE.replace("echo ready;", ""));
+    const shop = await node
+      .project("shop", [{ name: "web", image }])
+      .apply()
+      .becomes("Running");
+    const agent = `127.0.0.1:${await node.port()}`;
+    const reading = async (): Promise<number | undefined> =>
+      (await node.status()).caravanserai?.listener?.logs;
+    await using follower = command("logs", `${shop.name}/web`, "-f", "--node", agent);
+    await until("it is being read", async () => (await reading()) === 1, PATIENCE);
+    // An answer that has not begun is given up after half a minute, if it is not this one.
+    await Bun.sleep(AGENT_PATIENCE + seconds(2));
+    await shop.exec("web", "sh", "-c", "echo at last >>/say");
+    await follower.says("at last\n");
+    follower.kill("SIGINT");
+    expect(await follower.ended()).toEqual({ code: 130, out: "at last\n", notes: "" });
+    await using impatient = command("logs", `${shop.name}/web`, "-f", "--since", "0s", "--node", agent);
+    await until("it is being read", async () => (await reading()) === 1, PATIENCE);
+    impatient.kill("SIGINT");
+    expect(await impatient.ended()).toMatchObject({ code: 130, out: "" });
+    await until("nothing is read any more", async () => (await reading()) === 0, PATIENCE);
+  });
 });
 
 describe.skipIf((missing ?? missingDaemon) !== undefined)(
   "readiness (needs a Docker daemon of its own)",
   () => {
-    test("is told while all is well, not while Docker is away, and again when it is back; health is told throughout", async () => {
+    test.concurrent("is told while all is well, not while Docker is away, and again when it is back; health is told throughout", async () => {
       await using daemon = await startDaemon();
       await using node = await ProjectNode.start({ host: daemon.host });
       const url = `http://127.0.0.1:${await node.port()}`;

@@ -9,12 +9,14 @@ const {
   send = 0,
   frame = 65_536,
   text,
+  say,
+  end = false,
   close,
 } = JSON.parse(process.argv[2]);
 const socket = new WebSocket(url, protocols, { headers, perMessageDeflate: true });
 const sent = createHash("sha256");
 const heard = createHash("sha256");
-const seen = { received: 0, refusal: null };
+const seen = { received: 0, refusal: null, start: "" };
 
 /** No faster than the socket takes it. */
 function pour(left) {
@@ -29,12 +31,16 @@ function pour(left) {
 
 function finish() {
   if (text !== undefined) socket.send(text);
+  if (say !== undefined) socket.send(Buffer.from(say));
+  // The half-close of tunnels.
+  if (end) socket.send(Buffer.alloc(0));
   if (close === "when sent") socket.close(1000);
 }
 
 socket.on("open", () => pour(send));
 socket.on("message", (bytes) => {
   seen.received += bytes.length;
+  if (seen.start.length < 1_000) seen.start += Buffer.from(bytes).toString("latin1", 0, 1_000);
   heard.update(bytes);
   if (close === "when echoed" && seen.received >= send) socket.close(1000);
 });
