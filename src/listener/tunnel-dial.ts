@@ -1,6 +1,6 @@
 // Connects to the first of a container's addresses that answers.
 import { messageOf } from "../lib/agent-error.ts";
-import { type Duration, formatDuration } from "../lib/duration.ts";
+import { type Duration, formatDuration, milliseconds } from "../lib/duration.ts";
 import type { ServiceSocket, Tunnel } from "./tunnel.ts";
 
 const handlers: Bun.SocketHandler<Tunnel> = {
@@ -26,14 +26,26 @@ export async function dial(
 ): Promise<Tunnel | string> {
   let why = "it has no address on its project's network";
   for (const hostname of addresses) {
-    const tunnel = make();
-    const outcome = await dialOne(hostname, port, tunnel, limit / addresses.length, signal);
-    if (outcome === undefined) return tunnel;
-    why = outcome;
-    if (signal.aborted) break;
+    const end = performance.now() + limit / addresses.length;
+    for (let again = true; again && !signal.aborted;) {
+      const begun = performance.now();
+      const tunnel = make();
+      const outcome = await dialOne(hostname, port, tunnel, Math.ceil(end - begun), signal);
+      if (outcome === undefined) return tunnel;
+      again = outcome === REFUSED && performance.now() - begun > LATE_REFUSAL && performance.now() < end;
+      why = again ? UNREACHABLE : outcome;
+    }
   }
   return why;
 }
+
+const REFUSED = "connection refused: nothing listens on that port in the container";
+const UNREACHABLE = "the container's network cannot be reached";
+/**
+ * A container refuses at once. Bun words it alike when the kernel finds nobody at the address, which takes a second or
+ * more: so it is just after a container came back under the address of one that ended, and the next try reaches it.
+ */
+const LATE_REFUSAL: Duration = milliseconds(250);
 
 function dialOne(
   hostname: string,
@@ -66,7 +78,7 @@ function dialOne(
 
 function wordsFor(error: unknown): string {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ECONNREFUSED") return "connection refused: nothing listens on that port in the container";
-  if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return "the container's network cannot be reached";
+  if (code === "ECONNREFUSED") return REFUSED;
+  if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return UNREACHABLE;
   return messageOf(error);
 }

@@ -7,9 +7,17 @@ import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { problem } from "../../src/listener/problem.ts";
 import { certificateFor } from "../support/certificates.ts";
+import { command } from "../support/command.ts";
 import { type Listener, echo, flood, listener, running, service } from "../support/tunnel.ts";
-import { beat, caraSandbox, cara, projectDocument, readyNode } from "../unit/sandbox/caravanserai-harness.ts";
-import { reaches } from "../unit/sandbox/caravanserai-harness.ts";
+import { until } from "../support/until.ts";
+import {
+  beat,
+  cara,
+  caraSandbox,
+  projectDocument,
+  reaches,
+  readyNode,
+} from "../unit/sandbox/caravanserai-harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -17,45 +25,6 @@ const MB = 1024 * 1024;
 const main = join(import.meta.dir, "../../src/main.ts");
 const temporary = mkdtempSync(join(tmpdir(), "forward-client-"));
 afterAll(() => rmSync(temporary, { recursive: true }));
-
-/** A command in a directory without a configuration, on a machine without a sandbox. */
-function command(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const child = Bun.spawn([process.execPath, main, ...args], {
-    cwd: temporary,
-    env: { PATH: process.env["PATH"] ?? "", HOME: temporary, TMPDIR: temporary, ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  let [out, notes] = ["", ""];
-  const hear = async (stream: ReadableStream<Uint8Array>, add: (text: string) => void): Promise<void> => {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) add(decoder.decode(bytes, { stream: true }));
-  };
-  const heard = Promise.all([
-    hear(child.stdout, (text) => (out += text)),
-    hear(child.stderr, (text) => (notes += text)),
-  ]);
-  return {
-    out: () => out,
-    notes: () => notes,
-    kill: (signal: NodeJS.Signals) => child.kill(signal),
-    ended: async (): Promise<{ code: number; out: string; notes: string }> => {
-      const code = await child.exited;
-      await heard;
-      return { code, out, notes };
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
-      await child.exited;
-    },
-  };
-}
-
-async function until(what: string, met: () => boolean): Promise<void> {
-  for (const end = performance.now() + 50_000; !met(); await Bun.sleep(10))
-    if (performance.now() > end) throw new Error(`never: ${what}`);
-}
 
 /** Started, and listening: the local ports in the order of the mappings. */
 async function forward(node: string, mappings: readonly string[], more: readonly string[] = []) {

@@ -29,7 +29,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     await until("the server knows the port", () => network(node).agentPort === port, PATIENCE);
     expect(network(node).ip).toBe("127.0.0.1");
     const shop = await boxRuns(node.project("shop", [await boxService(node)]).apply());
-    await using local = command("forward", `${shop.name}/box`, `0:${BOX.http}`, "--server", node.plane.url);
+    await using local = command(["forward", `${shop.name}/box`, `0:${BOX.http}`, "--server", node.plane.url]);
     await local.says(`→ ${shop.name}/box:${BOX.http} on ${node.name}\n`);
     const own = /127\.0\.0\.1:(\d+) →/.exec(local.out())?.[1];
     expect(await (await fetch(`http://127.0.0.1:${own}/`)).text()).toBe("hello\n");
@@ -44,7 +44,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
       .becomes("Running");
     const port = await node.port();
     await until("the server knows the port", () => network(node).agentPort === port, PATIENCE);
-    await using follower = command("logs", `${shop.name}/web`, "-f", "--server", node.plane.url);
+    await using follower = command(["logs", `${shop.name}/web`, "-f", "--server", node.plane.url]);
     await follower.says("ready\n");
     for (const word of ["first", "second"]) {
       await shop.exec("web", "sh", "-c", `echo ${word} >>/say`);
@@ -64,9 +64,9 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     const shop = node.project("shop", [{ name: "job", image: await node.image("echo done; exit 0") }]);
     await shop.apply().becomes("Failed");
     const agent = `127.0.0.1:${await node.port()}`;
-    const read = await command("logs", `${shop.name}/job`, "--node", agent).ended();
+    const read = await command(["logs", `${shop.name}/job`, "--node", agent]).ended();
     expect(read).toEqual({ code: 0, out: "done\n", notes: "" });
-    const { code, out, notes } = await command("logs", `${shop.name}/job`, "-f", "--node", agent).ended();
+    const { code, out, notes } = await command(["logs", `${shop.name}/job`, "-f", "--node", agent]).ended();
     expect([code, out]).toEqual([1, ""]);
     expect(notes).toContain(`${shop.name}/job does not run (exited): nothing to follow`);
     const answer = await fetch(`http://${agent}${logsPath(shop.name, "job")}?follow=true`);
@@ -80,7 +80,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     const ingress = await node.port("ingress");
     using flood = await tunnelClient(agent, BOX.flood, { name: `${shop.name}/box` });
     using idle = await tunnelClient(agent, BOX.echo, { name: `${shop.name}/box` });
-    await using follower = command("logs", `${shop.name}/box`, "-f", "--node", `127.0.0.1:${agent.port}`);
+    await using follower = command(["logs", `${shop.name}/box`, "-f", "--node", `127.0.0.1:${agent.port}`]);
     await follower.says("listening\n");
     await flood.has(1_000_000);
     const began = performance.now();
@@ -131,7 +131,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     const agent = `127.0.0.1:${await node.port()}`;
     const reading = async (): Promise<number | undefined> =>
       (await node.status()).caravanserai?.listener?.logs;
-    await using follower = command("logs", `${shop.name}/web`, "-f", "--node", agent);
+    await using follower = command(["logs", `${shop.name}/web`, "-f", "--node", agent]);
     await until("it is being read", async () => (await reading()) === 1, PATIENCE);
     // An answer that has not begun is given up after half a minute, if it is not this one.
     await Bun.sleep(AGENT_PATIENCE + seconds(2));
@@ -139,7 +139,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     await follower.says("at last\n");
     follower.kill("SIGINT");
     expect(await follower.ended()).toEqual({ code: 130, out: "at last\n", notes: "" });
-    await using impatient = command("logs", `${shop.name}/web`, "-f", "--since", "0s", "--node", agent);
+    await using impatient = command(["logs", `${shop.name}/web`, "-f", "--since", "0s", "--node", agent]);
     await until("it is being read", async () => (await reading()) === 1, PATIENCE);
     impatient.kill("SIGINT");
     expect(await impatient.ended()).toMatchObject({ code: 130, out: "" });

@@ -17,11 +17,11 @@ export interface Command extends AsyncDisposable {
   ended(): Promise<{ readonly code: number; readonly out: string; readonly notes: string }>;
 }
 
-export function command(...args: string[]): Command {
+export function command(args: readonly string[], env: Readonly<Record<string, string>> = {}): Command {
   const directory = mkdtempSync(join(tmpdir(), "noderax-command-"));
   const child = Bun.spawn([process.execPath, "--no-env-file", MAIN, ...args], {
     cwd: directory,
-    env: { PATH: process.env["PATH"] ?? "", HOME: directory, TMPDIR: directory },
+    env: { PATH: process.env["PATH"] ?? "", HOME: directory, TMPDIR: directory, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let [out, notes] = ["", ""];
