@@ -18,8 +18,7 @@ export const remoteAgentFlags = {
     type: "string",
     alias: "server-url",
     valueHint: "URL",
-    description:
-      "the Caravanserai server to ask for the node (default: server_url, or a sandbox that runs here)",
+    description: "the Caravanserai server to ask for the node (default: server_url, or a sandbox here)",
   },
   "token-file": {
     type: "string",

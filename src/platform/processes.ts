@@ -44,12 +44,17 @@ export function bootId(): string {
   return `${kernel} ${readStat(1)?.startTime ?? ""}`.trim();
 }
 
+/** linux/sched.h */
+const PF_EXITING = 0x4;
+
 /** Undefined when the process is gone, or over. */
 export function hasControllingTerminal(pid: number): boolean | undefined {
   try {
     const line = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const [state = "", , , , terminal] = line.slice(line.lastIndexOf(")") + 2).split(" ");
-    return "ZX".includes(state) ? undefined : terminal !== "0";
+    const [state = "", , , , terminal, , flags] = line.slice(line.lastIndexOf(")") + 2).split(" ");
+    // It gives its terminal up before it counts as over.
+    const isOver = "ZX".includes(state) || (Number(flags) & PF_EXITING) !== 0;
+    return isOver ? undefined : terminal !== "0";
   } catch {
     return undefined;
   }

@@ -9,7 +9,7 @@ import { sleep } from "../lib/loop.ts";
 import { SYSTEM_PATH } from "../platform/account.ts";
 import { hasControllingTerminal } from "../platform/processes.ts";
 import type { Valve } from "./flow-control.ts";
-import { giveTo, openDescriptors, ptyOpenedSince, slaveOf } from "./pty-descriptors.ts";
+import { giveTo, openMasters, ptyOpenedSince, slaveOf } from "./pty-descriptors.ts";
 import type { Pty, PtyOrder } from "./pty.ts";
 
 export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): Pty {
@@ -30,7 +30,7 @@ export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): P
   };
 
   // Nothing may run between the two looks at our descriptors: another session could open its own.
-  const before = openDescriptors();
+  const before = openMasters();
   const { child, terminal } =
     mode === "pty+ctty" ? startInline(order, options) : startDetached(order, options);
   const opened = ptyOpenedSince(before);

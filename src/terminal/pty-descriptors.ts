@@ -1,7 +1,23 @@
 // The descriptors of a pty that was just opened, found through /proc: its master's number, its slave's name.
 import { chownSync, readFileSync, readdirSync, readlinkSync, statSync } from "node:fs";
 
-export const openDescriptors = (): ReadonlySet<string> => new Set(readdirSync("/proc/self/fd"));
+/** Our masters of ptys, and which tty each leads to. A number alone says nothing: other threads close and open theirs. */
+export function openMasters(): ReadonlyMap<number, number> {
+  const masters = new Map<number, number>();
+  for (const name of readdirSync("/proc/self/fd")) {
+    const index = leadsToPtmx(name) ? ttyIndexOf(Number(name)) : undefined;
+    if (index !== undefined) masters.set(Number(name), index);
+  }
+  return masters;
+}
+
+function leadsToPtmx(name: string): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${name}`).endsWith("ptmx");
+  } catch {
+    return false;
+  }
+}
 
 export interface PtyDescriptors {
   /** The n of /dev/pts/n. */
@@ -13,13 +29,11 @@ export interface PtyDescriptors {
 /**
  * What was opened since `before`, without asking the child, which may be gone. Undefined where the kernel does not tell.
  */
-export function ptyOpenedSince(before: ReadonlySet<string>): PtyDescriptors | undefined {
-  const masters = readdirSync("/proc/self/fd")
-    .filter((fd) => !before.has(fd))
-    .map((fd) => ({ fd: Number(fd), index: ttyIndexOf(Number(fd)) }));
-  const index = masters.find((master) => master.index !== undefined)?.index;
+export function ptyOpenedSince(before: ReadonlyMap<number, number>): PtyDescriptors | undefined {
+  const opened = [...openMasters()].filter(([fd, tty]) => before.get(fd) !== tty);
+  const [, index] = opened[0] ?? [];
   if (index === undefined) return undefined;
-  return { index, masters: masters.filter((master) => master.index === index).map(({ fd }) => fd) };
+  return { index, masters: opened.filter(([, tty]) => tty === index).map(([fd]) => fd) };
 }
 
 /** Of a descriptor of ours that leads to a pty's master; undefined for any other. */

@@ -5,14 +5,14 @@
 import { milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { identify, isAlive } from "../platform/processes.ts";
-import { giveTo, openDescriptors, ptyOpenedSince, slaveOf } from "./pty-descriptors.ts";
+import { giveTo, openMasters, ptyOpenedSince, slaveOf } from "./pty-descriptors.ts";
 import type { Pty, PtyOrder } from "./pty.ts";
 
 /** bun-pty adds our whole environment to the child's: `env -i` takes it away. The words on its line are no secrets. */
 export async function spawnMinimal(order: PtyOrder): Promise<Pty> {
   const { spawn } = await import("bun-pty");
   const variables = Object.entries(order.environment).map(([name, value]) => `${name}=${value}`);
-  const before = openDescriptors();
+  const before = openMasters();
   const pty = spawn("/usr/bin/env", ["-i", ...variables, ...order.command], {
     name: order.environment["TERM"] ?? "xterm-256color",
     cols: order.cols,
