@@ -46,9 +46,10 @@ export async function reclaimMemory(
     else if (worked && now.resident - settled >= GROWTH) {
       await collect();
       worked = false;
-      // What is needed after all is mapped again by then.
-      await sleep(look, signal);
       settled = usage().resident;
+    } else if (!worked) {
+      // At rest, what is needed after all is mapped again.
+      settled = now.resident;
     }
     before = usage();
   }

@@ -49,6 +49,10 @@ test("it waits for the end of the work, and is there again after more of it", as
   expect(collected[0]).toBeGreaterThan(3);
 });
 
+test("work that comes right after it was given back is followed by another time", async () => {
+  expect(await collectsAfter([REST, REST, [50, 0], [80, 50], [80, 50], [80, 0], REST])).toHaveLength(2);
+});
+
 test("work that has left nothing is no reason", async () => {
   expect(await collectsAfter([REST, REST, REST, REST, WORK, REST, REST, REST, WORK, REST])).toHaveLength(1);
 });
