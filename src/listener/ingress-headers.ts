@@ -16,8 +16,29 @@ const HOP_BY_HOP = new Set([
 /** Set by us, from what we know: framing and host even where Connection names them. */
 const OURS = new Set(["content-length", "host", "forwarded", "x-real-ip", "expect"]);
 
-/** Some programs on the way turn it into HTTP_PROXY, and call out through the client's proxy. */
-const NEVER = new Set(["proxy"]);
+/**
+ * What proxies and content networks add and applications believe: the client's address, the URL it asked for, who it has proved
+ * to be. The ingress adds none of these, so whatever arrives was written by the client.
+ */
+const CLAIM_PREFIXES = [
+  "x-forwarded-",
+  "x-original-",
+  "x-rewrite-",
+  "cf-connecting-",
+  "x-ssl-client-",
+  "ssl-client-",
+];
+const ADDRESS_CLAIMS =
+  "x-forwarded true-client-ip x-true-client-ip x-client-ip client-ip x-cluster-client-ip fastly-client-ip proxy-client-ip " +
+  "wl-proxy-client-ip x-proxyuser-ip x-remote-ip x-remote-addr remote-addr x-envoy-external-address x-azure-clientip " +
+  "x-azure-socketip x-appengine-user-ip fly-client-ip do-connecting-ip x-nf-client-connection-ip cf-pseudo-ipv4 x-host";
+const IDENTITY_CLAIMS =
+  "x-client-cert x-client-verify x-client-dn x-remote-user remote-user x-webauth-user x-authenticated-user " +
+  "x-auth-request-user x-auth-request-email";
+/** Some programs turn `Proxy` into HTTP_PROXY, and then call out through the client's proxy. */
+const CLAIMS = new Set(["proxy", ...ADDRESS_CLAIMS.split(" "), ...IDENTITY_CLAIMS.split(" ")]);
+const isClaim = (key: string): boolean =>
+  CLAIMS.has(key) || CLAIM_PREFIXES.some((prefix) => key.startsWith(prefix));
 
 export interface Forwarding {
   readonly authority: string;
@@ -32,7 +53,7 @@ export interface Forwarding {
 }
 
 /** These have no body unless they say so; for others its absence must be said. */
-const BODILESS = new Set(["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"]);
+const BODILESS = new Set(["GET", "HEAD", "DELETE", "OPTIONS"]);
 
 /**
  * The ingress is the edge: nobody before it is known to be trusted. So whatever a client says of its own address, or of the
@@ -45,8 +66,7 @@ export function requestHeaders(raw: readonly string[], forwarding: Forwarding): 
   const headers = ["Host", authority];
   each(raw, (name, value) => {
     const key = name.toLowerCase().replaceAll("_", "-");
-    if (named.has(key) || HOP_BY_HOP.has(key) || OURS.has(key) || NEVER.has(key)) return;
-    if (!key.startsWith("x-forwarded-")) headers.push(name, value);
+    if (!named.has(key) && !HOP_BY_HOP.has(key) && !OURS.has(key) && !isClaim(key)) headers.push(name, value);
   });
   headers.push("X-Forwarded-For", client, "X-Forwarded-Host", authority, "X-Forwarded-Proto", "http");
   headers.push("X-Real-IP", client);
@@ -78,9 +98,8 @@ export function trailersOf(raw: readonly string[]): [string, string][] {
   const trailers: [string, string][] = [];
   each(raw, (name, value) => {
     const key = name.toLowerCase().replaceAll("_", "-");
-    const isHead =
-      HOP_BY_HOP.has(key) || OURS.has(key) || key === "trailer" || key.startsWith("x-forwarded-");
-    if (!isHead) trailers.push([name, value]);
+    if (!HOP_BY_HOP.has(key) && !OURS.has(key) && !isClaim(key) && key !== "trailer")
+      trailers.push([name, value]);
   });
   return trailers;
 }

@@ -1,7 +1,7 @@
 // What the ingress answers itself: small pages that say what a visitor can do, and nothing about what is behind.
 import { STATUS_CODES, type ServerResponse } from "node:http";
 
-export type Refusal = "unknown" | "away" | "late" | "broken" | "busy" | "connect" | "expectation" | "large";
+export type Refusal = "unknown" | "away" | "late" | "broken" | "busy" | "method" | "expectation" | "large";
 
 const PAGES: Record<Refusal, { readonly status: number; readonly text: string }> = {
   unknown: { status: 502, text: "Nothing is served here under this name." },
@@ -9,7 +9,7 @@ const PAGES: Record<Refusal, { readonly status: number; readonly text: string }>
   late: { status: 502, text: "What is served here took too long to answer. Try again in a while." },
   broken: { status: 400, text: "This request cannot be understood." },
   busy: { status: 503, text: "Too many connections at the moment. Try again in a while." },
-  connect: { status: 405, text: "Only requests for what is served here are answered." },
+  method: { status: 405, text: "Only requests for what is served here are answered." },
   expectation: { status: 417, text: "This expectation cannot be met." },
   large: { status: 431, text: "The head of this request is too large." },
 };
@@ -30,7 +30,7 @@ function pageOf(refusal: Refusal): { status: number; reason: string; headers: st
     ["Cache-Control", "no-store"],
     ["X-Content-Type-Options", "nosniff"],
     ["Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"],
-    ...(refusal === "connect" ? [["Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]] : []),
+    ...(refusal === "method" ? [["Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]] : []),
   ].flat();
   return { status, reason, headers, body };
 }
@@ -42,6 +42,15 @@ export function refuse(response: ServerResponse, refusal: Refusal): void {
   const last = isLast ? ["Connection", "close"] : [];
   response.writeHead(status, reason, [...headers, ...last]);
   response.end(body);
+}
+
+/**
+ * Ends an answer that will not be completed. HTTP/1.0 has no chunks: to such a client the end of the connection is the end of
+ * the answer, unless the connection is reset.
+ */
+export function cutOff(response: ServerResponse): void {
+  if (response.req.httpVersion === "1.0") response.req.socket.resetAndDestroy();
+  else response.destroy();
 }
 
 /** The same on a connection that no request could be read from. */

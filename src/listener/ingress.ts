@@ -66,6 +66,8 @@ export function startIngress(ports: IngressPorts, signal: AbortSignal): Ingress 
     };
     const { method = "GET", url = "", rawHeaders, httpVersion, socket } = incoming;
     if (isExcess) return turnAway("busy");
+    // The answer repeats the request: it shows a page the cookies and passwords that the browser hides from it.
+    if (method === "TRACE") return turnAway("method");
     const asked = askedOf(url, rawHeaders);
     const framing = framingOf(httpVersion, rawHeaders);
     if (asked === undefined || framing === "refused") return turnAway("broken");

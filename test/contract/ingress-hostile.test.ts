@@ -143,6 +143,12 @@ test("CONNECT is answered with 405", async () => {
   expect(arrived).toBe("");
 });
 
+test("TRACE, whose answer would repeat what a browser hides from its pages, is answered with 405", async () => {
+  const { head } = await ask(proxy.port, "TRACE / HTTP/1.1\nHost: app.test\nCookie: secret");
+  expect(head).toStartWith("HTTP/1.1 405 Method Not Allowed\r\n");
+  expect(arrived).toBe("");
+});
+
 test("an expectation that is not known is answered with 417", async () => {
   const { head } = await ask(proxy.port, "GET / HTTP/1.1\nHost: app.test\nExpect: wonders");
   expect(head).toStartWith("HTTP/1.1 417 ");
