@@ -12,7 +12,7 @@ import {
 import type { Socket } from "node:net";
 import type { Duration } from "../lib/duration.ts";
 import { responseHeaders, trailersOf } from "./ingress-headers.ts";
-import { type Refusal, refuse } from "./ingress-page.ts";
+import { type Refusal, cutOff, refuse } from "./ingress-page.ts";
 import { type Framing, valuesOf } from "./ingress-request.ts";
 import { joinEnds } from "./ingress-tunnel.ts";
 
@@ -43,7 +43,7 @@ export interface Hop {
 
 /** A head of an answer beyond that is refused, too. */
 const HEAD_MAX = 64 * 1_024;
-const REPEATABLE = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
+const REPEATABLE = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 /** Of which the length says nothing: none of these has a body. */
 const isBodiless = (method: string | undefined, status: number): boolean =>
   method === "HEAD" || status === 204 || status === 304;
@@ -70,6 +70,8 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
       // What a server does with a connection after it refused another protocol is its own affair: none is kept.
       agent: isRepeated || hop.upgrade !== undefined ? false : hop.agent,
       maxHeaderSize: HEAD_MAX,
+      // Small servers end header lines with a bare LF, which browsers and Go take. What else this lets in, `faultOf` looks at.
+      insecureHTTPParser: true,
       timeout: limits.header,
     });
     let isAnswered = false;
@@ -92,7 +94,7 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
         return;
       }
       hop.settle(failure?.text ?? "the connection was closed without an answer");
-      if (outgoing.headersSent) outgoing.destroy();
+      if (outgoing.headersSent) cutOff(outgoing);
       else refuse(outgoing, failure?.refusal ?? "away");
     }
 
@@ -149,6 +151,17 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
 const mayRepeat = ({ method }: IncomingMessage, framing: Framing): boolean =>
   framing === undefined && REPEATABLE.has(method ?? "");
 
+/** What makes an answer ambiguous, so that two readers of it may see two different ones; undefined for nothing. */
+function faultOf(status: number, rawHeaders: readonly string[]): string | undefined {
+  const codings = valuesOf("transfer-encoding", rawHeaders);
+  const lengths = valuesOf("content-length", rawHeaders);
+  if (codings.length > 1 || (codings[0] ?? "chunked").toLowerCase() !== "chunked")
+    return "the answer has a transfer coding that is not known here";
+  if (lengths.length > 1 || (codings.length > 0 && lengths.length > 0))
+    return "the answer states its length twice";
+  return status < 200 || status > 999 ? `the answer has the status ${status}` : undefined;
+}
+
 /** Returns what makes the answer one that cannot be passed on. */
 function passOn(
   answer: IncomingMessage,
@@ -157,12 +170,12 @@ function passOn(
   isHeldBack: boolean,
 ): string | undefined {
   const { statusCode: status = 0, statusMessage = "", rawHeaders } = answer;
-  const codings = valuesOf("transfer-encoding", rawHeaders);
-  if (codings.length > 1 || (codings[0] ?? "chunked").toLowerCase() !== "chunked")
-    return "the answer has a transfer coding that is not known here";
-  if (status < 200 || status > 999) return `the answer has the status ${status}`;
+  const fault = faultOf(status, rawHeaders);
+  if (fault !== undefined) return fault;
   const trailers =
-    codings.length > 0 && incoming.httpVersion !== "1.0" && !isBodiless(incoming.method, status);
+    valuesOf("transfer-encoding", rawHeaders).length > 0 &&
+    incoming.httpVersion !== "1.0" &&
+    !isBodiless(incoming.method, status);
   // Whether what comes next is the body or another request, nobody could tell.
   const last = isHeldBack ? ["Connection", "close"] : [];
   try {
@@ -177,7 +190,7 @@ function passOn(
   });
   // Cut off here means cut off there: a client must not take a part for the whole.
   answer.once("close", () => {
-    if (!answer.complete) outgoing.destroy();
+    if (!answer.complete) cutOff(outgoing);
   });
   answer.on("error", () => {});
   answer.pipe(outgoing);

@@ -5,7 +5,7 @@ import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Bound } from "./bind.ts";
 import type { ExchangeLimits } from "./ingress-exchange.ts";
-import { type Refusal, rawRefusal, refuse } from "./ingress-page.ts";
+import { type Refusal, cutOff, rawRefusal, refuse } from "./ingress-page.ts";
 import { framingOf } from "./ingress-request.ts";
 
 export interface IngressLimits extends ExchangeLimits {
@@ -110,6 +110,14 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     } else if (ahead.length < AHEAD_MAX) ahead.push(begin);
     else socket.destroy();
   }
+
+  /** Closes a connection so that an answer under way is seen to be cut. */
+  function drop(socket: Socket): void {
+    const answer = newest.get(socket);
+    if (answer?.headersSent === true && !answer.writableFinished) cutOff(answer);
+    else socket.destroy();
+  }
+  server.on("timeout", drop);
   server.on("connection", (socket) => {
     connections.add(socket);
     if (connections.size > limits.connections) excess.add(socket);
@@ -135,7 +143,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     onRefused();
     socket.on("error", () => {});
     // Not in place of an answer that is still to come.
-    if (newest.get(socket as Socket)?.writableFinished ?? true) socket.end(rawRefusal("connect"));
+    if (newest.get(socket as Socket)?.writableFinished ?? true) socket.end(rawRefusal("method"));
     else socket.destroy();
   });
   server.on("clientError", (error: Error & { code?: string }, socket) => {
@@ -148,7 +156,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     else if (answer.req.complete) answer.once("finish", () => answer.req.socket.destroySoon());
     else if (!answer.headersSent) refuse(answer, refusal);
     // Words in the middle of an answer would be taken for a part of it.
-    else socket.destroy();
+    else drop(answer.req.socket);
   });
 
   async function close(): Promise<void> {
@@ -156,7 +164,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     // Nothing is under way where a head is not complete, either.
     for (const socket of connections) if (newest.get(socket)?.writableFinished ?? true) socket.destroy();
     await Promise.race([closed, sleep(limits.grace)]);
-    for (const socket of connections) socket.destroy();
+    for (const socket of connections) drop(socket);
     await closed;
     agent.destroy();
   }

@@ -78,16 +78,15 @@ function decide(projects: readonly DesiredProject[]): { winners: Map<string, Cla
   return { winners, warnings };
 }
 
-/** Without a host the name of the rule takes its place. */
+/** A host with a dot stands as it is; one without is a part of the project's own name, and so is none at all. */
 function claimOf(project: DesiredProject, rule: IngressSpec): Claim {
-  const wanted = (rule.host || rule.name).toLowerCase();
+  const wanted = rule.host.toLowerCase();
   const isOwn = !wanted.includes(".");
-  const host = isOwn && wanted !== "" ? `${wanted}.${project.name}.local` : wanted.replace(/\.$/, "");
-  return { host, project, rule, isOwn };
+  const own = wanted === "" ? `${project.name}.local` : `${wanted}.${project.name}.local`;
+  return { host: isOwn ? own : wanted.replace(/\.$/, ""), project, rule, isOwn };
 }
 
 function faultOf(host: string): string | undefined {
-  if (host === "") return "it has neither host nor name, it is left out";
   if (host.length > HOST_MAX) return "the host is longer than 253 characters, it is left out";
   return host.split(".").every((label) => LABEL.test(label))
     ? undefined

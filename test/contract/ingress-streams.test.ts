@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { hours, milliseconds, seconds } from "../../src/lib/duration.ts";
 import {
+  type Client,
   type NodeServer,
   type TestIngress,
   ask,
@@ -153,6 +154,36 @@ test.each(["length", "chunked"])(
     expect(text.length).toBeLessThan(500_000);
   },
 );
+
+/** What a client sees at the end of its connection: its proper end, or that it was reset. */
+async function endOf(one: Client): Promise<"end" | "reset"> {
+  const { promise, resolve } = Promise.withResolvers<"end" | "reset">();
+  one.socket.once("end", () => resolve("end")).once("error", () => resolve("reset"));
+  return promise;
+}
+
+const OLD = "HTTP/1.0\r\nHost: app.test\r\n\r\n";
+
+test("an answer that broke is not taken for a whole one by HTTP/1.0, which has no chunks", async () => {
+  await using one = client(proxy.port, `GET /cut ${OLD}`);
+  expect(await endOf(one)).toBe("reset");
+  expect(one.text()).toContain("0123456789abcdef");
+});
+
+test("nor is one that stands still for too long", async () => {
+  await using proxy = await ingress([routeTo(backend.port)], { idle: milliseconds(300) });
+  await using one = client(proxy.port, `GET /events ${OLD}`);
+  expect(await endOf(one)).toBe("reset");
+});
+
+test("nor is one that is under way when the agent stops", async () => {
+  const proxy = await ingress([routeTo(backend.port)]);
+  await using one = client(proxy.port, `GET /events ${OLD}`);
+  await one.sees("\r\n\r\n");
+  const end = endOf(one);
+  await proxy[Symbol.asyncDispose]();
+  expect(await end).toBe("reset");
+});
 
 test("a server that is killed in the middle breaks the answer off", async () => {
   await using own = await nodeServer();

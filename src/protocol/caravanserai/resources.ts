@@ -37,7 +37,7 @@ export type ServiceSpec = v.InferOutput<typeof ServiceSpec>;
 export const VolumeSpec = v.object({ name: text, type: v.nullish(v.string(), "Ephemeral") });
 export type VolumeSpec = v.InferOutput<typeof VolumeSpec>;
 
-/** A `host` without a dot becomes `{host}.{project}.local`. */
+/** A `host` without a dot becomes `{host}.{project}.local`, none becomes `{project}.local`. */
 export const IngressSpec = v.object({
   name: v.nullish(v.string(), ""),
   host: v.nullish(v.string(), ""),

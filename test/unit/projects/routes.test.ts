@@ -69,7 +69,8 @@ test.each([
   [{ host: "www.example.com." }, "www.example.com"],
   [{ host: "api" }, "api.shop.local"],
   [{ host: "API" }, "api.shop.local"],
-  [{ name: "front" }, "front.shop.local"],
+  [{}, "shop.local"],
+  [{ name: "front" }, "shop.local"],
   [{ name: "front", host: "back" }, "back.shop.local"],
   [{ host: "my_app.test" }, "my_app.test"],
 ])("%j is served as %s", (rule, host) => {
@@ -78,14 +79,13 @@ test.each([
 });
 
 test.each([
-  [{}, "neither host nor name"],
   [{ host: "a b.test" }, '"a b.test" is not a host name'],
   [{ host: "*.example.com" }, "is not a host name"],
   [{ host: "example.com:8080" }, "is not a host name"],
   [{ host: "http://example.com" }, "is not a host name"],
   [{ host: "-a.example.com" }, "is not a host name"],
   [{ host: "a..example.com" }, "is not a host name"],
-  [{ host: "." }, "neither host nor name"],
+  [{ host: "." }, '"" is not a host name'],
   [{ host: `${"a".repeat(64)}.test` }, "is not a host name"],
   [{ host: `${"a.".repeat(127)}test` }, "longer than 253"],
   [{ host: "<b>.test" }, "is not a host name"],
@@ -112,6 +112,13 @@ test("no project takes a host that is made of another's name", () => {
   const thief = project("a", { host: "web.shop.local" });
   const owner = project("shop", { host: "web" });
   expect(routesOf([thief, owner], undefined)).toMatchObject([{ host: "web.shop.local", project: "shop" }]);
+});
+
+test("no project takes the host of another's rule without a host", () => {
+  const thief = project("a", { host: "shop.local" });
+  expect(routesOf([thief, project("shop", {})], undefined)).toMatchObject([
+    { host: "shop.local", project: "shop" },
+  ]);
 });
 
 test("of two rules of a project the first one counts", () => {
