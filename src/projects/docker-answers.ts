@@ -20,8 +20,6 @@ export const ContainerList = v.array(
     Id: v.string(),
     Names: strings,
     Image: text,
-    /** Seconds since the epoch. */
-    Created: v.nullish(v.number(), 0),
     State: text,
     /** "Up 5 seconds", "Exited (1) 2 minutes ago" */
     Status: text,

@@ -4,6 +4,7 @@ import { AgentError } from "../lib/agent-error.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
 import { createSlots } from "../lib/slots.ts";
 import type { Account } from "../platform/account.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import { type CredentialsOptions, findCredentials } from "./credentials.ts";
 import {
   ContainerList,
@@ -40,9 +41,11 @@ import {
   missingDetails,
   observe,
   originOf,
+  sightingsOf,
 } from "./observe.ts";
 import { pullFailure } from "./pull-failure.ts";
 import { progressText, takeLine } from "./pull-progress.ts";
+import type { Sightings } from "./sightings.ts";
 
 export interface DockerOptions {
   /** `docker_host`: "unix:///var/run/docker.sock", "tcp://host:2375". */
@@ -83,6 +86,7 @@ export function createDocker(options: DockerOptions): Engine {
   let logConfig: typeof LOG_LIMIT | "as the daemon does" | undefined;
   const endings = new Map<string, Ending>();
   const origins = new Map<string, Origin>();
+  let sightings: Sightings = new Map();
   let volumeOwners: ReadonlyMap<string, string> = new Map();
 
   async function connect(signal: AbortSignal): Promise<Connection> {
@@ -169,17 +173,17 @@ export function createDocker(options: DockerOptions): Engine {
   }
 
   /** Resolves with false for one that is gone meanwhile. */
-  async function learn(listed: ListedContainer, at: number, signal: AbortSignal): Promise<boolean> {
+  async function learn(listed: ListedContainer, signal: AbortSignal): Promise<boolean> {
     const inspected = await unless(["docker.gone"], inspect(listed.Id, signal));
     if (inspected === undefined) return false;
     if (listed.Labels[FINGERPRINT_LABEL] === undefined) origins.set(listed.Id, originOf(inspected));
     if (hasEnded(listed) && !inspected.State.Running)
-      endings.set(listed.Id, endingOf(inspected, await readLog(listed.Id, inspected, signal), at));
+      endings.set(listed.Id, endingOf(inspected, await readLog(listed.Id, inspected, signal)));
     return true;
   }
 
   async function look(signal: AbortSignal): Promise<Look> {
-    const at = Date.now();
+    const at = steadyNow();
     const labelled = { filters: { label: [PROJECT_LABEL] } };
     const [containers, networks, { Volumes: volumes }, images] = await Promise.all([
       read(ContainerList, get("/containers/json", { all: true }), signal),
@@ -192,17 +196,19 @@ export function createDocker(options: DockerOptions): Engine {
     const slots = createSlots(INSPECTIONS);
     const gone = new Set<string>();
     await Promise.all(
-      missingDetails({ containers, at }, { endings, origins }).map(async (listed) => {
+      missingDetails({ containers, at }, { endings, origins, sightings }).map(async (listed) => {
         const release = await slots.take(signal);
         try {
-          if (!(await learn(listed, at, signal))) gone.add(listed.Id);
+          if (!(await learn(listed, signal))) gone.add(listed.Id);
         } finally {
           release?.();
         }
       }),
     );
     const present = containers.filter(({ Id }) => !gone.has(Id));
-    const seen = observe({ containers: present, networks, volumes, images, at }, { endings, origins });
+    const details = { endings, origins, sightings };
+    const seen = observe({ containers: present, networks, volumes, images, at }, details);
+    sightings = sightingsOf(seen, details);
     volumeOwners = new Map(
       [...seen.projects].flatMap(([name, project]) => [...project.volumes].map((volume) => [volume, name])),
     );

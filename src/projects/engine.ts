@@ -17,7 +17,7 @@ export interface Look {
   readonly foreign: ReadonlyMap<string, string>;
   /** Full references of all images that are here. */
   readonly images: ReadonlySet<string>;
-  /** Milliseconds since the epoch, taken before the first question was asked. */
+  /** Of the steady clock, taken before the first question was asked. */
   readonly at: number;
 }
 

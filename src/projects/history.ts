@@ -2,7 +2,7 @@
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
 import { type Step, subjectOf } from "./step.ts";
 
-/** Something that failed; times are milliseconds since the epoch. */
+/** Something that failed; times are those of the steady clock. */
 export interface Trouble {
   readonly message: string;
   /** What was refused. */

@@ -17,9 +17,10 @@ import {
   roleOf,
   volumeName,
 } from "./names.ts";
-import { ageOf } from "./observe-status.ts";
+import { ageAtMost } from "./observe-status.ts";
 import { describe } from "./observe-names.ts";
 import type { ContainerState, ObservedContainer } from "./observed.ts";
+import { type Sightings, sight } from "./sightings.ts";
 
 /** What the listings said. */
 export interface Listings {
@@ -32,7 +33,8 @@ export interface Listings {
 
 /** How a container ended: asked for once for every end. */
 export interface Ending {
-  readonly since: number;
+  /** Docker's own time, never compared with ours. */
+  readonly finishedAt: string;
   readonly exit: NonNullable<ObservedContainer["exit"]>;
 }
 
@@ -46,6 +48,7 @@ export interface Origin {
 export interface Details {
   readonly endings: ReadonlyMap<string, Ending>;
   readonly origins: ReadonlyMap<string, Origin>;
+  readonly sightings: Sightings;
 }
 
 export interface Ownership {
@@ -81,32 +84,40 @@ export const stateOf = ({ State }: Pick<ListedContainer, "State">): ContainerSta
 /** What must be asked for one by one, because the listing does not tell and it is not known from before. */
 export function missingDetails(
   { containers, at }: Pick<Listings, "containers" | "at">,
-  { endings, origins }: Details,
+  { endings, origins, sightings }: Details,
 ): readonly ListedContainer[] {
   return containers.filter((listed) => {
     if (ownerOf(listed) === undefined) return false;
     if (fingerprintOf(listed) === undefined && !origins.has(listed.Id)) return true;
     if (!hasEnded(listed)) return false;
     const known = endings.get(listed.Id);
-    return known === undefined || endedAgain(listed, known, at);
+    const since = sightings.get(listed.Id)?.since ?? at;
+    return known === undefined || endedAgain(listed, { code: known.exit.code, since }, at);
   });
 }
 
-export const hasEnded = (listed: ListedContainer): boolean => ["exited", "dead"].includes(stateOf(listed));
+const hasExit = (state: ContainerState): boolean => state === "exited" || state === "dead";
+export const hasEnded = (listed: ListedContainer): boolean => hasExit(stateOf(listed));
 const fingerprintOf = ({ Labels }: ListedContainer): string | undefined => Labels[FINGERPRINT_LABEL];
 
-/** Between two looks it ran and ended once more: what the listing says is younger than the end that is known. */
-function endedAgain({ Status }: ListedContainer, { since, exit }: Ending, at: number): boolean {
-  const age = ageOf(Status);
+/**
+ * Between two looks it may have run and ended once more: what the listing says is younger than the end that was seen.
+ * Only a reason to ask: the words are made with Docker's clock, which may have been set meanwhile.
+ */
+function endedAgain(
+  { Status }: ListedContainer,
+  seen: { readonly code: number; readonly since: number },
+  at: number,
+): boolean {
+  const age = ageAtMost(Status);
   const code = /^Exited \((-?\d+)\)/.exec(Status)?.[1];
-  return (age !== undefined && at - age.most > since) || (code !== undefined && Number(code) !== exit.code);
+  return (age !== undefined && at - age > seen.since) || (code !== undefined && Number(code) !== seen.code);
 }
 
 /** How a container ended, from its inspection and the end of its log. */
-export function endingOf({ State }: Inspected, lines: string, at: number): Ending {
-  const ended = Date.parse(State.FinishedAt);
+export function endingOf({ State }: Inspected, lines: string): Ending {
   return {
-    since: ended > 0 ? ended : at,
+    finishedAt: State.FinishedAt,
     exit: {
       code: State.ExitCode,
       oomKilled: State.OOMKilled,
@@ -209,15 +220,20 @@ function observeContainer(
     fingerprint: fingerprintOf(listed),
     made: origin?.made,
     networks,
-    since: ending?.since ?? sinceOf(listed, state, at),
+    since: sight(details.sightings.get(listed.Id), { state, finishedAt: ending?.finishedAt ?? "" }, at).since,
     exit: ending?.exit,
   };
 }
 
-/** The latest moment the words allow: a container that is on probation must not seem older than it is. */
-function sinceOf({ Status, Created }: ListedContainer, state: ContainerState, at: number): number {
-  const age = state === "created" ? undefined : ageOf(Status);
-  return age === undefined ? Created * 1_000 : at - age.least;
+/** What a look adds to the sightings before it; what is not there any more is forgotten. */
+export function sightingsOf({ projects, at }: Pick<Look, "projects" | "at">, before: Details): Sightings {
+  const containers = [...projects.values()].flatMap((project) => project.containers);
+  return new Map(
+    containers.map(({ id, state }) => {
+      const finishedAt = hasExit(state) ? (before.endings.get(id)?.finishedAt ?? "") : "";
+      return [id, sight(before.sightings.get(id), { state, finishedAt }, at)];
+    }),
+  );
 }
 
 /** Other names, with a second slash, are links of other containers to it. */

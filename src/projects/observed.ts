@@ -27,7 +27,7 @@ export interface ObservedContainer {
   readonly made: { readonly env: readonly string[]; readonly mounts: readonly string[] } | undefined;
   /** Ids of the networks it is on, and its address in each. */
   readonly networks: ReadonlyMap<string, string>;
-  /** Milliseconds since the epoch; of a running one since when, of one that ended when. */
+  /** Of the steady clock: when a look showed it in this state, or with this end, for the first time. */
   readonly since: number;
   /** Of one that ended. */
   readonly exit:

@@ -196,8 +196,7 @@ function settling({ service, history, now, endedAt = -Infinity }: ServiceView): 
   const started = history.starts.get(service.name) ?? -Infinity;
   const doubt = Math.abs(endedAt - started) < DOUBT ? endedAt + DOUBT : -Infinity;
   const until = Math.max(started + SETTLING, doubt);
-  // A clock that was set back must not make us wait for longer.
-  return started <= now && now < until ? { is: "starting", until } : undefined;
+  return now < until ? { is: "starting", until } : undefined;
 }
 
 function restart({ service, history, policy, now }: ServiceView, ended: ObservedContainer): Verdict {

@@ -10,7 +10,7 @@ import type { Step } from "./step.ts";
 export interface Plan {
   /** To be carried out now, in this order; those of different services do not depend on each other. */
   readonly steps: readonly Step[];
-  /** When to look again although nothing happened, in milliseconds since the epoch. */
+  /** When to look again although nothing happened, of the steady clock. */
   readonly lookAt: number | undefined;
   /** What the server should be told, if it has not been told. */
   readonly report: ProjectStatus | undefined;
@@ -25,6 +25,7 @@ export interface Situation {
   readonly policy: ServicePolicy;
   /** When Docker told last that a container of it has ended. */
   readonly endedAt?: number | undefined;
+  /** Of the steady clock, as every time in a plan. */
   readonly now: number;
 }
 

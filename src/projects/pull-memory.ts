@@ -2,13 +2,14 @@
 import type { Database } from "bun:sqlite";
 import { type Duration, days, seconds } from "../lib/duration.ts";
 import type { Migration } from "../platform/database.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import type { PullState } from "./images.ts";
 
 export type FailedPull = PullState & { readonly state: "failed" };
 
 export const pullMemoryMigration: Migration = {
   name: "caravanserai-pull-failures",
-  // Times are milliseconds since the epoch.
+  // Times are milliseconds since the epoch: the steady clock of one process says nothing to the next.
   sql: `CREATE TABLE pull_failure (
     image TEXT PRIMARY KEY,
     message TEXT NOT NULL,
@@ -37,11 +38,16 @@ export interface PullMemory {
   forget(reference: string): void;
 }
 
-export function createPullMemory(database: Database, now: () => number = Date.now): PullMemory {
+/** `now` is the steady clock that retry times of this process are in, `wall` the one they are kept in on disk. */
+export function createPullMemory(
+  database: Database,
+  now: () => number = steadyNow,
+  wall: () => number = Date.now,
+): PullMemory {
   return {
     recall() {
-      // A row from the future is of a clock that was wrong.
-      const [from, to] = [now() - FORGET_AFTER, now() + FORGET_AFTER];
+      // Discard rows dated far in the future: the clock was wrong when they were written, or is now.
+      const [from, to] = [wall() - FORGET_AFTER, wall() + FORGET_AFTER];
       database.run("DELETE FROM pull_failure WHERE retry_at NOT BETWEEN ? AND ?", [from, to]);
       const rows = database.query<Row, []>("SELECT * FROM pull_failure").all();
       return new Map(
@@ -51,14 +57,14 @@ export function createPullMemory(database: Database, now: () => number = Date.no
             state: "failed",
             message,
             attempts,
-            retryAt: Math.min(retry_at, now() + WAIT_MAX),
+            retryAt: now() + Math.min(retry_at - wall(), WAIT_MAX),
             lasting: lasting === 1,
           },
         ]),
       );
     },
     failed(reference, { message, attempts, retryAt, lasting }) {
-      const row = [reference, message, attempts, Math.ceil(retryAt), lasting ? 1 : 0];
+      const row = [reference, message, attempts, Math.ceil(wall() + retryAt - now()), lasting ? 1 : 0];
       database.run("INSERT OR REPLACE INTO pull_failure VALUES (?, ?, ?, ?, ?)", row);
     },
     forget(reference) {

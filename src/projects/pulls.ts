@@ -3,6 +3,7 @@ import { AgentError } from "../lib/agent-error.ts";
 import { type Duration, hours, humanDuration } from "../lib/duration.ts";
 import { createSlots } from "../lib/slots.ts";
 import type { Log } from "../platform/log.ts";
+import { steadyNow } from "../platform/steady-clock.ts";
 import type { Engine } from "./engine.ts";
 import { type PullState, fullReference } from "./images.ts";
 import { pullFailed, pullInterrupted } from "./pull-failure.ts";
@@ -28,6 +29,7 @@ export interface PullsOptions {
   readonly memory?: PullMemory;
   /** A pull began, succeeded or failed. Not called for progress. */
   readonly onChange?: () => void;
+  /** The steady clock, outside tests. */
   readonly now?: () => number;
 }
 
@@ -44,7 +46,7 @@ const SAYS_NOTHING: ReadonlySet<string> = new Set([
 ]);
 
 export function createPulls(options: PullsOptions): Pulls {
-  const { engine, parallel, idle, log, memory, onChange = () => {}, now = Date.now } = options;
+  const { engine, parallel, idle, log, memory, onChange = () => {}, now = steadyNow } = options;
   const states = new Map<string, PullState>(memory?.recall());
   const askedAt = new Map([...states.keys()].map((reference) => [reference, now()]));
   /** How often in a row Docker went away during a pull. */

@@ -18,8 +18,7 @@ export type RestartDecision =
   | { readonly do: "give up"; readonly after: number };
 
 /**
- * `restarts`: when we started it again, oldest first; `endedAt`: when it ended now. All in milliseconds since the epoch.
- * The pause counts from the end, so a look that comes late does not add to it.
+ * `restarts`: when we started it again, oldest first; `endedAt`: when it was seen to have ended. All of the steady clock.
  */
 export function decideRestart(
   restarts: readonly number[],
@@ -30,8 +29,7 @@ export function decideRestart(
   const recent = sinceQuiet(restarts, endedAt).filter((at) => now - at < window);
   if (recent.length >= limit) return { do: "give up", after: recent.length };
   const pause = Math.min(CAP, BASE * 2 ** recent.length);
-  // A clock that was set back must not make us wait for longer than the pause.
-  const until = Math.min(endedAt + pause, now + pause);
+  const until = endedAt + pause;
   return now >= until ? { do: "start" } : { do: "wait", until };
 }
 

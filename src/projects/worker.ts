@@ -35,6 +35,7 @@ export interface WorkerPorts {
   /** Told of every plan. */
   readonly onPlan: (project: string, plan: Plan) => void;
   readonly log: Log;
+  /** The steady clock, outside tests. */
   readonly now?: () => number;
 }
 
@@ -77,7 +78,7 @@ const ECHOES: readonly Duration[] = [
 const REST_MIN: Duration = milliseconds(50);
 
 export function createWorker(project: string, ports: WorkerPorts, signal: AbortSignal): Worker {
-  const { looks, daemon, slots, log, now = Date.now } = ports;
+  const { looks, daemon, slots, log, now = steadyNow } = ports;
   let goal: Goal | undefined;
   let history: ProjectHistory = NO_HISTORY;
   let plan: Plan | undefined;

@@ -1,6 +1,7 @@
 // The engine on a real Docker daemon: every call, and what a look shows of every state.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
+import { steadyNow } from "../../src/platform/steady-clock.ts";
 import type { DesiredService } from "../../src/projects/desired.ts";
 import type { Engine } from "../../src/projects/engine.ts";
 import { networkName, volumeName } from "../../src/projects/names.ts";
@@ -134,11 +135,11 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     const image = await place.image(
       "echo one; echo two; echo three; sleep 0.2; printf '\\033[31mfour\\033[0m\\n' >&2; exit 7",
     );
-    const before = Date.now();
+    const before = steadyNow();
     await place.bringUp(place.wants([{ name: "job", image }]));
     const job = await ended(own, place.project, "job");
     expect(job.exit).toEqual({ code: 7, oomKilled: false, lastLines: "two | three | four" });
-    expect(job.since).toBeWithin(before - 1_000, Date.now() + 1_000);
+    expect(job.since).toBeWithin(before, steadyNow());
   });
 
   test("one that ends a second time tells of its second end", async () => {

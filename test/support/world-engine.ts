@@ -1,6 +1,7 @@
 // An engine on models of Docker: the real reconcile loop runs on it, and it sees whether two work on one thing at once.
 import { AgentError } from "../../src/lib/agent-error.ts";
 import type { Engine, EngineEvent, LogQuery, Look, ServiceContainer } from "../../src/projects/engine.ts";
+import { steadyNow } from "../../src/platform/steady-clock.ts";
 import { fullReference } from "../../src/projects/images.ts";
 import type { Role } from "../../src/projects/names.ts";
 import { roleOf } from "../../src/projects/names.ts";
@@ -58,7 +59,7 @@ export class WorldEngine implements Engine {
       (one) => one.service === service && one.state === "running",
     );
     if (found === undefined) throw new Error(`${service} of ${project} does not run`);
-    const since = Date.now();
+    const since = steadyNow();
     const end = (): void =>
       void Object.assign(found, { state: "exited", exitCode, since } satisfies Partial<WorldContainer>);
     if (lag > 0) setTimeout(end, lag);
@@ -90,7 +91,7 @@ export class WorldEngine implements Engine {
   async look(signal: AbortSignal): Promise<Look> {
     this.#check(signal);
     this.looks++;
-    const at = Date.now();
+    const at = steadyNow();
     await Bun.sleep(1);
     this.#check(signal);
     const projects = new Map<string, ObservedProject>();
@@ -101,7 +102,7 @@ export class WorldEngine implements Engine {
 
   /** Ids of the models are unique within a project only. */
   #observe(world: World): ObservedProject {
-    world.now = Date.now();
+    world.now = steadyNow();
     const observed = world.observe();
     const global = (id: string): string => `${world.project}/${id}`;
     return {
@@ -176,7 +177,7 @@ export class WorldEngine implements Engine {
       await Bun.sleep(1);
       this.#check(signal);
       const world = this.world(project);
-      world.now = Date.now();
+      world.now = steadyNow();
       for (const image of this.images) world.present.add(image);
       try {
         world.act(step);

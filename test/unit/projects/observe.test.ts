@@ -2,18 +2,18 @@ import { describe, expect, test } from "bun:test";
 import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
 import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker-answers.ts";
 import { lastLines } from "../../../src/projects/observe-log.ts";
-import { ageOf } from "../../../src/projects/observe-status.ts";
-import { type Details, missingDetails, observe } from "../../../src/projects/observe.ts";
+import { ageAtMost } from "../../../src/projects/observe-status.ts";
+import { type Details, missingDetails, observe, sightingsOf } from "../../../src/projects/observe.ts";
 
-const AT = Date.parse("2026-01-02T03:04:05Z");
-const NOTHING: Details = { endings: new Map(), origins: new Map() };
+/** Of the steady clock, which knows nothing of Docker's times. */
+const AT = hours(1_000);
+const NOTHING: Details = { endings: new Map(), origins: new Map(), sightings: new Map() };
 
 function listed(more: Record<string, unknown> = {}): ListedContainer {
   const container = {
     Id: "a".repeat(64),
     Names: ["/shop-web"],
     Image: "nginx:1",
-    Created: AT / 1_000 - 100,
     State: "running",
     Status: "Up 5 seconds",
     Labels: { "cara.project": "shop", "cara.service": "web", "cara.fingerprint": "f" },
@@ -35,9 +35,38 @@ const seen = (container: ListedContainer, details = NOTHING): unknown =>
   look([container], details).projects.get("shop")?.containers[0];
 
 describe("a container", () => {
-  test("is as old as its words allow at least, so that probation does not end early", () => {
-    expect(seen(listed())).toMatchObject({ since: AT - seconds(5) });
-    expect(seen(listed({ Status: "Up Less than a second" }))).toMatchObject({ since: AT });
+  test("is as old as our own looks at it, whatever Docker's clock makes of that", () => {
+    expect(seen(listed({ Status: "Up 3 hours" }))).toMatchObject({ since: AT });
+    const first = sightingsOf(look([listed()]), NOTHING);
+    const later = look(
+      [listed({ Status: "Up Less than a second" })],
+      { ...NOTHING, sightings: first },
+      {
+        at: AT + seconds(9),
+      },
+    );
+    expect(later.projects.get("shop")?.containers).toMatchObject([{ since: AT }]);
+  });
+
+  test("that ended has ended when a look showed that end, also one that lies in the future of our clock", () => {
+    const container = listed({ State: "exited", Status: "Exited (0) Less than a second ago" });
+    const ending = (finishedAt: string) => ({
+      finishedAt,
+      exit: { code: 0, oomKilled: false, lastLines: "" },
+    });
+    const details = (finishedAt: string, sightings: Details["sightings"]): Details => ({
+      ...NOTHING,
+      endings: new Map([[container.Id, ending(finishedAt)]]),
+      sightings,
+    });
+    const running = sightingsOf(look([listed()]), NOTHING);
+    const since = (finishedAt: string, sightings: Details["sightings"], at: number): unknown =>
+      look([container], details(finishedAt, sightings), { at }).projects.get("shop")?.containers[0]?.since;
+    expect(since("2099-01-01T00:00:00Z", running, AT + 1)).toBe(AT + 1);
+    const once = look([container], details("2099-01-01T00:00:00Z", running), { at: AT + 1 });
+    const ended = sightingsOf(once, details("2099-01-01T00:00:00Z", running));
+    expect(since("2099-01-01T00:00:00Z", ended, AT + 50)).toBe(AT + 1);
+    expect(since("2001-01-01T00:00:00Z", ended, AT + 50)).toBe(AT + 50);
   });
 
   test("that was never started is on its network by name, since it has no id of it yet", () => {
@@ -80,7 +109,8 @@ describe("what a listing does not tell", () => {
   const ended = (Status: string): ListedContainer => listed({ State: "exited", Status });
   const known = (since: number, code = 1): Details => ({
     ...NOTHING,
-    endings: new Map([[listed().Id, { since, exit: { code, oomKilled: false, lastLines: "" } }]]),
+    endings: new Map([[listed().Id, { finishedAt: "x", exit: { code, oomKilled: false, lastLines: "" } }]]),
+    sightings: new Map([[listed().Id, { state: "exited", finishedAt: "x", since }]]),
   });
   const isAsked = (container: ListedContainer, details = NOTHING): boolean =>
     missingDetails({ containers: [container], at: AT }, details).length > 0;
@@ -147,19 +177,19 @@ test("images are known by tag and by digest, nameless ones not at all", () => {
 });
 
 test.each([
-  ["Up 5 seconds (healthy)", seconds(5), seconds(6)],
-  ["Exited (137) 2 minutes ago", minutes(2), minutes(3)],
-  ["Exited (0) Less than a second ago", 0, seconds(1)],
-  ["Up About a minute", minutes(1), minutes(2)],
-  ["Up About an hour (Paused)", minutes(30), hours(2)],
-  ["Up 3 hours", hours(2.5), hours(4)],
-  ["Restarting (1) 7 seconds ago", seconds(7), seconds(8)],
-])("%s is an age", (status, least, most) => {
-  expect(ageOf(status)).toEqual({ least, most });
+  ["Up 5 seconds (healthy)", seconds(6)],
+  ["Exited (137) 2 minutes ago", minutes(3)],
+  ["Exited (0) Less than a second ago", seconds(1)],
+  ["Up About a minute", minutes(2)],
+  ["Up About an hour (Paused)", hours(2)],
+  ["Up 3 hours", hours(4)],
+  ["Restarting (1) 7 seconds ago", seconds(8)],
+])("%s is an age", (status, most) => {
+  expect(ageAtMost(status)).toBe(most);
 });
 
 test.each(["Created", "", "Dead", "Removal In Progress"])("%j tells no age", (status) => {
-  expect(ageOf(status)).toBeUndefined();
+  expect(ageAtMost(status)).toBeUndefined();
 });
 
 describe("the last lines of a log", () => {

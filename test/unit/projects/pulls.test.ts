@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { days, minutes, seconds } from "../../../src/lib/duration.ts";
+import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
 import { silent } from "../../../src/platform/log.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { type PullState, judgeImage } from "../../../src/projects/images.ts";
@@ -143,7 +143,12 @@ describe("pulls", () => {
   test("that failed are known to the next life, which waits half a minute at most", async () => {
     const database = openDatabase(":memory:", [pullMemoryMigration]);
     const clock = { now: 1_000_000_000 };
-    const memory = (): PullMemory => createPullMemory(database, () => clock.now);
+    const memory = (): PullMemory =>
+      createPullMemory(
+        database,
+        () => clock.now,
+        () => clock.now,
+      );
     const first = place(2, { memory: memory(), clock });
     for (let n = 0; n < 6; n++) {
       first.pulls.request("nginx");
@@ -164,12 +169,46 @@ describe("pulls", () => {
     expect(place(2, { memory: memory(), clock }).pulls.states().size).toBe(0);
   });
 
+  test("that failed are waited for half a minute at most, and no longer after the wall clock was set back", () => {
+    const database = openDatabase(":memory:", [pullMemoryMigration]);
+    const failed = {
+      state: "failed",
+      message: "no",
+      attempts: 3,
+      retryAt: seconds(40),
+      lasting: false,
+    } as const;
+    const at = (now: number, wall: number): PullMemory =>
+      createPullMemory(
+        database,
+        () => now,
+        () => wall,
+      );
+    at(0, hours(5)).failed(NGINX, failed);
+    expect(
+      at(7, hours(5) - minutes(30))
+        .recall()
+        .get(NGINX)?.retryAt,
+    ).toBe(7 + seconds(30));
+    expect(
+      at(7, hours(5) + seconds(20))
+        .recall()
+        .get(NGINX)?.retryAt,
+    ).toBe(7 + seconds(20));
+  });
+
   test("that failed are forgotten after a day", () => {
     const database = openDatabase(":memory:", [pullMemoryMigration]);
     const failed = { state: "failed", message: "no", attempts: 1, retryAt: days(2), lasting: true } as const;
-    createPullMemory(database).failed(NGINX, failed);
-    expect(createPullMemory(database, () => days(3) - 1).recall().size).toBe(1);
-    expect(createPullMemory(database, () => days(3) + 1).recall().size).toBe(0);
+    const at = (now: number): PullMemory =>
+      createPullMemory(
+        database,
+        () => now,
+        () => now,
+      );
+    at(0).failed(NGINX, failed);
+    expect(at(days(3) - 1).recall().size).toBe(1);
+    expect(at(days(3) + 1).recall().size).toBe(0);
     expect(database.query("SELECT * FROM pull_failure").all()).toEqual([]);
   });
 

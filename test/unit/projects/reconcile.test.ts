@@ -1,5 +1,5 @@
 // The reconcile loop: what the server wants comes about on Docker, whatever goes away meanwhile.
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { Server, assignedNames, emptyStore, runProjects, service, spec, until } from "./harness.ts";
@@ -39,6 +39,25 @@ test("a crashed container is started again after Docker's event, long before the
   expect(performance.now() - crashed).toBeLessThan(seconds(2));
   expect(server.told("shop")).toEqual(["Running"]);
 });
+
+test.each([-hours(0.5), hours(0.5)])(
+  "a container that ends is started again within seconds although the wall clock is set by %d ms",
+  async (step) => {
+    const [engine, server] = [new WorldEngine(), new Server()];
+    server.put("shop");
+    await using _run = runProjects(engine, server);
+    await until("it runs", () => server.phase("shop") === "Running");
+    try {
+      engine.crash("shop", "web");
+      setSystemTime(Date.now() + step);
+      const crashed = performance.now();
+      await until("it runs again", () => engine.running("shop").length === 1);
+      expect(performance.now() - crashed).toBeWithin(seconds(0.9), seconds(3));
+    } finally {
+      setSystemTime();
+    }
+  },
+);
 
 test("a crash that Docker's list shows later than its event is seen all the same", async () => {
   const [engine, server] = [new WorldEngine(), new Server()];
