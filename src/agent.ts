@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { unprivilegedAccount } from "./agent/accounts.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./agent/caravanserai-plane.ts";
 import { type NoderaxLife, startNoderax } from "./agent/noderax-life.ts";
+import { steadyNow } from "./lib/clock.ts";
 import type { Duration } from "./lib/duration.ts";
 import { LoopRegistry } from "./lib/loop.ts";
 import type { Plane } from "./config/option.ts";
@@ -82,7 +83,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     urls.caravanserai === undefined ? "" : nodeName(settings.node_name, options.nodeNameChosen ?? false);
   const directory = stateDirectory(settings);
   const registries = { noderax: new LoopRegistry(), caravanserai: new LoopRegistry() };
-  const startedAt = Date.now();
+  const startedAt = steadyNow();
   const stop = new AbortController();
   const abandon = new AbortController();
   const { account, warnings: accountWarnings } =
@@ -132,7 +133,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     return {
       version,
       pid: process.pid,
-      uptime_seconds: Math.round((Date.now() - startedAt) / 1_000),
+      uptime_seconds: Math.round((steadyNow() - startedAt) / 1_000),
       rss_bytes: process.memoryUsage.rss(),
       noderax: noderax?.status() ?? null,
       caravanserai: caravanserai?.status() ?? null,

@@ -1,4 +1,5 @@
 // What listens on this machine: the agent's own HTTP server with its tunnels, and the ingress where it is not switched off.
+import { isoOf, wallOf } from "../lib/clock.ts";
 import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { Containers, Route } from "../listener/containers.ts";
@@ -47,7 +48,7 @@ export function startListeners(ports: ListenersPorts, signal: AbortSignal): List
           ...orNull(rest),
           warnings: [...warnings],
           last_refusal:
-            lastRefusal === undefined ? null : { ...lastRefusal, at: new Date(lastRefusal.at).toISOString() },
+            lastRefusal === undefined ? null : { ...lastRefusal, at: isoOf(wallOf(lastRefusal.at)) },
         },
         ingress: ingress === undefined ? null : orNull(ingress.status()),
       };

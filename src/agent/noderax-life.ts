@@ -1,5 +1,6 @@
 // The Noderax plane's whole life: waits for an identity, runs the plane, tells how it stands, and winds it up.
 import type { Database } from "bun:sqlite";
+import { isoOf, steadyNow, wallOf } from "../lib/clock.ts";
 import type { Duration } from "../lib/duration.ts";
 import { seconds } from "../lib/duration.ts";
 import type { LoopRegistry } from "../lib/loop.ts";
@@ -47,7 +48,7 @@ export function startNoderax(
   abandon: AbortController,
 ): NoderaxLife {
   const { settings, host, authorities, registry, log } = ports;
-  const startedAt = Date.now();
+  const startedAt = steadyNow();
   const apiUrl = withoutApiPrefix(ports.url);
   const http = createHttp({ baseUrl: apiUrl, authorities });
   const api = publicApi(http, settings.request_timeout);
@@ -67,7 +68,7 @@ export function startNoderax(
   function session(): NoderaxStatus["session"] {
     if (plane?.realtime === undefined) return null;
     const { since, ...state } = plane.realtime.session.state();
-    return { ...state, since: new Date(since).toISOString() };
+    return { ...state, since: isoOf(wallOf(since)) };
   }
 
   return {
@@ -75,7 +76,7 @@ export function startNoderax(
       api_url: apiUrl,
       node_id: plane?.identity.nodeId ?? null,
       standing: plane?.auth.standing() ?? "not_enrolled",
-      since: new Date(plane?.auth.since() ?? startedAt).toISOString(),
+      since: isoOf(wallOf(plane?.auth.since() ?? startedAt)),
       root_profile: plane?.rootAccess.profile() ?? null,
       session: session(),
       terminals: (plane?.realtime?.terminals.active() ?? []).map(({ id, account, age, idle, mode }) => ({

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { steadyNow } from "../lib/clock.ts";
 import { type Agent, startAgent } from "../agent.ts";
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { milliseconds, seconds } from "../lib/duration.ts";
@@ -45,7 +46,7 @@ export default command({
     verbose: { type: "boolean", description: "show the log of the agent" },
   },
   async run({ args }): Promise<ExitCode> {
-    const begun = Date.now();
+    const begun = steadyNow();
     const { stopped, hurried } = interrupted();
     const directory = mkdtempSync(join(tmpdir(), "noderax-dev-"));
     const { DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH } = process.env;
@@ -61,7 +62,7 @@ export default command({
         await Promise.race([online(sandbox), stopped]);
         if (projects) await Promise.race([ready(sandbox), stopped]);
         if (args.json) print(JSON.stringify(readyDocument(sandbox, docker)));
-        else welcome(sandbox, docker, agent.status().caravanserai?.ingress?.address, Date.now() - begun);
+        else welcome(sandbox, docker, agent.status().caravanserai?.ingress?.address, steadyNow() - begun);
         const code = await stopped;
         if (!args.json) note(paint.dim("stopping …"));
         return code;
@@ -130,9 +131,9 @@ async function enrolledAgent(
 }
 
 async function online(sandbox: Sandbox): Promise<void> {
-  const end = Date.now() + seconds(30);
+  const end = steadyNow() + seconds(30);
   while (sandbox.node(NODE).status !== "online") {
-    if (Date.now() > end) throw new AgentError("dev.offline", `${NODE} did not come online within 30 s`);
+    if (steadyNow() > end) throw new AgentError("dev.offline", `${NODE} did not come online within 30 s`);
     await sleep(milliseconds(10));
   }
 }
@@ -141,8 +142,8 @@ async function online(sandbox: Sandbox): Promise<void> {
 const READY_LIMIT = seconds(5);
 
 async function ready(sandbox: Sandbox): Promise<void> {
-  const end = Date.now() + READY_LIMIT;
-  while (!isReady(sandbox) && Date.now() < end) await sleep(milliseconds(10));
+  const end = steadyNow() + READY_LIMIT;
+  while (!isReady(sandbox) && steadyNow() < end) await sleep(milliseconds(10));
 }
 
 const isReady = (sandbox: Sandbox): boolean =>
@@ -153,10 +154,10 @@ const EMPTY_LIMIT = seconds(12);
 
 /** Lets the agent remove all projects, as after `sandbox delete`. */
 async function emptied(sandbox: Sandbox): Promise<void> {
-  const end = Date.now() + EMPTY_LIMIT;
+  const end = steadyNow() + EMPTY_LIMIT;
   sandbox.terminateProjects();
   const isLeft = (): boolean => sandbox.projects().some(({ status }) => status.phase === "Terminating");
-  while (isLeft() && Date.now() < end) await sleep(milliseconds(20));
+  while (isLeft() && steadyNow() < end) await sleep(milliseconds(20));
 }
 
 async function sweep(docker: DevDocker, projects: ReadonlySet<string>): Promise<void> {

@@ -1,6 +1,7 @@
 // `drain`: this machine gets no new projects, until it is told otherwise; what runs here goes on. Written into the
 // agent's database, which the agent reads before every heartbeat, also the first one after a restart.
 import { accessSync, constants } from "node:fs";
+import { steadyNow } from "../lib/clock.ts";
 import { databasePath, stateDirectory } from "../agent.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
@@ -74,14 +75,14 @@ const PATIENCE = seconds(2);
 
 /** The server hears of it from the agent alone, which is told not to wait with it. */
 async function whenTold(directory: string, draining: boolean): Promise<string> {
-  const end = Date.now() + PATIENCE;
+  const end = steadyNow() + PATIENCE;
   for (let status = await tellNews(directory); ; status = await askStatus(directory)) {
     if (status === undefined) return "No agent runs here: the server hears of it when one is started.";
     const plane = status.caravanserai ?? undefined;
     if (plane === undefined)
       return "The agent that runs here has no Caravanserai server (server_url): this changes nothing for it.";
     if ((plane.state === "Draining") === draining) return `The server at ${plane.server_url} knows.`;
-    if (Date.now() > end) return `The server at ${plane.server_url} hears of it with the next heartbeat.`;
+    if (steadyNow() > end) return `The server at ${plane.server_url} hears of it with the next heartbeat.`;
     await sleep(milliseconds(50));
   }
 }

@@ -1,4 +1,5 @@
 // `enroll`: makes this machine a node, by a person's approval or with a bootstrap token.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import type { Config } from "../config/load.ts";
@@ -199,7 +200,7 @@ function openEnrollment(
     given === undefined || given.trim().toLowerCase() === begun;
   if (api_url !== undefined && withoutApiPrefix(api_url) !== pending.api_url) return undefined;
   if (!same(args.email, pending.email) || !same(args.hostname, pending.hostname)) return undefined;
-  return Date.parse(pending.expires_at) > Date.now() + seconds(30) ? pending : undefined;
+  return Date.parse(pending.expires_at) > epochOf(wallNow()) + seconds(30) ? pending : undefined;
 }
 
 async function begin(
@@ -222,7 +223,7 @@ async function begin(
 }
 
 function announce(pending: PendingEnrollment, { speak }: Context): void {
-  const left = Date.parse(pending.expires_at) - Date.now();
+  const left = Date.parse(pending.expires_at) - epochOf(wallNow());
   if (speak.json) {
     const { token, expires_at, email, hostname } = pending;
     return print(JSON.stringify({ outcome: "pending", token, expires_at, email, hostname }));

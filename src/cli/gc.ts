@@ -1,5 +1,6 @@
 // `gc`: what is here of projects that the server's list does not name: why, and when the agent removes it. The agent
 // collects by itself, after a grace and a second word of the server; this command only looks.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { humanDuration } from "../lib/duration.ts";
 import { printable } from "../lib/printable.ts";
@@ -48,7 +49,7 @@ export default command({
 });
 
 /** "in 42s": whether and when the agent removes it. */
-export function whenRemoved({ due, verdict }: Orphan, now = Date.now()): string {
+export function whenRemoved({ due, verdict }: Orphan, now = epochOf(wallNow())): string {
   if (due !== null) {
     const left = Date.parse(due) - now;
     return left > 0 ? `in ${humanDuration(left)}` : "when the server confirms it";

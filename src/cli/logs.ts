@@ -1,4 +1,5 @@
 // `logs`: what a service's container has written, from the agent of its node.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import { askAgent, refusalError, refusalIn } from "../control/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { parseDuration } from "../lib/duration.ts";
@@ -25,7 +26,7 @@ export default command({
   },
   async run({ args }): Promise<ExitCode | void> {
     const { project, service } = serviceIn(args.service);
-    const query = queryOf(args, Date.now());
+    const query = queryOf(args, epochOf(wallNow()));
     const { signal, code } = interruption();
     const agent = await (await agentLocator(args, project))(signal);
     warnOfClearToken(agent);

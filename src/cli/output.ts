@@ -1,4 +1,5 @@
 // How commands speak: results on stdout, notes on stderr, aligned tables, ages, colours only where they are wanted.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import { humanDuration } from "../lib/duration.ts";
 import type { AgentError } from "../lib/agent-error.ts";
 import { asCalled } from "./program.ts";
@@ -47,7 +48,7 @@ export function table(rows: readonly (readonly string[])[], header?: readonly st
 const width = (cell: string): number => Bun.stringWidth(cell);
 
 /** "12s", "4m 10s": how long ago a time in milliseconds since the epoch was; "-" when it never was. */
-export const age = (then: number | undefined, now = Date.now()): string =>
+export const age = (then: number | undefined, now = epochOf(wallNow())): string =>
   then === undefined ? "-" : humanDuration(now - then);
 
 export interface Paint {

@@ -1,4 +1,5 @@
 // The wait for an approval, as a line that moves on a terminal, as plain lines elsewhere.
+import { steadyNow } from "../lib/clock.ts";
 import { type Duration, humanDuration, minutes } from "../lib/duration.ts";
 
 const FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
@@ -15,24 +16,24 @@ export function approvalSpinner(stream: (NodeJS.WriteStream & { fd: number }) | 
   let end = 0;
   let problem: string | undefined;
   let frame = 0;
-  let plainAt = 0;
+  let plainAt = -Infinity;
   let timer: ReturnType<typeof setInterval> | undefined;
 
   const text = (): string => {
     const trouble = problem === undefined ? "" : `  (${problem}; trying again)`;
-    return `waiting for approval …  ${humanDuration(Math.max(0, end - Date.now()))} left${trouble}`;
+    return `waiting for approval …  ${humanDuration(Math.max(0, end - steadyNow()))} left${trouble}`;
   };
   const draw = (): void => void stream?.write(`\r\u001b[K  ${FRAMES[frame++ % FRAMES.length]} ${text()}`);
 
   return {
     wait(waiting) {
-      end = Date.now() + waiting.left;
+      end = steadyNow() + waiting.left;
       problem = waiting.problem;
       if (stream?.isTTY) {
         draw();
         timer ??= setInterval(draw, 100);
-      } else if (stream !== undefined && Date.now() - plainAt >= PLAIN_EVERY) {
-        plainAt = Date.now();
+      } else if (stream !== undefined && steadyNow() - plainAt >= PLAIN_EVERY) {
+        plainAt = steadyNow();
         stream.write(`  ${text()}\n`);
       }
     },

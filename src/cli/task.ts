@@ -1,6 +1,7 @@
 // `task list` and `task logs`: what ran on this node, from its own journal and spool; works without the control plane.
 import { existsSync } from "node:fs";
 import { Database } from "bun:sqlite";
+import { steadyNow } from "../lib/clock.ts";
 import { databasePath, runsPath, stateDirectory } from "../agent.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { sleep } from "../lib/loop.ts";
@@ -121,7 +122,7 @@ async function copy(directory: string, streams: readonly Stream[], ended: () => 
   try {
     for (let done = 0, last = false; !last;) {
       last = ended();
-      spool.observe(last, Date.now());
+      spool.observe(last, steadyNow());
       const source =
         streams.length === 1 && streams[0] !== undefined ? spool.readerOf(streams[0]) : spool.reader();
       while (done < source.length) {

@@ -1,10 +1,12 @@
 // The one function that talks HTTP to a control plane: time-outs, abort, trust, correlation, errors that say what happened.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { Problem } from "../protocol/caravanserai/resources.ts";
 import { ErrorBody } from "../protocol/noderax/errors.ts";
 import { networkError } from "./network-error.ts";
+import { type ServerClock, createServerClock } from "./server-clock.ts";
 
 /** An answer longer than this is refused: what a server sends must not fill our memory. */
 const ANSWER_MAX = 32 * 1024 * 1024;
@@ -29,10 +31,10 @@ export interface Call<Schema extends v.GenericSchema> {
  * NetworkCode), `http.status` with `status`, the server's message, and its whole answer as the `cause`, `http.redirect`,
  * `http.answer` for a body that is not what the contract says.
  */
-export type Http = <Schema extends v.GenericSchema>(
-  call: Call<Schema>,
-  signal: AbortSignal,
-) => Promise<v.InferOutput<Schema>>;
+export interface Http {
+  <Schema extends v.GenericSchema>(call: Call<Schema>, signal: AbortSignal): Promise<v.InferOutput<Schema>>;
+  readonly serverClock: ServerClock;
+}
 
 /** What differs between the control planes: their name, the setting with their address, how an error is worded. */
 export interface Dialect {
@@ -72,10 +74,16 @@ export interface HttpOptions {
 export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOptions): Http {
   const base = baseUrl.replace(/\/+$/, "");
   const { origin, protocol } = new URL(base);
+  const serverClock = createServerClock();
   let trusted: string | undefined;
   const tls = (): { ca: string } => ({ ca: (trusted ??= authorities()) });
 
-  return async function http(call, signal) {
+  return Object.assign(send, { serverClock });
+
+  async function send<Schema extends v.GenericSchema>(
+    call: Call<Schema>,
+    signal: AbortSignal,
+  ): Promise<v.InferOutput<Schema>> {
     for (let attempt = 1; ; attempt++) {
       const { response, text } = await exchange(call, signal).catch((error: unknown) => {
         const failure =
@@ -88,7 +96,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
       });
       if (response !== undefined) return readAnswer(call.answer, response, text, base, dialect);
     }
-  };
+  }
 
   async function exchange(
     call: Call<v.GenericSchema>,
@@ -111,6 +119,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
       signal: AbortSignal.any([signal, clock]),
       ...(protocol === "https:" ? { tls: tls() } : {}),
     });
+    serverClock.heard(response.headers.get("date"));
     return { response, text: await readText(response) };
   }
 }
@@ -165,17 +174,20 @@ function statusError(response: Response, text: string, dialect: Dialect): AgentE
   return new AgentError("http.status", message, {
     status: response.status,
     cause: body,
-    retryAfter: retryAfter(response.headers.get("retry-after")),
+    retryAfter: retryAfter(response.headers),
     exit: response.status >= 500 || response.status === 429 ? exit.unreachable : exit.refused,
   });
 }
 
-/** Seconds or an HTTP date; nonsense counts as absent. */
-export function retryAfter(header: string | null): Duration | undefined {
+/** Seconds, or a date, which is of the same clock as the answer's own Date. Nonsense counts as absent. */
+export function retryAfter(headers: Headers): Duration | undefined {
+  const header = headers.get("retry-after");
   if (header === null) return undefined;
   if (/^\d+$/.test(header.trim())) return seconds(Number(header));
   const at = Date.parse(header);
-  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
+  const sent = Date.parse(headers.get("date") ?? "");
+  if (Number.isNaN(at)) return undefined;
+  return Math.max(0, at - (Number.isNaN(sent) ? epochOf(wallNow()) : sent));
 }
 
 function parseJson(text: string): unknown {

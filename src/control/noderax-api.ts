@@ -68,6 +68,7 @@ export function publicApi(http: Http, timeout: Duration) {
         },
         signal,
       ),
+    serverClock: http.serverClock,
     /** Where there is no realtime session; throttled, so not more than about once a minute. */
     metrics: (body: MetricsRequest, signal: AbortSignal) =>
       http(
@@ -92,6 +93,7 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
     `/api/v1/agent/tasks/${encodeURIComponent(taskId)}/${verb}`;
   const post = { method: "POST", headers, timeout } as const;
   return {
+    serverClock: http.serverClock,
     /** Waits up to `wait` on the server and a margin longer here. Exactly one may be in flight. */
     claim: (wait: Duration, body: Omit<tasks.ClaimRequest, "maxTasks" | "waitMs">, signal: AbortSignal) => {
       const waitMs = Math.min(Math.max(0, Math.round(wait)), CLAIM_WAIT_MAX);

@@ -5,6 +5,7 @@
 //   ok ──401──▶ suspect ──heartbeat──▶ ok | refused (401) | deleted (404) | suspect (no clear answer)
 //    ▲   └──────────── session ─────────────▶ refused | deleted
 //    └────────────── any accepted call ◀─────────────┘
+import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Log } from "../platform/log.ts";
 
@@ -12,8 +13,7 @@ export type AuthStanding = "unknown" | "ok" | "suspect" | "refused" | "deleted";
 
 export interface AuthState {
   standing(): AuthStanding;
-  /** Since when, in milliseconds since the epoch. */
-  since(): number;
+  since(): SteadyTime;
   /**
    * A call was accepted. Neither heartbeat nor session clears a suspicion: it is the task routes that are doubted then.
    */
@@ -27,7 +27,7 @@ export interface AuthState {
 /** `probe` sends a heartbeat. */
 export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>, log: Log): AuthState {
   let standing: AuthStanding = "unknown";
-  let since = Date.now();
+  let since = steadyNow();
 
   function become(next: AuthStanding, why?: string): AuthStanding {
     if (next !== standing) {
@@ -35,7 +35,7 @@ export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>
         log.error("identity", `${next}: ${why ?? ""}; trying again now and then`);
       else if (next === "ok" && standing !== "unknown") log.info("identity", "accepted again");
       standing = next;
-      since = Date.now();
+      since = steadyNow();
     }
     return standing;
   }

@@ -1,4 +1,5 @@
 // An agent without an identity: waits for one, from `enroll` or from an enrollment under way, and says what it waits for.
+import { epochOf, isoOf, wallFrom, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { type LoopRecord, sleep } from "../lib/loop.ts";
@@ -33,7 +34,7 @@ export interface AwaitPorts {
 export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Promise<Identity | undefined> {
   const { settings, api, apiUrl, hostname, record, log } = ports;
   // The Go agent keeps the token of an open enrollment without its expiry: a whole life at most.
-  const expiry = new Date(Date.now() + ENROLLMENT_LIFE).toISOString();
+  const expiry = isoOf(wallFrom(epochOf(wallNow()) + ENROLLMENT_LIFE));
   let over: { readonly token: string; readonly why: string } | undefined;
   for (; !signal.aborted; await sleep(seconds(2), signal)) {
     const pending = openEnrollment();

@@ -4,6 +4,7 @@
 //                  │──▶ revoked                 by an operator, or by a newer enrollment of this machine
 //                  │──▶ expired                 its time was over; the API says "revoked" here too
 //                  └──▶ unknown                 the server does not know the token
+import { steadyNow, wallFrom } from "../lib/clock.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
@@ -12,6 +13,7 @@ import type { PublicApi } from "../control/noderax-api.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import type { Host } from "../platform/host.ts";
 import { version } from "../platform/build.ts";
+import { ENROLLMENT_LIFE } from "../protocol/noderax/limits.ts";
 import type { Identity, PendingEnrollment } from "./identity-file.ts";
 
 /** `code` of the AgentError that a failed enrollment throws. */
@@ -65,16 +67,20 @@ export async function awaitApproval(
   hooks: { readonly onWait: (waiting: Waiting) => void; readonly superseded: () => boolean },
   signal: AbortSignal,
 ): Promise<Identity> {
-  const expiresAt = Date.parse(pending.expires_at);
+  const { serverClock } = api;
+  const expiresAt = wallFrom(Date.parse(pending.expires_at));
+  const giveUp = steadyNow() + ENROLLMENT_LIFE;
+  // The time is the server's; a server that never answers is waited for as long as an enrollment can be open.
+  const timeLeft = (): Duration =>
+    serverClock.isKnown() ? serverClock.until(expiresAt) : giveUp - steadyNow();
   let failures = 0;
   let problem: string | undefined;
   for (;;) {
     if (signal.aborted) throw interrupted();
-    const left = expiresAt - Date.now();
     try {
       const state = await api.enrollmentState(pending.token, signal);
       if (state.status === "approved") return { nodeId: state.nodeId, agentToken: state.agentToken };
-      if (state.status === "revoked") throw revoked(left, hooks.superseded());
+      if (state.status === "revoked") throw revoked(timeLeft(), hooks.superseded());
       failures = 0;
       problem = undefined;
     } catch (error) {
@@ -84,11 +90,13 @@ export async function awaitApproval(
       if (!mayPass(error)) throw error;
       failures++;
       problem = messageOf(error);
+      const left = timeLeft();
       if (left <= 0) throw expired(problem);
       await pause(pauseAfter(error, backoff(retry.enrollment, failures, Math.random)), left);
       continue;
     }
-    // One look after the end: it is the server's clock that counts. Its own word for "expired" is "revoked".
+    const left = timeLeft();
+    // One look after the end: the server may be busy. Its own word for "expired" is "revoked".
     if (left < -seconds(60)) throw expired(undefined);
     await pause(seconds(5), Math.max(left, seconds(5)));
   }

@@ -2,17 +2,18 @@
 // `status` and everything else that asks "is it alive?" read.
 import { messageOf } from "./agent-error.ts";
 import { type Backoff, type Random, backoff, jitter } from "./backoff.ts";
+import { type SteadyTime, steadyNow } from "./clock.ts";
 import { type Duration, milliseconds, seconds } from "./duration.ts";
 
-/** What a loop last did. Times are milliseconds since the epoch. */
+/** What a loop last did. */
 export interface LoopRecord {
   readonly name: string;
-  lastStart: number | undefined;
-  lastSuccess: number | undefined;
-  lastError: { at: number; message: string } | undefined;
+  lastStart: SteadyTime | undefined;
+  lastSuccess: SteadyTime | undefined;
+  lastError: { at: SteadyTime; message: string } | undefined;
   consecutiveFailures: number;
   /** When the next round is due; undefined while one runs. */
-  nextAt: number | undefined;
+  nextAt: SteadyTime | undefined;
   /** What the loop is doing or waiting for, in words for a person. */
   note: string;
 }
@@ -79,15 +80,15 @@ export async function loop(
   record.note = "stopped";
 
   async function runRound(): Promise<Duration> {
-    record.lastStart = Date.now();
+    record.lastStart = steadyNow();
     try {
       const asked = await round(signal, record);
-      record.lastSuccess = Date.now();
+      record.lastSuccess = steadyNow();
       record.consecutiveFailures = 0;
       return asked ?? jitter(every, spread, random);
     } catch (error) {
       if (signal.aborted) return 0;
-      record.lastError = { at: Date.now(), message: messageOf(error) };
+      record.lastError = { at: steadyNow(), message: messageOf(error) };
       record.consecutiveFailures++;
       const asked = options.onError?.(error, record);
       return asked ?? backoff(retry, record.consecutiveFailures, random);
@@ -96,7 +97,7 @@ export async function loop(
 }
 
 async function rest(pause: Duration, record: LoopRecord, signal: AbortSignal): Promise<void> {
-  record.nextAt = Date.now() + pause;
+  record.nextAt = steadyNow() + pause;
   await sleep(pause, signal);
   record.nextAt = undefined;
 }

@@ -1,4 +1,5 @@
 // From a request to its answer: route, access, and who of the others makes it.
+import { steadyNow } from "../lib/clock.ts";
 import type { Server } from "bun";
 import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
@@ -89,7 +90,7 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
       const headers = { ...PLAIN_ANSWER, "content-type": "text/plain; charset=utf-8" };
       return new Response("OK", { headers });
     }
-    const told = readiness(loops(), Date.now());
+    const told = readiness(loops(), steadyNow());
     return Response.json(told, { status: told.ready ? 200 : 503, headers: PLAIN_ANSWER });
   }
 }

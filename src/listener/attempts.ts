@@ -1,10 +1,11 @@
 // Refused tries, counted by address: slows down who guesses, and keeps the log to a line per address and minute.
+import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { countedAs, parseAddress } from "./access-address.ts";
 
 export interface Refusal {
   /** Milliseconds since the epoch. */
-  readonly at: number;
+  readonly at: SteadyTime;
   readonly address: string;
   readonly why: string;
 }
@@ -76,7 +77,7 @@ export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
     },
     refused(address, why) {
       count++;
-      last = { at: Date.now(), address, why };
+      last = { at: steadyNow(), address, why };
       const key = keyOf(address);
       const known = entries.get(key);
       if (known !== undefined && isOver(known)) forget(key, known);

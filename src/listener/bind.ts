@@ -1,5 +1,6 @@
 // Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
 // words, with the setting, and tried again. Nothing else stops for it.
+import { steadyNow } from "../lib/clock.ts";
 import { isIPv6 } from "node:net";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
@@ -81,7 +82,7 @@ export function keepBound(options: BindOptions, signal: AbortSignal): Binding {
       trouble = undefined;
       log.info(name, `listening on ${address}`);
       record.note = `listening on ${address}`;
-      record.lastSuccess = Date.now();
+      record.lastSuccess = steadyNow();
       record.consecutiveFailures = 0;
       await aborted(signal);
       address = undefined;

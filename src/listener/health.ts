@@ -1,4 +1,5 @@
 // Whether the agent does its work, from the records of its loops: what a readiness probe asks. Pure.
+import type { SteadyTime } from "../lib/clock.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 
@@ -24,8 +25,8 @@ const FAILURES = 3;
 /** The longest bounded round, a call that is let run its full time among them, takes half of this. */
 const HANGING: Duration = minutes(5);
 
-/** Open to everyone, so it tells nothing but names and times. `now` is in milliseconds since the epoch. */
-export function readiness(records: readonly LoopRecord[], now: number): Readiness {
+/** Open to everyone, so it tells nothing but names and times. */
+export function readiness(records: readonly LoopRecord[], now: SteadyTime): Readiness {
   const loops = records.map((record): LoopHealth => {
     const { name, lastSuccess, consecutiveFailures } = record;
     const stale = isFailing(record, now) || isHanging(record, now);
@@ -35,7 +36,7 @@ export function readiness(records: readonly LoopRecord[], now: number): Readines
   return { ready: loops.every(({ stale }) => !stale), loops };
 }
 
-function isFailing({ lastSuccess, consecutiveFailures, nextAt }: LoopRecord, now: number): boolean {
+function isFailing({ lastSuccess, consecutiveFailures, nextAt }: LoopRecord, now: SteadyTime): boolean {
   if (consecutiveFailures === 0) return false;
   if (lastSuccess === undefined) return true;
   // A long pause before the next try means that the loop itself expects no better.
@@ -44,7 +45,7 @@ function isFailing({ lastSuccess, consecutiveFailures, nextAt }: LoopRecord, now
 }
 
 /** A round that stays, listening for one, says itself that all is well; a rest is as long as the loop wants it. */
-function isHanging({ lastStart, lastSuccess, nextAt }: LoopRecord, now: number): boolean {
+function isHanging({ lastStart, lastSuccess, nextAt }: LoopRecord, now: SteadyTime): boolean {
   if (lastStart === undefined || nextAt !== undefined) return false;
   return (lastSuccess ?? 0) < lastStart && now - lastStart > HANGING;
 }

@@ -1,4 +1,5 @@
 // The log of a container as an answer: read from Docker when the client reads, closed when the client is gone.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import type { Containers } from "./containers.ts";
@@ -32,7 +33,7 @@ export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal
   let open = 0;
 
   async function start(request: Request, { project, service, query }: LogTarget): Promise<Response> {
-    const asked = parseLogQuery(query, Date.now());
+    const asked = parseLogQuery(query, epochOf(wallNow()));
     if ("problem" in asked) return problem(400, "Bad Request", asked.problem);
     if (open >= limit)
       return problem(503, "Service Unavailable", `${limit} logs are being read, more are not allowed`);

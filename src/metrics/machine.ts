@@ -37,7 +37,7 @@ export function refreshed<T>(
   now: () => Duration = steadyNow,
 ): () => Promise<T> {
   let current: Promise<T> | undefined;
-  let readAt = 0;
+  let readAt = -Infinity;
   return () => {
     if (current === undefined || now() - readAt >= every) {
       readAt = now();

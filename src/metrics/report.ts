@@ -73,7 +73,7 @@ export function metricsLoop(
     let httpsTurn = false;
     if (channel?.online() !== true) {
       record.note = channel === undefined ? "over HTTP" : "no realtime session, over HTTP";
-      record.nextAt = Date.now() + Math.max(0, httpDue - steadyNow());
+      record.nextAt = Math.max(httpDue, steadyNow());
       httpsTurn = (await onlineOr(httpDue, roundSignal)) === "due";
       record.nextAt = undefined;
       if (roundSignal.aborted) return 0;

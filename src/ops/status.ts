@@ -1,4 +1,5 @@
 // What `status` shows: one document, made from the records the loops keep anyway.
+import { type SteadyTime, isoOf, wallOf } from "../lib/clock.ts";
 import * as v from "valibot";
 import type { LoopRecord } from "../lib/loop.ts";
 
@@ -135,9 +136,9 @@ export const loopStatus = (
   last_error:
     record.lastError === undefined
       ? null
-      : { at: new Date(record.lastError.at).toISOString(), message: record.lastError.message },
+      : { at: isoOf(wallOf(record.lastError.at)), message: record.lastError.message },
   consecutive_failures: record.consecutiveFailures,
 });
 
-const isoOrNull = (time: number | undefined): string | null =>
-  time === undefined ? null : new Date(time).toISOString();
+const isoOrNull = (time: SteadyTime | undefined): string | null =>
+  time === undefined ? null : isoOf(wallOf(time));

@@ -1,4 +1,5 @@
 // Files that are either the old or the new version, never half: temp → fsync → rename → fsync of the directory.
+import { epochOf, wallNow } from "../lib/clock.ts";
 import {
   closeSync,
   fsyncSync,
@@ -15,7 +16,10 @@ import { basename, dirname, join } from "node:path";
 export function writeFileAtomic(path: string, text: string, mode = 0o600): void {
   const directory = dirname(path);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const temporary = join(directory, `.${basename(path)}.${process.pid}.${Date.now().toString(36)}.tmp`);
+  const temporary = join(
+    directory,
+    `.${basename(path)}.${process.pid}.${epochOf(wallNow()).toString(36)}.tmp`,
+  );
   try {
     const file = openSync(temporary, "wx", mode);
     try {

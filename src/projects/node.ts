@@ -2,6 +2,7 @@
 //
 // A stop says nothing to the server: NotReady would move the projects away from an agent that is merely restarted, and
 // the containers run on.
+import { steadyNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
@@ -112,9 +113,9 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
   /** Until the next heartbeat is due, or something has happened that it would tell of. */
   async function rest(record: LoopRecord, signal: AbortSignal): Promise<void> {
     const pause = jitter(ports.state() === undefined ? Math.min(every, DOCKER_GRACE) : every, 0.1, random);
-    record.lastSuccess = Date.now();
+    record.lastSuccess = steadyNow();
     record.consecutiveFailures = 0;
-    record.nextAt = Date.now() + pause;
+    record.nextAt = steadyNow() + pause;
     const enough = new AbortController();
     const over = sleep(pause, AbortSignal.any([signal, enough.signal])).then(() => true);
     while (!(await Promise.race([over, hurried.promise.then(() => false)])) && ports.state() === told)

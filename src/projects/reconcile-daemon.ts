@@ -89,7 +89,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       trouble = undefined;
       awaySince = undefined;
       record.note = `Engine ${found.version}`;
-      record.lastSuccess = Date.now();
+      record.lastSuccess = steadyNow();
       record.consecutiveFailures = 0;
       const since = steadyNow();
       up.resolve();

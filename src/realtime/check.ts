@@ -68,7 +68,7 @@ function unexpected(response: Response, url: string): AgentError {
   const what = status >= 300 && status < 400 ? "redirects elsewhere" : `answered ${status}`;
   return new AgentError("http.status", `${url} ${what}`, {
     status,
-    retryAfter: retryAfter(headers.get("retry-after")),
+    retryAfter: retryAfter(headers),
     exit: exit.unreachable,
   });
 }

@@ -9,7 +9,7 @@ import type { Random } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
 import type { AuthState } from "../identity/auth-state.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { Ack } from "../protocol/noderax/realtime.ts";
 import type { Channel } from "./channel.ts";
 import type { Check, CheckResult } from "./check.ts";
@@ -28,8 +28,7 @@ export interface SessionPorts extends Omit<LifePorts, "random"> {
 
 export interface SessionState {
   readonly state: "connecting" | "authenticating" | "online" | "waiting" | "stopped";
-  /** Milliseconds since the epoch. */
-  readonly since: number;
+  readonly since: SteadyTime;
   /** How often it got online again. */
   readonly reconnects: number;
   /** Why it is not online, where that falls into one of the documented classes. */
@@ -63,7 +62,7 @@ export function createSession(ports: SessionPorts): Session {
   let current: Live | undefined;
   let state: Omit<SessionState, "reconnects"> = {
     state: "stopped",
-    since: Date.now(),
+    since: steadyNow(),
     failure: null,
     note: "",
   };
@@ -143,7 +142,7 @@ export function createSession(ports: SessionPorts): Session {
     failure = state.failure,
     note = state.note,
   ): void {
-    state = { state: next, since: next === state.state ? state.since : Date.now(), failure, note };
+    state = { state: next, since: next === state.state ? state.since : steadyNow(), failure, note };
     record.note = note === "" ? next : `${next}: ${note}`;
   }
 
@@ -152,7 +151,7 @@ export function createSession(ports: SessionPorts): Session {
     online(live: Live) {
       current = live;
       timesOnline++;
-      record.lastSuccess = Date.now();
+      record.lastSuccess = steadyNow();
       record.consecutiveFailures = 0;
       become(record, "online", null, contest.contested ? CONTESTED : "");
       log[contest.contested ? "debug" : "info"]("session", timesOnline === 1 ? "online" : "online again");
@@ -164,7 +163,7 @@ export function createSession(ports: SessionPorts): Session {
       ports.auth.accepted("session");
     },
     alive() {
-      record.lastSuccess = Date.now();
+      record.lastSuccess = steadyNow();
       if (!contest.contested) return;
       contest = calmer(contest, steadyNow());
       if (contest.contested) return;
@@ -192,7 +191,7 @@ export function createSession(ports: SessionPorts): Session {
     async run(signal) {
       const options = { name: "session", every: seconds(1), onError: () => pause };
       await loop(options, round, registry, signal);
-      state = { state: "stopped", since: Date.now(), failure: null, note: "" };
+      state = { state: "stopped", since: steadyNow(), failure: null, note: "" };
     },
     state: () => ({ ...state, reconnects: Math.max(0, timesOnline - 1) }),
     keepsOnline: (period) => current !== undefined && steadyNow() - lastSign <= period,

@@ -1,6 +1,7 @@
 // Which terminals there are, on disk before a shell is started: what an agent that died owes to the control plane, and
 // what it left running.
 import type { Database } from "bun:sqlite";
+import { epochOf, wallNow } from "../lib/clock.ts";
 import type { Migration } from "../platform/database.ts";
 import type { Log } from "../platform/log.ts";
 import { type ProcessId, bootId } from "../platform/processes.ts";
@@ -65,7 +66,7 @@ export function createLedger(database: Database, log: Log): Ledger {
           .query<null, [string, number, string]>(
             "INSERT OR REPLACE INTO terminals (id, started_at, boot_id) VALUES (?, ?, ?)",
           )
-          .run(id, Date.now(), boot),
+          .run(id, epochOf(wallNow()), boot),
       ),
     started: (id, { pid, startTime }) =>
       attempt(() =>
@@ -79,7 +80,7 @@ export function createLedger(database: Database, log: Log): Ledger {
           .query<null, [number, number | null, string | null, string]>(
             "UPDATE terminals SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
           )
-          .run(Date.now(), exitCode, reason ?? null, id),
+          .run(epochOf(wallNow()), exitCode, reason ?? null, id),
       ),
     forget: (id) =>
       attempt(() => database.query<null, [string]>("DELETE FROM terminals WHERE id = ?").run(id)),

@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
+import { steadyNow } from "../../src/lib/clock.ts";
 import * as fc from "fast-check";
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { LoopRegistry } from "../../src/lib/loop.ts";
@@ -39,7 +40,7 @@ describe("routes", () => {
   test("readyz tells each loop, and is 503 while one fails for good", async () => {
     await using place = await startTestListener();
     const record = place.registry.register("docker");
-    record.lastStart = record.lastSuccess = Date.now();
+    record.lastStart = record.lastSuccess = steadyNow();
     const good = await place.get("/readyz");
     expect(good.status).toBe(200);
     const loop = { ok: true, stale: false, age_seconds: expect.any(Number) };
@@ -51,9 +52,9 @@ describe("routes", () => {
         { name: "docker", ...loop },
       ],
     });
-    record.lastSuccess = Date.now() - seconds(40);
+    record.lastSuccess = steadyNow() - seconds(40);
     record.consecutiveFailures = 5;
-    record.lastError = { at: Date.now(), message: "secret words" };
+    record.lastError = { at: steadyNow(), message: "secret words" };
     const bad = await place.get("/readyz");
     expect(bad.status).toBe(503);
     expect(await bad.text()).not.toContain("secret");

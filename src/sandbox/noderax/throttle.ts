@@ -1,4 +1,5 @@
 // Counts requests per address and route, in memory, as the API does: 100 a minute, then a minute of 429.
+import { steadyNow } from "../../lib/clock.ts";
 import { ApiError } from "../http/api-error.ts";
 import type { Timings } from "../timings.ts";
 
@@ -19,7 +20,7 @@ export class Throttle {
   /** Counts one request and returns the headers of its answer; throws 429 above the limit. */
   count(address: string, route: string): Record<string, string> {
     const { throttleWindow, throttleLimit } = this.#timings;
-    const now = Date.now();
+    const now = steadyNow();
     const window = this.#window(`${address} ${route}`, now);
     if (window.blockedUntil <= now && ++window.hits > throttleLimit) {
       window.blockedUntil = now + throttleWindow;

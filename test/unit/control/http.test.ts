@@ -198,7 +198,7 @@ test("the server's wish for a pause may be a date", async () => {
   await using server = serve(() => new Response(null, { status: 503, headers: { "retry-after": date } }));
   const { retryAfter } = await failureOf(httpTo(server)(get, forever));
   expect(retryAfter).toBeGreaterThan(seconds(85));
-  expect(retryAfter).toBeLessThanOrEqual(seconds(90));
+  expect(retryAfter).toBeLessThanOrEqual(seconds(92)); // by the answer's own date, which Bun renews once a second
 });
 
 test.each([

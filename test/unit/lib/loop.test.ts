@@ -1,5 +1,6 @@
 // A loop keeps its period, backs off when rounds fail, stops at once, and says the truth about itself.
 import { expect, test } from "bun:test";
+import { steadyNow } from "../../../src/lib/clock.ts";
 import { days, hours, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
 import {
   type LoopOptions,
@@ -27,7 +28,7 @@ function start(options: Partial<LoopOptions>, round: Round) {
 /** Resolves when the loop rests after a round. */
 async function rested(record: LoopRecord): Promise<number> {
   while (record.nextAt === undefined) await sleep(milliseconds(1));
-  return record.nextAt - (record.lastStart ?? Date.now());
+  return record.nextAt - (record.lastStart ?? steadyNow());
 }
 
 test("the pause after a good round is the period", async () => {
@@ -58,7 +59,7 @@ test("a round may ask for another pause", async () => {
 test("a loop that begins at random rests a part of its period before the first round", async () => {
   let rounds = 0;
   const { record, stop, done } = start({ phase: "random", random: () => 0.25 }, async () => void rounds++);
-  expect((record.nextAt ?? 0) - Date.now()).toBeGreaterThan(minutes(14.9));
+  expect((record.nextAt ?? 0) - steadyNow()).toBeGreaterThan(minutes(14.9));
   stop();
   await done;
   expect(rounds).toBe(0);

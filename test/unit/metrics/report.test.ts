@@ -1,5 +1,6 @@
 // Samples go over the session while there is one, now and then over HTTP while there is none, and never pile up.
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { steadyNow } from "../../../src/lib/clock.ts";
 import type * as v from "valibot";
 import { createHttp } from "../../../src/control/http.ts";
 import { publicApi } from "../../../src/control/noderax-api.ts";
@@ -199,7 +200,7 @@ test("without a session, samples go over HTTP at its own pace, however short the
 
 test("by default that is no more often than once a minute", async () => {
   await using server = apiOf();
-  const started = Date.now();
+  const started = steadyNow();
   await using run = start(undefined, server, seconds(2), { ...QUICK, http: minutes(1), random: () => 0 });
   await until("a plan", () => run.accepted() === 1 && (run.record?.nextAt ?? 0) > started + seconds(5));
   expect((run.record?.nextAt ?? 0) - started).toBeGreaterThanOrEqual(minutes(1));
@@ -262,7 +263,7 @@ test("throttled, the server's wish is kept; and a session that comes meanwhile i
   await using server = apiOf(() => new Response("", { status: 429, headers: { "retry-after": "480" } }));
   const channel = channelOf(false);
   await using run = start(channel, server, milliseconds(20), QUICK);
-  await until("the pause asked for", () => (run.record?.nextAt ?? 0) > Date.now() + minutes(7));
+  await until("the pause asked for", () => (run.record?.nextAt ?? 0) > steadyNow() + minutes(7));
   expect(server.posted).toHaveLength(1);
   channel.goesUp();
   await until("a sample over the session", () => channel.sent.length >= 1);
