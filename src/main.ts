@@ -9,11 +9,10 @@ for (const name of Object.keys(process.env)) {
 }
 
 // Imported only now: no module may see the environment as it was.
-const { main } = await import("./cli/cli.ts");
+const { leave } = await import("./platform/stdio.ts");
+const { crash, main } = await import("./cli/cli.ts");
+// A defect ends with one message and no page of program text.
+process.on("uncaughtException", (error) => void leave(crash(error)));
+process.on("unhandledRejection", (error) => void leave(crash(error)));
 const code: ExitCode = await main(process.argv.slice(2));
-
-// What was printed must be out before the process ends; a reader that is gone is waited for in vain.
-await new Promise<void>((resolve) => {
-  process.stdout.write("", () => resolve());
-});
-process.exit(code);
+await leave(code);

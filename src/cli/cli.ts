@@ -26,18 +26,26 @@ const root: Command = command({
 
 /** Runs one command line and returns what the process exits with. Throws nothing. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
-  quietBrokenPipe();
   try {
     return (await dispatch(root, argv)) ?? exit.done;
   } catch (error) {
     if (error instanceof AgentError) {
-      printError(error.message, error.hint);
+      // An output that failed is told by whoever ends the process: it may have failed after the last line.
+      if (!error.code.startsWith("output.")) printError(error.message, error.hint);
       return error.exit;
     }
     printError(messageOf(error));
     if (error instanceof Error && wantsDebug(argv, process.env)) note(error.stack);
     return exit.failed;
   }
+}
+
+/** Tells of an error that nothing caught, a defect of this program. Returns what the process exits with. */
+export function crash(error: unknown): ExitCode {
+  if (error instanceof AgentError && error.code.startsWith("output.")) return error.exit;
+  printError(`unexpected: ${messageOf(error)}`);
+  if (error instanceof Error) note(error.stack);
+  return exit.failed;
 }
 
 /** The same for any tree of commands; failures are thrown. */
@@ -80,14 +88,6 @@ async function help(root: Command, path: readonly string[]): Promise<void> {
   if (rest[0] !== undefined && !rest[0].startsWith("-"))
     throw usageError(`unknown command ${path.join(" ")}`, found);
   print(await renderHelp(command, found, paint));
-}
-
-/** `noderax-agent … | head` is no failure: whoever read our output has seen enough. */
-function quietBrokenPipe(): void {
-  process.stdout.on("error", (error: Error & { code?: string }) => {
-    if (error.code === "EPIPE") process.exit(exit.done);
-    throw error;
-  });
 }
 
 /** Read off by hand: the configuration may be the very thing that failed. */

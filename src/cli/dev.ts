@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { steadyNow } from "../lib/clock.ts";
 import { type Agent, startAgent } from "../agent.ts";
-import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, type ExitCode, messageOf } from "../lib/agent-error.ts";
 import { milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { options } from "../config/options.ts";
@@ -21,6 +21,7 @@ import { createLog } from "../platform/log.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { command } from "./command.ts";
 import { type DevDocker, findDocker } from "./dev/docker.ts";
+import { interruption } from "./interruption.ts";
 import { note, paint, print, warn } from "./output.ts";
 import { programName } from "./program.ts";
 import { announced, serveSandbox } from "./sandbox/serve.ts";
@@ -47,7 +48,9 @@ export default command({
   },
   async run({ args }): Promise<ExitCode> {
     const begun = steadyNow();
-    const { stopped, hurried } = interrupted();
+    const second = Promise.withResolvers<void>();
+    // An impatient second Ctrl-C leaves nothing behind either: the removal has limits of its own, and gets shorter ones.
+    const { code: stopped } = interruption({ onSecond: second.resolve, untilReaderLeaves: true });
     const directory = mkdtempSync(join(tmpdir(), "noderax-dev-"));
     const { DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH } = process.env;
     const dockerHost = DOCKER_HOST || options.docker_host.default;
@@ -67,7 +70,7 @@ export default command({
         if (!args.json) note(paint.dim("stopping …"));
         return code;
       } finally {
-        await Promise.all([agent.endTasks(), projects && Promise.race([emptied(sandbox), hurried])]);
+        await Promise.all([agent.endTasks(), projects && Promise.race([emptied(sandbox), second.promise])]);
         await agent.stop(milliseconds(200));
         await sweep(docker, sandbox.projectNames());
       }
@@ -170,23 +173,6 @@ async function sweep(docker: DevDocker, projects: ReadonlySet<string>): Promise<
   }
 }
 
-/** `stopped` at the first signal; `hurried` at another one: containers are not given time to stop then. */
-function interrupted(): { readonly stopped: Promise<ExitCode>; readonly hurried: Promise<void> } {
-  const first = Promise.withResolvers<ExitCode>();
-  const second = Promise.withResolvers<void>();
-  let signals = 0;
-  // Not `once`: an impatient second Ctrl-C would leave tasks and data behind, and the clean-up has limits of its own.
-  const on = (signal: NodeJS.Signals, code: ExitCode): void =>
-    void process.on(signal, () => {
-      first.resolve(code);
-      if (++signals > 1) second.resolve();
-    });
-  on("SIGINT", exit.interrupted);
-  on("SIGTERM", exit.done);
-  on("SIGHUP", exit.done);
-  return { stopped: first.promise, hurried: second.promise };
-}
-
 function readyDocument({ url, operatorToken }: Sandbox, { version, problem }: DevDocker): object {
   const docker = { version: version ?? null, projects: problem === undefined, problem: problem ?? null };
   return { url, operator_token: operatorToken, node_name: NODE, docker };
@@ -208,7 +194,7 @@ function welcome(
     print(`  ingress         http://${ingress}     (host names of projects: web.example-web.local)`);
   print();
   print("  Type in a second terminal, in this directory:");
-  print(`        ${program} sandbox task ${NODE} 'uname -a; uptime'`);
+  print(`        ${program} sandbox task ${NODE} 'uname -a'`);
   print(`        ${program} sandbox terminal ${NODE}`);
   print(`        ${program} sandbox nodes`);
   if (docker.problem === undefined) {

@@ -25,6 +25,7 @@ import { type Host, readHost } from "../platform/host.ts";
 import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
+import { interruption } from "./interruption.ts";
 import { note, paint, print } from "./output.ts";
 import { asCalled } from "./program.ts";
 import { ask } from "./prompt.ts";
@@ -58,12 +59,10 @@ export default command({
     json: { type: "boolean", description: "print one JSON document a line: the token, then the outcome" },
   },
   async run({ args }): Promise<ExitCode | void> {
+    const { signal } = interruption();
     const config = await configFrom(args);
     // Before a token is used up: credentials that cannot be kept would be lost.
     checkStateDirectory(config.settings);
-    const interrupt = new AbortController();
-    process.once("SIGINT", () => interrupt.abort());
-    process.once("SIGTERM", () => interrupt.abort());
     const open = openEnrollment(config, args);
     const apiUrl = withoutApiPrefix(config.settings.api_url ?? open?.api_url ?? (await askUrl()));
     const speak = { json: args.json === true };
@@ -73,7 +72,7 @@ export default command({
       host: hostNamed(args.hostname ?? open?.hostname),
       open,
       speak,
-      signal: interrupt.signal,
+      signal,
     };
     try {
       const http = createHttp({
@@ -118,7 +117,7 @@ async function enroll(
   const pending = context.open ?? (await begin(api, args.email, context));
   announce(pending, context);
   const { state_file: stateFile } = config.settings;
-  const spinner = approvalSpinner(context.speak.json ? undefined : process.stderr);
+  const spinner = approvalSpinner(!context.speak.json);
   try {
     const superseded = (): boolean => readPending(stateFile)?.token !== pending.token;
     const hooks = {

@@ -4,6 +4,7 @@ import { askAgent, refusalError, refusalIn } from "../control/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { logsPath } from "../protocol/caravanserai/tunnel.ts";
+import { writeOut } from "../platform/stdio.ts";
 import { command } from "./command.ts";
 import { interruption } from "./interruption.ts";
 import { agentLocator, remoteAgentFlags, serviceIn, warnOfClearToken } from "./remote-agent.ts";
@@ -27,7 +28,7 @@ export default command({
   async run({ args }): Promise<ExitCode | void> {
     const { project, service } = serviceIn(args.service);
     const query = queryOf(args, epochOf(wallNow()));
-    const { signal, code } = interruption();
+    const { signal, code } = interruption({ untilReaderLeaves: true });
     const agent = await (await agentLocator(args, project))(signal);
     warnOfClearToken(agent);
     const path = logsPath(project, service);
@@ -37,11 +38,11 @@ export default command({
     const response = await ask(agent, asked, signal, { mayWait: args.follow === true });
     try {
       for await (const chunk of response.body ?? []) {
-        if (process.stdout.write(chunk)) continue;
-        await Promise.race([new Promise((resolve) => process.stdout.once("drain", resolve)), code]);
+        await Promise.race([writeOut(chunk), code]);
         if (signal.aborted) break;
       }
     } catch (error) {
+      if (error instanceof AgentError) throw error;
       if (!signal.aborted)
         throw new AgentError("agent.lost", `the connection to ${agent.name} was lost`, {
           exit: exit.unreachable,

@@ -2,11 +2,12 @@
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { humanDuration } from "../lib/duration.ts";
 import type { AgentError } from "../lib/agent-error.ts";
+import { STDERR, STDOUT, isTerminal, write } from "../platform/stdio.ts";
 import { asCalled } from "./program.ts";
 
-/** A line of the result. */
+/** A line of the result. Throws an AgentError when stdout has failed, which ends the command. */
 export function print(line = ""): void {
-  process.stdout.write(`${line}\n`);
+  write(STDOUT, `${line}\n`);
 }
 
 /** The one document of a `--json` command. */
@@ -16,7 +17,7 @@ export function printJson(document: unknown): void {
 
 /** A line about the way there: progress, warnings, what happens next. */
 export function note(line = ""): void {
-  process.stderr.write(`${line}\n`);
+  write(STDERR, `${line}\n`);
 }
 
 export function warn(line: string): void {
@@ -78,5 +79,5 @@ export function painter(stream: { readonly isTTY?: boolean }, env = process.env)
 }
 
 /** For stdout. */
-export const paint = painter(process.stdout);
-const errorPaint = painter(process.stderr);
+export const paint = painter({ isTTY: isTerminal(STDOUT) });
+const errorPaint = painter({ isTTY: isTerminal(STDERR) });

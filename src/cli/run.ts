@@ -6,8 +6,10 @@ import type { Config } from "../config/load.ts";
 import { version } from "../platform/build.ts";
 import { type Log, createLog } from "../platform/log.ts";
 import { reclaimMemory } from "../platform/reclaim.ts";
+import { STDOUT, isTerminal, outliveReaders } from "../platform/stdio.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
+import { type Interruption, interruption } from "./interruption.ts";
 import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
@@ -17,6 +19,8 @@ export default command({
   args: { ...configFlags },
   async run({ args }): Promise<ExitCode> {
     outliveReaders();
+    // First of all: a signal that comes while the agent starts stops it in order, too.
+    const interrupted = interruption();
     const config = await configFrom(args, { requireFile: true });
     const log = logFor(config);
     for (const warning of config.warnings) log.warn("config", warning);
@@ -29,8 +33,7 @@ export default command({
       log,
       warnings: config.warnings,
     });
-    // Listening for signals first: whoever has read that it started may stop it at once.
-    const stopped = untilStopped(agent, config.settings.shutdown_timeout, log);
+    const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log);
     // As it is used, a scheme in front: what was typed may have been another thing.
     const server_url = config.planes.includes("caravanserai") ? config.settings.server_url : undefined;
     log.info("agent", `noderax-agent ${version} started`, { server_url });
@@ -42,37 +45,25 @@ export default command({
 
 /** Lines for people on a terminal, JSON for whatever reads a pipe, unless the setting says otherwise. */
 function logFor({ settings: { log_format, log_level } }: Pick<Config, "settings">): Log {
-  const automatic = process.stdout.isTTY ? "human" : "json";
+  const automatic = isTerminal(STDOUT) ? "human" : "json";
   return createLog({ level: log_level, format: log_format === "auto" ? automatic : log_format });
 }
 
 /**
- * SIGTERM: stops in order, within `grace`. Ctrl-C: the same, but in a hurry, since somebody waits; everything that is
- * left undone is on disk. The second signal leaves at once.
+ * SIGTERM and SIGHUP: stops in order, within `grace`. Ctrl-C: within two seconds, since somebody waits; everything that
+ * is left undone is on disk.
  */
-function untilStopped(agent: Agent, grace: Duration, log: Log): Promise<ExitCode> {
-  return new Promise((resolve) => {
-    let stopping = false;
-    const stop = (signal: NodeJS.Signals, limit: Duration, code: ExitCode): void => {
-      if (stopping) process.exit(exit.interrupted);
-      stopping = true;
-      log.info("agent", `${signal}: stopping; running tasks and containers go on`);
-      void agent.stop(limit).finally(() => {
-        log.info("agent", "stopped");
-        resolve(code);
-      });
-    };
-    process.on("SIGTERM", () => stop("SIGTERM", grace, exit.done));
-    process.on("SIGINT", () => stop("SIGINT", Math.min(grace, seconds(2)), exit.interrupted));
-  });
-}
-
-/** A journal that restarts closes our output: a command ends quietly then, an agent goes on. */
-function outliveReaders(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.removeAllListeners("error");
-    stream.on("error", () => {});
-  }
+async function stopOnSignal(
+  agent: Agent,
+  { code, name }: Interruption,
+  grace: Duration,
+  log: Log,
+): Promise<ExitCode> {
+  const left = await code;
+  log.info("agent", `${name()}: stopping; running tasks and containers go on`);
+  await agent.stop(name() === "SIGINT" ? Math.min(grace, seconds(2)) : grace);
+  log.info("agent", "stopped");
+  return left;
 }
 
 const isChosen = ({ origins }: Config): boolean =>

@@ -1,6 +1,6 @@
 // `sandbox`: runs both control planes in miniature in the foreground; its sub-commands operate one that runs.
 import { existsSync, readFileSync } from "node:fs";
-import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { version } from "../platform/build.ts";
 import { createLog } from "../platform/log.ts";
@@ -8,6 +8,7 @@ import type { Sandbox, SandboxOptions } from "../sandbox/sandbox.ts";
 import { InvalidDocument, parseFaults } from "../sandbox/settings.ts";
 import { urlSafeToken } from "../sandbox/token.ts";
 import { command } from "./command.ts";
+import { interruption } from "./interruption.ts";
 import { note, paint, print, warn } from "./output.ts";
 import { programName } from "./program.ts";
 import { faultChange } from "./sandbox/faults.ts";
@@ -72,7 +73,7 @@ export default command({
     faults: () => import("./sandbox/faults.ts"),
     "install-token": () => import("./sandbox/install-token.ts"),
   },
-  async run({ args }) {
+  async run({ args }): Promise<ExitCode> {
     const operatorToken = tokenFile(args["operator-token-file"]);
     const options: SandboxOptions = {
       host: args.host,
@@ -82,22 +83,16 @@ export default command({
       ...(operatorToken === undefined ? {} : { operatorToken }),
       ...tlsOf(args["tls-cert"], args["tls-key"]),
     };
-    const stopped = interrupted();
+    const { code: stopped } = interruption({ untilReaderLeaves: true });
     await using sandbox = await serveSandbox("sandbox", args.port, options);
     using _announced = announced(sandbox);
     if (args.json) print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken }));
     else welcome(sandbox, args.data);
     warnIfOpen(args.host, options.tls !== undefined);
-    await stopped;
+    // Awaited here: leaving this block ends the sandbox.
+    return await stopped;
   },
 });
-
-/** Resolves at the first Ctrl-C or SIGTERM. */
-function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
-  });
-}
 
 function welcome({ url }: Sandbox, data: string | undefined): void {
   const program = programName();

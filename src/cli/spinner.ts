@@ -1,6 +1,7 @@
 // The wait for an approval, as a line that moves on a terminal, as plain lines elsewhere.
 import { steadyNow } from "../lib/clock.ts";
 import { type Duration, humanDuration, minutes } from "../lib/duration.ts";
+import { STDERR, isTerminal, write } from "../platform/stdio.ts";
 
 const FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 /** Between two plain lines, so that a log is not filled. */
@@ -11,8 +12,9 @@ export interface Spinner {
   stop(): void;
 }
 
-/** Writes nothing at all without a stream. */
-export function approvalSpinner(stream: (NodeJS.WriteStream & { fd: number }) | undefined): Spinner {
+/** Writes nothing at all unless it `speaks`. */
+export function approvalSpinner(speaks: boolean): Spinner {
+  const moves = speaks && isTerminal(STDERR);
   let end = 0;
   let problem: string | undefined;
   let frame = 0;
@@ -23,24 +25,24 @@ export function approvalSpinner(stream: (NodeJS.WriteStream & { fd: number }) | 
     const trouble = problem === undefined ? "" : `  (${problem}; trying again)`;
     return `waiting for approval …  ${humanDuration(Math.max(0, end - steadyNow()))} left${trouble}`;
   };
-  const draw = (): void => void stream?.write(`\r\u001b[K  ${FRAMES[frame++ % FRAMES.length]} ${text()}`);
+  const draw = (): void => void write(STDERR, `\r\u001b[K  ${FRAMES[frame++ % FRAMES.length]} ${text()}`);
 
   return {
     wait(waiting) {
       end = steadyNow() + waiting.left;
       problem = waiting.problem;
-      if (stream?.isTTY) {
+      if (moves) {
         draw();
         timer ??= setInterval(draw, 100);
-      } else if (stream !== undefined && steadyNow() - plainAt >= PLAIN_EVERY) {
+      } else if (speaks && steadyNow() - plainAt >= PLAIN_EVERY) {
         plainAt = steadyNow();
-        stream.write(`  ${text()}\n`);
+        write(STDERR, `  ${text()}\n`);
       }
     },
     stop() {
       clearInterval(timer);
       timer = undefined;
-      if (stream?.isTTY) stream.write("\r\u001b[K");
+      if (moves) write(STDERR, "\r\u001b[K");
     },
   };
 }

@@ -7,6 +7,7 @@ import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { sleep } from "../lib/loop.ts";
 import { printable } from "../lib/printable.ts";
 import { milliseconds } from "../lib/duration.ts";
+import { writeOut } from "../platform/stdio.ts";
 import type { Settings } from "../config/options.ts";
 import { type Journal, type TaskRecord, createJournal } from "../tasks/journal.ts";
 import { STREAMS, type Stream } from "../tasks/log-rows.ts";
@@ -128,8 +129,7 @@ async function copy(directory: string, streams: readonly Stream[], ended: () => 
       while (done < source.length) {
         const chunk = source.read(done, Math.min(source.length, done + 65_536));
         done += chunk.length;
-        if (!process.stdout.write(chunk))
-          await new Promise((resolve) => process.stdout.once("drain", resolve));
+        await writeOut(chunk);
       }
       if (!last) await sleep(milliseconds(100));
     }

@@ -11,6 +11,8 @@ export const exit = {
   refused: 5,
   degraded: 6,
   interrupted: 130,
+  /** 128 + SIGPIPE: the reader of the output left before the end, as a shell reports it of other programs. */
+  closedPipe: 141,
 } as const;
 export type ExitCode = (typeof exit)[keyof typeof exit];
 

@@ -1,6 +1,7 @@
 // The agent's own log: one line a state change. For people on a terminal, one JSON object a line for machines.
 import { createConsola } from "consola/core";
 import { printable } from "../lib/printable.ts";
+import { STDOUT, write as writeTo } from "./stdio.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
@@ -17,7 +18,8 @@ export interface LogOptions {
   readonly level: LogLevel;
   /** "human": `12:04:31 info  tasks    7c1e started`; "json": time, level, loop, event first, then the fields. */
   readonly format: "human" | "json";
-  readonly write?: (line: string) => void;
+  /** Returns false for a line that was dropped. */
+  readonly write?: (line: string) => boolean | void;
 }
 
 const CONSOLA_LEVEL: Record<LogLevel, number> = { error: 0, warn: 1, info: 3, debug: 4 };
@@ -25,16 +27,19 @@ const CONSOLA_LEVEL: Record<LogLevel, number> = { error: 0, warn: 1, info: 3, de
 export function createLog({
   level,
   format,
-  write = (line) => process.stdout.write(`${line}\n`),
+  write = (line) => writeTo(STDOUT, `${line}\n`),
 }: LogOptions): Log {
   const render = format === "json" ? renderJson : renderHuman;
+  let dropped = 0;
   const consola = createConsola({
     level: CONSOLA_LEVEL[level],
     reporters: [
       {
         log({ type, date, args }) {
           const [part, event, fields] = args as [string, string, LogFields | undefined];
-          write(render(date, type as LogLevel, part, event, fields ?? {}));
+          if (dropped > 0 && write(render(date, "warn", "log", droppedText(dropped), {})) !== false)
+            dropped = 0;
+          if (write(render(date, type as LogLevel, part, event, fields ?? {})) === false) dropped++;
         },
       },
     ],
@@ -46,6 +51,9 @@ export function createLog({
     error: (part, event, fields) => consola.error(part, event, fields),
   };
 }
+
+const droppedText = (lines: number): string =>
+  `${lines} ${lines === 1 ? "line was" : "lines were"} dropped: the reader of the log did not keep up`;
 
 /** A log that goes nowhere, for commands that speak through their own output. */
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };

@@ -357,7 +357,7 @@ describe("logs", () => {
       stdout: "pipe",
       stderr: "pipe",
     });
-    expect(await shell.stdout.text()).toBe("line\nline\n0\n");
+    expect(await shell.stdout.text()).toBe("line\nline\n141\n");
     expect(await shell.stderr.text()).toBe("");
   });
 

@@ -52,6 +52,10 @@ function faultOfPackage(from: string, specifier: string): string | undefined {
   return undefined;
 }
 
+/** What leaves without the output that waits, or writes past it. */
+const OUTPUT =
+  /\bprocess\.(exit|abort|reallyExit)\(|\bprocess\.std(out|err)\??\.(write|end|pipe)\(|\bconsole\.\w+\(|\bBun\.std(out|err)\b|\bwriteSync\([12],/;
+
 /** Every specifier: static, re-exported, type-only, `typeof import()`, dynamic. Not Bun's scanner: it drops types. */
 function importsOf(source: string): string[] {
   const code = source.replaceAll(/^\s*(\/\/.*|\/?\*.*)$/gm, "");
@@ -75,6 +79,8 @@ function faultsOf(file: string, source: string): string[] {
   if (rowOf(partOf(file)) < 0) faults.push(`"${partOf(file)}" is no part of the layout`);
   if (lines.length > 450) faults.push(`${lines.length} lines; split above 450`);
   if (!/^\/\/ \S/.test(source)) faults.push("opens without a // line that says what it is for");
+  if (file !== "src/platform/stdio.ts" && OUTPUT.test(source))
+    faults.push("only platform/stdio.ts writes to stdout and stderr or ends the process");
   if (/^(utils?|helpers?|managers?|common|types)\./.test(basename(file)))
     faults.push("named after nothing it does");
   return faults.filter((fault) => fault !== undefined).map((fault) => `${file}: ${fault}`);
@@ -169,6 +175,9 @@ describe("the rules themselves", () => {
     ["src/lib/a.ts", 'import { join } from "path";', "write node:path"],
     ["src/projects/plan.ts", 'import type Docker from "dockerode";', "only projects/docker.ts"],
     ["src/lib/utils.ts", "", "named after nothing"],
+    ["src/cli/a.ts", "process.exit(code);", "ends the process"],
+    ["src/cli/a.ts", 'process.stdout.write("a");', "writes to stdout"],
+    ["src/cli/a.ts", 'console.log("a");', "writes to stdout"],
   ])("%s may not: %j", (file, code, fault) => {
     expect(faultsOf(file, source(code)).join()).toContain(fault);
   });

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { AgentError, exit, type ExitCode } from "../../lib/agent-error.ts";
 import { milliseconds } from "../../lib/duration.ts";
+import { STDOUT, write } from "../../platform/stdio.ts";
 import { TERMINAL_COLS, TERMINAL_ROWS } from "../../protocol/noderax/terminal.ts";
 import { NodeDocument, TERMINAL_NOT_OPENED, TerminalDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
@@ -119,8 +120,12 @@ async function attach(sandbox: Operator, name: string, id: string): Promise<End>
     if (status === "closed" || status === "failed") resolve(signalled ?? news.terminal);
   };
   socket.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
-    if (typeof data !== "string") process.stdout.write(new Uint8Array(data));
-    else hear(data);
+    try {
+      if (typeof data !== "string") write(STDOUT, new Uint8Array(data));
+      else hear(data);
+    } catch (error) {
+      reject(error);
+    }
   });
   socket.addEventListener("close", () => reject(lost(sandbox.url)));
   try {

@@ -102,17 +102,23 @@ test("config path names the files read and the one written, also while a value i
   });
 });
 
-test("a reader that closes early is no failure", async () => {
+test("a reader that closes early is told by the exit code alone", async () => {
   using folder = scratch();
   const child = Bun.spawn(
-    ["sh", "-c", `"$0" --no-env-file "$1" config show | head -n 1`, process.execPath, main],
+    [
+      "sh",
+      "-c",
+      `{ sleep 0.2; "$0" --no-env-file "$1" config show; echo $? >&2; } | true`,
+      process.execPath,
+      main,
+    ],
     {
       cwd: folder.path,
       stdout: "pipe",
       stderr: "pipe",
     },
   );
-  expect(await child.stderr.text()).toBe("");
+  expect(await child.stderr.text()).toBe("141\n");
   expect(await child.exited).toBe(0);
 });
 

@@ -1,0 +1,98 @@
+// Writes bytes to file descriptors in order and without blocking the process: what a slow reader does not take waits.
+import { type Duration, milliseconds } from "../lib/duration.ts";
+
+/** "gone": nobody can read any more, the next write tells why. */
+export type Readiness = "ready" | "full" | "gone";
+
+export interface OutputPorts {
+  readonly readiness: (fd: number) => Readiness;
+  /** Returns how many bytes were written. Throws what the kernel says, with a `code`. */
+  readonly write: (fd: number, bytes: Uint8Array) => number;
+  /** Most bytes of one write: what a descriptor that is ready takes without blocking. */
+  readonly chunkOf: (fd: number) => number;
+  readonly sleep: (pause: Duration) => Promise<void>;
+}
+
+export interface OutputQueue {
+  /** Writes at once what the reader takes and keeps the rest. Returns false when the chunk was dropped. */
+  write(fd: number, bytes: Uint8Array): boolean;
+  /** Resolves when everything was written or has failed. */
+  settled(): Promise<void>;
+  /** The errno of the first failed write to this descriptor: "EPIPE". Nothing is written to it afterwards. */
+  failure(fd: number): string | undefined;
+  /** From now on a failed write loses its chunk only, and at most `limit` bytes wait. */
+  keepGoing(limit: number): void;
+}
+
+/** Pauses between two attempts while the reader is slow: 2 ms doubling to 50 ms, so a pipe of 64 KiB moves 1 MB/s or more. */
+const SHORTEST_PAUSE = milliseconds(2);
+const LONGEST_PAUSE = milliseconds(50);
+
+export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPorts): OutputQueue {
+  const waiting: { readonly fd: number; readonly bytes: Uint8Array }[] = [];
+  const failures = new Map<number, string>();
+  let waitingBytes = 0;
+  let limit: number | undefined;
+  let draining: Promise<void> | undefined;
+
+  /** One descriptor's bytes as far as it takes them; the rest, or nothing when it failed. */
+  function push(fd: number, bytes: Uint8Array): Uint8Array {
+    let rest = bytes;
+    try {
+      while (rest.length > 0 && readiness(fd) !== "full")
+        rest = rest.subarray(write(fd, rest.subarray(0, chunkOf(fd))));
+      return rest;
+    } catch (error) {
+      const code = errnoOf(error);
+      if (code === "EAGAIN") return rest;
+      if (code === "EINTR") return push(fd, rest);
+      if (limit === undefined) failures.set(fd, code);
+      return rest.subarray(rest.length);
+    }
+  }
+
+  async function drain(): Promise<void> {
+    let pause = SHORTEST_PAUSE;
+    for (let head = waiting[0]; head !== undefined; head = waiting[0]) {
+      await sleep(pause);
+      pause = Math.min(LONGEST_PAUSE, pause * 2);
+      const before = waitingBytes;
+      while (head !== undefined && pushHead(head)) head = waiting[0];
+      if (waitingBytes < before) pause = SHORTEST_PAUSE;
+    }
+    draining = undefined;
+  }
+
+  /** Returns true when the first of those that wait is done, written or failed. */
+  function pushHead({ fd, bytes }: { readonly fd: number; readonly bytes: Uint8Array }): boolean {
+    const rest = failures.has(fd) ? bytes.subarray(bytes.length) : push(fd, bytes);
+    waitingBytes -= bytes.length - rest.length;
+    if (rest.length === 0) waiting.shift();
+    else waiting[0] = { fd, bytes: rest };
+    return rest.length === 0;
+  }
+
+  return {
+    write(fd, bytes) {
+      if (failures.has(fd)) return false;
+      if (limit !== undefined && waitingBytes + bytes.length > limit) return false;
+      const rest = waiting.length === 0 ? push(fd, bytes) : bytes;
+      if (rest.length > 0) {
+        // A copy: the caller may use its buffer again.
+        waiting.push({ fd, bytes: rest.slice() });
+        waitingBytes += rest.length;
+        draining ??= drain();
+      }
+      return !failures.has(fd);
+    },
+    settled: () => draining ?? Promise.resolve(),
+    failure: (fd) => failures.get(fd),
+    keepGoing(most) {
+      limit = most;
+      failures.clear();
+    },
+  };
+}
+
+const errnoOf = (error: unknown): string =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : String(error);
