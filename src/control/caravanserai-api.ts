@@ -1,16 +1,16 @@
 // The calls of the Caravanserai server that the agent makes. Today's server knows no authentication.
-import * as v from "valibot";
 import { AgentError } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import {
   type NodeHeartbeat,
+  NodeCreated,
   NodePlace,
   type NodeRegistration,
   ProjectList,
   ProjectPlace,
   type ProjectStatus,
 } from "../protocol/caravanserai/resources.ts";
-import type { Http } from "./http.ts";
+import { type Http, NO_BODY } from "./http.ts";
 
 /** What the agent works on: other phases need no containers, or wait for a person. */
 const LISTED = ["Scheduled", "Running", "Terminating"];
@@ -23,13 +23,13 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
   return {
     /** One that exists already is fine. 400: the server does not take the name. */
     async register(body: NodeRegistration, signal: AbortSignal): Promise<void> {
-      const call = { ...common, method: "POST", path: "/api/v1/nodes", body, answer: v.unknown() } as const;
+      const call = { ...common, method: "POST", path: "/api/v1/nodes", body, answer: NodeCreated } as const;
       await http(call, signal).catch(accept(409));
     },
     /** 404: the node was deleted. */
     async heartbeat(name: string, body: NodeHeartbeat, signal: AbortSignal): Promise<void> {
       const path = `${node(name)}/heartbeat`;
-      await http({ ...common, method: "POST", path, body, answer: v.unknown() }, signal);
+      await http({ ...common, method: "POST", path, body, answer: NO_BODY }, signal);
     },
     /** The node's projects, unparsed: each is read by itself. */
     async projects(nodeName: string, signal: AbortSignal): Promise<readonly unknown[]> {
@@ -39,32 +39,26 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
       return (await http({ ...common, method: "GET", path, answer: ProjectList }, signal)).items;
     },
     /**
-     * Where a project is and in which phase; undefined when the server has none of that name, in its own words: the 404
-     * of a proxy, or of a wrong address, says nothing of a project, and must not cost it its containers.
+     * Where a project is and in which phase; undefined when the server has none of that name. The 404 of a proxy, or of a
+     * wrong address, is `http.foreign`: it says nothing of a project, and must not cost it its containers.
      */
     async place(name: string, signal: AbortSignal): Promise<ProjectPlace | undefined> {
       const call = { ...common, method: "GET", path: project(name), answer: ProjectPlace } as const;
-      return http(call, signal).catch(acceptUnknown);
+      return http(call, signal).catch(accept(404));
     },
     /** Where a node's agent is; undefined when the server has no node of that name. */
     async nodePlace(name: string, signal: AbortSignal): Promise<NodePlace | undefined> {
       const call = { ...common, method: "GET", path: node(name), answer: NodePlace } as const;
-      return http(call, signal).catch(acceptUnknown);
+      return http(call, signal).catch(accept(404));
     },
     /** One that is gone meanwhile is fine. 400: the server does not take the phase. */
     async report(name: string, body: ProjectStatus, signal: AbortSignal): Promise<void> {
       const path = `${project(name)}/status`;
-      await http({ ...common, method: "PATCH", path, body, answer: v.unknown() }, signal).catch(accept(404));
+      await http({ ...common, method: "PATCH", path, body, answer: NO_BODY }, signal).catch(accept(404));
     },
   };
 }
 export type CaravanseraiApi = ReturnType<typeof caravanseraiApi>;
-
-/** A problem document says its status in the body, too, and something besides. */
-const NotFound = v.pipe(
-  v.looseObject({ status: v.literal(404) }),
-  v.check(({ type, title, detail }) => [type, title, detail].some((word) => typeof word === "string")),
-);
 
 const isStatus = (error: unknown, status: number): error is AgentError =>
   error instanceof AgentError && error.code === "http.status" && error.status === status;
@@ -76,9 +70,3 @@ const accept =
     if (isStatus(error, status)) return undefined;
     throw error;
   };
-
-/** The server itself has said that it has none of that name. */
-function acceptUnknown(error: unknown): undefined {
-  if (isStatus(error, 404) && v.is(NotFound, error.cause)) return undefined;
-  throw error;
-}

@@ -3,6 +3,7 @@ import { epochOf, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
+import { isTooDeep } from "../lib/json-depth.ts";
 import { Problem } from "../protocol/caravanserai/resources.ts";
 import { ErrorBody } from "../protocol/noderax/errors.ts";
 import { networkError } from "./network-error.ts";
@@ -17,7 +18,7 @@ export interface Call<Schema extends v.GenericSchema> {
   readonly path: string;
   readonly headers?: Record<string, string>;
   readonly body?: unknown;
-  /** What a 2xx answer must look like; unknown fields are ignored. */
+  /** What the body of a 2xx answer must look like; unknown fields are ignored. `NO_BODY` takes a 204 and nothing else. */
   readonly answer: Schema;
   readonly timeout: Duration;
   /** May be sent twice without harm: then one lost keep-alive connection is retried at once. */
@@ -28,8 +29,8 @@ export interface Call<Schema extends v.GenericSchema> {
 
 /**
  * Sends one request and returns the parsed answer. Throws an AgentError: `net.*`, `tls.*`, `aborted` (see
- * NetworkCode), `http.status` with `status`, the server's message, and its whole answer as the `cause`, `http.redirect`,
- * `http.answer` for a body that is not what the contract says.
+ * NetworkCode), `http.status` with `status` and the server's message, `http.redirect`, `http.foreign` for a refusal that
+ * is not in the server's own words, `http.answer` for a body that is not what the contract says.
  */
 export interface Http {
   <Schema extends v.GenericSchema>(call: Call<Schema>, signal: AbortSignal): Promise<v.InferOutput<Schema>>;
@@ -41,9 +42,12 @@ export interface Dialect {
   /** "a Noderax API" */
   readonly name: string;
   readonly setting: "api_url" | "server_url";
-  /** The message in the body of an error answer; undefined where the body says nothing. */
-  message(body: unknown): string | undefined;
+  /** The message of an error answer in the server's own form; undefined for a body of any other form. */
+  message(body: unknown, status: number): string | undefined;
 }
+
+/** The answer to a call whose success is a 204. A page with status 200 is none. */
+export const NO_BODY = v.undefined();
 
 export const NODERAX: Dialect = {
   name: "a Noderax API",
@@ -57,9 +61,11 @@ export const NODERAX: Dialect = {
 export const CARAVANSERAI: Dialect = {
   name: "a Caravanserai server",
   setting: "server_url",
-  message(body) {
+  message(body, status) {
     const parsed = v.safeParse(Problem, body);
-    return parsed.success ? parsed.output.detail || parsed.output.title || undefined : undefined;
+    if (!parsed.success || parsed.output.status !== status) return undefined;
+    const { type, title, detail } = parsed.output;
+    return detail || title || type;
   },
 };
 
@@ -154,8 +160,8 @@ function readAnswer<Schema extends v.GenericSchema>(
       },
     );
   }
-  if (!response.ok) throw statusError(response, text, dialect);
-  const parsed = v.safeParse(schema, parseJson(text));
+  if (!response.ok) throw statusError(response, text, base, dialect);
+  const parsed = v.safeParse(schema, bodyOf(response, text));
   if (parsed.success) return parsed.output;
   const where = parsed.issues.map((issue) => v.getDotPath(issue) ?? "body").slice(0, 3);
   throw new AgentError(
@@ -168,14 +174,27 @@ function readAnswer<Schema extends v.GenericSchema>(
   );
 }
 
-function statusError(response: Response, text: string, dialect: Dialect): AgentError {
-  const body = parseJson(text);
-  const message = dialect.message(body) ?? (response.statusText || `HTTP ${response.status}`);
-  return new AgentError("http.status", message, {
-    status: response.status,
-    cause: body,
+/** Refusals that keep their meaning whoever says so: a proxy has limits and time-outs of its own. */
+const ANYBODYS = new Set([408, 413, 425, 429]);
+
+/**
+ * A refusal is only the server's when it is in its words: the 404 of a proxy whose backend is being replaced, or the 403 of
+ * a captive portal, must not end a task or remove a container.
+ */
+function statusError(response: Response, text: string, base: string, dialect: Dialect): AgentError {
+  const { status } = response;
+  const said = dialect.message(parseJson(text), status);
+  if (said === undefined && status < 500 && !ANYBODYS.has(status)) {
+    return new AgentError(
+      "http.foreign",
+      `${base} answered ${status}, but not in the words of ${dialect.name}`,
+      { hint: `Check ${dialect.setting}, and the proxies on the way.`, exit: exit.unreachable },
+    );
+  }
+  return new AgentError("http.status", said ?? (response.statusText || `HTTP ${status}`), {
+    status,
     retryAfter: retryAfter(response.headers),
-    exit: response.status >= 500 || response.status === 429 ? exit.unreachable : exit.refused,
+    exit: status >= 500 || status === 429 ? exit.unreachable : exit.refused,
   });
 }
 
@@ -190,9 +209,14 @@ export function retryAfter(headers: Headers): Duration | undefined {
   return Math.max(0, at - (Number.isNaN(sent) ? epochOf(wallNow()) : sent));
 }
 
+/** Undefined for a success without a body; null for a body that is empty where one is due, or no JSON. */
+const bodyOf = ({ status }: Response, text: string): unknown =>
+  text === "" && (status === 201 || status === 204) ? undefined : (parseJson(text) ?? null);
+
+/** Undefined for what is no JSON, and for what is nested too deep to be parsed safely. */
 function parseJson(text: string): unknown {
   try {
-    return text === "" ? undefined : JSON.parse(text);
+    return text === "" || isTooDeep(text) ? undefined : JSON.parse(text);
   } catch {
     return undefined;
   }

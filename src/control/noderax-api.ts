@@ -1,9 +1,8 @@
 // The calls of the Noderax API that the agent makes, each with its deadline and its manner of retry.
-import * as v from "valibot";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import * as enrollment from "../protocol/noderax/enrollment.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
-import type { MetricsRequest } from "../protocol/noderax/realtime.ts";
+import { type MetricsRequest, StoredSample } from "../protocol/noderax/realtime.ts";
 import * as tasks from "../protocol/noderax/tasks.ts";
 import type { Http } from "./http.ts";
 
@@ -76,7 +75,7 @@ export function publicApi(http: Http, timeout: Duration) {
           method: "POST",
           path: "/api/v1/agent/metrics",
           body,
-          answer: v.unknown(),
+          answer: StoredSample,
           timeout,
           idempotent: true, // a second row of the same minute hurts nobody
         },
@@ -114,17 +113,29 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
     /** The gate; idempotent, and answers the row as the server has it. */
     started: (body: tasks.StartedRequest, signal: AbortSignal) =>
       http(
-        { ...post, path: route(body.taskId, "started"), body, answer: tasks.Task, idempotent: true },
+        {
+          ...post,
+          path: route(body.taskId, "started"),
+          body,
+          answer: tasks.taskOf(body.taskId),
+          idempotent: true,
+        },
         signal,
       ),
     log: (body: tasks.LogRequest, signal: AbortSignal) =>
       http(
-        { ...post, path: route(body.taskId, "logs"), body, answer: v.unknown(), idempotent: false },
+        { ...post, path: route(body.taskId, "logs"), body, answer: tasks.StoredRow, idempotent: false },
         signal,
       ),
     completed: (body: tasks.CompletedRequest, signal: AbortSignal) =>
       http(
-        { ...post, path: route(body.taskId, "completed"), body, answer: v.unknown(), idempotent: true },
+        {
+          ...post,
+          path: route(body.taskId, "completed"),
+          body,
+          answer: tasks.taskOf(body.taskId),
+          idempotent: true,
+        },
         signal,
       ),
     control: (taskId: string, signal: AbortSignal) =>
@@ -134,7 +145,7 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
           headers,
           timeout: Math.min(timeout, milliseconds(5_000)),
           path: route(taskId, "control"),
-          answer: tasks.ControlAnswer,
+          answer: tasks.controlOf(taskId),
           idempotent: true,
         },
         signal,

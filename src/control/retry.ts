@@ -41,14 +41,17 @@ export const retry = {
   enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },
 } satisfies Record<string, RetryPolicy>;
 
+/** Codes of answers that were not the server's: a captive portal, a maintenance page, a proxy without its backend. */
+const NOT_THE_SERVERS = ["http.answer", "http.foreign", "http.redirect"];
+
 /**
- * Whether the same request may succeed later: no answer, a server error, throttling, a time-out at a proxy — and 401,
- * which on the task routes also means that the server's database is down.
+ * Whether the same request may succeed later: no answer, an answer of somebody else, a server error, throttling, a
+ * time-out at a proxy — and 401, which on the task routes also means that the server's database is down.
  */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof AgentError)) return false;
-  if (error.status === undefined)
-    return error.code.startsWith("net.") || error.code.startsWith("tls.") || error.code === "http.answer";
+  if (NOT_THE_SERVERS.includes(error.code)) return true;
+  if (error.status === undefined) return error.code.startsWith("net.") || error.code.startsWith("tls.");
   return error.status >= 500 || [401, 403, 408, 425, 429].includes(error.status);
 }
 

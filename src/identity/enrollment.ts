@@ -139,7 +139,8 @@ async function patiently<T>(
       if (!(error instanceof AgentError) || signal.aborted) throw error;
       if (error.status === 429) throw tooMany(error);
       const passing = codes === undefined ? mayPass(error) : codes.includes(error.code);
-      if (!passing || attempt >= retry.initiate.tries || error.code.startsWith("tls.")) throw error;
+      const settled = error.code.startsWith("tls.") || error.code === "http.redirect";
+      if (!passing || attempt >= retry.initiate.tries || settled) throw error;
       await sleep(pauseAfter(error, backoff(retry.initiate, attempt, Math.random)), signal);
     }
   }

@@ -5,6 +5,7 @@
 import type { Socket, WebSocket as WebSocketTransport } from "socket.io-client";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
+import { isTooDeep } from "../lib/json-depth.ts";
 import { printable } from "../lib/printable.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
 import { proxyFor } from "./proxy.ts";
@@ -140,6 +141,7 @@ function native(
       const size = typeof data === "string" ? data.length : data.byteLength;
       try {
         if (size > INBOUND_MAX) throw new Error(`a frame of ${size} bytes`);
+        if (typeof data === "string" && isTooDeep(data)) throw new Error("a frame nested too deep");
         if (typeof data === "string" && isHollow(data)) throw new Error("a packet without its content");
         super.onData(data);
       } catch (error) {

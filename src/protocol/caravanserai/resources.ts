@@ -128,6 +128,9 @@ export interface NodeRegistration {
   spec: { hostname: string };
 }
 
+/** The answer to a registration: the node that was made, or nothing. */
+export const NodeCreated = v.union([v.undefined(), v.object({ metadata: v.object({ name: text }) })]);
+
 /** `POST /nodes/{name}/heartbeat`: 204; all optional and merged; 404 means the node was deleted: register again. */
 export interface NodeHeartbeat {
   state?: NodeState;

@@ -57,4 +57,4 @@ export interface Heartbeat {
   sentAt?: string;
 }
 
-export const HeartbeatAck = v.object({ acknowledged: v.boolean(), nodeId: v.string() });
+export const HeartbeatAck = v.object({ acknowledged: v.literal(true), nodeId: v.string() });

@@ -83,6 +83,9 @@ export interface MetricsRequest extends MetricsSample {
   collectedAt?: string;
 }
 
+/** The answer to it: the sample as the server stored it. */
+export const StoredSample = v.looseObject({ id: v.union([v.string(), v.number()]) });
+
 /** Every ack but that of `agent.auth`; further fields depend on the event. A refusal has `ok: false` and a message. */
 export const Ack = v.looseObject({ ok: v.boolean(), message: v.optional(words) });
 export type Ack = v.InferOutput<typeof Ack>;

@@ -43,6 +43,16 @@ export const Task = v.object({
 });
 export type Task = v.InferOutput<typeof Task>;
 
+/** UUIDs, in whichever case the server writes them. */
+const sameId = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase();
+
+/** The row of the task that was asked about. */
+export const taskOf = (taskId: string) =>
+  v.pipe(
+    Task,
+    v.check(({ id }) => sameId(id, taskId), "another task"),
+  );
+
 export interface ClaimRequest {
   maxTasks: 1;
   waitMs: number;
@@ -71,6 +81,9 @@ export interface LogRequest {
   timestamp: string;
 }
 
+/** The log row as the server stored it. */
+export const StoredRow = v.object({ id: v.union([v.string(), v.number()]) });
+
 /**
  * What `completed` takes. With `result` the server discards exitCode, durationMs and error: put them inside it.
  * `timeout` is stored as failed, `canceled` as cancelled. `durationMs` is a whole number.
@@ -93,3 +106,10 @@ export const ControlAnswer = v.object({
   cancelReason: v.nullish(v.string()),
 });
 export type ControlAnswer = v.InferOutput<typeof ControlAnswer>;
+
+/** The answer about the task that was asked about. */
+export const controlOf = (taskId: string) =>
+  v.pipe(
+    ControlAnswer,
+    v.check((answer) => sameId(answer.taskId, taskId), "another task"),
+  );

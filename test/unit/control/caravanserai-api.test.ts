@@ -82,9 +82,39 @@ test.each<[string, () => Response]>([
     () => Response.json({ statusCode: 404, message: "Cannot GET", error: "Not Found" }, { status: 404 }),
   ],
   ["a framework", () => Response.json({ status: 404, error: "Not Found", path: "/" }, { status: 404 })],
-])("a 404 of %s says nothing of a project", async (_, answer) => {
+])("a 404 of %s says nothing of a project, and takes no report", async (_, answer) => {
   await using it = apiOf(answer);
-  expect(await failureOf(it.api.place("shop", forever))).toMatchObject({ code: "http.status", status: 404 });
+  expect(await failureOf(it.api.place("shop", forever))).toMatchObject({ code: "http.foreign" });
+  const report = { phase: "Running", reason: "ContainersRunning", message: "" } as const;
+  expect(await failureOf(it.api.report("shop", report, forever))).toMatchObject({ code: "http.foreign" });
+});
+
+const PAGES: [string, () => Response][] = [
+  ["a page", () => new Response("<h1>Sign in</h1>", { headers: { "content-type": "text/html" } })],
+  ["nothing, with status 200", () => new Response("")],
+  ["another service's word", () => Response.json({ ok: true })],
+];
+
+test.each(PAGES)("%s is not taken for a delivered report, heartbeat or registration", async (_, answer) => {
+  await using it = apiOf(answer);
+  const report = { phase: "Running", reason: "ContainersRunning", message: "" } as const;
+  for (const call of [
+    it.api.report("shop", report, forever),
+    it.api.heartbeat("a", { state: "Ready" }, forever),
+    it.api.register(NODE, forever),
+  ])
+    expect(await failureOf(call)).toMatchObject({ code: "http.answer" });
+});
+
+test("a 204 is a delivered report and heartbeat, and a node that was made is registered", async () => {
+  await using it = apiOf((request) =>
+    request.url.endsWith("/nodes")
+      ? Response.json(NODE, { status: 201 })
+      : new Response(null, { status: 204 }),
+  );
+  await it.api.register(NODE, forever);
+  await it.api.heartbeat("a", { state: "Ready" }, forever);
+  await it.api.report("shop", { phase: "Running", reason: "ContainersRunning", message: "" }, forever);
 });
 
 test("whatever a name holds, it stays one part of the path", async () => {

@@ -182,6 +182,27 @@ test.each([
   });
 });
 
+test.each([400, 401, 403, 404, 405, 409, 410])(
+  "a %d that is not in the server's words is not the server's: it has no status to act on",
+  async (status) => {
+    for (const body of ["<h1>no</h1>", "", '{"error":"no"}']) {
+      await using server = serve(() => new Response(body, { status }));
+      const error = await failureOf(httpTo(server)(get, forever));
+      expect([error.code, error.status]).toEqual(["http.foreign", undefined]);
+      expect(error.message).toContain(`answered ${status}, but not in the words of a Noderax API`);
+    }
+  },
+);
+
+test("an answer 15 million levels deep is refused before it is parsed", async () => {
+  const levels = 15_000_000;
+  await using server = serve(() => new Response(`${"[".repeat(levels)}${"]".repeat(levels)}`));
+  const begin = performance.now();
+  const error = await failureOf(httpTo(server)({ ...get, answer: v.array(v.unknown()) }, forever));
+  expect(error.code).toBe("http.answer");
+  expect(performance.now() - begin).toBeLessThan(5_000);
+});
+
 test.each<[string, Duration | undefined]>([
   ["120", seconds(120)],
   [" 3 ", seconds(3)],

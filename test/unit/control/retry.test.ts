@@ -33,14 +33,15 @@ test.each([
   ["tls.untrusted", true],
   ["tls.expired", true],
   ["http.answer", true],
+  ["http.foreign", true],
   ["aborted", false],
   ["config.ca_file", false],
 ])("%s may pass: %p", (code, passes) => {
   expect(mayPass(new AgentError(code, ""))).toBe(passes);
 });
 
-test("a redirect and an error of our own making do not pass", () => {
-  expect(mayPass(new AgentError("http.redirect", "", { status: 308 }))).toBe(false);
+test("a redirect may pass, as a captive portal's does, and an error of our own making does not", () => {
+  expect(mayPass(new AgentError("http.redirect", "", { status: 302 }))).toBe(true);
   expect(mayPass(new TypeError("a bug"))).toBe(false);
 });
 

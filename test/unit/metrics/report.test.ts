@@ -63,7 +63,7 @@ function channelOf(up: boolean, answer: () => unknown = () => ({ ok: true })) {
 }
 
 /** An API that records what is posted. */
-function apiOf(answer: (count: number) => Response = () => Response.json({})) {
+function apiOf(answer: (count: number) => Response = () => Response.json({ id: 1 })) {
   const posted: { path: string; at: number; body: Record<string, unknown> }[] = [];
   const server = serve(async (request) => {
     const body = (await request.json()) as Record<string, unknown>;

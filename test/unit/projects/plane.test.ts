@@ -19,7 +19,7 @@ function served(server: Server, onState: (state: string | undefined) => void = (
     const { pathname } = new URL(request.url);
     if (server.away) return Response.json({ detail: "away" }, { status: 503 });
     const name = pathname.split("/")[4] ?? "";
-    if (pathname === "/api/v1/nodes") return Response.json({}, { status: 201 });
+    if (pathname === "/api/v1/nodes") return Response.json({ metadata: { name: "here" } }, { status: 201 });
     if (pathname.endsWith("/heartbeat")) {
       onState(((await request.json()) as { state?: string }).state);
       return new Response(null, { status: 204 });
