@@ -21,6 +21,7 @@ import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
 import { assignedNamesMigration } from "./projects/assigned-names.ts";
 import { assignmentMigration } from "./projects/assignment.ts";
+import { continuityMigration } from "./projects/continuity.ts";
 import { drainMigration } from "./projects/drain.ts";
 import type { Engine } from "./projects/engine.ts";
 import { nodeName } from "./projects/node-name.ts";
@@ -44,6 +45,7 @@ const MIGRATIONS = [
   ownNodesMigration,
   pullMemoryMigration,
   drainMigration,
+  continuityMigration,
 ];
 
 export interface AgentOptions {

@@ -13,6 +13,7 @@ import type { Log } from "../platform/log.ts";
 import { applyStep } from "../projects/apply.ts";
 import { createAssignedNames } from "../projects/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
+import { createContinuity } from "../projects/continuity.ts";
 import { createDocker } from "../projects/docker.ts";
 import { isOnThisMachine } from "../projects/docker-host.ts";
 import { createDrain } from "../projects/drain.ts";
@@ -68,6 +69,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
   const isLocal = isOnThisMachine(settings.docker_host);
   const drain = createDrain(database);
+  const continuity = createContinuity(database, serverUrl, node, log);
   const poll = settings.project_poll_interval;
   const looks = createLooks({ engine, onLook: (look) => listeners.looked(runningIn(look)) }, signal);
   const reports = createReports({ api, log, maxAge: Math.max(seconds(10), 2 * poll) }, signal);
@@ -100,6 +102,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       node,
       ownNodes: ownNodes(database, node),
       assigned: createAssignedNames(database, serverUrl),
+      continuity,
       looks,
       daemon,
       reports,
@@ -132,6 +135,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     {
       api,
       name: node,
+      continuity,
       hostname: ports.host.hostname,
       state: () => nodeState(drain.since() !== undefined, { seen: daemon.seen(), away: daemon.away() }),
       address: async () => settings.advertise_ip ?? routeAddress(serverUrl),
@@ -176,8 +180,9 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
         phase,
         ...(unknown ?? { state: state ?? "waiting", note: note ?? "not looked at yet" }),
       })),
-      orphans: reconcile.orphans().map(({ due, ...orphan }) => ({
+      orphans: reconcile.orphans().map(({ due, volumes, ...orphan }) => ({
         ...orphan,
+        volumes: [...volumes],
         due: due === undefined ? null : new Date(due).toISOString(),
       })),
       reports: { waiting, last_error: lastError ?? null },

@@ -1,5 +1,6 @@
-// `gc`: what is here of projects that the server's list does not name: why, and when the agent removes it. The agent
-// collects by itself, after a grace and a second word of the server; this command only looks.
+// `gc`: shows what is here of projects that the server's list does not name, why, and when the agent removes it. The
+// agent removes containers by itself, after a grace and a second answer of the server; this command only shows. Volumes are
+// never removed: it prints the command that does.
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { humanDuration } from "../lib/duration.ts";
@@ -44,9 +45,17 @@ export default command({
       whenRemoved(orphan),
     ]);
     for (const line of table(rows, ["project", "containers", "why", "removal"])) print(line);
+    for (const line of volumeLines(orphans)) note(line);
     note("Nothing was removed now; the agent does it by itself, once the server has confirmed it again.");
   },
 });
+
+/** The commands that remove the data of orphans: the agent never does. */
+function volumeLines(orphans: readonly Orphan[]): readonly string[] {
+  const volumes = orphans.flatMap((orphan) => orphan.volumes.map(printable));
+  if (volumes.length === 0) return [];
+  return ["Volumes stay until you remove them:", ...volumes.map((name) => `  docker volume rm ${name}`)];
+}
 
 /** "in 42s": whether and when the agent removes it. */
 export function whenRemoved({ due, verdict }: Orphan, now = epochOf(wallNow())): string {

@@ -77,6 +77,8 @@ const CaravanseraiStatus = v.object({
       reason: v.string(),
       due: v.nullable(v.string()),
       containers: v.number(),
+      /** Docker's names of its volumes, which only a person removes. Absent in an older agent. */
+      volumes: v.optional(v.array(v.string()), []),
     }),
   ),
   /** What the server is still to be told. */

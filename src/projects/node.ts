@@ -16,6 +16,7 @@ import {
   type NodeRegistration,
   type NodeState,
 } from "../protocol/caravanserai/resources.ts";
+import type { Continuity } from "./continuity.ts";
 import type { ReadResources } from "./resources.ts";
 
 /**
@@ -45,8 +46,9 @@ export function nodeState(draining: boolean, { seen, away }: DockerView): NodeSt
 }
 
 export interface NodePorts {
-  readonly api: Pick<CaravanseraiApi, "register" | "heartbeat">;
+  readonly api: Pick<CaravanseraiApi, "register" | "heartbeat" | "nodePlace">;
   readonly name: string;
+  readonly continuity: Pick<Continuity, "memory" | "registeredAt" | "forgot">;
   readonly hostname: string;
   readonly state: () => NodeState | undefined;
   /** Address and port under which others reach this node; undefined while there is no route to the server. */
@@ -72,8 +74,10 @@ const REFUSED_PAUSE: Duration = minutes(5);
 
 /** First heartbeat at once, then every `every`. */
 export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal): Node {
-  const { api, name, registry, log, random = Math.random } = ports;
-  let registered = false;
+  const { api, name, continuity, registry, log, random = Math.random } = ports;
+  // Not registered again at a start: the 404 to a heartbeat is what tells that the server has forgotten this node.
+  let registered = continuity.memory() !== undefined;
+  let identified = false;
   let told: NodeState | undefined;
   let network: Partial<NodeHeartbeat> = {};
   let hurried = Promise.withResolvers<void>();
@@ -108,6 +112,16 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     if (told !== undefined && state !== undefined && told !== state)
       log.info("node", `${name} is ${state} now`);
     told = state ?? told;
+  }
+
+  /** Asks when the server registered this node. A failure is no failure of the heartbeat: it is asked again with the next. */
+  async function identify(signal: AbortSignal): Promise<void> {
+    const place = await api.nodePlace(name, signal).catch((error: unknown) => {
+      if (!(error instanceof AgentError)) throw error;
+    });
+    if (place === undefined) return;
+    continuity.registeredAt(place.metadata.createdAt);
+    identified = true;
   }
 
   /** Until the next heartbeat is due, or something has happened that it would tell of. */
@@ -145,10 +159,13 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       } catch (error) {
         if (!isStatus(error, 404)) throw error;
         log.warn("node", `the server does not know ${name} any more: registering again`);
-        registered = false;
+        // On disk before the node is registered again: from then on the server seems to know it.
+        continuity.forgot("the server does not know this node any more");
+        [registered, identified] = [false, false];
         await register(signal);
         await beat(signal);
       }
+      if (!identified) await identify(signal);
       if (record.consecutiveFailures > 0) log.info("node", "heartbeat delivered again");
       record.note = `${name} · ${told ?? "waiting for Docker"}`;
       await rest(record, signal);

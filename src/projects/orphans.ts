@@ -1,17 +1,24 @@
-// What carries our labels and is on nobody's list: asked of the server by name, and removed only when the server has
-// said twice, at least a poll apart, that it is not ours, and says so once more when the grace is over. Silence changes
-// nothing.
+// Decides what becomes of projects that are here and not on the server's list. Each is asked for by name. Its containers
+// and network are removed only when the server has said twice, at least a poll apart, that it is not ours, and says so
+// once more at the end of the grace. Silence changes nothing, and neither does a server that has lost its memory.
+// Volumes are never removed here: data goes with Terminating alone.
 import { type Duration, minutes } from "../lib/duration.ts";
 
 /** What the server said of one project that it does not list as ours to work on. */
 export type Answer =
-  /** It knows no such project. */
+  /** It knows no such project, and its memory reaches back to when it listed the project as ours. */
   | { readonly is: "gone" }
+  /** It knows no such project, but it has lost its memory since it listed it as ours: no proof of a deletion. */
+  | { readonly is: "forgotten" }
+  /** Nothing but volumes is left here: there is nothing to remove, whatever the server says. */
+  | { readonly is: "data" }
+  /** The server has given it to no node: nobody else runs it, and it may come back to us. */
+  | { readonly is: "unplaced" }
   /** It knows no such project, and never gave us one of that name: that of another agent on this Docker. */
   | { readonly is: "foreign" }
   /** Whatever the server says of it, what is here was made by the agent of another node on this Docker. */
   | { readonly is: "other's"; readonly node: string }
-  /** Another node's, or none's (""). */
+  /** Another node's. */
   | { readonly is: "elsewhere"; readonly node: string }
   | { readonly is: "ours"; readonly phase: string }
   | { readonly is: "silent" };
@@ -60,30 +67,21 @@ export function judge(before: Suspect, answer: Answer, now: number, { poll, grac
     case "ours":
       if (answer.phase === "Terminated")
         return { ...UNKNOWN, verdict: "terminated", reason: "terminated on the server", askAt };
-      return {
-        ...UNKNOWN,
-        verdict: "kept",
-        reason: `${answer.phase} on the server`,
-        askAt: now + KEPT_POLLS * poll,
-      };
+      return kept(`${answer.phase} on the server`, now + KEPT_POLLS * poll);
     case "foreign":
-      return {
-        ...UNKNOWN,
-        verdict: "kept",
-        reason: "never assigned to this node",
-        askAt: now + FOREIGN_POLL,
-      };
+      return kept("never assigned to this node", now + FOREIGN_POLL);
     case "other's":
-      return {
-        ...UNKNOWN,
-        verdict: "kept",
-        reason: `belongs to node ${answer.node}`,
-        askAt: now + FOREIGN_POLL,
-      };
+      return kept(`belongs to node ${answer.node}`, now + FOREIGN_POLL);
+    case "data":
+      return kept("only its volumes are left", now + FOREIGN_POLL);
+    case "unplaced":
+      return kept("waits on the server for a node", askAt);
+    case "forgotten":
+      return kept("unknown to the server, which has lost its memory", now + KEPT_POLLS * poll);
     case "gone":
     case "elsewhere":
   }
-  const reason = reasonOf(answer);
+  const reason = answer.is === "gone" ? "deleted on the server" : `given to node ${answer.node}`;
   if (!isPositive(before)) return { verdict: "suspected", reason, since: now, due: undefined, askAt };
   // Asked again too soon, the same answer is the same answer.
   if (now - before.since < poll) return { ...before, reason, askAt: before.since + poll };
@@ -91,10 +89,16 @@ export function judge(before: Suspect, answer: Answer, now: number, { poll, grac
   return { verdict: now >= due ? "remove" : "orphan", reason, since: before.since, due, askAt };
 }
 
+const kept = (reason: string, askAt: number): Suspect => ({ ...UNKNOWN, verdict: "kept", reason, askAt });
+
 const isPositive = ({ verdict }: Suspect): boolean =>
   verdict === "suspected" || verdict === "orphan" || verdict === "remove";
 
-function reasonOf(answer: { is: "gone" } | { is: "elsewhere"; node: string }): string {
-  if (answer.is === "gone") return "deleted on the server";
-  return answer.node === "" ? "given to no node" : `given to node ${answer.node}`;
-}
+/** Fewer than this many may be a person who cleans up. */
+const LOSS_MIN = 3;
+
+/**
+ * Whether so many projects missing at the same time, of all this node holds, are a server that has lost its data rather
+ * than so many deletions: a backup that was restored still knows the node.
+ */
+export const isLoss = (missing: number, held: number): boolean => missing >= LOSS_MIN && 2 * missing > held;

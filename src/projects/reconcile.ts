@@ -1,32 +1,33 @@
 // The projects of this node: a worker for each, aimed by what the server wants, woken by whatever may have changed.
-import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { messageOf } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import { createSlots } from "../lib/slots.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
 import type { ProjectStatus } from "../protocol/caravanserai/resources.ts";
 import type { AssignedNames } from "./assigned-names.ts";
 import type { Assignment } from "./assignment.ts";
 import type { DesiredProject } from "./desired.ts";
-import { type Answer, type OrphanPolicy, type Suspect, UNKNOWN, judge } from "./orphans.ts";
-import type { EngineEvent, Look } from "./engine.ts";
+import type { Continuity } from "./continuity.ts";
+import type { EngineEvent } from "./engine.ts";
+import { type Orphan, createOrphanWatch } from "./orphan-watch.ts";
+import type { OrphanPolicy } from "./orphans.ts";
 import type { Plan } from "./plan.ts";
 import { type OnList, beginsAnew, onList } from "./reconcile-change.ts";
 import type { Daemon } from "./reconcile-daemon.ts";
 import type { Looks } from "./reconcile-looks.ts";
-import { isNothing, ownPart } from "./reconcile-view.ts";
 import { type Reports, dueReport } from "./reports.ts";
 import { type Worker, type WorkerPorts, createWorker } from "./worker.ts";
-import type { Standing } from "./worker-state.ts";
+import type { Goal, Standing } from "./worker-state.ts";
 
 export interface ReconcilePorts {
-  readonly api: Pick<CaravanseraiApi, "place">;
+  readonly api: Pick<CaravanseraiApi, "place" | "nodePlace">;
   readonly node: string;
   /** Names that this agent's node has and had: what carries another one's label is left to that one. */
   readonly ownNodes: ReadonlySet<string>;
   readonly assigned: AssignedNames;
+  readonly continuity: Continuity;
   readonly looks: Looks;
   readonly daemon: Pick<Daemon, "ready" | "lost">;
   readonly reports: Pick<Reports, "want" | "delivered" | "forget">;
@@ -49,15 +50,6 @@ export interface ProjectState extends Partial<Standing> {
   readonly phase: string;
 }
 
-export interface Orphan {
-  readonly name: string;
-  readonly verdict: Suspect["verdict"];
-  readonly reason: string;
-  /** When it is removed, in milliseconds since the epoch; undefined while that is not decided, or never. */
-  readonly due: number | undefined;
-  readonly containers: number;
-}
-
 export interface Reconcile {
   assign(assignment: Assignment): void;
   /** Something happened on Docker; without a project, to any. */
@@ -72,17 +64,13 @@ export interface Reconcile {
   readonly done: Promise<void>;
 }
 
-/** Questions about single projects in one round; more wait for the next. */
-const QUESTIONS = 20;
-
 export function startReconcile(
   ports: ReconcilePorts,
   policy: ReconcilePolicy,
   signal: AbortSignal,
 ): Reconcile {
-  const { api, node, ownNodes, assigned, looks, daemon, reports, registry, log } = ports;
+  const { ownNodes, assigned, continuity, looks, daemon, reports, registry, log } = ports;
   const workers = new Map<string, Worker>();
-  const suspects = new Map<string, Suspect>();
   const warned = new Map<string, string>();
   let listed: ReadonlyMap<string, OnList> = new Map();
   let desired: readonly DesiredProject[] = [];
@@ -103,6 +91,16 @@ export function startReconcile(
     log,
   };
 
+  const watch = createOrphanWatch(
+    {
+      ...ports,
+      listed: () => listed,
+      isAtWork: (name) => workers.get(name)?.atWork() === true,
+      aim: aimUnlisted,
+    },
+    policy.orphans,
+  );
+
   function workerOf(project: string): Worker {
     const known = workers.get(project);
     if (known !== undefined) return known;
@@ -121,14 +119,19 @@ export function startReconcile(
 
   function assign({ projects, askedAt }: Assignment): void {
     heard ||= askedAt !== undefined;
-    assigned.add(projects.map(({ name }) => name));
+    // A list that was asked for before the server forgot, or in an earlier run, says nothing about its memory now.
+    const isOfNow = askedAt !== undefined && askedAt > continuity.changedAt();
+    assigned.add(
+      projects.map(({ name }) => name),
+      isOfNow ? continuity.memory() : undefined,
+    );
     const before = listed;
     listed = new Map(projects.map((one) => [one.name, onList(one, askedAt, before.get(one.name))]));
     const wanted = [...listed.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
     if (wanted.length !== desired.length || wanted.some((one, i) => one !== desired[i])) desired = wanted;
     for (const name of before.keys()) if (!listed.has(name)) release(name);
     for (const [name, now] of listed) {
-      suspects.delete(name);
+      watch.isListed(name);
       if (!before.has(name)) reports.forget(name);
       aim(name, before.get(name), now);
       const { spec } = now.assigned;
@@ -163,23 +166,7 @@ export function startReconcile(
     warned.set(name, text);
   }
 
-  async function ask(name: string, signal: AbortSignal): Promise<Answer> {
-    try {
-      const place = await api.place(name, signal);
-      const status = place?.status;
-      if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
-      const seen = looks.latest()?.projects.get(name);
-      if (seen !== undefined && isNothing(ownPart(seen, ownNodes)))
-        return { is: "other's", node: seen.makers.values().next().value ?? "" };
-      if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
-      return { is: assigned.has(name) ? "gone" : "foreign" };
-    } catch (error) {
-      if (!(error instanceof AgentError)) throw error;
-      return { is: "silent" };
-    }
-  }
-
-  /** Asks after what is here and on no list; see orphans.ts. */
+  /** Asks after what is here and on no list; see orphan-watch.ts. */
   async function inspect(signal: AbortSignal): Promise<string> {
     if (heard && unseen > 0) {
       unseen--;
@@ -188,46 +175,13 @@ export function startReconcile(
     const look = looks.latest();
     if (!heard || look === undefined) return "waits for the server and for Docker";
     for (const [name, worker] of workers) if (isOver(name, worker)) worker.aim(undefined, "forget");
-    for (const name of suspects.keys()) if (!look.projects.has(name)) suspects.delete(name);
-    const unlisted = [...look.projects.keys()].filter((name) => !listed.has(name));
-    const due = unlisted.filter((name) => (suspects.get(name)?.askAt ?? 0) <= steadyNow());
-    for (const name of due.slice(0, QUESTIONS)) {
-      const answer = await ask(name, signal);
-      // It may have come onto the list meanwhile; after the abort, an answer is none.
-      if (signal.aborted || listed.has(name)) continue;
-      const before = suspects.get(name) ?? UNKNOWN;
-      const after = judge(before, answer, steadyNow(), policy.orphans);
-      suspects.set(name, after);
-      settle(name, before, after);
-    }
-    await forget(signal);
-    return unlisted.length === 0 ? "" : `${unlisted.length} on no list`;
+    return watch.inspect(look, signal);
   }
 
-  /** What is off the list and has left nothing here is not ours any more, whoever makes something of that name. */
-  async function forget(signal: AbortSignal): Promise<void> {
-    const isOff = (name: string): boolean => !listed.has(name) && workers.get(name)?.atWork() !== true;
-    const isLeft = (name: string, look: Look | undefined): boolean => {
-      const seen = look?.projects.get(name);
-      return seen !== undefined && !isNothing(ownPart(seen, ownNodes));
-    };
-    const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, looks.latest()));
-    if (off.length === 0) return;
-    // The latest look may be older than the last thing that was made of it.
-    const look = await looks.fresh().catch((error: unknown) => daemon.lost(error));
-    if (look === undefined || signal.aborted) return;
-    for (const name of off) if (isOff(name) && !isLeft(name, look)) assigned.forget(name);
-  }
-
-  function settle(name: string, before: Suspect, after: Suspect): void {
-    const removal = after.verdict === "remove" || after.verdict === "terminated";
+  function aimUnlisted(name: string, goal: Goal | undefined): void {
     const worker = workers.get(name);
-    if (after.verdict !== before.verdict && after.verdict === "orphan" && before.verdict === "suspected")
-      log.warn("orphans", `${name}: ${after.reason}; what is left of it here is removed after the grace`);
-    // On silence a removal under way halts: the next positive answer takes it up again.
-    if (!removal) return worker?.aim(undefined, "keep");
-    const what = after.verdict === "terminated" ? "all" : "own";
-    if (worker?.goal() === undefined) workerOf(name).aim({ do: "remove", why: after.reason, what }, "keep");
+    if (goal === undefined) worker?.aim(undefined, "keep");
+    else if (worker?.goal() === undefined) workerOf(name).aim(goal, "keep");
   }
 
   /** A removal of something unlisted that has nothing left to remove. */
@@ -288,14 +242,7 @@ export function startReconcile(
         .filter(([name, worker]) => !listed.has(name) && worker.goal() !== undefined)
         .map(([name, worker]) => ({ name, phase: "none", ...worker.standing() })),
     ],
-    orphans: () =>
-      [...suspects].map(([name, { verdict, reason, due }]) => ({
-        name,
-        verdict,
-        reason,
-        due: due === undefined ? undefined : Date.now() + (due - steadyNow()),
-        containers: looks.latest()?.projects.get(name)?.containers.length ?? 0,
-      })),
+    orphans: () => watch.orphans(),
     done: (async () => {
       await Promise.all([resync, orphans]);
       await Promise.all([...workers.values()].map((worker) => worker.settled()));

@@ -5,7 +5,7 @@ import type { Plan } from "./plan.ts";
 /** What a worker is to bring about. */
 export type Goal =
   | { readonly do: "keep"; readonly desired: DesiredProject }
-  /** `why`: for people. `what`: "own" spares what another node's agent has made. */
+  /** `why`: for people. `what`: "own" spares volumes, and what another node's agent has made. */
   | { readonly do: "remove"; readonly why: string; readonly what: "all" | "own" };
 
 export interface Standing {

@@ -93,7 +93,10 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   function planFrom(look: Look, goal: Goal): Plan {
     const seen = observedIn(look, project, goal.do === "keep" ? goal.desired : undefined);
     const situation = {
-      observed: goal.do === "remove" && goal.what === "own" ? ownPart(seen, ports.ownNodes) : seen,
+      observed:
+        goal.do === "remove" && goal.what === "own"
+          ? { ...ownPart(seen, ports.ownNodes), volumes: new Set<string>() }
+          : seen,
       history,
       images: { present: look.images, pulls: ports.pulls() },
       policy: ports.policy,

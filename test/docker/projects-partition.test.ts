@@ -1,4 +1,5 @@
 // Server, node and other agents on the same Docker: who is away, who has forgotten whom, and what stays untouched.
+import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { IMAGE, missing } from "../support/docker.ts";
@@ -73,13 +74,49 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     await shop.until("the node is Ready", () => node.sandbox.caraNode(node.name).status.state === "Ready");
   });
 
-  test.concurrent("a project that is deleted by force is removed after the grace, volume and all", async () => {
+  test.concurrent("a project that is deleted by force is removed after the grace, and its volume stays", async () => {
     await using node = await ProjectNode.start({ settings: { orphan_grace: "1500ms" } });
     const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
     await shop.apply().becomes("Running");
     shop.delete({ force: true });
     await Bun.sleep(seconds(1));
     await shop.running("web");
+    const volume = `cara-${shop.name}-data`;
+    await shop.until("its volume is left", async () => (await shop.remains()).join() === volume);
+    await shop.until(
+      "it is named",
+      () =>
+        node.agent.status().caravanserai?.orphans.some(({ volumes }) => volumes.join() === volume) === true,
+    );
+  });
+
+  test.concurrent("a server that comes back on an empty database costs no project its containers or data", async () => {
+    await using node = await ProjectNode.start();
+    const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
+    await shop.apply().becomes("Running");
+    await shop.exec("web", "sh", "-c", "echo precious > /data/file");
+    const before = await shop.running("web");
+    await node.plane.comesBack({ data: join(node.directory, "empty") });
+    await shop.until("the node has registered again", () =>
+      node.sandbox.caraNodes().some(({ metadata }) => metadata.name === node.name),
+    );
+    await shop.until(
+      "it is kept",
+      () =>
+        node.agent
+          .status()
+          .caravanserai?.orphans.some(({ name, verdict }) => name === shop.name && verdict === "kept") ===
+        true,
+    );
+    await node.stops();
+    await node.starts();
+    await Bun.sleep(seconds(2)); // Five times the grace, in another run of the agent.
+    expect(await shop.running("web")).toEqual(before);
+    // Applied again, it is taken over as it is; deleted, it goes with its data.
+    await shop.apply().becomes("Running");
+    expect(await shop.running("web")).toEqual(before);
+    expect(await shop.exec("web", "cat", "/data/file")).toContain("precious");
+    shop.delete();
     await shop.isGone();
   });
 
@@ -231,7 +268,10 @@ describe.skipIf(missing !== undefined)("two nodes of one server on one Docker (n
     await Bun.sleep(seconds(1));
     expect(await mine.running("web")).toEqual(before[0] as Container);
     await one.starts();
-    await mine.isGone();
+    await mine.until(
+      "its data alone is left",
+      async () => (await mine.remains()).join() === `cara-${mine.name}-data`,
+    );
     expect(await theirs.running("web")).toEqual(before[1] as Container);
   });
 

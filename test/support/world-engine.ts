@@ -53,6 +53,12 @@ export class WorldEngine implements Engine {
     return containers.size === 0 && network === undefined && volumes.size === 0;
   }
 
+  /** Nothing but its data is left. */
+  isDown(project: string): boolean {
+    const { containers, network } = this.world(project);
+    return containers.size === 0 && network === undefined;
+  }
+
   /** Ends by itself, as a crash does. Docker's list may lag behind its event by `lag` milliseconds. */
   crash(project: string, service: string, exitCode = 1, lag = 0): void {
     const found = [...this.world(project).containers.values()].find(

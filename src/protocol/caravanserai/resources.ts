@@ -104,8 +104,9 @@ export interface ProjectStatus {
 export const NODE_STATES = ["Ready", "NotReady", "Draining"] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
-/** Enough of a node to call its agent. */
+/** Enough of a node to call its agent, and to tell it from one of the same name that was registered anew. */
 export const NodePlace = v.object({
+  metadata: v.nullish(v.object({ createdAt: v.nullish(v.string(), "") }), { createdAt: "" }),
   status: v.object({
     state: v.nullish(v.string(), ""),
     network: v.nullish(v.object({ ip: v.nullish(v.string(), ""), agentPort: v.nullish(v.number(), 0) })),

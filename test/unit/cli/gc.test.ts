@@ -50,6 +50,7 @@ const orphan = (change: Partial<Orphan>): Orphan => ({
   reason: "deleted on the server",
   due: null,
   containers: 2,
+  volumes: [],
   ...change,
 });
 
@@ -65,6 +66,17 @@ test("says of each left-over why it is one and when it goes", async () => {
   expect(notes).toStartWith("Nothing was removed now; the agent does it by itself");
   expect(code).toBe(0);
   expect(JSON.parse((await gc(folder.path, "--json")).out)).toEqual(orphans);
+});
+
+test("names the data that stays, with the command that removes it", async () => {
+  using folder = scratch();
+  const kept = orphan({ verdict: "kept", reason: "only its volumes are left", containers: 0 });
+  using _agent = await serveStatus(folder.path, () =>
+    status(plane([{ ...kept, volumes: ["cara-shop-data", "cara-shop-logs"] }])),
+  );
+  expect((await gc(folder.path)).notes).toStartWith(
+    "Volumes stay until you remove them:\n  docker volume rm cara-shop-data\n  docker volume rm cara-shop-logs\n",
+  );
 });
 
 test("says so when there is nothing, and when Docker is away", async () => {

@@ -2,15 +2,15 @@
 import { expect, test } from "bun:test";
 import { milliseconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
-import { assignedNamesMigration, createAssignedNames } from "../../../src/projects/assigned-names.ts";
+import { createAssignedNames } from "../../../src/projects/assigned-names.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
-import { Server, assignedNames, runProjects, until } from "./harness.ts";
+import { MIGRATIONS, Server, runProjects, stateWith, until } from "./harness.ts";
 
-const open = (): ReturnType<typeof openDatabase> => openDatabase(":memory:", [assignedNamesMigration]);
+const open = (): ReturnType<typeof openDatabase> => openDatabase(":memory:", MIGRATIONS);
 
 test("names outlive the agent, by server", () => {
   const database = open();
-  createAssignedNames(database, "one").add(["shop", "blog"]);
+  createAssignedNames(database, "one").add(["shop", "blog"], "m");
   createAssignedNames(database, "one").forget("blog");
   expect(createAssignedNames(database, "one").all()).toEqual(["shop"]);
   expect(createAssignedNames(database, "two").all()).toEqual([]);
@@ -19,8 +19,8 @@ test("names outlive the agent, by server", () => {
 test("of too many the oldest make way, also on disk", () => {
   const database = open();
   const names = createAssignedNames(database, "one", 3);
-  names.add(["a", "b", "c"]);
-  names.add(["c", "d", "e"]);
+  names.add(["a", "b", "c"], "m");
+  names.add(["c", "d", "e"], "m");
   expect(names.all()).toEqual(["c", "d", "e"]);
   expect(createAssignedNames(database, "one").all()).toEqual(["c", "d", "e"]);
 });
@@ -45,20 +45,22 @@ test("a project that no life of this agent was assigned is left alone", async ()
 test("one that an earlier life was assigned is removed", async () => {
   const engine = new WorldEngine();
   await unknownToTheServer(engine);
-  await using _run = runProjects(engine, new Server(), { names: assignedNames("shop") });
-  await until("it is gone", () => engine.isEmpty("shop"));
+  await using _run = runProjects(engine, new Server(), { state: stateWith("shop") });
+  await until("it is gone", () => engine.isDown("shop"));
 });
 
-test("once nothing is left of a project its name is forgotten, and not while it is listed or something is left", async () => {
-  const [engine, server, names] = [new WorldEngine(), new Server(), assignedNames()];
+test("once nothing is left of a project its name is forgotten, and not while it is listed or its data is left", async () => {
+  const [engine, server, state] = [new WorldEngine(), new Server(), stateWith()];
   server.put("shop");
-  await using _run = runProjects(engine, server, { names, grace: milliseconds(200) });
+  await using _run = runProjects(engine, server, { state, grace: milliseconds(200) });
   await until("it runs", () => server.phase("shop") === "Running");
-  expect(names.has("shop")).toBe(true);
+  expect(state.assigned.has("shop")).toBe(true);
   server.projects_.delete("shop");
   await Bun.sleep(100);
-  expect(engine.isEmpty("shop")).toBe(false);
-  expect(names.has("shop")).toBe(true);
-  await until("it is forgotten", () => !names.has("shop"));
-  expect(engine.isEmpty("shop")).toBe(true);
+  expect(engine.isDown("shop")).toBe(false);
+  await until("it is gone", () => engine.isDown("shop"));
+  expect(state.assigned.has("shop")).toBe(true);
+  engine.world("shop").volumes.clear();
+  engine.tell({ project: "shop", action: "volume destroy" });
+  await until("it is forgotten", () => !state.assigned.has("shop"));
 });

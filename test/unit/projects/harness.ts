@@ -1,9 +1,10 @@
 // The real reconcile loop between a model of Docker and a server that is an object: quick, and made to misbehave.
+import type { Database } from "bun:sqlite";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
 import { LoopRegistry } from "../../../src/lib/loop.ts";
 import type { CaravanseraiApi } from "../../../src/control/caravanserai-api.ts";
-import type { Log } from "../../../src/platform/log.ts";
+import { type Log, silent } from "../../../src/platform/log.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import type { ProjectStatus } from "../../../src/protocol/caravanserai/resources.ts";
 import { applyStep } from "../../../src/projects/apply.ts";
@@ -13,6 +14,7 @@ import {
   createAssignedNames,
 } from "../../../src/projects/assigned-names.ts";
 import { type AssignmentStore, assignmentLoop } from "../../../src/projects/assignment.ts";
+import { type Continuity, continuityMigration, createContinuity } from "../../../src/projects/continuity.ts";
 import { createPulls } from "../../../src/projects/pulls.ts";
 import { startDaemon } from "../../../src/projects/reconcile-daemon.ts";
 import { createLooks } from "../../../src/projects/reconcile-looks.ts";
@@ -21,6 +23,8 @@ import { createReports } from "../../../src/projects/reports.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 
 export const NODE = "here";
+/** When the server registered the node, unless a test says otherwise. */
+export const REGISTERED = "2026-01-01T00:00:00Z";
 export const forever = new AbortController().signal;
 
 export interface ServerProject {
@@ -41,11 +45,19 @@ export const spec = (...services: unknown[]) => ({
 });
 
 /** The server's side, as far as a node sees it. */
-export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "report"> {
+export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nodePlace" | "report"> {
   readonly projects_ = new Map<string, ServerProject>();
   readonly reports: { name: string; report: ProjectStatus }[] = [];
   away = false;
   questions = 0;
+  /** When it registered the node; undefined while it knows none. */
+  registered: string | undefined = REGISTERED;
+
+  /** Starts on an empty database; `registered`: the node's heartbeat was there already and has registered it anew. */
+  losesAll(registered?: string): void {
+    this.projects_.clear();
+    this.registered = registered;
+  }
 
   put(name: string, phase = "Scheduled", what: unknown = spec(), nodeRef = NODE): void {
     this.projects_.set(name, { phase, nodeRef, spec: what });
@@ -77,6 +89,13 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "rep
     const found = this.projects_.get(name);
     return found && { metadata: { name }, status: { phase: found.phase, nodeRef: found.nodeRef } };
   }
+  async nodePlace(_name: string) {
+    await Bun.sleep(0);
+    this.#check();
+    if (this.registered === undefined) return undefined;
+    const network = { ip: "", agentPort: 0 };
+    return { metadata: { createdAt: this.registered }, status: { state: "Ready", network } };
+  }
   async report(name: string, report: ProjectStatus): Promise<void> {
     await Bun.sleep(0);
     this.#check();
@@ -88,7 +107,7 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "rep
 
 export interface RunOptions {
   readonly store?: AssignmentStore;
-  readonly names?: AssignedNames;
+  readonly state?: ProjectsState;
   readonly grace?: Duration;
   readonly limit?: number;
   readonly parallel?: number;
@@ -109,11 +128,26 @@ export const emptyStore = (): AssignmentStore => {
   };
 };
 
-/** Of a state directory that was assigned these in an earlier life. */
-export function assignedNames(...names: string[]): AssignedNames {
-  const assigned = createAssignedNames(openDatabase(":memory:", [assignedNamesMigration]), "server");
-  assigned.add(names);
-  return assigned;
+/** What an agent keeps on disk of its projects' owners. */
+export interface ProjectsState {
+  readonly assigned: AssignedNames;
+  readonly continuity: Continuity;
+}
+
+export const MIGRATIONS = [assignedNamesMigration, continuityMigration];
+
+/** As the agent reads it from its database at a start. */
+export const stateIn = (database: Database): ProjectsState => ({
+  assigned: createAssignedNames(database, "server"),
+  continuity: createContinuity(database, "server", NODE, silent),
+});
+
+/** Of a state directory that was assigned these in an earlier run. */
+export function stateWith(...names: string[]): ProjectsState {
+  const state = stateIn(openDatabase(":memory:", MIGRATIONS));
+  state.continuity.registeredAt(REGISTERED);
+  state.assigned.add(names, state.continuity.memory());
+  return state;
 }
 
 /** One life of the agent's projects; `crash` ends it at once, as far as a process can be ended from inside. */
@@ -153,7 +187,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       api: server,
       node: NODE,
       ownNodes: new Set([NODE]),
-      assigned: options.names ?? assignedNames(),
+      ...(options.state ?? stateWith()),
       looks,
       daemon,
       reports,

@@ -8,6 +8,8 @@ import { LoopRegistry } from "../../../src/lib/loop.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { silent } from "../../../src/platform/log.ts";
 import type { NodeHeartbeat, NodeState } from "../../../src/protocol/caravanserai/resources.ts";
+import { assignedNamesMigration } from "../../../src/projects/assigned-names.ts";
+import { continuityMigration, createContinuity } from "../../../src/projects/continuity.ts";
 import { createDrain, drainMigration } from "../../../src/projects/drain.ts";
 import { nodeName } from "../../../src/projects/node-name.ts";
 import { nodeState, startNode } from "../../../src/projects/node.ts";
@@ -115,6 +117,8 @@ function running(
   const beats: NodeHeartbeat[] = [];
   const end = new AbortController();
   const registry = new LoopRegistry();
+  const database = openDatabase(":memory:", [assignedNamesMigration, continuityMigration]);
+  const continuity = createContinuity(database, "server", "web-1", silent);
   const call = (name: string): Promise<void> => {
     calls.push(name);
     const failure = fails(name, calls.filter((one) => one === name).length);
@@ -125,7 +129,12 @@ function running(
       api: {
         register: () => call("register"),
         heartbeat: (_, body) => (beats.push(body), call("heartbeat")),
+        nodePlace: async () => ({
+          metadata: { createdAt: `registration ${calls.filter((one) => one === "register").length}` },
+          status: { state: "Ready", network: undefined },
+        }),
       },
+      continuity,
       name: "web-1",
       hostname: hostname(),
       state,
@@ -142,6 +151,7 @@ function running(
   return {
     calls,
     beats,
+    continuity,
     record: () => registry.all()[0],
     node,
     [Symbol.asyncDispose]: () => (end.abort(), node.done),
@@ -162,6 +172,29 @@ test("a node that the server has forgotten registers again within the same beat"
   await using it = running((call, nth) => (call === "heartbeat" && nth === 1 ? status(404) : undefined));
   await until("it was told", () => it.node.told() === "Ready", milliseconds(500));
   expect(it.calls).toEqual(["register", "heartbeat", "register", "heartbeat"]);
+});
+
+test("a server that has forgotten the node answers from another memory from then on", async () => {
+  let is404 = false;
+  await using it = running(
+    (call) => {
+      if (call !== "heartbeat" || !is404) return undefined;
+      is404 = false;
+      return status(404);
+    },
+    undefined,
+    () => (is404 ? "Draining" : "Ready"),
+  );
+  await until("its memory is known", () => it.continuity.memory() !== undefined);
+  const before = it.continuity.memory();
+  is404 = true;
+  it.node.hurry();
+  await until(
+    "it is known again",
+    () => it.calls.join() === "register,heartbeat,heartbeat,register,heartbeat",
+  );
+  await until("its memory is known again", () => it.continuity.memory() !== undefined);
+  expect(it.continuity.memory()).not.toBe(before);
 });
 
 test("a name that the server does not take is explained by its setting, and not asked for every second", async () => {

@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
-import { Server, assignedNames, emptyStore, runProjects, service, spec, until } from "./harness.ts";
+import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "./harness.ts";
 
 setDefaultTimeout(seconds(30));
 
@@ -214,7 +214,7 @@ test("a report that waited out a partition is not delivered for a project that a
   engine.onStep = () => {};
   server.put("shop", "Scheduled", spec(), "elsewhere");
   server.away = false;
-  await until("it is removed here", () => engine.isEmpty("shop"));
+  await until("it is removed here", () => engine.isDown("shop"));
   expect(server.told("shop")).toEqual([]);
 });
 
@@ -243,8 +243,8 @@ test("what the server has deleted is removed after the grace, and says so", asyn
     { name: "shop", reason: "deleted on the server", containers: 1 },
   ]);
   expect(engine.running("shop")).toEqual(["shop-web"]);
-  await until("it is gone", () => engine.isEmpty("shop"));
-  await until("it is forgotten", () => run.reconcile.orphans().length === 0);
+  await until("it is gone", () => engine.isDown("shop"));
+  await until("only its data is left", () => run.reconcile.orphans()[0]?.containers === 0);
   expect(server.told("shop")).toEqual(["Running"]);
   expect(run.lines.join()).toContain("warn orphans shop: deleted on the server");
 });
@@ -259,7 +259,7 @@ test("what is deleted while the server is away stays until the server has said s
   await Bun.sleep(500);
   expect(engine.running("shop")).toEqual(["shop-web"]);
   server.away = false;
-  await until("it is gone", () => engine.isEmpty("shop"));
+  await until("it is gone", () => engine.isDown("shop"));
 });
 
 test("one that the server has forced to terminated is taken down here too", async () => {
@@ -276,13 +276,44 @@ test("a project that comes back within the grace keeps its containers", async ()
   server.put("shop");
   await using run = runProjects(engine, server, { grace: seconds(60) });
   await until("it runs", () => server.phase("shop") === "Running");
-  server.put("shop", "Pending", spec(), "");
+  server.put("shop", "Running", spec(), "elsewhere");
   await until("it is an orphan", () => run.reconcile.orphans().some(({ verdict }) => verdict === "orphan"));
   const done = engine.done.length;
   server.put("shop", "Scheduled");
   await until("it runs for the server", () => server.phase("shop") === "Running");
   expect(engine.done.length).toBe(done);
   expect(run.reconcile.orphans()).toEqual([]);
+});
+
+test("a project that the server has given to no node keeps its containers", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  server.put("shop", "Pending", spec(), "");
+  const kept = (): boolean => run.reconcile.orphans()[0]?.reason === "waits on the server for a node";
+  await until("it was asked after", kept);
+  const asked = server.questions;
+  await until("it was asked after ten times more", () => server.questions > asked + 10);
+  expect(engine.running("shop")).toEqual(["shop-web"]);
+});
+
+test("the data of an orphan stays when its containers go, and is named; the end of a project takes it along", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  for (const name of ["moved", "ended"]) server.put(name);
+  await using run = runProjects(engine, server);
+  await until("both run", () => server.phase("moved") === "Running" && server.phase("ended") === "Running");
+  server.put("moved", "Running", spec(), "elsewhere");
+  server.put("ended", "Terminating");
+  await until("both are gone", () => engine.isDown("moved") && engine.isEmpty("ended"));
+  await until("the data is named", () => run.reconcile.orphans()[0]?.reason === "only its volumes are left");
+  expect(run.reconcile.orphans()).toMatchObject([
+    { name: "moved", verdict: "kept", containers: 0, volumes: ["cara-moved-data"] },
+  ]);
+  const done = engine.done.length;
+  await Bun.sleep(200); // Three times the grace.
+  expect(engine.done.length).toBe(done);
+  expect([...engine.world("moved").volumes]).toEqual(["cara-moved-data"]);
 });
 
 test("what is made of an unlisted project after the last look is found without a resync", async () => {
@@ -304,7 +335,7 @@ test("what another node's agent has made on this Docker is kept, whatever the se
   server.put("moved", "Running", spec(), "elsewhere");
   byStranger(engine, "moved", "elsewhere");
   byStranger(engine, "deleted", "elsewhere");
-  await using run = runProjects(engine, server, { names: assignedNames("moved", "deleted") });
+  await using run = runProjects(engine, server, { state: stateWith("moved", "deleted") });
   const reasons = (): string[] =>
     run.reconcile.orphans().map(({ verdict, reason }) => `${verdict}: ${reason}`);
   await until("both were asked after", () => reasons().length === 2);
