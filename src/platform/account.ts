@@ -1,5 +1,6 @@
 // Users of this machine, and how a root process hands work to one of them.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
+import { isAbsolute } from "node:path";
 import { AgentError } from "../lib/agent-error.ts";
 
 export interface Account {
@@ -12,13 +13,34 @@ export interface Account {
 
 export const isRoot = (): boolean => process.getuid?.() === 0;
 
-/** The user this process runs as; Bun's own `userInfo` reads the environment, which may be empty or wrong. */
+/**
+ * The user this process runs as. Bun's own `userInfo` reads the environment, which may be empty or wrong; of it only HOME
+ * counts, and only for an ordinary user: it names another home than the system does where it is a directory of theirs.
+ */
 export function currentAccount(): Account {
   const uid = process.getuid?.() ?? 0;
   const found = parsePasswd(
     passwdLine((fields) => fields[2] === String(uid)) ?? askNameServices(String(uid)),
   );
-  return found ?? { name: String(uid), uid, gid: process.getgid?.() ?? uid, home: "/", shell: "/bin/sh" };
+  const account = found ?? {
+    name: String(uid),
+    uid,
+    gid: process.getgid?.() ?? uid,
+    home: "/",
+    shell: "/bin/sh",
+  };
+  return { ...account, home: chosenHome(process.env["HOME"], uid) ?? account.home };
+}
+
+/** Root's is never taken from the environment: sudo may leave HOME to another user's, whose start-up files root would run. */
+export function chosenHome(home: string | undefined, uid: number): string | undefined {
+  if (uid === 0 || home === undefined || !isAbsolute(home)) return undefined;
+  try {
+    const stat = statSync(home);
+    return stat.isDirectory() && stat.uid === uid ? home : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Looks in /etc/passwd, then asks the system's name services (LDAP and the like). */

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { seconds } from "../../../src/lib/duration.ts";
-import { currentAccount, findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
+import { chosenHome, currentAccount, findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
 import { writeFileAtomic } from "../../../src/platform/atomic-file.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { parseOsRelease, readHost } from "../../../src/platform/host.ts";
@@ -94,6 +94,19 @@ test("accounts are found by name, and names that are none are not looked for", (
   for (const name of ["no-such-user-here", "", "root:x", "../root", "-root\n", "a b"])
     expect(findAccount(name)).toBeUndefined();
   expect(currentAccount().uid).toBe(process.getuid?.() ?? -1);
+});
+
+test("HOME chooses the home of an ordinary user where it is a directory of theirs, and never root's", () => {
+  using directory = scratchDirectory();
+  const owner = statSync(directory.path).uid;
+  expect(chosenHome(directory.path, owner === 0 ? 4711 : owner)).toBe(
+    owner === 0 ? undefined : directory.path,
+  );
+  expect(chosenHome("/", 4711)).toBeUndefined();
+  expect(chosenHome(directory.path, 0)).toBeUndefined();
+  expect(chosenHome(directory.at("absent"), 4711)).toBeUndefined();
+  expect(chosenHome(".", owner)).toBeUndefined();
+  expect(chosenHome(undefined, 4711)).toBeUndefined();
 });
 
 test("to run as oneself, or as root, nothing is put in between", () => {
