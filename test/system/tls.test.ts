@@ -6,7 +6,7 @@ import { certificateFor } from "../support/certificates.ts";
 import { machine, startSandbox } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const directory = temporaryDirectory();
 afterAll(() => directory[Symbol.dispose]());

@@ -6,7 +6,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { typePipe } from "../../../src/cli/sandbox/pipe-input.ts";
 import { until } from "../../support/until.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 /** Takes the connection of a web socket, then reads nothing until it is told. */
 async function slowServer() {

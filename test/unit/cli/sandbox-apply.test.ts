@@ -16,7 +16,7 @@ import {
   report,
 } from "../sandbox/caravanserai-harness.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const main = join(import.meta.dir, "../../../src/main.ts");
 const temporary = mkdtempSync(join(tmpdir(), "sandbox-apply-"));

@@ -12,7 +12,7 @@ import type { MetricsSample } from "../../../src/protocol/noderax/realtime.ts";
 import { until } from "../../support/until.ts";
 import { serve } from "../control/servers.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const identity = { nodeId: crypto.randomUUID(), agentToken: "t".repeat(40) };
 const QUICK: MetricsPace = {

@@ -5,7 +5,7 @@ import { familyOf, sharedCensus, takeCensus, withDescendants } from "../../../sr
 import { identify, pauseAfterLook, terminate } from "../../../src/platform/processes.ts";
 import { until } from "../../support/until.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const COOKIE = "NODERAX_TEST_COOKIE";
 

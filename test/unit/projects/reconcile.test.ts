@@ -4,7 +4,7 @@ import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "./harness.ts";
 
-setDefaultTimeout(seconds(30));
+setDefaultTimeout(seconds(60));
 
 test("a scheduled project comes up and is told of as running, once", async () => {
   const [engine, server] = [new WorldEngine(), new Server()];

@@ -11,7 +11,7 @@ import { serveBytes } from "../control/servers.ts";
 import { until } from "../../support/until.ts";
 import { pauseOf, plane, start } from "./harness.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const error = (code: string, status?: number): AgentError =>
   new AgentError(code, "it happened", { status, hint: "do this" });

@@ -7,7 +7,7 @@ import { Ack } from "../../../src/protocol/noderax/realtime.ts";
 import { until } from "../../support/until.ts";
 import { identity, letIn, network, pauseOf, plane, refuse, start } from "./harness.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

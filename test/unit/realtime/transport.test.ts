@@ -12,7 +12,7 @@ import { printedBy, tunnelProxy } from "../../support/proxy.ts";
 import { until } from "../../support/until.ts";
 import { plane, start } from "./harness.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 function open(url: string, own: Partial<Endpoint> = {}, timeout: Duration = seconds(2)): Promise<Wire> {
   const endpoint = {

@@ -4,7 +4,7 @@ import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { type AgentSocket, base64, onlineAgent, plain } from "./agent-socket.ts";
 import { type TestNode, enrolled, sandboxWith, until } from "./harness.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 interface Viewer extends Disposable {
   readonly socket: WebSocket;

@@ -88,10 +88,10 @@ test("a lost answer is processed; the connection is cut", async () => {
 });
 
 test("while the database is away everything is 500, no node is missed and nothing is moved", async () => {
-  await using sandbox = await caraSandbox({ timings: { nodeSilence: 50, rescheduleGrace: 1 } });
+  await using sandbox = await caraSandbox({ timings: { nodeSilence: 1_000, rescheduleGrace: 1 } });
   await runningProject(sandbox, "shop");
   sandbox.setFaults({ databaseDown: true });
-  await Bun.sleep(90);
+  await Bun.sleep(1_100);
   expect((await beat(sandbox, "n1")).status).toBe(500);
   expect((await cara(sandbox, "GET /api/v1/projects")).status).toBe(500);
   expect(sandbox.caraNode("n1").status.state).toBe("Ready");

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { agentSocket, onlineAgent, rawSocket } from "./agent-socket.ts";
 import { enrolled, sandboxWith, until, uuid } from "./harness.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const versions = { agentVersion: "1.2.3", platformVersion: "Debian 12", kernelVersion: "6.1" };
 const sample = { type: "agent.metrics", cpuUsage: 1, memoryUsage: 2, diskUsage: 3 };

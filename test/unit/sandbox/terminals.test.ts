@@ -4,7 +4,7 @@ import type { Sandbox, SandboxOptions } from "../../../src/sandbox/sandbox.ts";
 import { type AgentSocket, type Json, base64, onlineAgent, plain } from "./agent-socket.ts";
 import { type TestNode, enrolled, sandboxWith, until, uuid } from "./harness.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 interface Stage extends AsyncDisposable {
   readonly sandbox: Sandbox;

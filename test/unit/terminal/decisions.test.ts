@@ -15,7 +15,7 @@ import { until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive } from "./harness.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const ada: Account = { name: "ada", uid: 1000, gid: 1000, home: "/home/ada", shell: "/usr/bin/fish" };
 const asIs = (path: string): string => path;
