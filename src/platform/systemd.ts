@@ -8,6 +8,37 @@ export function systemdRun(): string | undefined {
   return Bun.which("systemd-run", { PATH: SYSTEM_PATH }) ?? undefined;
 }
 
+/** "252" of `systemd-run --version`; 0 when it does not say: then only what every version knows is asked for. */
+export const systemdVersion = (output: string): number => Number(/^systemd (\d+)/.exec(output)?.[1] ?? 0);
+
+/** The version of this machine's systemd. It does not change while we run. */
+export function installedVersion(systemdRunPath: string): number {
+  const asked = Bun.spawnSync([systemdRunPath, "--version"], { env: {}, stdin: "ignore", stderr: "ignore" });
+  return systemdVersion(asked.stdout.toString());
+}
+
+/** Processes and threads of one unit: a fork bomb in it leaves the rest of the machine able to fork. */
+export const UNIT_TASKS_MAX = 2_048;
+/** Between SIGTERM and SIGKILL when a unit is stopped from outside, or the machine shuts down. */
+const STOP_SECONDS = 10;
+
+/**
+ * The properties of a unit that runs a command for somebody else: it is bounded, logs under a name of its own, and
+ * ends as a whole when it is stopped. What it leaves in the background lives on after its normal end, as it does
+ * without systemd: since 250 the unit lasts as long as that; before, systemd must look at the first process alone.
+ */
+export function unitProperties(version: number): string[] {
+  return [
+    `TasksMax=${UNIT_TASKS_MAX}`,
+    `TimeoutStopSec=${STOP_SECONDS}`,
+    "OOMScoreAdjust=0",
+    "SyslogIdentifier=noderax-task",
+    // The death of one process out of many is for the command to handle.
+    ...(version >= 243 ? ["OOMPolicy=continue"] : []),
+    ...(version >= 250 ? ["ExitType=cgroup", "KillMode=control-group"] : ["KillMode=process"]),
+  ];
+}
+
 export interface TransientUnit {
   readonly name: string;
   readonly slice: string;
@@ -15,6 +46,7 @@ export interface TransientUnit {
   readonly workingDirectory: string;
   /** A unit that is stopped before this one when the machine goes down. */
   readonly outlives: string;
+  readonly properties: readonly string[];
   readonly command: readonly string[];
 }
 
@@ -33,8 +65,7 @@ export function transientUnit(systemdRunPath: string, unit: TransientUnit): stri
     `--description=${unit.description}`,
     `--working-directory=${unit.workingDirectory}`,
     `--property=Before=${unit.outlives}`,
-    // What a command leaves in the background lives on after its normal end, as it does without systemd.
-    "--property=KillMode=process",
+    ...unit.properties.map((property) => `--property=${property}`),
     "--",
     "/usr/bin/env",
     "-i",

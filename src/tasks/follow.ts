@@ -28,6 +28,11 @@ export interface FollowPorts {
   readonly ended: () => void;
 }
 
+/** 128 + SIGTERM, which a machine that shuts down sends to everything. */
+const ENDED_BY_SIGTERM = 143;
+const UNSUPERVISED =
+  "the command's supervisor was killed from outside (out of memory?); what was left of the command was ended, its exit code is unknown";
+
 /** Looks often while a command is young, since most are short; later, output is paced by seconds anyway. */
 const lookEvery = (age: Duration): Duration =>
   milliseconds(age < seconds(2) ? 15 : age < seconds(20) ? 100 : 250);
@@ -63,22 +68,21 @@ async function untilEnd(
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
   const { run, spool, shipper, stop, grace } = ports;
-  let ending: Promise<boolean> | undefined;
-  let unkillable = false;
+  let ending: Promise<void> | undefined;
+  /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
+  let ended: boolean | undefined;
   while (!signal.aborted) {
     const now = steadyNow();
     spool.observe(false, now);
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
     if (now >= launched.deadline) stop.request("timeout", timeoutText(launched.limit, now - launched.at));
-    if (stop.current() !== undefined && !isRebooted(launched)) {
+    const isUnsupervised = run.wrapperAlive() === false && run.exitCode() === undefined;
+    if ((isUnsupervised || stop.current() !== undefined) && !isRebooted(launched)) {
       ending ??= endRun(run, grace)
         .catch(() => false) // No descriptor left to look at /proc with, say.
-        .then((ended) => {
-          unkillable = !ended;
-          return ended;
-        });
+        .then((all) => void (ended = all));
     }
-    const outcome = outcomeNow(run, launched, stop.current(), unkillable, now);
+    const outcome = outcomeNow(run, launched, stop.current(), ended, now);
     if (outcome !== undefined) {
       await ending;
       return outcome;
@@ -98,15 +102,16 @@ function outcomeNow(
   run: Run,
   launched: Launch,
   stop: Stop | undefined,
-  unkillable: boolean,
+  ended: boolean | undefined,
   now: number,
 ): Outcome | undefined {
   const alive = run.wrapperAlive();
   // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.
   const exitCode = run.exitCode();
+  const isEndedByReboot = isRebooted(launched) && (exitCode === undefined || exitCode === ENDED_BY_SIGTERM);
+  if (isEndedByReboot) return unrun("failed", "interrupted by reboot");
   if (exitCode !== undefined) return outcomeOf(exitCode, stop);
-  if (isRebooted(launched)) return unrun("failed", "interrupted by reboot");
-  if (unkillable)
+  if (ended === false)
     return unended(
       stop,
       `could not be ended: ${run
@@ -114,8 +119,8 @@ function outcomeNow(
         .map((pid) => `pid ${pid}`)
         .join(", ")}`,
     );
-  if (alive === false)
-    return unended(stop, "the command's supervisor was killed from outside (out of memory?); no exit code");
+  // Without its supervisor nobody would bound the command, or learn how it ends: it is ended before this is reported.
+  if (alive === false && ended === true) return unended(stop, UNSUPERVISED);
   if (alive === undefined && stop !== undefined && run.prevent()) return unended(stop, "not started");
   if (alive === undefined && now - launched.at > BEGIN_WITHIN) {
     return unended(

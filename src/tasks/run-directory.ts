@@ -13,7 +13,7 @@ import {
   parentOf,
   parseStat,
 } from "../platform/processes.ts";
-import { systemdRun, transientUnit } from "../platform/systemd.ts";
+import { installedVersion, systemdRun, transientUnit, unitProperties } from "../platform/systemd.ts";
 import type { Launch } from "./journal.ts";
 import { type CommandScript, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
 
@@ -84,6 +84,8 @@ function startSession({ directory }: LaunchOrder, wrapper: string[]): string | u
   }
 }
 
+let version: number | undefined;
+
 async function startUnit(
   { directory, taskId, attempt }: LaunchOrder,
   wrapper: string[],
@@ -97,6 +99,7 @@ async function startUnit(
       description: `noderax task ${taskId}`,
       workingDirectory: directory,
       outlives: AGENT_UNIT,
+      properties: unitProperties((version ??= installedVersion(run))),
       command: wrapper,
     }),
     { env: { PATH: SYSTEM_PATH }, stdio: ["ignore", "ignore", "pipe"] },

@@ -13,7 +13,9 @@
 // and `wc` drains and counts what is beyond it, so that the command never sees a full disk as a broken pipe. The command
 // runs in the foreground: a background job of a shell without job control ignores SIGINT. In a subshell, because dash
 // writes its own "Terminated" to where the output of a simple command goes. `exit` is not renamed into place: a stop
-// ends whatever the wrapper starts from then on, an `mv` too.
+// ends whatever the wrapper starts from then on, an `mv` too. Wrapper and pumps survive SIGTERM, SIGINT and SIGHUP (a
+// unit that is stopped, `kill 0` of a command that shares their user): they end when the command and its output do. A
+// trap with a command is reset in the subshell of the command; one that ignores would be inherited by it.
 
 /** Arguments: run directory, limit of a stream in 512-byte blocks, then the command line that reads descriptor 3. */
 export const WRAPPER = `#!/bin/sh
@@ -21,11 +23,13 @@ cd "$1" || exit 70
 limit=$2
 shift 2
 umask 077
+trap : TERM INT HUP
 set -C
 : 2>/dev/null >began || exit 71
 set +C
 mkfifo -m 622 stdout.pipe stderr.pipe || exit 72
 pump() {
+  trap '' TERM INT HUP
   ( ulimit -f "$limit"; trap '' XFSZ; exec cat >>"$1.log" ) 2>/dev/null
   wc -c >"$1.discarded"
 }

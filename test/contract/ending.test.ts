@@ -87,6 +87,22 @@ describe.concurrent("out of time", () => {
   });
 });
 
+describe.concurrent("without its supervisor, which was killed from outside", () => {
+  test("a command is ended, all of it, before the task is reported failed", async () => {
+    await using node = await enrolledAgent({ settings: { task_kill_grace: "300ms" } });
+    const { path } = node.file("pids");
+    const task = node.runs(
+      `trap '' TERM; setsid sleep 300 & echo $! >${path}.new; echo $$ >>${path}.new; mv ${path}.new ${path}; echo ready; while :; do sleep 0.05; done`,
+    );
+    const pids = (await node.file("pids").appears()).split("\n");
+    await task.shows("ready");
+    process.kill(Number.parseInt(await Bun.file(`${task.directory}/session`).text(), 10), "SIGKILL");
+    const { result } = await task.finishes("failed");
+    expect(pids.filter(isAlive)).toEqual([]);
+    expect(String(result?.["error"])).toStartWith("the command's supervisor was killed from outside");
+  });
+});
+
 describe.concurrent("given up by the server", () => {
   test("a stale task's process is ended, and nothing is sent any more", async () => {
     await using node = await enrolledAgent({

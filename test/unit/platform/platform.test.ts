@@ -9,7 +9,8 @@ import { openDatabase } from "../../../src/platform/database.ts";
 import { parseOsRelease, readHost } from "../../../src/platform/host.ts";
 import { createLog } from "../../../src/platform/log.ts";
 import { identify, isAlive, parentOf, parseStat, terminate } from "../../../src/platform/processes.ts";
-import { transientUnit } from "../../../src/platform/systemd.ts";
+import { rebootRefusal, serviceOf } from "../../../src/platform/service.ts";
+import { systemdVersion, transientUnit, unitProperties } from "../../../src/platform/systemd.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 
 const STAT =
@@ -126,10 +127,60 @@ test.skipIf(!isRoot())("to run as another user, root gives up everything it has 
 
 test("a unit's command keeps its words: none is taken for an option, no variable in one is expanded", () => {
   const command = ["--help", "a $HOME ${x} $$", "-x"];
-  const unit = { name: "u.service", slice: "s.slice", description: "d", workingDirectory: "/x y", command };
+  const place = { name: "u.service", slice: "s.slice", description: "d", workingDirectory: "/x y" };
+  const unit = { ...place, properties: ["TasksMax=5"], command };
   const line = transientUnit("/bin/systemd-run", { ...unit, outlives: "agent.service" });
   expect(line.slice(line.indexOf("--") + 1).slice(-3)).toEqual(["--help", "a $$HOME $${x} $$$$", "-x"]);
   expect(line).toContain("--working-directory=/x y");
+  expect(line).toContain("--property=TasksMax=5");
+});
+
+test.each([
+  ["systemd 252 (252.38-1~deb12u1)\n+PAM", 252],
+  ["systemd 219\n", 219],
+  ["systemd 257~rc1 (257)", 257],
+  ["", 0],
+])("%j is systemd %d", (output, version) => {
+  expect(systemdVersion(output)).toBe(version);
+});
+
+test.each([219, 242, 243, 249, 250, 252, 257])(
+  "under systemd %d a unit is bounded, and asked for nothing that this version does not know",
+  (version) => {
+    const properties = unitProperties(version);
+    expect(properties).toContain("TasksMax=2048");
+    expect(properties).toContain("SyslogIdentifier=noderax-task");
+    expect(properties.includes("OOMPolicy=continue")).toBe(version >= 243);
+    // As a whole it may end only where it lasts as long as what it left in the background.
+    expect(properties.includes("ExitType=cgroup")).toBe(version >= 250);
+    expect(properties.includes("KillMode=control-group")).toBe(version >= 250);
+    expect(properties.includes("KillMode=process")).toBe(version < 250);
+  },
+);
+
+test.each([
+  ["0::/system.slice/noderax-agent.service\n", "noderax-agent.service"],
+  ["1:name=systemd:/system.slice/edge.service\n0::/\n", "edge.service"],
+  ["0::/system.slice/system-agent.slice/agent@1.service\n", "agent@1.service"],
+  ["0::/docker/4711/system.slice/noderax-agent.service\n", "noderax-agent.service"],
+  ["0::/user.slice/user-0.slice/session-3.scope\n", undefined],
+  ["0::/user.slice/user-1000.slice/user@1000.service/app.slice/agent.service\n", undefined],
+  ["0::/system.slice/docker-4711.scope\n", undefined],
+  ["4:memory:/system.slice/other.service\n0::/\n", undefined],
+  ["0::/\n", undefined],
+])("the control group %j is of the service %p", (cgroup, service) => {
+  expect(serviceOf(cgroup)).toBe(service);
+});
+
+test.each([
+  [{ hasSystemd: true, hasProgram: true, isContainer: true, init: "systemd" }, undefined],
+  [{ hasSystemd: false, hasProgram: true, isContainer: false, init: "openrc-init" }, undefined],
+  [{ hasSystemd: false, hasProgram: true, isContainer: true, init: "init" }, /container/],
+  [{ hasSystemd: false, hasProgram: true, isContainer: false, init: "node" }, /"node"/],
+  [{ hasSystemd: true, hasProgram: false, isContainer: false, init: "systemd" }, /no reboot program/],
+] as const)("a machine that is %j reboots, or says why not", (facts, refusal) => {
+  if (refusal === undefined) expect(rebootRefusal(facts)).toBeUndefined();
+  else expect(rebootRefusal(facts)).toMatch(refusal);
 });
 
 test("a file is replaced with the mode asked for, whatever the umask, and a large one is whole", () => {

@@ -312,6 +312,18 @@ test("a wrapper that was killed is seen to be dead, and leaves no exit status", 
   expect(it.run.members().map(nameOf)).toContain("sleep");
 });
 
+test("a wrapper that is told to stop waits for its command: exit status and last words are kept", async () => {
+  const it = await start("trap 'echo last words; exit 5' TERM; echo ready; while :; do sleep 0.05; done");
+  await until("the command", () => it.stdout() === "ready\n");
+  const wrapper = Number.parseInt(textIn(join(it.directory, "session")), 10);
+  // Everybody at once: wrapper, pumps and command, as systemd does with a unit that is stopped.
+  process.kill(-wrapper, "SIGTERM");
+  await until("the exit status", () => it.run.exitCode() !== undefined);
+  await until("the end of the output", () => !it.run.pumping());
+  expect(it.run.exitCode()).toBe(5);
+  expect(it.stdout()).toBe("ready\nlast words\n");
+});
+
 test.skipIf(other === undefined)(
   "the command runs as the task's user with that user's groups alone (needs root)",
   async () => {

@@ -1,0 +1,57 @@
+// What this process and machine are to their service manager: whether a restart or a reboot can be carried out.
+import { existsSync, readFileSync } from "node:fs";
+import { SYSTEM_PATH } from "./account.ts";
+
+/**
+ * The systemd service this process belongs to, like "noderax-agent.service"; undefined when nothing would start it again.
+ * Read from its control group, so that a unit of any name is found.
+ */
+export function ownService(): string | undefined {
+  if (!existsSync("/run/systemd/system")) return undefined;
+  try {
+    return serviceOf(readFileSync("/proc/self/cgroup", "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** From the lines of /proc/<pid>/cgroup: that of the unified hierarchy, or of systemd's own beside version 1. */
+export function serviceOf(cgroup: string): string | undefined {
+  for (const line of cgroup.split("\n")) {
+    const [, path = ""] = /^(?:0:|\d+:name=systemd):(.*)$/.exec(line) ?? [];
+    // Services of a user's own systemd lie below user@1000.service.
+    const [, unit] = /^(?:.*\/)?system\.slice\/(?:[^/]+\.slice\/)*([^/]+\.service)$/.exec(path) ?? [];
+    if (unit !== undefined) return unit;
+  }
+  return undefined;
+}
+
+/** What can be known of a machine before it is rebooted. */
+export interface RebootFacts {
+  readonly hasSystemd: boolean;
+  readonly hasProgram: boolean;
+  readonly isContainer: boolean;
+  /** The name of the first process. */
+  readonly init: string;
+}
+
+/** First processes that obey `reboot`. */
+const INITS = new Set(["init", "systemd", "openrc-init", "runit", "busybox", "s6-svscan", "dinit", "finit"]);
+
+/** Why `reboot` would do nothing here; undefined when it works. */
+export function rebootRefusal(facts = rebootFacts()): string | undefined {
+  if (!facts.hasProgram) return "this machine has no reboot program";
+  if (facts.hasSystemd) return undefined;
+  if (facts.isContainer) return "the agent runs in a container, which cannot reboot its machine";
+  if (INITS.has(facts.init)) return undefined;
+  return `the first process of this machine is "${facts.init}", which does not reboot it`;
+}
+
+function rebootFacts(): RebootFacts {
+  return {
+    hasSystemd: existsSync("/run/systemd/system"),
+    hasProgram: Bun.which("reboot", { PATH: SYSTEM_PATH }) !== null,
+    isContainer: ["/.dockerenv", "/run/.containerenv"].some((path) => existsSync(path)),
+    init: readFileSync("/proc/1/comm", "utf8").trim(),
+  };
+}
