@@ -28,6 +28,8 @@ export const rootAccessMigration: Migration = {
 export interface RootAccess {
   /** Takes a snapshot from the server; an older one than the last is ignored. */
   desire(snapshot: DesiredRootAccess): void;
+  /** Calls the listener after every change of what is desired. */
+  onChange(listener: () => void): void;
   /** The profile in force. */
   profile(): RootProfile;
   /** Why this machine gives no root for `surface`, whatever the profile says. */
@@ -46,6 +48,7 @@ interface Row {
 export type RootVetoes = Readonly<Partial<Record<RootSurface, string>>>;
 
 export function createRootAccess(database: Database, vetoes: RootVetoes): RootAccess {
+  const listeners: (() => void)[] = [];
   let row = database.query<Row, []>("SELECT desired, desired_at, applied_at FROM root_access").get();
   const wanted = (): RootProfile => ROOT_PROFILES.find((profile) => profile === row?.desired) ?? "off";
   const wantedSurfaces = (): RootSurface[] => ROOT_SURFACES.filter((surface) => allows(wanted(), surface));
@@ -63,7 +66,9 @@ export function createRootAccess(database: Database, vetoes: RootVetoes): RootAc
           "INSERT OR REPLACE INTO root_access VALUES (1, ?, ?, ?)",
         )
         .run(row.desired, row.desired_at, row.applied_at);
+      for (const listener of listeners) listener();
     },
+    onChange: (listener) => void listeners.push(listener),
     profile,
     refusal: (surface) => vetoes[surface],
     report() {

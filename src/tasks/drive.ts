@@ -12,6 +12,7 @@ import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
+import { ownService, rebootRefusal } from "../platform/service.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
 import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
@@ -164,6 +165,8 @@ function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: Dr
     rootProfile: rootAccess.profile(),
     rootRefusal: (surface) => rootAccess.refusal(surface),
     defaultTimeout: settings.timeout,
+    ownService: ownService(),
+    rebootRefusal: rebootRefusal(),
   });
 }
 
@@ -326,14 +329,19 @@ function outputOf(task: TaskRecord, runs: string): string {
 }
 
 function actAfterwards(command: readonly string[], log: Log): void {
-  log.warn("tasks", `now: ${command.join(" ")}`);
+  const text = command.join(" ");
+  log.warn("tasks", `now: ${text}`);
   try {
-    Bun.spawn([...command], {
+    const child = Bun.spawn([...command], {
       env: { PATH: SYSTEM_PATH },
       stdio: ["ignore", "ignore", "ignore"],
       detached: true,
-    }).unref();
+    });
+    child.unref();
+    void child.exited.then((code) => {
+      if (code !== 0) log.error("tasks", `${text} failed with exit code ${code}: nothing happened`);
+    });
   } catch (error) {
-    log.error("tasks", `${command[0] ?? ""} failed: ${messageOf(error)}`);
+    log.error("tasks", `${text} failed: ${messageOf(error)}`);
   }
 }

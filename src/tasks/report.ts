@@ -41,13 +41,17 @@ export function completionOf(
   ended: { readonly at: Date; readonly steady: number },
 ): CompletedRequest {
   const began = task.launch?.at;
+  const isSuccess = outcome.status === "success";
+  const error = isSuccess ? null : outcome.text;
+  // A success has no error; without output, what was done instead of a command is shown.
+  const shown = isSuccess && output === "" ? (outcome.text ?? "") : output;
   return {
     taskId: task.id,
     status: outcome.status === "dropped" ? "failed" : outcome.status,
     timestamp: ended.at.toISOString(),
     // Without output, the server shows the error in its place; an empty one would hide it.
-    ...(output === "" && outcome.text !== null ? {} : { output }),
-    ...(outcome.text === null ? {} : { error: storable(outcome.text.slice(0, ERROR_MAX)) }),
+    ...(shown === "" && error !== null ? {} : { output: shown }),
+    ...(error === null ? {} : { error: storable(error.slice(0, ERROR_MAX)) }),
     exitCode: outcome.exitCode,
     ...(began === undefined ? {} : { durationMs: Math.max(0, Math.round(ended.steady - began)) }),
   };

@@ -16,6 +16,7 @@ import {
   TerminalStart,
   TerminalStop,
 } from "../protocol/noderax/terminal.ts";
+import { allows } from "../protocol/noderax/root-access.ts";
 import type { Channel } from "../realtime/channel.ts";
 import { deliver } from "./delivery.ts";
 import { type FlowControl, loadFlowControl } from "./flow-control.ts";
@@ -42,7 +43,7 @@ export interface TerminalPorts {
   readonly channel: Channel;
   /** Has `terminalMigration`. */
   readonly database: Database;
-  readonly rootAccess: Pick<RootAccess, "profile" | "refusal">;
+  readonly rootAccess: Pick<RootAccess, "profile" | "refusal" | "onChange">;
   /** `task`: whose shell a terminal is. `root`: whose, when the operator asks for root and may have it. */
   readonly runners: { readonly task: Runner; readonly root: Runner };
   readonly settings: TerminalSettings;
@@ -170,6 +171,15 @@ export function createTerminals(ports: TerminalPorts): Terminals {
     if (!life.signal.aborted) for (const session of sessions.values()) session.probe();
   }
 
+  /** A profile that is taken back takes its open terminals back too. */
+  function endUnpermitted(): void {
+    const profile = ports.rootAccess.profile();
+    if (allows(profile, "terminal")) return;
+    const reason = `Root access was withdrawn: the root access profile of this node is now "${profile}".`;
+    for (const session of sessions.values()) if (session.summary().root) session.stop(reason);
+  }
+
+  ports.rootAccess.onChange(endUnpermitted);
   channel.onOnline(() => void askAround());
   channel.on("terminal.start", onStart);
   hear("terminal.input", TerminalInput, (session, { sessionId, payload }) => {

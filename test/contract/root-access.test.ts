@@ -112,7 +112,13 @@ describe("the operational commands, decided and not run", () => {
   const prepare = (command: string, rootProfile: RootProfile, rootScope = "operational") =>
     shellExec.prepare(
       { command, runAsRoot: true, rootScope },
-      { rootProfile, rootRefusal: () => undefined, defaultTimeout: seconds(60) },
+      {
+        rootProfile,
+        rootRefusal: () => undefined,
+        defaultTimeout: seconds(60),
+        ownService: "noderax-agent.service",
+        rebootRefusal: undefined,
+      },
     );
 
   test.each([

@@ -9,6 +9,10 @@ export interface KindContext {
   /** Why root is not to be had for a surface, when it is for a reason of this machine. */
   readonly rootRefusal: (surface: RootSurface) => string | undefined;
   readonly defaultTimeout: Duration;
+  /** The systemd service that would start the agent again after a restart. */
+  readonly ownService: string | undefined;
+  /** Why a reboot would do nothing here; undefined when it works. */
+  readonly rebootRefusal: string | undefined;
 }
 
 /** Run a command. */

@@ -101,7 +101,8 @@ const SELF_RESTART = /^systemctl restart noderax-agent(?:\.service)?$/;
 const OPERATIONAL =
   "Operational root access is limited to reboot, restarting noderax-agent, and apt-get update.";
 
-function prepareRoot(payload: Payload, { rootProfile, rootRefusal, defaultTimeout }: KindContext): Prepared {
+function prepareRoot(payload: Payload, context: KindContext): Prepared {
+  const { rootProfile, rootRefusal, defaultTimeout } = context;
   const scope = payload.rootScope === "operational" ? "operational" : "task";
   if (!allows(rootProfile, scope)) {
     const why = rootRefusal(scope) ?? `the root access profile applied on this node is "${rootProfile}"`;
@@ -113,15 +114,26 @@ function prepareRoot(payload: Payload, { rootProfile, rootRefusal, defaultTimeou
     // Nothing else of the payload: LD_PRELOAD or APT_CONFIG would make it any command.
     return run({ ...payload, command, environment: {}, working_dir: null }, defaultTimeout, true);
   }
-  if (command === "reboot") {
-    return { do: "afterwards", command: ["reboot"], text: "The machine reboots now." };
-  }
-  if (SELF_RESTART.test(command)) {
-    return {
-      do: "afterwards",
-      command: ["systemctl", "--no-block", "restart", "noderax-agent.service"],
-      text: "The agent restarts now.",
-    };
-  }
+  if (command === "reboot") return prepareReboot(context);
+  if (SELF_RESTART.test(command)) return prepareRestart(context);
   return { do: "reject", text: OPERATIONAL };
+}
+
+/** Both are refused where they would do nothing: what follows the completion cannot take its success back. */
+function prepareReboot({ rebootRefusal }: KindContext): Prepared {
+  if (rebootRefusal !== undefined) return { do: "reject", text: `not rebooted: ${rebootRefusal}` };
+  return { do: "afterwards", command: ["reboot"], text: "The machine reboots now." };
+}
+
+function prepareRestart({ ownService }: KindContext): Prepared {
+  if (ownService === undefined) {
+    const text =
+      "not restarted: this agent is not a service of systemd, so nothing would start it again. Restart it where it was started.";
+    return { do: "reject", text };
+  }
+  return {
+    do: "afterwards",
+    command: ["systemctl", "--no-block", "restart", ownService],
+    text: "The agent restarts now.",
+  };
 }

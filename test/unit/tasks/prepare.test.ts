@@ -18,7 +18,13 @@ const run: RunCommand = {
 test.each(["packageTeleport", "", "SHELL.EXEC", "__proto__", "constructor"])(
   "the unknown type %p is refused with the known ones",
   (type) => {
-    const context = { rootProfile: "off", rootRefusal: () => undefined, defaultTimeout: minutes(1) } as const;
+    const context = {
+      rootProfile: "off",
+      rootRefusal: () => undefined,
+      defaultTimeout: minutes(1),
+      ownService: undefined,
+      rebootRefusal: undefined,
+    } as const;
     const prepared = prepare(type, {}, context);
     expect(prepared).toMatchObject({ do: "reject" });
     if (prepared.do === "reject") {

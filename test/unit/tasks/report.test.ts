@@ -89,6 +89,13 @@ test("an error without output is not hidden behind an empty output; a silent suc
   expect(completionOf(task, success, "", at(5)).output).toBe("");
 });
 
+test("a success carries no error: what it says instead of a command's output is its output", () => {
+  const rebooting: Outcome = { ...success, text: "The machine reboots now.", afterwards: ["reboot"] };
+  const completion = completionOf({ ...task, launch: undefined }, rebooting, "", at(5));
+  expect(completion).toMatchObject({ status: "success", output: "The machine reboots now." });
+  expect(completion).not.toHaveProperty("error");
+});
+
 test("an error is cut to what the control plane takes, never inside a character, and holds no NUL", () => {
   const { error = "" } = completionOf(task, unrun("failed", `a\0${"😀".repeat(9_000)}`), "", at(5));
   expect(Array.from(error).length).toBeLessThanOrEqual(10_000);

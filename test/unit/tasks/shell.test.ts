@@ -9,6 +9,8 @@ const context: KindContext = {
   rootProfile: "off",
   rootRefusal: () => undefined,
   defaultTimeout: minutes(10),
+  ownService: "noderax-agent.service",
+  rebootRefusal: undefined,
 };
 const prepare = (payload: Record<string, unknown>, changes: Partial<KindContext> = {}): Prepared =>
   shellExec.prepare(payload, { ...context, ...changes });
@@ -159,8 +161,8 @@ describe("root", () => {
     });
   });
 
-  const operational = (command: string): Prepared =>
-    prepare({ command, runAsRoot: true, rootScope: "operational" }, { rootProfile: "operational" });
+  const operational = (command: string, here: Partial<KindContext> = {}): Prepared =>
+    prepare({ command, runAsRoot: true, rootScope: "operational" }, { rootProfile: "operational", ...here });
 
   test.each(["apt-get update", "  apt-get\t\tupdate\n", "apt-get \n update"])(
     "%j updates the package lists",
@@ -185,6 +187,23 @@ describe("root", () => {
       });
     },
   );
+
+  test("a restart restarts the service that this agent is, whatever its name", () => {
+    expect(operational("systemctl restart noderax-agent", { ownService: "edge.service" })).toMatchObject({
+      command: ["systemctl", "--no-block", "restart", "edge.service"],
+    });
+  });
+
+  test("a restart of an agent that is no service, and a reboot that would do nothing, are refused", () => {
+    expect(operational("systemctl restart noderax-agent", { ownService: undefined })).toMatchObject({
+      do: "reject",
+      text: expect.stringContaining("not a service of systemd"),
+    });
+    expect(operational("reboot", { rebootRefusal: "the agent runs in a container" })).toEqual({
+      do: "reject",
+      text: "not rebooted: the agent runs in a container",
+    });
+  });
 
   test.each([
     "id",

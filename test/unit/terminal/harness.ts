@@ -45,6 +45,8 @@ export interface Node extends AsyncDisposable {
   readonly terminals: Terminals;
   readonly database: Database;
   readonly log: string[];
+  /** Puts another root-access profile in force. */
+  setProfile(profile: RootProfile): void;
   /** Starts a terminal without waiting for anything. */
   start(options?: object): Shell;
   /** Starts one and waits for the first prompt. */
@@ -60,7 +62,9 @@ export interface NodeOptions extends Partial<Omit<TerminalPorts, "settings">> {
 const PROMPT = "❯ ";
 
 export function terminalNode(options: NodeOptions = {}): Node {
-  const { settings, profile, veto, ...ports } = options;
+  const { settings, profile: firstProfile, veto, ...ports } = options;
+  let profile = firstProfile;
+  const listeners: (() => void)[] = [];
   const channel = (ports.channel as TestChannel | undefined) ?? testChannel();
   const database = ports.database ?? openDatabase(":memory:", [terminalMigration]);
   const lines: string[] = [];
@@ -70,7 +74,11 @@ export function terminalNode(options: NodeOptions = {}): Node {
   const terminals = createTerminals({
     channel,
     database,
-    rootAccess: { profile: () => profile ?? "off", refusal: () => veto },
+    rootAccess: {
+      profile: () => profile ?? "off",
+      refusal: () => veto,
+      onChange: (listener) => void listeners.push(listener),
+    },
     runners: { task: runnerFor(user), root: runnerFor(currentAccount()) },
     log,
     ...ports,
@@ -142,6 +150,10 @@ export function terminalNode(options: NodeOptions = {}): Node {
       await shell.sees("ready\r\n");
       shell.type("stty echo\n");
       return shell;
+    },
+    setProfile(next) {
+      profile = next;
+      for (const listener of listeners) listener();
     },
     async [Symbol.asyncDispose]() {
       await terminals.stop(seconds(3));

@@ -228,6 +228,21 @@ test("refusals name what refuses", async () => {
   }
 });
 
+test("a root terminal ends with the profile that allowed it, and says why; others go on", async () => {
+  await using node = terminalNode({ profile: "task_terminal" });
+  const root = await node.open({ runAsRoot: true });
+  const user = await node.open();
+  const pid = Number(await root.run("echo $$"));
+  node.setProfile("terminal");
+  expect(await root.run("echo still here")).toBe("still here");
+  node.setProfile("task");
+  expect(await root.exited()).toMatchObject({
+    reason: 'Root access was withdrawn: the root access profile of this node is now "task".',
+  });
+  expect(alive(pid)).toBe(false);
+  expect(await user.run("echo still here")).toBe("still here");
+});
+
 test("where no shell can be started, the control plane hears why", async () => {
   const account = { ...user, shell: "/no/such/shell" };
   await using node = terminalNode({
