@@ -4,9 +4,9 @@ import { askAgent, refusalError, refusalIn } from "../control/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { logsPath } from "../protocol/caravanserai/tunnel.ts";
-import { writeOut } from "../platform/stdio.ts";
 import { command } from "./command.ts";
 import { interruption } from "./interruption.ts";
+import { copyOut, rawFlag } from "./output.ts";
 import { agentLocator, remoteAgentFlags, serviceIn, warnOfClearToken } from "./remote-agent.ts";
 
 export default command({
@@ -23,6 +23,7 @@ export default command({
       valueHint: "TIME",
       description: "only what is younger: 10m, or a time like 2030-01-31T12:00:00Z",
     },
+    raw: rawFlag,
     ...remoteAgentFlags,
   },
   async run({ args }): Promise<ExitCode | void> {
@@ -36,9 +37,10 @@ export default command({
     if (args.follow === true) await (await ask(agent, `${path}?tail=0`, signal)).body?.cancel();
     const asked = query.size > 0 ? `${path}?${query.toString()}` : path;
     const response = await ask(agent, asked, signal, { mayWait: args.follow === true });
+    const output = copyOut(args.raw);
     try {
       for await (const chunk of response.body ?? []) {
-        await Promise.race([writeOut(chunk), code]);
+        await Promise.race([output.write(chunk), code]);
         if (signal.aborted) break;
       }
     } catch (error) {
@@ -49,6 +51,7 @@ export default command({
           cause: error,
         });
     }
+    output.end();
     return signal.aborted ? code : undefined;
   },
 });

@@ -2,12 +2,44 @@
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { humanDuration } from "../lib/duration.ts";
 import type { AgentError } from "../lib/agent-error.ts";
-import { STDERR, STDOUT, isTerminal, write } from "../platform/stdio.ts";
+import { printable } from "../lib/printable.ts";
+import { createTerminalFilter, terminalText } from "../lib/terminal-text.ts";
+import { STDERR, STDOUT, isTerminal, write, writeOut } from "../platform/stdio.ts";
 import { asCalled } from "./program.ts";
+
+/** On a terminal only colours work, whoever wrote the text; a pipe gets it as it is. */
+const shownOn = (fd: typeof STDOUT | typeof STDERR, text: string): string =>
+  isTerminal(fd) ? terminalText(text) : text;
 
 /** A line of the result. Throws an AgentError when stdout has failed, which ends the command. */
 export function print(line = ""): void {
-  write(STDOUT, `${line}\n`);
+  write(STDOUT, `${shownOn(STDOUT, line)}\n`);
+}
+
+/** The flag of commands that print what tasks and containers have written. */
+export const rawFlag = {
+  type: "boolean",
+  description: "control sequences too, as they were written (a terminal gets only colours)",
+} as const;
+
+export interface Copy {
+  /** Resolves when the reader has taken it. Throws an AgentError when stdout has failed. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** What still waits for its rest. */
+  end(): void;
+}
+
+/** Copies the output of others to stdout: as it is into a pipe and with `raw`, harmless to a terminal. */
+export function copyOut(raw = false): Copy {
+  if (raw || !isTerminal(STDOUT)) return { write: writeOut, end() {} };
+  const filter = createTerminalFilter();
+  return { write: (bytes) => writeOut(filter.write(bytes)), end: () => void write(STDOUT, filter.end()) };
+}
+
+/** A line of somebody else's output. */
+export function printOutput(line: string, raw = false): void {
+  if (raw) write(STDOUT, `${line}\n`);
+  else print(line);
 }
 
 /** The one document of a `--json` command. */
@@ -17,7 +49,7 @@ export function printJson(document: unknown): void {
 
 /** A line about the way there: progress, warnings, what happens next. */
 export function note(line = ""): void {
-  write(STDERR, `${line}\n`);
+  write(STDERR, `${shownOn(STDERR, line)}\n`);
 }
 
 export function warn(line: string): void {
@@ -26,8 +58,8 @@ export function warn(line: string): void {
 
 /** `error: …` and the next step, indented. */
 export function printError(message: string, hints: AgentError["hint"] = []): void {
-  note(`${errorPaint.red("error:")} ${asCalled(message)}`);
-  for (const hint of hints) note(`  ${asCalled(hint)}`);
+  note(`${errorPaint.red("error:")} ${asCalled(printable(message))}`);
+  for (const hint of hints) note(`  ${asCalled(printable(hint))}`);
 }
 
 /** Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line. */

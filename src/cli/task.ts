@@ -7,7 +7,6 @@ import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { sleep } from "../lib/loop.ts";
 import { printable } from "../lib/printable.ts";
 import { milliseconds } from "../lib/duration.ts";
-import { writeOut } from "../platform/stdio.ts";
 import type { Settings } from "../config/options.ts";
 import { type Journal, type TaskRecord, createJournal } from "../tasks/journal.ts";
 import { STREAMS, type Stream } from "../tasks/log-rows.ts";
@@ -15,7 +14,7 @@ import { runDirectory } from "../tasks/run-directory.ts";
 import { openSpool } from "../tasks/spool.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
-import { age, note, print, printJson, table } from "./output.ts";
+import { type Copy, age, copyOut, note, print, printJson, rawFlag, table } from "./output.ts";
 
 const list = command({
   name: "list",
@@ -52,6 +51,7 @@ const logs = command({
     id: { type: "positional", description: "the task's id, or its beginning", required: true },
     stream: { type: "string", description: "only stdout, or only stderr", valueHint: "stdout|stderr" },
     follow: { type: "boolean", alias: "f", description: "go on until the task ends" },
+    raw: rawFlag,
   },
   async run({ args }) {
     const { settings } = await configFrom(args);
@@ -67,7 +67,7 @@ const logs = command({
       });
     }
     const ended = (): boolean => !args.follow || isOver(journal?.find(task.id));
-    await copy(directory, streamsOf(args.stream), ended);
+    await copy(directory, streamsOf(args.stream), ended, copyOut(args.raw));
   },
 });
 
@@ -118,7 +118,12 @@ function streamsOf(name: string | undefined): readonly Stream[] {
 }
 
 /** In the order the agent saw it where both streams are asked for. The spool is only read, never advanced on disk. */
-async function copy(directory: string, streams: readonly Stream[], ended: () => boolean): Promise<void> {
+async function copy(
+  directory: string,
+  streams: readonly Stream[],
+  ended: () => boolean,
+  output: Copy,
+): Promise<void> {
   const spool = openSpool(directory, "read-only");
   try {
     for (let done = 0, last = false; !last;) {
@@ -129,10 +134,11 @@ async function copy(directory: string, streams: readonly Stream[], ended: () => 
       while (done < source.length) {
         const chunk = source.read(done, Math.min(source.length, done + 65_536));
         done += chunk.length;
-        await writeOut(chunk);
+        await output.write(chunk);
       }
       if (!last) await sleep(milliseconds(100));
     }
+    output.end();
   } finally {
     spool.close();
   }

@@ -1,13 +1,18 @@
-// Text of others on a person's terminal: nothing in it may move the cursor, colour or forge a line.
+// Text of others on a person's terminal: nothing in it may move the cursor, colour, reorder or forge a line.
 
-/** Control characters as `\n`, `\x1b`, …; everything else as it is. */
+/** Control characters, and those that change the direction of what follows. */
+export const UNPRINTABLE = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/u;
+const ALL = new RegExp(UNPRINTABLE, "gu");
+
+/** Control characters as `\n`, `\x1b`, `\u202e`, …; everything else as it is. */
 export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (character) => escapeOf(character));
+  return text.replace(ALL, (character) => escapeOf(character));
 }
 
-/** JSON writes most of them; DEL and the second block it leaves as they are. */
+/** JSON writes the short ones. */
 function escapeOf(character: string): string {
   const written = JSON.stringify(character).slice(1, -1);
-  const code = character.charCodeAt(0).toString(16).padStart(2, "0");
-  return written.length === 2 ? written : `\\x${code}`;
+  if (written.length === 2) return written;
+  const code = character.charCodeAt(0).toString(16);
+  return code.length > 2 ? `\\u${code}` : `\\x${code.padStart(2, "0")}`;
 }

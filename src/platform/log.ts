@@ -71,4 +71,5 @@ function renderHuman(date: Date, level: LogLevel, part: string, event: string, f
   return `${time} ${level.padEnd(5)} ${part.padEnd(10)} ${printable(event)}${extra}`;
 }
 
-const quote = (value: string): string => (/^[^\s"=]*$/.test(value) ? value : JSON.stringify(value));
+const quote = (value: string): string =>
+  /^[^\s"=\p{Cc}]*$/u.test(value) ? value : printable(JSON.stringify(value));

@@ -66,7 +66,7 @@ export function write(fd: Descriptor, chunk: string | Uint8Array): boolean {
 }
 
 /** For bulk: resolves when the reader has taken it. Throws an AgentError when stdout has failed. */
-export async function writeOut(chunk: Uint8Array): Promise<void> {
+export async function writeOut(chunk: string | Uint8Array): Promise<void> {
   write(STDOUT, chunk);
   await queue.settled();
   throwIfFailed();

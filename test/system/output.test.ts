@@ -2,6 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { binary } from "../support/binary.ts";
+import { inTerminal } from "../support/screen.ts";
 import { type Machine, enrolled, machine, runs, startSandbox } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
@@ -138,3 +139,37 @@ const filesBelow = (directory: string): string[] =>
   readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => !entry.isDirectory() || entry.name.startsWith("noderax-dev-"))
     .map(({ name }) => name);
+
+describe("on a terminal, output of a task", () => {
+  const COMMAND = String.raw`printf '\033]0;forged title\007\033[31mred\033[0m\rover\033[2J\n'`;
+  const SHOWN = "\\x1b]0;forged title\\x07\u001b[31mred\u001b[0m\\rover\\x1b[2J";
+  const WRITTEN = "\u001b]0;forged title\u0007\u001b[31mred\u001b[0m\rover\u001b[2J\n";
+
+  test("keeps its colours and obeys no other sequence, but with --raw, and is untouched in a pipe", async () => {
+    using host = machine();
+    const sandbox = await startDevNode(host);
+    await using _ending = ending;
+    const id = await sandbox.order("web-01", COMMAND);
+    await sandbox.sees(id, "success");
+    for (const args of [
+      ["task", "logs", id],
+      ["sandbox", "show", id],
+      ["sandbox", "task", "web-01", COMMAND],
+    ]) {
+      using person = inTerminal(host, args);
+      await person.exited;
+      expect(person.screen()).toContain(SHOWN);
+      using raw = inTerminal(host, [...args, "--raw"]);
+      await raw.exited;
+      expect(raw.screen()).toContain(WRITTEN.trimEnd());
+      expect((await host.run(args)).stdout).toContain(WRITTEN);
+    }
+  });
+
+  test("cannot do anything by an error message either", async () => {
+    using host = machine();
+    using person = inTerminal(host, ["config", "set", "log_level", "\u001b[2J\u009b31m"]);
+    expect(await person.exited).toBe(2);
+    expect(person.text()).toContain('log_level: "\\x1b[2J\\x9b31m"');
+  });
+});

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { AgentError } from "../../lib/agent-error.ts";
 import { LogDocument, NodeDocument, TaskDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
-import { note, print, printJson } from "../output.ts";
+import { note, print, printJson, printOutput, rawFlag } from "../output.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
 import { flat, printFields } from "./fields.ts";
 import { shownRow } from "./task.ts";
@@ -19,6 +19,7 @@ export default command({
       description: "a node's name or id, or a task's id or the beginning of it",
     },
     all: { type: "boolean", description: "every log row, not only the first 100 an operator gets to see" },
+    raw: rawFlag,
     ...operatorArgs,
   },
   async run({ args }) {
@@ -33,7 +34,7 @@ export default command({
     if (args.json) return printJson({ ...task, log: rows });
     printFields(flat({ ...task, output: undefined }));
     if (rows.length > 0) print();
-    for (const row of rows) print(shownRow(row));
+    for (const row of rows) printOutput(shownRow(row), args.raw);
     if (rows.length === 0) note("no log rows yet");
   },
 });

@@ -6,7 +6,7 @@ import { sleep } from "../../lib/loop.ts";
 import { isFinal } from "../../protocol/noderax/tasks.ts";
 import { LogDocument, TaskDocument } from "../../sandbox/documents.ts";
 import { command } from "../command.ts";
-import { note, print, printJson } from "../output.ts";
+import { note, print, printJson, printOutput, rawFlag } from "../output.ts";
 import { asCalled } from "../program.ts";
 import { type Operator, operator, operatorArgs } from "./client.ts";
 
@@ -33,6 +33,7 @@ export default command({
       description: "stop waiting after this long; the task goes on",
       valueHint: "1m",
     },
+    raw: rawFlag,
     ...operatorArgs,
   },
   async run({ args }): Promise<ExitCode> {
@@ -49,7 +50,7 @@ export default command({
         );
       return exit.done;
     }
-    const show = args.json ? () => {} : (row: LogDocument) => print(shownRow(row));
+    const show = args.json ? () => {} : (row: LogDocument) => printOutput(shownRow(row), args.raw);
     const { task: finished, rows } = await follow(sandbox, task.id, show, patience);
     const exitCode = exitCodeOf(finished);
     if (args.json) {
@@ -61,7 +62,7 @@ export default command({
         log: rows.map(({ line }) => line).join("\n"),
       });
     } else {
-      if (rows.length === 0 && finished.output) print(finished.output);
+      if (rows.length === 0 && finished.output) printOutput(finished.output, args.raw);
       print(exitCode === null ? finished.status : `exit code ${exitCode}  ${finished.status}`);
     }
     return finished.status === "success" ? exit.done : exit.failed;

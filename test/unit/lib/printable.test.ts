@@ -7,6 +7,7 @@ test.each([
   ["one\ntwo\r", "one\\ntwo\\r"],
   ["\u009b\u007f\0", "\\x9b\\x7f\\x00"],
   ["grün 😀 €", "grün 😀 €"],
+  ["\u202egpj.exe", "\\u202egpj.exe"],
 ])("%j is shown as %s", (text, shown) => {
   expect(printable(text)).toBe(shown);
 });
