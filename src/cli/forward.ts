@@ -3,6 +3,7 @@ import { type AddressInfo, type Server, createServer } from "node:net";
 import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../control/agent-client.ts";
 import { AgentError, type ExitCode, messageOf } from "../lib/agent-error.ts";
 import { forwardPath } from "../protocol/caravanserai/tunnel.ts";
+import { portHolder } from "../platform/tcp-sockets.ts";
 import { command } from "./command.ts";
 import { type Mapping, mappingIn } from "./forward/mapping.ts";
 import { type Relay, createRelay } from "./forward/relay.ts";
@@ -85,17 +86,27 @@ function listen({ local, remote }: Mapping, host: string, relay: Relay): Promise
       socket.on("error", () => {}); // Until it has a tunnel; its close is seen then.
       void relay(socket, remote);
     });
-    server.once("error", (error) => reject(notListening(error, `${host}:${local}`, remote)));
+    server.once("error", (error) => {
+      void notListening(error, host, { local, remote }).then(reject);
+    });
     server.listen(local, host, () => resolve(server));
   });
 }
 
-function notListening(error: Error & { code?: string }, place: string, remote: number): AgentError {
+async function notListening(
+  error: Error & { code?: string },
+  host: string,
+  { local, remote }: Mapping,
+): Promise<AgentError> {
+  const holder = error.code === "EADDRINUSE" ? await portHolder(local) : undefined;
   const reasons: Readonly<Record<string, readonly [string, string]>> = {
-    EADDRINUSE: ["another program listens there", `Take another local port:  0:${remote}`],
+    EADDRINUSE: [`${holder ?? "another program"} listens there`, `Take another local port:  0:${remote}`],
     EACCES: ["ports below 1024 are root's", `Take another local port:  0:${remote}`],
     EADDRNOTAVAIL: ["this machine does not have that address", "See --address."],
   };
   const [reason, hint] = reasons[error.code ?? ""] ?? [messageOf(error), undefined];
-  return new AgentError("forward.listen", `cannot listen on ${place}: ${reason}`, { hint, cause: error });
+  return new AgentError("forward.listen", `cannot listen on ${host}:${local}: ${reason}`, {
+    hint,
+    cause: error,
+  });
 }

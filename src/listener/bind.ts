@@ -6,6 +6,7 @@ import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
+import { portHolder } from "../platform/tcp-sockets.ts";
 
 export interface ListenAddress {
   /** In the order in which they are tried. */
@@ -101,7 +102,7 @@ async function bind(options: BindOptions): Promise<{ bound: Bound; host: string 
       return { bound: await options.listen(host, address?.port ?? 0), host };
     } catch (error) {
       const isLast = index + 1 === address?.hosts.length;
-      if (isLast || !NO_IPV6.includes(codeOf(error))) throw explained(error, host, options);
+      if (isLast || !NO_IPV6.includes(codeOf(error))) throw await explained(error, host, options);
     }
   }
   throw new AgentError(
@@ -113,13 +114,20 @@ async function bind(options: BindOptions): Promise<{ bound: Bound; host: string 
 const codeOf = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : "";
 
-function explained(error: unknown, host: string, { setting, value, address }: BindOptions): AgentError {
-  const port = address?.port;
+async function explained(
+  error: unknown,
+  host: string,
+  { setting, value, address }: BindOptions,
+): Promise<AgentError> {
+  const port = address?.port ?? 0;
   const say = (code: string, what: string): AgentError =>
     new AgentError(code, `${setting} ${value}: ${what}`, { cause: error });
   switch (codeOf(error)) {
     case "EADDRINUSE":
-      return say("listen.taken", `port ${port} is in use by another program`);
+      return say(
+        "listen.taken",
+        `port ${port} is in use by ${(await portHolder(port)) ?? "another program"}`,
+      );
     case "EACCES":
     case "EPERM":
       return say("listen.forbidden", `port ${port} needs root, or the capability CAP_NET_BIND_SERVICE`);

@@ -191,7 +191,9 @@ describe("forward", () => {
       at(agent),
     ]).ended();
     expect(code).toBe(1);
-    expect(notes).toContain(`cannot listen on 127.0.0.1:${taken.port}: another program listens there`);
+    expect(notes).toContain(
+      `cannot listen on 127.0.0.1:${taken.port}: bun (pid ${process.pid}) listens there`,
+    );
     expect(notes).toContain(`0:${taken.port}`);
   });
 

@@ -108,7 +108,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
         "the status tells the trouble",
         async () =>
           (await node.status()).caravanserai?.listener?.trouble ===
-          `listen_port ${port}: port ${port} is in use by another program`,
+          `listen_port ${port}: port ${port} is in use by bun (pid ${process.pid})`,
         PATIENCE,
       );
       expect((await node.status()).caravanserai?.listener?.address).toBeNull();

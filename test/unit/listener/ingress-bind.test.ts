@@ -63,7 +63,7 @@ test("a taken port is named with its setting, once in the log, and is taken when
   const { binding, registry, lines, stop } = start(`127.0.0.1:${port}`);
   const record = registry.all()[0];
   await until("it was tried twice", () => (record?.consecutiveFailures ?? 0) >= 2);
-  const message = `proxy_listen_addr 127.0.0.1:${port}: port ${port} is in use by another program`;
+  const message = `proxy_listen_addr 127.0.0.1:${port}: port ${port} is in use by bun (pid ${process.pid})`;
   expect(binding.trouble()).toBe(message);
   expect(binding.address()).toBeUndefined();
   expect(record?.lastError?.message).toBe(message);
