@@ -10,12 +10,13 @@ import type { CaravanseraiStatus } from "../ops/status.ts";
 import { currentAccount } from "../platform/account.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
+import { createTrustedUsers } from "../platform/trusted-users.ts";
 import { applyStep } from "../projects/apply.ts";
 import { createAssignedNames } from "../projects/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
 import { createContinuity } from "../projects/continuity.ts";
 import { createDocker } from "../projects/docker.ts";
-import { isOnThisMachine } from "../projects/docker-host.ts";
+import { isOnThisMachine, socketPathOf } from "../projects/docker-host.ts";
 import { createDrain } from "../projects/drain.ts";
 import type { Engine, Look } from "../projects/engine.ts";
 import { nodeState, startNode } from "../projects/node.ts";
@@ -120,6 +121,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       settings,
       names: [ports.host.hostname, node],
       containers: isLocal ? engine : withoutAddresses(engine),
+      isTrustedUser: createTrustedUsers(socketPathOf(settings.docker_host)),
       routes: createRoutes({
         desired: () => reconcile.desired(),
         look: () => (isLocal ? looks.latest() : undefined),

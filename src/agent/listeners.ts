@@ -14,6 +14,8 @@ export interface ListenersPorts {
   /** Under which this node may be called: the machine's name and the node's. */
   readonly names: readonly string[];
   readonly containers: Containers;
+  /** Users of this machine who may do with Docker what they want. */
+  readonly isTrustedUser: (uid: number) => boolean;
   /** The same array as long as nothing changed. */
   readonly routes: () => readonly Route[];
   /** Of both planes. */

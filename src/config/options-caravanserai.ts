@@ -104,14 +104,21 @@ export const caravanseraiOptions = {
     type: "list",
     check: networks,
     planes: ["caravanserai"],
-    doc: "Networks that may use forward and logs without a token, besides this machine: 10.0.0.0/8,fd00::/8.",
+    doc: "Networks that may use forward and logs without a token: 10.0.0.0/8,fd00::/8.",
+  },
+  listen_local: {
+    type: "enum",
+    values: ["docker", "everybody"],
+    default: "docker",
+    planes: ["caravanserai"],
+    doc: "Who here may use forward and logs without a token: root and Docker's group while none is set; or everybody.",
   },
   listen_token: {
     type: "string",
     secret: true,
     check: tokenLength,
     planes: ["caravanserai"],
-    doc: "Who presents this token may use forward and logs from anywhere; at least 16 characters.",
+    doc: "Who presents this token may use forward and logs from anywhere; asked of users here too; 16 characters at least.",
   },
   listen_hosts: {
     type: "list",

@@ -179,6 +179,6 @@ const EXITS: Readonly<Record<number, ExitCode>> = {
 function hintFor(status: number, { token }: RemoteAgent): string | undefined {
   if (status !== 401 && status !== 403) return undefined;
   return token === undefined
-    ? "Give its token:  --token-file FILE, or NODERAX_LISTEN_TOKEN in the environment"
+    ? "Give its token:  --token-file FILE, or NODERAX_LISTEN_TOKEN in the environment; on its own machine, ask with sudo."
     : "The token is not that agent's listen_token.";
 }

@@ -10,19 +10,26 @@ export interface ExposureSettings extends AccessSettings {
 /** The private networks are 10.0.0.0/8 and fc00::/7 at the widest. */
 const WIDEST = { 4: 8, 6: 7 } as const;
 
-/** Lines for a person, each with the setting that it is about; none where only this machine can call. */
+/** Lines for a person, each with the setting that it is about; for users of this machine alone where nobody else can call. */
 export function exposure(settings: ExposureSettings): readonly string[] {
-  const { listen_address, listen_allow = [], listen_token, listen_tls_cert } = settings;
+  const { listen_address, listen_allow = [], listen_local, listen_token, listen_tls_cert } = settings;
   const address = parseAddress(listen_address ?? "::");
-  if (address !== undefined && isLoopback(address)) return [];
+  const local =
+    listen_local === "everybody"
+      ? [
+          "listen_local everybody: every user of this machine reads all logs and reaches every container's every port",
+        ]
+      : [];
+  if (address !== undefined && isLoopback(address)) return local;
   const wide = listen_allow.filter((text) => {
     const network = parseNetwork(text);
     return network !== undefined && network.prefix < WIDEST[network.family];
   });
-  const warnings = wide.map(
+  const open = wide.map(
     (text) =>
       `listen_allow ${text}: whoever reaches this machine reaches every container's every port, without a token`,
   );
+  const warnings = [...local, ...open];
   if (listen_token !== undefined && listen_tls_cert === undefined)
     warnings.push("listen_token without listen_tls_cert: the token crosses the network in clear text");
   return warnings;

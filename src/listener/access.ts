@@ -3,26 +3,35 @@
 //   Origin of another site, not in listen_origins ─▶ 403, whoever asks: a page must not act for who reads it
 //   no Origin, but loaded by a page of another origin (an image, a frame; a link is followed) ─▶ 403
 //   a token ─▶ right: may, from anywhere;  wrong: 401, even from this machine, so that a mistake is seen
-//   no token ─▶ this machine itself, or listen_allow; else 403
+//   no token ─▶ listen_allow: may
+//            ─▶ this machine: any user with listen_local "everybody"; else 401 where listen_token is set; else who may use Docker
+//               here anyway, and 403 for the other users
+//            ─▶ from elsewhere: 403
 //            ─▶ called by an address or a name of this node; else 421, since a page can make any name lead here
 //
-// A refusal names the settings that would allow it, and nothing of what they hold.
+// A refusal names who was refused and the settings that would allow it, and nothing of what they hold.
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 import { type Network, contains, isLoopback, parseAddress, parseNetwork } from "./access-address.ts";
+import type { LocalClient } from "./local-client.ts";
 
 export interface AccessPolicy {
   readonly networks: readonly Network[];
   readonly token: string | undefined;
+  readonly local: LocalUsers;
   /** In lower case: names under which this node may be called, besides addresses and localhost. */
   readonly hosts: ReadonlySet<string>;
   /** As browsers write them: "https://console.example.com". */
   readonly origins: ReadonlySet<string>;
 }
 
+/** Who of this machine needs no token: who may use Docker, while none is set; or every user. */
+export type LocalUsers = "docker" | "everybody";
+
 export interface AccessSettings {
   readonly listen_allow?: readonly string[] | undefined;
   readonly listen_token?: string | undefined;
+  readonly listen_local?: LocalUsers | undefined;
   readonly listen_hosts?: readonly string[] | undefined;
   readonly listen_origins?: readonly string[] | undefined;
 }
@@ -32,29 +41,37 @@ export interface Caller {
   /** The address at the other end of the connection. */
   readonly peer: string;
   readonly headers: Pick<Headers, "get" | "has">;
+  /** Who it is on this machine; undefined for one that is elsewhere, or was not looked for yet. */
+  readonly local?: LocalClient | undefined;
 }
 
 export type Verdict =
-  | { readonly allowed: true; readonly by: "token" | "loopback" | "network" }
+  | { readonly allowed: true; readonly by: "token" | "local" | "network" }
   | {
       readonly allowed: false;
       readonly status: 401 | 403 | 421;
       readonly detail: string;
-      readonly why: "origin" | "token" | "address" | "host";
+      readonly why: Why;
     };
+
+/** "token" is a wrong one; "no token" where one is asked for; "address" may change once the local client is known. */
+type Why = "origin" | "token" | "no token" | "address" | "user" | "host";
 
 /** `names` are those of the machine and of the node. */
 export function accessPolicy(settings: AccessSettings, names: readonly string[]): AccessPolicy {
   const { listen_allow = [], listen_hosts = [], listen_origins = [], listen_token } = settings;
+  const { listen_local = "docker" } = settings;
   return {
     networks: listen_allow.map(parseNetwork).filter((network) => network !== undefined),
     token: listen_token,
+    local: listen_local,
     hosts: new Set([...names, ...listen_hosts].map(tidyName).filter((name) => name !== "")),
     origins: new Set(listen_origins.map(tidyOrigin)),
   };
 }
 
-export function decide({ peer, headers }: Caller, policy: AccessPolicy): Verdict {
+export function decide(caller: Caller, policy: AccessPolicy): Verdict {
+  const { headers } = caller;
   const origin = headers.get("origin");
   const host = headers.get("host") ?? "";
   if (origin !== null && !isOwnOrigin(origin, host) && !policy.origins.has(tidyOrigin(origin)))
@@ -68,16 +85,33 @@ export function decide({ peer, headers }: Caller, policy: AccessPolicy): Verdict
       ? { allowed: true, by: "token" }
       : refuse(401, "token", "this is not the token of listen_token");
   }
-  const by = allowedBy(peer, headers, policy);
-  if (by === undefined) {
-    const detail =
-      "this address may not ask: it is not in listen_allow, and no token (listen_token) came along";
-    return refuse(403, "address", detail);
-  }
-  if (!isOwnName(host, policy.hosts))
+  const verdict = decideByPlace(caller, policy);
+  if (verdict.allowed && !isOwnName(host, policy.hosts))
     return refuse(421, "host", "the host that was asked for is no name of this node, nor in listen_hosts");
-  return { allowed: true, by };
+  return verdict;
 }
+
+/** Without a token: by the network it comes from, or by who it is on this machine. */
+function decideByPlace({ peer, headers, local }: Caller, policy: AccessPolicy): Verdict {
+  const address = parseAddress(peer);
+  if (address !== undefined && policy.networks.some((network) => contains(network, address)))
+    return { allowed: true, by: "network" };
+  const isLoop = address !== undefined && isLoopback(address);
+  const isHere = (isLoop || local !== undefined) && !FORWARDED.some((name) => headers.has(name));
+  if (isHere && policy.local === "everybody") return { allowed: true, by: "local" };
+  if (isHere && policy.token !== undefined)
+    return refuse(401, "no token", "the token of listen_token is asked for, of users of this machine too");
+  if (isHere && local?.trusted === true) return { allowed: true, by: "local" };
+  if (isHere && local !== undefined) return refuse(403, "user", userRefusal(local.uid));
+  // Written by the kernel; whatever else it were would not be repeated.
+  const who = address === undefined ? "this address" : peer.replace(/^::ffff:(?=\d+\.)/i, "");
+  const detail = `${who} may not ask: listen_allow=${who} at this node would let it in without a token, listen_token with one`;
+  return refuse(403, "address", detail);
+}
+
+const userRefusal = (uid: number): string =>
+  `user ${uid} of this machine may not ask, being neither root nor in the group of Docker's socket: ` +
+  "listen_local=everybody would let every user in, listen_token those who have it";
 
 /** Headers for an answer that a page of `listen_origins` may read; none for all others. */
 export function readableBy(
@@ -91,9 +125,9 @@ export function readableBy(
 
 const refuse = (
   status: 401 | 403 | 421,
-  why: "origin" | "token" | "address" | "host",
+  why: Why,
   detail: string,
-): Verdict => ({
+): Extract<Verdict, { readonly allowed: false }> => ({
   allowed: false,
   status,
   detail,
@@ -125,17 +159,6 @@ function isSame(presented: string | undefined, token: string): boolean {
 
 /** What proxies add: such a request comes from somebody else than who is at the other end of the connection. */
 const FORWARDED = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-
-function allowedBy(
-  peer: string,
-  headers: Pick<Headers, "has">,
-  { networks }: AccessPolicy,
-): "loopback" | "network" | undefined {
-  const address = parseAddress(peer);
-  if (address === undefined) return undefined;
-  if (networks.some((network) => contains(network, address))) return "network";
-  return isLoopback(address) && !FORWARDED.some((name) => headers.has(name)) ? "loopback" : undefined;
-}
 
 /**
  * What a page loads without asking for leave to read it comes without an Origin: an answer that stays unread still says what

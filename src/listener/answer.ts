@@ -4,9 +4,10 @@ import type { Server } from "bun";
 import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
-import { type AccessPolicy, decide, presentedTokens, readableBy } from "./access.ts";
+import { type AccessPolicy, type Verdict, decide, presentedTokens, readableBy } from "./access.ts";
 import type { Attempts } from "./attempts.ts";
 import { readiness } from "./health.ts";
+import { type Connection, findLocalClient } from "./local-client.ts";
 import type { LogStreams } from "./logs.ts";
 import { PLAIN_ANSWER, problem } from "./problem.ts";
 import { type Route, routeOf } from "./routes.ts";
@@ -17,27 +18,44 @@ export interface AnswerPorts<Data> {
   readonly logs: LogStreams;
   readonly policy: AccessPolicy;
   readonly attempts: Attempts;
+  /** Users of this machine who need no token. */
+  readonly isTrustedUser: (uid: number) => boolean;
   readonly loops: () => readonly LoopRecord[];
   readonly log: Log;
 }
 
-export type Answer<Data> = (request: Request, server: Server<Data>) => Promise<Response | undefined>;
+export interface Answer<Data> {
+  /** Undefined for a connection that has become a tunnel. */
+  readonly route: (request: Request, server: Server<Data>) => Promise<Response | undefined>;
+  /** For a request whose path, as it was sent, is none of `PATHS`. */
+  readonly elsewhere: (request: Request) => Response;
+}
 
 /** How long a connection may be silent; Bun's own default. */
 export const IDLE_SECONDS = 10;
 
-/** Undefined for a connection that has become a tunnel. */
 export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
-  const { tunnels, logs, policy, attempts, loops, log } = ports;
+  const { tunnels, logs, policy, attempts, isTrustedUser, loops, log } = ports;
+
+  /** Looks for the user at the other end only where that decides. */
+  async function judge(headers: Headers, client: Connection): Promise<Verdict> {
+    const peer = client.address;
+    const verdict = decide({ peer, headers }, policy);
+    if (verdict.allowed || verdict.why !== "address") return verdict;
+    const local = await findLocalClient(client, isTrustedUser);
+    return local === undefined ? verdict : decide({ peer, headers, local }, policy);
+  }
 
   /** Who it is, or why not. */
-  function admit(headers: Headers, peer: string): { readonly by: string } | Response {
+  async function admit(headers: Headers, client: Connection): Promise<{ readonly by: string } | Response> {
+    const peer = client.address;
     const guessed = presentedTokens(headers).length > 0 ? attempts.blocked(peer, "guesses") : 0;
-    if (guessed > 0) {
+    // One user of this machine must not lock the others out, who come from the same address.
+    if (guessed > 0 && (await findLocalClient(client, isTrustedUser))?.trusted !== true) {
       attempts.refused(peer, "token");
       return tooMany(guessed);
     }
-    const verdict = decide({ peer, headers }, policy);
+    const verdict = await judge(headers, client);
     if (verdict.allowed) return verdict;
     const wait = attempts.blocked(peer);
     attempts.refused(peer, verdict.why);
@@ -50,12 +68,12 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
     server: Server<Data>,
     route: Extract<Route, { readonly service: string }>,
   ): Promise<Response | undefined> {
-    const peer = server.requestIP(request)?.address;
-    if (peer === undefined) return problem(400, "Bad Request", "the connection is closed");
-    const admitted = admit(request.headers, peer);
+    const client = clientOf(request, server);
+    if (client === undefined) return problem(400, "Bad Request", "the connection is closed");
+    const admitted = await admit(request.headers, client);
     if (admitted instanceof Response) return admitted;
     const service = `${route.project}/${route.service}`;
-    const fields = { peer, by: admitted.by };
+    const fields = { peer: client.address, by: admitted.by };
     if (route.to === "forward") {
       const refusal = await tunnels.open(request, server, route);
       if (refusal === undefined) log.info("listener", `tunnel to ${service}:${route.port}`, fields);
@@ -69,10 +87,9 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
     return answer;
   }
 
-  return async (request, server) => {
+  async function route(request: Request, server: Server<Data>): Promise<Response | undefined> {
     const route = routeOf(request.method, request.url);
-    if (hasBody(request.headers))
-      return problem(413, "Content Too Large", "no request here has a body", { connection: "close" });
+    if (hasBody(request.headers)) return tooLarge();
     // Read now: of a request whose client is gone, headers cannot be read any more.
     const readable = readableBy(request.headers, policy);
     if (request.method === "OPTIONS" && readable["vary"] !== undefined)
@@ -82,18 +99,45 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
       for (const [name, value] of Object.entries(readable)) answer?.headers.set(name, value);
       return answer;
     }
-    return route.to === "problem" ? refuse(route) : health(route.to);
-  };
-
-  function health(of: "healthz" | "readyz"): Response {
-    if (of === "healthz") {
-      const headers = { ...PLAIN_ANSWER, "content-type": "text/plain; charset=utf-8" };
-      return new Response("OK", { headers });
-    }
-    const told = readiness(loops(), steadyNow());
-    return Response.json(told, { status: told.ready ? 200 : 503, headers: PLAIN_ANSWER });
+    if (route.to === "problem") return refuse(route);
+    if (route.to === "readyz") return ready(request, server);
+    const headers = { ...PLAIN_ANSWER, "content-type": "text/plain; charset=utf-8" };
+    return new Response("OK", { headers });
   }
+
+  /** Everybody is told whether; why not, those who may read logs. */
+  async function ready(request: Request, server: Server<Data>): Promise<Response> {
+    const client = clientOf(request, server);
+    const { headers } = request;
+    // A probe without a token is no try to get in; one with a token is, and would otherwise be a way to guess it.
+    const hasToken = presentedTokens(headers).length > 0;
+    const verdict = client && (await (hasToken ? admit(headers, client) : judge(headers, client)));
+    const mayRead = verdict !== undefined && "by" in verdict;
+    const { ready, loops: details } = readiness(loops(), steadyNow());
+    const told = mayRead ? { ready, loops: details } : { ready };
+    return Response.json(told, { status: ready ? 200 : 503, headers: PLAIN_ANSWER });
+  }
+
+  return {
+    route,
+    elsewhere(request) {
+      if (hasBody(request.headers)) return tooLarge();
+      const route = routeOf(request.method, request.url);
+      if (route.to === "problem") return refuse(route);
+      // What stands before us may have let the path pass for what it looks like.
+      return problem(400, "Bad Request", "the path must be written without dot segments and backslashes");
+    },
+  };
 }
+
+/** Undefined once the connection is closed. */
+function clientOf<Data>(request: Request, server: Server<Data>): Connection | undefined {
+  const peer = server.requestIP(request);
+  return peer === null ? undefined : { address: peer.address, port: peer.port, serverPort: server.port ?? 0 };
+}
+
+const tooLarge = (): Response =>
+  problem(413, "Content Too Large", "no request here has a body", { connection: "close" });
 
 /** Browsers ask for leave before they send a token. */
 const PREFLIGHT = {

@@ -5,6 +5,7 @@ import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { Log } from "../platform/log.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
+import { createTrustedUsers } from "../platform/trusted-users.ts";
 import { accessPolicy } from "./access.ts";
 import { exposure } from "./access-exposure.ts";
 import { IDLE_SECONDS, createAnswer } from "./answer.ts";
@@ -14,6 +15,7 @@ import type { Containers } from "./containers.ts";
 import { createLogStreams } from "./logs.ts";
 import { problem } from "./problem.ts";
 import { createRenewableServer } from "./renewable-server.ts";
+import { PATHS } from "./routes.ts";
 import { type TlsPair, readTlsPair } from "./tls.ts";
 import type { Tunnels } from "./tunnels-port.ts";
 
@@ -23,6 +25,7 @@ export type ListenerSettings = Pick<
   | "listen_port"
   | "listen_allow"
   | "listen_token"
+  | "listen_local"
   | "listen_hosts"
   | "listen_origins"
   | "listen_tls_cert"
@@ -38,6 +41,8 @@ export interface ListenerPorts<Data> {
   /** Of both planes, for `/readyz`. */
   readonly loops: () => readonly LoopRecord[];
   readonly registry: LoopRegistry;
+  /** Users of this machine who need no token; root and the agent's own user when left out. */
+  readonly isTrustedUser?: (uid: number) => boolean;
   readonly log: Log;
   /** How often the certificate's files are looked at; half a minute when left out. */
   readonly upkeepEvery?: Duration;
@@ -89,17 +94,21 @@ export function startListener<Data>(
     signal,
   );
   const policy = accessPolicy(settings, ports.names);
-  const answer = createAnswer({ tunnels, logs, policy, attempts, loops, log });
+  const isTrustedUser = ports.isTrustedUser ?? createTrustedUsers(undefined);
+  const answer = createAnswer({ tunnels, logs, policy, attempts, isTrustedUser, loops, log });
 
   const server = createRenewableServer<Data>((hostname, port, pair) =>
     Bun.serve<Data>({
       hostname,
       port,
+      // Bun's default without `development`: two agents would share the port, each with half of the connections.
+      reusePort: false,
       idleTimeout: IDLE_SECONDS,
       maxRequestBodySize: 0,
       development: false,
       ...(pair && { tls: { cert: pair.cert, key: pair.key } }),
-      fetch: answer,
+      routes: Object.fromEntries(PATHS.map((path) => [path, answer.route])),
+      fetch: answer.elsewhere,
       websocket: tunnels.websocket,
       error(error) {
         log.error("listener", `a request failed: ${messageOf(error)}`);

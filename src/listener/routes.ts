@@ -17,6 +17,17 @@ export type Route =
       readonly allow: string;
     };
 
+/**
+ * For Bun to match with a path as it was sent. `Request.url` is what the URL standard makes of it: without dot segments, and with
+ * slashes for backslashes. A request is answered only where both mean the same route.
+ */
+export const PATHS = [
+  "/healthz",
+  "/readyz",
+  "/api/v1/forward/:project/:service/:port",
+  "/api/v1/logs/:project/:service",
+] as const;
+
 /** What Docker takes as part of a container's name. */
 const SERVICE = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/;
 

@@ -19,10 +19,7 @@ export const isRoot = (): boolean => process.getuid?.() === 0;
  */
 export function currentAccount(): Account {
   const uid = process.getuid?.() ?? 0;
-  const found = parsePasswd(
-    passwdLine((fields) => fields[2] === String(uid)) ?? askNameServices(String(uid)),
-  );
-  const account = found ?? {
+  const account = accountOf(uid) ?? {
     name: String(uid),
     uid,
     gid: process.getgid?.() ?? uid,
@@ -43,10 +40,25 @@ export function chosenHome(home: string | undefined, uid: number): string | unde
   }
 }
 
+/** Undefined for a user id that nobody has. */
+const accountOf = (uid: number): Account | undefined =>
+  parsePasswd(passwdLine((fields) => fields[2] === String(uid)) ?? askNameServices("passwd", String(uid)));
+
+/** Whether the user is in the group, by the user's own entry or by the group's. */
+export function isInGroup(uid: number, gid: number): boolean {
+  const account = accountOf(uid);
+  if (account === undefined) return false;
+  if (account.gid === gid) return true;
+  const isGroup = (line: string): boolean => line.split(":")[2] === String(gid);
+  const lines = readFileSync("/etc/group", "utf8").split("\n").filter(isGroup);
+  if (lines.length === 0) lines.push(askNameServices("group", String(gid)));
+  return lines.some((line) => line.trim().split(":")[3]?.split(",").includes(account.name));
+}
+
 /** Looks in /etc/passwd, then asks the system's name services (LDAP and the like). */
 export function findAccount(name: string): Account | undefined {
   if (!/^[A-Za-z0-9_.@-]+\$?$/.test(name)) return undefined;
-  return parsePasswd(passwdLine((fields) => fields[0] === name) ?? askNameServices(name));
+  return parsePasswd(passwdLine((fields) => fields[0] === name) ?? askNameServices("passwd", name));
 }
 
 function passwdLine(matches: (fields: string[]) => boolean): string | undefined {
@@ -61,10 +73,10 @@ function parsePasswd(line: string): Account | undefined {
   return { name, uid: Number(uid), gid: Number(gid), home: home || "/", shell: shell || "/bin/sh" };
 }
 
-function askNameServices(name: string): string {
+function askNameServices(database: "passwd" | "group", name: string): string {
   const getent = Bun.which("getent", { PATH: SYSTEM_PATH });
   if (getent === null) return "";
-  return Bun.spawnSync([getent, "passwd", name], {
+  return Bun.spawnSync([getent, database, name], {
     env: {},
     stdin: "ignore",
     stderr: "ignore",

@@ -21,10 +21,8 @@ export interface TlsFiles {
 
 /** Throws `docker.away` for what is no address of a Docker Engine. */
 export function parseDockerHost(text: string, tls: boolean): DockerAddress {
-  if (text.startsWith("unix://")) {
-    const socketPath = text.slice("unix://".length);
-    if (socketPath.startsWith("/")) return { socketPath };
-  }
+  const socketPath = socketPathOf(text);
+  if (socketPath !== undefined) return { socketPath };
   // Of `tcp://` a URL knows neither default port nor how to lower-case the host.
   const match = /^(tcp|http|https):\/\//.exec(text);
   const url = match === null ? undefined : parseUrl(`http://${text.slice(match[0].length)}`);
@@ -40,6 +38,9 @@ export function parseDockerHost(text: string, tls: boolean): DockerAddress {
     port: Number(url.port) || (/:80\/?$/.test(text) ? 80 : secure ? 2376 : 2375),
   };
 }
+
+/** "unix:///run/docker.sock" is "/run/docker.sock"; undefined for other addresses. */
+export const socketPathOf = (text: string): string | undefined => /^unix:\/\/(\/.*)$/s.exec(text)?.[1];
 
 /** Whether the containers and files of that Docker are this machine's. */
 export function isOnThisMachine(host: string): boolean {

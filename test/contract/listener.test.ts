@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { steadyNow } from "../../src/lib/clock.ts";
@@ -23,6 +23,13 @@ import {
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(seconds(60));
+
+/** Besides those of the loopback, as a URL has them. */
+const ownAddresses = (): string[] =>
+  Object.values(networkInterfaces())
+    .flatMap((entries) => entries ?? [])
+    .filter(({ internal, address }) => !internal && !address.startsWith("fe80:"))
+    .map(({ family, address }) => (family === "IPv6" ? `[${address}]` : address));
 
 const TOKEN = "correct-horse-battery";
 const LOGS = "/api/v1/logs/shop/web";
@@ -58,6 +65,40 @@ describe("routes", () => {
     const bad = await place.get("/readyz");
     expect(bad.status).toBe(503);
     expect(await bad.text()).not.toContain("secret");
+  });
+
+  test("readyz tells why not to those alone who may read logs, and a probe is no try to get in", async () => {
+    await using place = await startTestListener({ listen_token: TOKEN }, { isTrustedUser: () => false });
+    const keys = async (headers: Record<string, string> = {}): Promise<string[]> =>
+      Object.keys((await (await place.get("/readyz", headers)).json()) as object);
+    for (let n = 0; n < 20; n++) expect(await keys()).toEqual(["ready"]);
+    expect(place.listener.status().refused).toBe(0);
+    expect(await keys({ authorization: `Bearer ${TOKEN}` })).toEqual(["ready", "loops"]);
+    for (let n = 0; n < 10; n++) expect(await keys({ authorization: "Bearer guessed" })).toEqual(["ready"]);
+    // Nobody finds the token this way: after ten tries the right one is not looked at, either.
+    expect(await keys({ authorization: `Bearer ${TOKEN}` })).toEqual(["ready"]);
+    expect(place.listener.status().refused).toBe(11);
+  });
+
+  test.each([
+    "/healthz/../api/v1/logs/shop/web",
+    "/healthz/%2e%2e/api/v1/logs/shop/web",
+    "/./api/v1/logs/shop/web",
+    "/api/v1/logs/shop/x/../web",
+    "/healthz/..\\api/v1/logs/shop/web",
+    "/api/v1/forward/shop/x/../web/80",
+    "/x/../readyz",
+    "/x/../healthz",
+  ])("%s is refused, whatever it means: what stands before us may have read it otherwise", async (path) => {
+    await using place = await startTestListener();
+    const said = await rawRequest(
+      place.port,
+      `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      seconds(10),
+    );
+    expect(said).toStartWith("HTTP/1.1 400 Bad Request\r\n");
+    expect(said).toContain("dot segments");
+    expect(place.containers.asked).toEqual([]);
   });
 
   test("what is not there, not taken, or has a body is a problem document", async () => {
@@ -149,7 +190,8 @@ describe("access", () => {
   });
 
   test("guessing is slowed down, and who needs no token is not", async () => {
-    await using place = await startTestListener({ listen_token: TOKEN });
+    const settings = { listen_token: TOKEN, listen_local: "everybody" as const };
+    await using place = await startTestListener(settings, { isTrustedUser: () => false });
     for (let n = 0; n < 10; n++)
       expect((await place.get(LOGS, { authorization: `Bearer guess-${n}` })).status).toBe(401);
     const slowed = await place.get(LOGS, { authorization: `Bearer ${TOKEN}` });
@@ -160,6 +202,51 @@ describe("access", () => {
     const warnings = place.lines.filter((line) => line.includes('"warn"') && line.includes("refused"));
     expect(warnings).toHaveLength(1);
     expect(warnings.join()).not.toContain("guess");
+  });
+
+  test("one user's guesses do not lock out another who may use Docker", async () => {
+    await using place = await startTestListener({ listen_token: TOKEN }, { isTrustedUser: () => true });
+    for (let n = 0; n < 20; n++) await place.get(LOGS, { authorization: `Bearer guess-${n}` });
+    expect((await place.get(LOGS, { authorization: `Bearer ${TOKEN}` })).status).toBe(200);
+  });
+
+  test("users of this machine are told apart by their sockets, over every address of it", async () => {
+    const trusted = new Set<number>();
+    await using place = await startTestListener(
+      { listen_address: "::" },
+      { isTrustedUser: (uid) => trusted.has(uid) },
+    );
+    const addresses = ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", ...ownAddresses()];
+    const ask = (address: string): Promise<Response> => fetch(`http://${address}:${place.port}${LOGS}`);
+    const own = process.getuid?.() ?? 0;
+    for (const address of addresses) {
+      const { status, detail } = await problemOf(await ask(address));
+      expect([address, status, detail]).toEqual([address, 403, expect.stringContaining(`user ${own} of`)]);
+      expect(detail).toContain("listen_local=everybody");
+    }
+    trusted.add(own);
+    for (const address of addresses) expect([address, (await ask(address)).status]).toEqual([address, 200]);
+    const tunnel = new WebSocket(`ws://127.0.0.1:${place.port}${FORWARD}`);
+    await new Promise((resolve, reject) => {
+      tunnel.addEventListener("open", resolve);
+      tunnel.addEventListener("close", reject);
+    });
+    tunnel.close();
+  });
+
+  test("listen_local lets in every user of this machine, with a token set, too", async () => {
+    const settings = { listen_token: TOKEN, listen_local: "everybody" as const };
+    await using place = await startTestListener(settings, { isTrustedUser: () => false });
+    expect((await place.get(LOGS)).status).toBe(200);
+  });
+
+  test("a token that is set is asked of every user of this machine", async () => {
+    await using place = await startTestListener({ listen_token: TOKEN }, { isTrustedUser: () => true });
+    for (const path of [LOGS, FORWARD]) expect((await problemOf(await place.get(path))).status).toBe(401);
+    expect((await place.get(LOGS, { authorization: `Bearer ${TOKEN}` })).status).toBe(200);
+    // Who forgot it has not guessed.
+    for (let n = 0; n < 20; n++) await place.get(LOGS);
+    expect((await place.get(LOGS, { authorization: `Bearer ${TOKEN}` })).status).toBe(200);
   });
 
   test("over IPv6 and IPv4 at once, this machine is this machine", async () => {
@@ -202,6 +289,21 @@ describe("listening", () => {
     expect(listener.status()).toMatchObject({ address: `127.0.0.1:${port}`, trouble: undefined });
     end.abort();
     await listener.done;
+  });
+
+  test("a second agent on the port is told who has it", async () => {
+    await using first = await startTestListener();
+    const end = new AbortController();
+    const log = createLog({ level: "info", format: "json", write: () => {} });
+    const ports = { containers: new MadeUpContainers(), tunnels: echoTunnels(), names: [], loops: () => [] };
+    const settings = listenerSettings({ listen_port: first.port });
+    const second = startListener({ ...ports, registry: new LoopRegistry(), log }, settings, end.signal);
+    await until("it has tried", () => second.status().trouble !== undefined || second.port() !== undefined);
+    expect(second.status().trouble).toMatch(
+      new RegExp(`^listen_port ${first.port}: port ${first.port} is in use by .+ \\(pid ${process.pid}\\)$`),
+    );
+    end.abort();
+    await second.done;
   });
 
   test("an address of another machine is said with its setting", async () => {

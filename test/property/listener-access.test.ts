@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 import { contains, countedAs, parseAddress, parseNetwork } from "../../src/listener/access-address.ts";
 import { accessPolicy, decide } from "../../src/listener/access.ts";
 import { parseLogQuery } from "../../src/listener/logs-query.ts";
-import { routeOf } from "../../src/listener/routes.ts";
+import { PATHS, routeOf } from "../../src/listener/routes.ts";
 import { createUnframe } from "../../src/projects/docker-logs.ts";
 
 const TOKEN = "correct-horse-battery";
@@ -68,18 +68,24 @@ const anyCaller = fc.record({
   "x-forwarded-for": headerValue("1.2.3.4"),
 });
 
-test("nobody gets in but by the token, from this machine, or from a listed network; and no page of another site ever", () => {
-  const policy = accessPolicy(
-    { listen_allow: ["10.0.0.0/8"], listen_token: TOKEN, listen_origins: ["https://good.example.com"] },
-    ["node-1"],
-  );
+const anyUser = fc.option(fc.record({ uid: fc.nat(3), trusted: fc.boolean() }), { nil: undefined });
+const anySettings = fc.record({
+  listen_token: fc.option(fc.constant(TOKEN), { nil: undefined }),
+  listen_local: fc.constantFrom("docker" as const, "everybody" as const),
+});
+
+test("nobody gets in but by the token, as a user who may, or from a listed network; and no page of another site ever", () => {
   const counts = { in: 0, out: 0 };
   fc.assert(
-    fc.property(anyCaller, ({ peer, ...given }) => {
+    fc.property(anyCaller, anyUser, anySettings, ({ peer, ...given }, local, settings) => {
+      const policy = accessPolicy(
+        { listen_allow: ["10.0.0.0/8"], listen_origins: ["https://good.example.com"], ...settings },
+        ["node-1"],
+      );
       const headers = new Headers();
       for (const [name, value] of Object.entries(given))
         if (value !== undefined && /^[\x20-\x7e]*$/.test(value)) headers.set(name, value);
-      const verdict = decide({ peer, headers }, policy);
+      const verdict = decide({ peer, headers, local }, policy);
       counts[verdict.allowed ? "in" : "out"]++;
       const origin = headers.get("origin");
       if (!verdict.allowed) {
@@ -92,6 +98,7 @@ test("nobody gets in but by the token, from this machine, or from a listed netwo
       const isLocal = peer === "::1" || (read?.family === 4 && read.bits >> 24n === 127n);
       const isListed = read?.family === 4 && read.bits >> 24n === 10n;
       if (verdict.by === "token") {
+        expect(settings.listen_token).toBe(TOKEN);
         const presented = headers.get("authorization") ?? headers.get("sec-websocket-protocol") ?? "";
         expect(
           presented.includes(TOKEN) || presented.includes(Buffer.from(TOKEN).toString("base64url")),
@@ -99,7 +106,11 @@ test("nobody gets in but by the token, from this machine, or from a listed netwo
       } else {
         expect(headers.has("authorization")).toBe(false);
         expect(headers.get("host") ?? "").toMatch(/^(127\.0\.0\.1:9090|node-1)$|^[\d.]+$|^\[|localhost/);
-        expect(verdict.by === "network" ? isListed : isLocal && !headers.has("x-forwarded-for")).toBe(true);
+        const isTrusted =
+          settings.listen_local === "everybody"
+            ? isLocal || local !== undefined
+            : settings.listen_token === undefined && local?.trusted === true;
+        expect(verdict.by === "network" ? isListed : isTrusted && !headers.has("x-forwarded-for")).toBe(true);
       }
     }),
     { numRuns: 3_000 },
@@ -179,6 +190,33 @@ test("what has no frames comes through as it is, however it is cut", () => {
     fc.property(plain, someCuts, (content, cuts) => {
       expect(feed(Buffer.from(content), cuts).equals(Buffer.from(content))).toBe(true);
     }),
+  );
+});
+
+test("a path with dot segments is never what Bun matches and what the URL means, both", () => {
+  const dots = fc.constantFrom(".", "..", "%2e", "%2E%2e", ".%2e");
+  const part = fc.oneof(
+    fc.constantFrom("api", "v1", "logs", "forward", "shop", "web", "80", "healthz"),
+    dots,
+  );
+  fc.assert(
+    fc.property(
+      fc
+        .array(part, { minLength: 1, maxLength: 8 })
+        .filter((parts) => parts.some((one) => /^(\.|%2e)+$/i.test(one))),
+      (parts) => {
+        const matched = PATHS.find((path) => {
+          const wanted = path.split("/").slice(1);
+          return (
+            wanted.length === parts.length &&
+            wanted.every((one, at) => one.startsWith(":") || one === parts[at])
+          );
+        });
+        const route = routeOf("GET", `http://127.0.0.1/${parts.join("/")}`);
+        expect(matched === undefined || route.to === "problem").toBe(true);
+      },
+    ),
+    { numRuns: 3_000 },
   );
 });
 

@@ -104,6 +104,7 @@ const SETTINGS: ListenerSettings = {
   listen_port: 0,
   listen_allow: undefined,
   listen_token: undefined,
+  listen_local: "docker",
   listen_hosts: undefined,
   listen_origins: undefined,
   listen_tls_cert: undefined,

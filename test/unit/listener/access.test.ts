@@ -1,8 +1,9 @@
 // Who is let in, for which reason, and what a refusal says.
 import { describe, expect, test } from "bun:test";
-import { parseAddress } from "../../../src/listener/access-address.ts";
+import { isLoopback, parseAddress } from "../../../src/listener/access-address.ts";
 import { exposure } from "../../../src/listener/access-exposure.ts";
 import { type AccessSettings, accessPolicy, decide } from "../../../src/listener/access.ts";
+import type { LocalClient } from "../../../src/listener/local-client.ts";
 
 const TOKEN = "correct-horse-battery";
 const b64 = (text: string): string => Buffer.from(text).toString("base64url");
@@ -11,19 +12,27 @@ interface Asked {
   readonly peer?: string;
   readonly settings?: AccessSettings;
   readonly headers?: Record<string, string>;
+  /** Who it is on this machine; null for one that was not found here. */
+  readonly local?: LocalClient | null;
 }
 
-/** "token", "loopback", "network", or "403 …" with the detail. */
-function outcome({ peer = "127.0.0.1", settings = {}, headers = {} }: Asked): string {
+const ROOT: LocalClient = { uid: 0, trusted: true };
+const SOMEBODY: LocalClient = { uid: 1_001, trusted: false };
+
+/** "token", "local", "network", or "403 …" with the detail. */
+function outcome({ peer = "127.0.0.1", settings = {}, headers = {}, local }: Asked): string {
   const policy = accessPolicy(settings, ["Web-01.example.com", "node-1"]);
-  const verdict = decide({ peer, headers: new Headers({ host: "127.0.0.1:9090", ...headers }) }, policy);
+  const address = parseAddress(peer);
+  const found = address !== undefined && isLoopback(address) ? ROOT : undefined;
+  const caller = { peer, local: local === undefined ? found : (local ?? undefined) };
+  const verdict = decide({ ...caller, headers: new Headers({ host: "127.0.0.1:9090", ...headers }) }, policy);
   return verdict.allowed ? verdict.by : `${verdict.status} ${verdict.detail}`;
 }
 
 describe("without a token", () => {
   test.each(["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "::1%lo"])(
     "%s is this machine",
-    (peer) => expect(outcome({ peer })).toBe("loopback"),
+    (peer) => expect(outcome({ peer })).toBe("local"),
   );
 
   test.each(["10.0.0.1", "128.0.0.1", "::2", "::ffff:10.0.0.1", "fe80::1%eth0", "", "garbage"])(
@@ -34,6 +43,31 @@ describe("without a token", () => {
       expect(said).not.toContain("192.0.2");
     },
   );
+
+  test.each([
+    ["10.0.0.1", "10.0.0.1"],
+    ["::ffff:10.0.0.1", "10.0.0.1"],
+    ["fd00::1", "fd00::1"],
+  ])("%s is told its own address, and the line that would let it in", (peer, written) => {
+    expect(outcome({ peer })).toStartWith(`403 ${written} may not ask: listen_allow=${written} `);
+    expect(outcome({ peer, settings: { listen_allow: [written] } })).toBe("network");
+  });
+
+  test.each(["127.0.0.1", "10.0.0.5", "fd00::5"])("called from %s, who may use Docker here may", (peer) =>
+    expect(outcome({ peer, local: ROOT })).toBe("local"),
+  );
+
+  test.each(["127.0.0.1", "10.0.0.5"])("called from %s, other users of this machine may not", (peer) => {
+    const said = outcome({ peer, local: SOMEBODY });
+    expect(said).toMatch(/^403 user 1001 .*listen_local=everybody.*listen_token/);
+    expect(outcome({ peer, local: SOMEBODY, settings: { listen_local: "everybody" } })).toBe("local");
+    expect(outcome({ peer, local: SOMEBODY, settings: { listen_allow: [peer] } })).toBe("network");
+  });
+
+  test("from 127.0.0.1, one of whom the kernel knows nothing may not", () => {
+    expect(outcome({ local: null })).toStartWith("403 127.0.0.1 may not ask");
+    expect(outcome({ local: null, settings: { listen_local: "everybody" } })).toBe("local");
+  });
 
   test.each([
     ["10.1.2.3", "10.0.0.0/8"],
@@ -79,7 +113,7 @@ describe("without a token", () => {
     "node-1:9090",
     "agent.internal:1",
   ])("called %s it answers", (host) =>
-    expect(outcome({ headers: { host }, settings: { listen_hosts: ["Agent.Internal"] } })).toBe("loopback"),
+    expect(outcome({ headers: { host }, settings: { listen_hosts: ["Agent.Internal"] } })).toBe("local"),
   );
 
   test.each([
@@ -124,7 +158,7 @@ describe("loaded by a page, without an Origin", () => {
     ["same-origin", "no-cors", "image"],
     ["cross-site", "navigate", "document"],
   ] as const)("%s, %s, %s is let in", (site, mode, dest) =>
-    expect(outcome({ headers: fetched(site, mode, dest) })).toBe("loopback"),
+    expect(outcome({ headers: fetched(site, mode, dest) })).toBe("local"),
   );
 
   test("a page of a listed origin that says who it is is let in", () =>
@@ -136,7 +170,7 @@ describe("loaded by a page, without an Origin", () => {
         },
         settings: { listen_origins: ["https://console.example.com"] },
       }),
-    ).toBe("loopback"));
+    ).toBe("local"));
 });
 
 describe("with a token", () => {
@@ -172,6 +206,17 @@ describe("with a token", () => {
     }
   });
 
+  test.each([ROOT, SOMEBODY, null])("it is asked of users of this machine, too: %j", (local) => {
+    expect(outcome({ settings, local })).toMatch(/^401 .*listen_token/);
+    expect(outcome({ settings: { ...settings, listen_local: "everybody" }, local })).toBe("local");
+    expect(outcome({ settings: { ...settings, listen_allow: ["127.0.0.1"] }, local })).toBe("network");
+  });
+
+  test("it is asked of the machine's other addresses, too", () => {
+    expect(outcome({ peer: "10.0.0.5", settings, local: ROOT })).toMatch(/^401 .*listen_token/);
+    expect(outcome({ peer: "10.0.0.5", settings, local: null })).toMatch(/^403 .*listen_allow/);
+  });
+
   test("where none is set, any is wrong", () =>
     expect(outcome({ headers: { authorization: "Bearer undefined" } })).toStartWith("401"));
 });
@@ -197,7 +242,7 @@ describe("a page in a browser", () => {
 
   test.each(["https://console.example.com", "chrome-extension://abc"])(
     "of listen_origins (%s) may",
-    (origin) => expect(outcome({ settings: origins, headers: { origin } })).toBe("loopback"),
+    (origin) => expect(outcome({ settings: origins, headers: { origin } })).toBe("local"),
   );
 
   test.each([
@@ -206,7 +251,7 @@ describe("a page in a browser", () => {
     ["https://localhost", "localhost"],
     ["http://[::1]:9090", "[::1]:9090"],
   ])("of this very server (%s) may", (origin, host) =>
-    expect(outcome({ headers: { origin, host } })).toBe("loopback"),
+    expect(outcome({ headers: { origin, host } })).toBe("local"),
   );
 
   test("of a name that somebody made lead here is refused by the name", () =>
@@ -225,6 +270,8 @@ describe("exposure", () => {
     [{ listen_token: TOKEN, listen_tls_cert: "/c.pem" }, []],
     [{ listen_token: TOKEN, listen_allow: ["0.0.0.0/0"], listen_address: "127.0.0.1" }, []],
     [{ listen_token: TOKEN, listen_address: "10.0.0.1" }, ["listen_token"]],
+    [{ listen_local: "docker" as const }, []],
+    [{ listen_local: "everybody" as const, listen_address: "127.0.0.1" }, ["listen_local everybody"]],
   ])("of %j is %j", (settings, starts) => {
     const warnings = exposure(settings);
     expect(warnings).toHaveLength(starts.length);
