@@ -42,6 +42,13 @@ const ownRoot =
 if (process.getuid?.() === 0 && ownRoot.length === 0)
   console.warn(`test: no mount namespace here: shells of tests see ${homedir()} as their home`);
 
+const running = new Set();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.on(signal, () => {
+    for (const child of running) child.kill(signal);
+  });
+}
+
 process.exitCode = await main();
 
 async function main() {
@@ -50,7 +57,7 @@ async function main() {
     const ends = await Promise.all(lanes().map(run));
     failed = ends.includes(false);
   } finally {
-    const leftBehind = [...processesLeft(), ...filesLeft()];
+    const leftBehind = [...(await processesLeft()), ...filesLeft()];
     for (const one of leftBehind) console.error(`test: left behind: ${one}`);
     failed ||= leftBehind.length > 0;
     rmSync(place, { recursive: true, force: true });
@@ -91,11 +98,13 @@ function run({ name, flags, files }, index) {
     env: environment,
     stdio: ["ignore", index === 0 ? "inherit" : "pipe", index === 0 ? "inherit" : "pipe"],
   });
+  running.add(child);
   const output = [];
   child.stdout?.on("data", (chunk) => output.push(chunk));
   child.stderr?.on("data", (chunk) => output.push(chunk));
   return new Promise((resolve) => {
     child.on("close", (code) => {
+      running.delete(child);
       process.stderr.write(Buffer.concat(output));
       resolve(code === 0);
     });
@@ -125,12 +134,16 @@ function quote(word) {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** What still runs in the tests' directories, or was started with them in its environment. */
-function processesLeft() {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((pid) => traces(pid).some((text) => text.includes(`${place}/`)))
-    .map((pid) => `process ${pid}: ${read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim()}`);
+/** What still runs in the tests' directories, or was started with them in its environment. What is ending gets 5 s. */
+async function processesLeft() {
+  for (const end = performance.now() + 5_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+    const left = pids.filter((pid) => traces(pid).some((text) => text.includes(`${place}/`)));
+    if (left.length === 0 || performance.now() > end)
+      return left.map(
+        (pid) => `process ${pid}: ${read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim()}`,
+      );
+  }
 }
 
 function traces(pid) {
