@@ -8,9 +8,11 @@ import { CARAVANSERAI, createHttp } from "../control/http.ts";
 import type { Containers } from "../listener/containers.ts";
 import type { CaravanseraiStatus } from "../ops/status.ts";
 import { currentAccount } from "../platform/account.ts";
+import { version } from "../platform/build.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
 import { createTrustedUsers } from "../platform/trusted-users.ts";
+import type { NodeInfo } from "../protocol/caravanserai/resources.ts";
 import { applyStep } from "../projects/apply.ts";
 import { createAssignedNames } from "../projects/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
@@ -138,7 +140,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       api,
       name: node,
       continuity,
-      hostname: ports.host.hostname,
+      info: infoOf(ports.host),
       state: () => nodeState(drain.since() !== undefined, { seen: daemon.seen(), away: daemon.away() }),
       address: async () => settings.advertise_ip ?? routeAddress(serverUrl),
       agentPort: () => listeners.port(),
@@ -201,6 +203,12 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     })(),
   };
 }
+
+const infoOf = ({ kernelVersion, platformVersion: osImage }: Host): NodeInfo => ({
+  kernelVersion,
+  osImage,
+  agentVersion: version,
+});
 
 function dockerOf({ docker_host: host }: Settings, node: string): Engine {
   const { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH } = process.env;

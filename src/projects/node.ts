@@ -13,6 +13,7 @@ import type { Log } from "../platform/log.ts";
 import {
   API_VERSION,
   type NodeHeartbeat,
+  type NodeInfo,
   type NodeRegistration,
   type NodeState,
 } from "../protocol/caravanserai/resources.ts";
@@ -49,7 +50,7 @@ export interface NodePorts {
   readonly api: Pick<CaravanseraiApi, "register" | "heartbeat" | "nodePlace">;
   readonly name: string;
   readonly continuity: Pick<Continuity, "memory" | "registeredAt" | "forgot">;
-  readonly hostname: string;
+  readonly info: NodeInfo;
   readonly state: () => NodeState | undefined;
   /** Address and port under which others reach this node; undefined while there is no route to the server. */
   readonly address: () => Promise<string | undefined>;
@@ -87,7 +88,8 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       apiVersion: API_VERSION,
       kind: "Node",
       metadata: { name },
-      spec: { hostname: ports.hostname },
+      // The other agent knows one name only.
+      spec: { hostname: name },
     };
     await api.register(body, signal).catch((error: unknown) => {
       if (!isStatus(error, 400)) throw error;
@@ -108,7 +110,11 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     const agentPort = ports.agentPort();
     if (ip !== undefined)
       network = { network: { ip, mode: "Direct", ...(agentPort === undefined ? {} : { agentPort }) } };
-    await api.heartbeat(name, { ...(state && { state }), ...network, ...resources }, signal);
+    await api.heartbeat(
+      name,
+      { ...(state && { state }), ...network, ...resources, info: ports.info },
+      signal,
+    );
     if (told !== undefined && state !== undefined && told !== state)
       log.info("node", `${name} is ${state} now`);
     told = state ?? told;

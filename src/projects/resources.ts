@@ -1,6 +1,6 @@
-// What this machine has, and what of it is free now, as the server wants to hear it.
+// Measures what this machine has and what of it projects can have, in the quantities that the server reads.
 import { statfs } from "node:fs/promises";
-import { availableParallelism, freemem, loadavg, totalmem } from "node:os";
+import { availableParallelism, freemem, totalmem } from "node:os";
 import { type Duration, seconds } from "../lib/duration.ts";
 import type { Resources } from "../protocol/caravanserai/resources.ts";
 import { mebibytes, millicores } from "./quantity.ts";
@@ -8,21 +8,22 @@ import { mebibytes, millicores } from "./quantity.ts";
 /** Processors in units of one, the rest in bytes. */
 export interface Amounts {
   readonly cores: number;
-  /** Processors' worth of programs that run or want to, over the last minute. */
-  readonly load: number;
   readonly memory: number;
   readonly memoryFree: number;
   readonly disk: number;
   readonly diskFree: number;
 }
 
-/** `free` is never more than `all`: the server divides one by the other. */
+/**
+ * All processors are allocatable: nothing here is reserved, and a load passes. `free` is never more than `all`: the server
+ * divides one by the other.
+ */
 export function asResources(amounts: Amounts): { capacity: Resources; allocatable: Resources } {
-  const { cores, load, memory, memoryFree, disk, diskFree } = amounts;
+  const { cores, memory, memoryFree, disk, diskFree } = amounts;
   return {
     capacity: { cpu: millicores(cores), memory: mebibytes(memory), disk: mebibytes(disk) },
     allocatable: {
-      cpu: millicores(Math.max(0, cores - load)),
+      cpu: millicores(cores),
       memory: mebibytes(Math.min(memory, memoryFree)),
       disk: mebibytes(Math.min(disk, diskFree)),
     },
@@ -63,7 +64,6 @@ export function createResources({ dataRoot, statfs: fill = statfs, patience = PA
     if (last === undefined) throw new Error("the disk does not answer");
     return asResources({
       cores: availableParallelism(),
-      load: loadavg()[0] ?? 0,
       memory: totalmem(),
       // What a new program could have, caches included: MemAvailable of the kernel.
       memoryFree: freemem(),

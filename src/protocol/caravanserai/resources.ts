@@ -132,12 +132,22 @@ export interface NodeRegistration {
 /** The answer to a registration: the node that was made, or nothing. */
 export const NodeCreated = v.union([v.undefined(), v.object({ metadata: v.object({ name: text }) })]);
 
+/** What the node runs on, for people. */
+export interface NodeInfo {
+  kernelVersion: string;
+  /** "Debian GNU/Linux 12 (bookworm)" */
+  osImage: string;
+  agentVersion: string;
+}
+
 /** `POST /nodes/{name}/heartbeat`: 204; all optional and merged; 404 means the node was deleted: register again. */
 export interface NodeHeartbeat {
   state?: NodeState;
   network?: { ip: string; mode: "Direct"; agentPort?: number };
   capacity?: Resources;
   allocatable?: Resources;
+  /** Newer servers keep it as `status.info`, older ones ignore it. */
+  info?: NodeInfo;
 }
 
 /** RFC 9457: what an error answer looks like, of the server and of the agent's own listener. */

@@ -1,13 +1,16 @@
 // The node on the server: its name, its first word, what it says of the machine, and what it does when it is forgotten.
 import { expect, test } from "bun:test";
-import { hostname } from "node:os";
 import { steadyNow } from "../../../src/lib/clock.ts";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
 import { LoopRegistry } from "../../../src/lib/loop.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { silent } from "../../../src/platform/log.ts";
-import type { NodeHeartbeat, NodeState } from "../../../src/protocol/caravanserai/resources.ts";
+import type {
+  NodeHeartbeat,
+  NodeRegistration,
+  NodeState,
+} from "../../../src/protocol/caravanserai/resources.ts";
 import { assignedNamesMigration } from "../../../src/projects/assigned-names.ts";
 import { continuityMigration, createContinuity } from "../../../src/projects/continuity.ts";
 import { createDrain, drainMigration } from "../../../src/projects/drain.ts";
@@ -46,16 +49,15 @@ test("amounts are written as Kubernetes writes them, rounded down", () => {
   ]);
 });
 
-test("what is free is never more than there is, and never less than nothing", () => {
+test("all processors are allocatable whatever the load, and what is free is never more than there is, and never less than nothing", () => {
   const { capacity, allocatable } = asResources({
     cores: 2,
-    load: 9,
     memory: 2 ** 30,
     memoryFree: 2 ** 31,
     disk: 2 ** 30,
     diskFree: 2 ** 29,
   });
-  expect(allocatable).toEqual({ cpu: "0m", memory: capacity.memory, disk: "512Mi" });
+  expect(allocatable).toEqual({ cpu: "2000m", memory: capacity.memory, disk: "512Mi" });
 });
 
 test("a disk that does not answer keeps its last numbers, and holds nobody up", async () => {
@@ -105,6 +107,8 @@ test("the word to drain outlives the agent, and can be taken back", () => {
   expect(createDrain(database).since()).toBeUndefined();
 });
 
+const INFO = { kernelVersion: "6.1.0", osImage: "Debian GNU/Linux 12", agentVersion: "1.2.3" };
+
 const status = (status: number, message = "no"): AgentError =>
   new AgentError("http.status", message, { status });
 
@@ -115,6 +119,7 @@ function running(
 ) {
   const calls: string[] = [];
   const beats: NodeHeartbeat[] = [];
+  const registrations: NodeRegistration[] = [];
   const end = new AbortController();
   const registry = new LoopRegistry();
   const database = openDatabase(":memory:", [assignedNamesMigration, continuityMigration]);
@@ -127,7 +132,7 @@ function running(
   const node = startNode(
     {
       api: {
-        register: () => call("register"),
+        register: (body) => (registrations.push(body), call("register")),
         heartbeat: (_, body) => (beats.push(body), call("heartbeat")),
         nodePlace: async () => ({
           metadata: { createdAt: `registration ${calls.filter((one) => one === "register").length}` },
@@ -136,7 +141,7 @@ function running(
       },
       continuity,
       name: "web-1",
-      hostname: hostname(),
+      info: INFO,
       state,
       address: () => Promise.resolve("10.0.0.5"),
       agentPort: () => 9_090,
@@ -151,6 +156,7 @@ function running(
   return {
     calls,
     beats,
+    registrations,
     continuity,
     record: () => registry.all()[0],
     node,
@@ -165,7 +171,11 @@ test("it registers and is Ready at once, long before the first interval is over"
   expect(it.beats[0]).toEqual({
     state: "Ready",
     network: { ip: "10.0.0.5", mode: "Direct", agentPort: 9_090 },
+    info: INFO,
   });
+  expect(it.registrations).toEqual([
+    { apiVersion: "caravanserai/v1", kind: "Node", metadata: { name: "web-1" }, spec: { hostname: "web-1" } },
+  ]);
 });
 
 test("a node that the server has forgotten registers again within the same beat", async () => {
