@@ -3,12 +3,20 @@ import { createHash } from "node:crypto";
 import type { IngressSpec, Project, ServiceSpec } from "../protocol/caravanserai/resources.ts";
 import { networkName, volumeName } from "./names.ts";
 
+export interface DesiredMount {
+  /** Docker's name of the volume. */
+  readonly volume: string;
+  readonly path: string;
+  /** False for a volume that the spec does not declare: Docker makes it, and nobody removes it with the project. */
+  readonly declared: boolean;
+}
+
 export interface DesiredService {
   readonly name: string;
   readonly image: string;
   /** "NAME=value", in the order of the spec; of a name that stands twice the last one counts. */
   readonly env: readonly string[];
-  readonly mounts: readonly { readonly volume: string; readonly path: string }[];
+  readonly mounts: readonly DesiredMount[];
   /** Changes when anything changes that the container is made from, and only then. */
   readonly fingerprint: string;
 }
@@ -24,20 +32,26 @@ export interface DesiredProject {
   readonly warnings: readonly string[];
 }
 
-/** What is wrong with a project is a warning where the rest can run: an unknown kind of volume, a mount of none. */
+/**
+ * What is wrong with a project is a warning where it can run all the same. A mount whose volume is not declared, or is of
+ * an unknown type, is bound under the name that the other agent gives it: without it a service would lose its data.
+ */
 export function desire({ metadata, spec }: Project): DesiredProject {
   const project = metadata.name;
   const warnings: string[] = [];
   const volumes = new Map<string, string>();
   for (const { name, type } of spec.volumes) {
     if (type === "Ephemeral") volumes.set(name, volumeName(project, name));
-    else warnings.push(`volume ${name}: type "${type}" is not known here, it is left out`);
+    else
+      warnings.push(
+        `volume ${name}: type "${type}" is not known here, its data is kept with Docker's default`,
+      );
   }
   const services = new Map<string, DesiredService>();
   for (const service of spec.services) {
     if (services.has(service.name))
       warnings.push(`service ${service.name} stands twice, the last one counts`);
-    services.set(service.name, desireService(service, volumes, warnings));
+    services.set(service.name, desireService(service, project, volumes, warnings));
   }
   return {
     name: project,
@@ -51,15 +65,20 @@ export function desire({ metadata, spec }: Project): DesiredProject {
 
 function desireService(
   { name, image, env, volumeMounts }: ServiceSpec,
+  project: string,
   volumes: ReadonlyMap<string, string>,
   warnings: string[],
 ): DesiredService {
   const variables = new Map(env.map((one) => [one.name, `${one.name}=${one.value}`]));
-  const mounts = new Map<string, { volume: string; path: string }>();
+  const mounts = new Map<string, DesiredMount>();
   for (const { name: wanted, mountPath } of volumeMounts) {
-    const volume = volumes.get(wanted);
-    if (volume === undefined) warnings.push(`service ${name}: there is no volume ${wanted} for ${mountPath}`);
-    else mounts.set(mountPath, { volume, path: mountPath });
+    const volume = volumeName(project, wanted);
+    const declared = volumes.has(wanted);
+    if (!declared)
+      warnings.push(
+        `service ${name}: volume ${wanted} is not declared; ${volume} is used, and stays when the project is removed`,
+      );
+    mounts.set(mountPath, { volume, path: mountPath, declared });
   }
   const made = {
     name,

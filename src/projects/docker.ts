@@ -307,10 +307,12 @@ export function createDocker(options: DockerOptions): Engine {
       const labels = { ...labelsOf(project), [SERVICE_LABEL]: name, [FINGERPRINT_LABEL]: fingerprint };
       // Should one have vanished since the last look, it is made again as ours.
       const VolumeOptions = { Labels: labelsOf(project) };
-      const mount = (Source: string, Target: string): object => {
-        return { Type: "volume", Source, Target, VolumeOptions };
-      };
-      const Mounts = mounts.map(({ volume, path }) => mount(volume, path));
+      const Mounts = mounts.map(({ volume, path, declared }) => ({
+        Type: "volume",
+        Source: volume,
+        Target: path,
+        ...(declared ? { VolumeOptions } : {}),
+      }));
       const body = {
         Image: image,
         Env: env,

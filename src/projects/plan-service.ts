@@ -8,6 +8,7 @@
 //   current (old)  ◀── rename, start ◀── remove the new one ◀── ends, or does not start ┘
 //
 // Every arrow is one step, and where it stands is read from the names: whoever comes after a crash goes on from there.
+import { posix } from "node:path";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import type { Reason } from "../protocol/caravanserai/resources.ts";
 import type { DesiredService } from "./desired.ts";
@@ -121,10 +122,18 @@ export function matches({ fingerprint, image, made }: ObservedContainer, service
   return (
     fullReference(image) === fullReference(service.image) &&
     service.env.every((variable) => made.env.includes(variable)) &&
-    service.mounts.every(({ volume, path }) => made.mounts.includes(`${volume}:${path}`)) &&
-    made.mounts.length === service.mounts.length
+    made.mounts.length === service.mounts.length &&
+    made.mounts.every((mount) => mountsOf(service).has(mount))
   );
 }
+
+/** As Docker writes them: "cara-shop-data:/data". */
+const mountsOf = ({ mounts }: DesiredService): ReadonlySet<string> =>
+  new Set(mounts.map(({ volume, path }) => `${volume}:${posix.resolve("/", path)}`));
+
+/** What a container of the other agent has mounted and a replacement would not: it is not replaced then. */
+const lostMounts = ({ fingerprint, made }: ObservedContainer, service: DesiredService): readonly string[] =>
+  fingerprint === undefined ? (made?.mounts ?? []).filter((mount) => !mountsOf(service).has(mount)) : [];
 
 /** A container knows its network by id: one that was made anew is another one, and the container does not start. */
 const isAttached = ({ networks }: ObservedContainer, { network }: ObservedProject): boolean =>
@@ -226,9 +235,13 @@ function planDrift(
   next: ObservedContainer | undefined,
 ): Verdict {
   const { service, history } = view;
+  const lost = lostMounts(current, service);
+  if (lost.length > 0)
+    return keepOld(view, current, `would not have ${lost.join(" and ")}`, "ReconcileError");
   const failure = history.replacements.get(service.name);
   // Not tried again by itself: every try costs the old one a pause. It is when the operator assigns the project anew.
-  if (failure?.fingerprint === service.fingerprint) return keepOld(view, current, failure.message);
+  if (failure?.fingerprint === service.fingerprint)
+    return keepOld(view, current, `does not start (${failure.message})`);
   if (next === undefined) return create(view, "next");
   // One that has run already, or whose network is gone, is not what was made to be started now.
   if (!matches(next, service) || next.state !== "created" || !isAttached(next, view.observed))
@@ -248,14 +261,19 @@ function planDrift(
   return work({ do: "renameContainer", id: current.id, service: service.name, to: "previous" });
 }
 
-/** The new version does not start: the old one is kept running, and the operator told. */
-function keepOld(view: ServiceView, current: ObservedContainer, message: string): Verdict {
+/** The new version cannot take over: the old one is kept running, and the operator told. */
+function keepOld(
+  view: ServiceView,
+  current: ObservedContainer,
+  why: string,
+  reason: Reason = "ContainerCrashed",
+): Verdict {
   const kept = planCurrent(view, current);
   const runs = kept.is === "running" || kept.is === "starting" ? "; the previous one runs on" : "";
   return {
     is: "failed",
-    reason: "ContainerCrashed",
-    message: `the new version does not start (${message})${runs}`,
+    reason,
+    message: `the new version ${why}${runs}`,
     ...("step" in kept && kept.step !== undefined ? { step: kept.step } : {}),
     ...("until" in kept && kept.until !== undefined ? { until: kept.until } : {}),
   };

@@ -9,7 +9,7 @@ import { holdersIn, takenNames } from "../../src/projects/observe-names.ts";
 import type { ObservedProject } from "../../src/projects/observed.ts";
 import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan.ts";
 import { createPulls } from "../../src/projects/pulls.ts";
-import { createPlayground, engine, missing, until } from "../support/docker.ts";
+import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 
 setDefaultTimeout(seconds(60));
 
@@ -90,12 +90,25 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     expect((await own.look(signal)).projects.has(place.project)).toBe(false);
   });
 
-  test("of the other agent's making is taken over without a restart", async () => {
+  test("keeps the data of a volume that it mounts and does not declare, also when it is removed", async () => {
     await using place = await createPlayground();
-    const desired = place.wants([{ name: "web", env: { A: "1" }, mounts: { data: "/data" } }], ["data"]);
-    await own.createNetwork(desired.name, desired.network, signal);
-    for (const volume of desired.volumes) await own.createVolume(desired.name, volume, signal);
-    for (const service of desired.services) await place.byOtherAgent(service);
-    expect(await converge("Running", (one) => planProject(desired, one), desired)).toEqual([]);
+    const desired = place.wants([{ name: "web", mounts: { data: "/data" } }]);
+    await converge("Running", (one) => planProject(desired, one), desired);
+    await docker("exec", `${desired.name}-web`, "sh", "-c", "echo precious > /data/file");
+    await converge("Terminated", planTeardown, desired);
+    await converge("Running", (one) => planProject(desired, one), desired);
+    expect(await docker("exec", `${desired.name}-web`, "cat", "/data/file")).toContain("precious");
   });
+
+  test.each([[["data"]], [[]]])(
+    "of the other agent's making is taken over without a restart, with the volumes %j declared",
+    async (volumes) => {
+      await using place = await createPlayground();
+      const desired = place.wants([{ name: "web", env: { A: "1" }, mounts: { data: "/data" } }], volumes);
+      await own.createNetwork(desired.name, desired.network, signal);
+      for (const volume of desired.volumes) await own.createVolume(desired.name, volume, signal);
+      for (const service of desired.services) await place.byOtherAgent(service);
+      expect(await converge("Running", (one) => planProject(desired, one), desired)).toEqual([]);
+    },
+  );
 });
