@@ -27,7 +27,7 @@ import type { Engine } from "./projects/engine.ts";
 import { nodeName } from "./projects/node-name.ts";
 import { ownNodesMigration } from "./projects/own-nodes.ts";
 import { pullMemoryMigration } from "./projects/pull-memory.ts";
-import { journalMigration } from "./tasks/journal.ts";
+import { journalMigration, momentsMigration } from "./tasks/journal.ts";
 import { terminalMigration } from "./terminal/ledger.ts";
 
 /** All files of the agent lie beside its identity. */
@@ -46,6 +46,7 @@ const MIGRATIONS = [
   pullMemoryMigration,
   drainMigration,
   continuityMigration,
+  momentsMigration,
 ];
 
 export interface AgentOptions {

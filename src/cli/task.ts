@@ -1,7 +1,7 @@
 // `task list` and `task logs`: what ran on this node, from its own journal and spool; works without the control plane.
 import { existsSync } from "node:fs";
 import { Database } from "bun:sqlite";
-import { steadyNow } from "../lib/clock.ts";
+import { epochOf, isoOf, steadyNow, wallFrom } from "../lib/clock.ts";
 import { databasePath, runsPath, stateDirectory } from "../agent.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { sleep } from "../lib/loop.ts";
@@ -35,7 +35,7 @@ const list = command({
       task.id.slice(0, 8),
       statusOf(task),
       task.outcome?.exitCode == null ? "-" : String(task.outcome.exitCode),
-      `${age(task.claimedAt)} ago`,
+      `${age(epochOf(task.claimedAt))} ago`,
       summary(task),
     ]);
     for (const line of table(rows, ["task", "status", "exit", "claimed", "what"])) print(line);
@@ -163,7 +163,7 @@ const document = (task: TaskRecord): object => ({
   status: statusOf(task),
   exit_code: task.outcome?.exitCode ?? null,
   error: task.outcome?.text ?? null,
-  claimed_at: new Date(task.claimedAt).toISOString(),
-  launched_at: task.launch === undefined ? null : new Date(task.launch.at).toISOString(),
-  finished_at: task.finishedAt === undefined ? null : new Date(task.finishedAt).toISOString(),
+  claimed_at: isoOf(task.claimedAt),
+  launched_at: task.launch === undefined ? null : isoOf(wallFrom(task.launch.wall)),
+  finished_at: task.finishedAt === undefined ? null : isoOf(task.finishedAt),
 });

@@ -1,4 +1,5 @@
 // The claim loop: one long poll in flight, for as long as the process lives.
+import { steadyNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
@@ -49,8 +50,8 @@ export function claimLoop(
   return loop({ name: "claim", every: FLOOR, onError }, round, registry, stop);
 
   async function round(_: AbortSignal, record: LoopRecord): Promise<Duration> {
-    const left = openClaim.read() - Date.now();
-    // One that lies further ahead than a claim can last was written before the clock was set back.
+    const left = (openClaim.read() ?? -Infinity) - steadyNow();
+    // One that lies further ahead than a claim can last is of an earlier boot, and the clock was set back since.
     if (left > 0 && left <= CLAIM_WAIT_MAX + CLAIM_SLACK) {
       record.note = "waiting until an unanswered claim is over on the server";
       return left;
@@ -60,15 +61,15 @@ export function claimLoop(
       return seconds(1);
     }
     record.note = "waiting for a task";
-    const begun = Date.now();
+    const begun = steadyNow();
     openClaim.write(begun + Math.min(wait, CLAIM_WAIT_MAX) + CLAIM_SLACK);
     const answer = await claim();
     accepted();
     if (answer.rootAccess !== undefined) rootAccess.desire(answer.rootAccess);
     // Journalled before the claim is marked as over: in between, a crash must not lose what we were handed.
     if (answer.task !== null) tasks.accept(answer.task);
-    openClaim.write(0);
-    const instant = Date.now() - begun < Math.min(INSTANT, wait);
+    openClaim.write(undefined);
+    const instant = steadyNow() - begun < Math.min(INSTANT, wait);
     if (answer.task === null && instant) return jitter(INSTANT, 0.5, Math.random);
     return jitter(FLOOR, 0.5, Math.random);
   }
@@ -83,7 +84,7 @@ export function claimLoop(
     } catch (error) {
       // Whoever was certainly not heard, or was answered, is not waiting on the server.
       if (!mayHaveArrived(error) || (error instanceof AgentError && error.status !== undefined))
-        openClaim.write(0);
+        openClaim.write(undefined);
       if (error instanceof AgentError && error.status === 401) await auth.doubted(abandon);
       throw error;
     }

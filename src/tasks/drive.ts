@@ -1,4 +1,5 @@
 // Drives one task through its phases, from wherever the journal says it stands, to its end.
+import { type SteadyTime, epochOf, isoOf, steadyNow, wallFrom, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
@@ -8,12 +9,13 @@ import { mayHaveArrived } from "../control/network-error.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import type { Outbox } from "../control/outbox.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
+import type { ServerClock } from "../control/server-clock.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { momentOf } from "../platform/moment.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
 import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
 import { follow } from "./follow.ts";
@@ -22,7 +24,7 @@ import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output.ts";
 import { environmentOf, prepare } from "./prepare.ts";
 import { completionOf, unrun } from "./report.ts";
-import { launch, launchMode, openRun, runDirectory } from "./run-directory.ts";
+import { type RunSpan, launch, launchMode, openRun, runDirectory } from "./run-directory.ts";
 import { PARCEL, type createShipper } from "./shipping.ts";
 import { openSpool } from "./spool.ts";
 import type { StopRequest } from "./stop.ts";
@@ -83,7 +85,7 @@ export async function drive(
   if (driven.stop.current()?.reason !== "server") await outbox.drained(id, signal);
   if (signal.aborted) return;
   const { outcome } = task();
-  journal.finished(id, Date.now());
+  journal.finished(id, wallNow());
   log.info("tasks", `${id.slice(0, 8)} finished: ${outcome?.status ?? "unknown"}`, {
     task_id: id,
     exit_code: outcome?.exitCode ?? undefined,
@@ -101,28 +103,33 @@ async function passGate(
   signal: AbortSignal,
 ): Promise<boolean> {
   // Until its lease is over; but a start that may have been heard is owed a completion while the server waits for one.
-  let giveUp = task.claimedAt + retry.started.within;
+  let giveUp = task.claimed + retry.started.within;
   const drop = (why: string): false => {
-    journal.dropped(task.id, why, Date.now());
+    journal.dropped(task.id, why, wallNow());
     log.warn("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
     return false;
   };
   say("asking for the start");
   const awake = AbortSignal.any([signal, stop.signal]);
+  /** What the server was told, by its own clock, and when that was. */
+  const told = new Map<number, SteadyTime>();
   for (let failures = 1; ; failures++) {
     const over = stop.current();
     if (over?.reason === "server") return drop(over.text);
     try {
-      const row = await api.started({ taskId: task.id, timestamp: new Date().toISOString() }, signal);
+      const now = steadyNow();
+      const time = api.serverClock.at(now);
+      told.set(epochOf(time), now);
+      const row = await api.started({ taskId: task.id, timestamp: isoOf(time) }, signal);
       if (isFinal(row.status)) return drop(`it is already ${row.status}`);
-      journal.started(task.id, startOf(row));
+      journal.started(task.id, momentOf(startOf(row, told, task, api.serverClock)));
       return true;
     } catch (error) {
       if (signal.aborted) return false;
       if (!mayPass(error)) return drop(messageOf(error));
-      if (mayHaveArrived(error)) giveUp = task.claimedAt + RUNNING_LIMIT;
+      if (mayHaveArrived(error)) giveUp = task.claimed + RUNNING_LIMIT;
       // Tried at least once, also when the lease ended while we were away: the server knows better than our clock.
-      if (Date.now() >= giveUp)
+      if (steadyNow() >= giveUp)
         return drop(`the control plane could not be reached within its lease: ${messageOf(error)}`);
       const pause = pauseAfter(error, backoff(retry.started, failures, Math.random));
       await sleep(pause, stop.current() === undefined ? awake : signal);
@@ -130,10 +137,19 @@ async function passGate(
   }
 }
 
-/** The first start that the server heard, by our own clock, starts its limit — also when we did not hear the answer. */
-function startOf({ startedAt }: Task): number {
-  const told = Date.parse(startedAt ?? "");
-  return Number.isNaN(told) ? Date.now() : Math.min(told, Date.now());
+/**
+ * The server counts its limit from the first start that it heard, also when we did not hear its answer. One that an
+ * earlier process of ours told is understood by the server's clock, within the time since the claim.
+ */
+function startOf(
+  { startedAt }: Task,
+  told: ReadonlyMap<number, SteadyTime>,
+  { claimed }: TaskRecord,
+  serverClock: ServerClock,
+): SteadyTime {
+  const [now, epoch] = [steadyNow(), Date.parse(startedAt ?? "")];
+  if (Number.isNaN(epoch)) return now;
+  return told.get(epoch) ?? Math.max(claimed, Math.min(now, now + serverClock.until(wallFrom(epoch))));
 }
 
 /** From the open gate to the command's end. Undefined when `signal` aborted, or the task waits for the next process. */
@@ -196,7 +212,7 @@ async function waitForSlot(
 
 /** Just under the server's own limit, so that the end can still be reported. */
 const serverLimit = (task: TaskRecord, grace: Duration): number =>
-  (task.startedAt ?? task.claimedAt) + RUNNING_LIMIT - grace - seconds(20);
+  (task.started ?? task.claimed) + RUNNING_LIMIT - grace - seconds(20);
 
 /** How long the command may run, and where that limit comes from. */
 function limitOf(
@@ -230,7 +246,15 @@ async function launchAndFollow(
     driven.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
   }
   const mode = launchMode();
-  const record: Launch = { at: now, bootId: bootId(), attempt, mode, deadline, limit };
+  const record: Launch = {
+    at: now,
+    wall: epochOf(wallNow()),
+    bootId: bootId(),
+    attempt,
+    mode,
+    deadline,
+    limit,
+  };
   journal.launched(task.id, record);
   const failure = await launch({
     directory: runDirectory(ports.runs, task.id, attempt),
@@ -304,17 +328,26 @@ async function followLaunch(
 function report(
   task: TaskRecord,
   outcome: Outcome,
-  { journal, outbox, runs }: DrivePorts,
+  { api, journal, outbox, runs }: DrivePorts,
   { stop }: Driven,
 ): void {
-  const completion = completionOf(task, outcome, outputOf(task, runs), {
-    at: new Date(),
-    steady: steadyNow(),
-  });
+  const { ended, duration } = spanOf(task, runs);
+  const end = { at: api.serverClock.at(ended), duration };
+  const completion = completionOf(task, outcome, outputOf(task, runs), end);
   journal.atomically(() => {
     if (stop.current()?.reason !== "server") outbox.push(task.id, PARCEL.completed, completion);
     journal.reported(task.id, outcome);
   });
+}
+
+/** As the wrapper measured it; of a command whose wrapper was killed, until now. What a reboot cut short, nobody knows. */
+function spanOf(task: TaskRecord, runs: string): RunSpan {
+  const { launch: launched } = task;
+  const now = steadyNow();
+  if (launched === undefined) return { ended: now, duration: undefined };
+  const known = openRun(runDirectory(runs, task.id, launched.attempt), task.id, launched).span();
+  const sinceLaunch = launched.bootId === bootId() ? now - launched.at : undefined;
+  return { ended: known?.ended ?? now, duration: known === undefined ? sinceLaunch : known.duration };
 }
 
 function outputOf(task: TaskRecord, runs: string): string {

@@ -1,9 +1,9 @@
 // Follows a launched command to its end: ships its output, watches its limit, and finds out how it ended.
+import { steadyNow } from "../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Outbox } from "../control/outbox.ts";
 import { bootId } from "../platform/processes.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
 import type { Launch, Outcome, Stop } from "./journal.ts";
 import { STREAMS } from "./log-rows.ts";
 import { outcomeOf, timeoutText, unrun } from "./report.ts";
@@ -75,7 +75,9 @@ async function untilEnd(
     const now = steadyNow();
     spool.observe(false, now);
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
-    if (now >= launched.deadline) stop.request("timeout", timeoutText(launched.limit, now - launched.at));
+    // Not for a command that ended while nobody watched: it kept its limit, or its own end came first.
+    if (now >= launched.deadline && run.exitCode() === undefined && !isRebooted(launched))
+      stop.request("timeout", timeoutText(launched.limit, now - launched.at));
     const isUnsupervised = run.wrapperAlive() === false && run.exitCode() === undefined;
     if ((isUnsupervised || stop.current() !== undefined) && !isRebooted(launched)) {
       ending ??= endRun(run, grace)

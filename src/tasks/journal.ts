@@ -12,7 +12,9 @@
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { type SteadyTime, type WallTime, epochOf, steadyOf, wallFrom } from "../lib/clock.ts";
 import type { Migration } from "../platform/database.ts";
+import { Moment, momentOf, steadyOfMoment } from "../platform/moment.ts";
 import { type Shipped, nothingShipped } from "./log-rows.ts";
 
 export const journalMigration: Migration = {
@@ -34,31 +36,53 @@ export const journalMigration: Migration = {
   CREATE TABLE open_claim (one INTEGER PRIMARY KEY CHECK (one = 1), until INTEGER NOT NULL) STRICT;`,
 };
 
+/** Moments that limits are counted from, as JSON of a Moment: a bare wall time is wrong once the clock is set. */
+export const momentsMigration: Migration = {
+  name: "journal-2",
+  sql: `ALTER TABLE tasks ADD COLUMN claimed TEXT;
+  ALTER TABLE tasks ADD COLUMN started TEXT;
+  ALTER TABLE tasks DROP COLUMN started_at;
+  DROP TABLE open_claim;
+  CREATE TABLE open_claim (one INTEGER PRIMARY KEY CHECK (one = 1), until TEXT NOT NULL) STRICT;`,
+};
+
 /**
  * The claim that may still be waiting on the server after we are gone: another one beside it could be handed the same
  * task, and it may swallow one.
  */
 export interface OpenClaim {
-  /** When it is over, in milliseconds since the epoch; 0 when there is none. */
-  read(): number;
-  write(until: number): void;
+  /** When it is over; undefined when there is none. */
+  read(): SteadyTime | undefined;
+  /** Undefined: it was answered. */
+  write(until: SteadyTime | undefined): void;
 }
 
 export function createOpenClaim(database: Database): OpenClaim {
   return {
-    read: () => database.query<{ until: number }, []>("SELECT until FROM open_claim").get()?.until ?? 0,
+    read() {
+      const row = database.query<{ until: string }, []>("SELECT until FROM open_claim").get();
+      return row === null ? undefined : readMoment(row.until);
+    },
     write(until) {
-      database.query<null, [number]>("INSERT OR REPLACE INTO open_claim VALUES (1, ?)").run(Math.ceil(until));
+      if (until === undefined) database.run("DELETE FROM open_claim");
+      else
+        database
+          .query<null, [string]>("INSERT OR REPLACE INTO open_claim VALUES (1, ?)")
+          .run(JSON.stringify(momentOf(until)));
     },
   };
 }
 
+const readMoment = (json: string): SteadyTime => steadyOfMoment(v.parse(Moment, JSON.parse(json)));
+
 export type Phase = "claimed" | "started" | "launched" | "reported" | "finished" | "dropped";
 const UNFINISHED = "('claimed', 'started', 'launched', 'reported')";
 
-/** How a task was set going: enough to find it again after a crash of ours. */
+/** How a task was set going: enough to find it again after a crash of ours. Times are steady, of the boot `bootId`. */
 const Launch = v.object({
   at: v.number(),
+  /** The same by the wall clock, in milliseconds since the epoch: for people. */
+  wall: v.number(),
   bootId: v.string(),
   /** Counts the run directories: a launch that never began is repeated in a new one. */
   attempt: v.number(),
@@ -69,6 +93,8 @@ const Launch = v.object({
   limit: v.string(),
 });
 export type Launch = v.InferOutput<typeof Launch>;
+/** As versions before `wall` wrote it: its times count from the epoch. */
+const EarlierLaunch = v.omit(Launch, ["wall"]);
 
 /** Why the command is being ended. "server": the control plane has already given the task a final status. */
 const Stop = v.object({
@@ -99,13 +125,16 @@ export interface TaskRecord {
   readonly type: string;
   readonly payload: Readonly<Record<string, unknown>>;
   readonly phase: Phase;
-  readonly claimedAt: number;
-  readonly startedAt: number | undefined;
+  /** For people; limits are counted from `claimed`. */
+  readonly claimedAt: WallTime;
+  readonly claimed: SteadyTime;
+  /** When the gate was opened. */
+  readonly started: SteadyTime | undefined;
   readonly launch: Launch | undefined;
   readonly stop: Stop | undefined;
   readonly shipped: Shipped;
   readonly outcome: Outcome | undefined;
-  readonly finishedAt: number | undefined;
+  readonly finishedAt: WallTime | undefined;
 }
 
 interface Row {
@@ -114,7 +143,8 @@ interface Row {
   payload: string;
   phase: Phase;
   claimed_at: number;
-  started_at: number | null;
+  claimed: string | null;
+  started: string | null;
   launch: string | null;
   stop: string | null;
   shipped: string;
@@ -129,15 +159,15 @@ export interface Journal {
    */
   claimed(
     task: { id: string; type: string; payload: Readonly<Record<string, unknown>> },
-    now: number,
+    now: Moment,
   ): boolean;
-  started(id: string, now: number): void;
+  started(id: string, now: Moment): void;
   launched(id: string, launch: Launch): void;
   stopping(id: string, stop: Stop): void;
   shipped(id: string, shipped: Shipped): void;
   reported(id: string, outcome: Outcome): void;
-  finished(id: string, now: number): void;
-  dropped(id: string, text: string, now: number): void;
+  finished(id: string, now: WallTime): void;
+  dropped(id: string, text: string, now: WallTime): void;
   find(id: string): TaskRecord | undefined;
   /** Tasks whose id begins so; at most two, enough to say that it is not unique. */
   startingWith(prefix: string): TaskRecord[];
@@ -175,25 +205,33 @@ export function createJournal(database: Database): Journal {
       if (known !== undefined && known.phase !== "claimed" && known.phase !== "dropped") return false;
       database
         .query<null, (string | number)[]>(
-          `INSERT OR REPLACE INTO tasks (id, type, payload, phase, claimed_at, shipped)
-           VALUES (?, ?, ?, 'claimed', ?, ?)`,
+          `INSERT OR REPLACE INTO tasks (id, type, payload, phase, claimed_at, claimed, shipped)
+           VALUES (?, ?, ?, 'claimed', ?, ?, ?)`,
         )
-        .run(id, type, JSON.stringify(payload), now, JSON.stringify(nothingShipped));
+        .run(
+          id,
+          type,
+          JSON.stringify(payload),
+          Math.round(now.wall),
+          JSON.stringify(now),
+          JSON.stringify(nothingShipped),
+        );
       return true;
     },
-    started: (id, now) => set("phase = 'started', started_at = ?", id, now),
+    started: (id, now) => set("phase = 'started', started = ?", id, JSON.stringify(now)),
     launched: (id, launch) => set("phase = 'launched', launch = ?", id, JSON.stringify(launch)),
     stopping: (id, stop) => set("stop = ?", id, JSON.stringify(stop)),
     shipped: (id, shipped) => set("shipped = ?", id, JSON.stringify(shipped)),
     reported: (id, outcome) => set("phase = 'reported', outcome = ?", id, JSON.stringify(outcome)),
-    finished: (id, now) => set("phase = 'finished', finished_at = ?, payload = ?", id, now, remains(id)),
+    finished: (id, now) =>
+      set("phase = 'finished', finished_at = ?, payload = ?", id, epochOf(now), remains(id)),
     dropped(id, text, now) {
       const outcome: Outcome = { status: "dropped", exitCode: null, text };
       set(
         "phase = 'dropped', outcome = ?, finished_at = ?, payload = ?",
         id,
         JSON.stringify(outcome),
-        now,
+        epochOf(now),
         remains(id),
       );
     },
@@ -230,17 +268,26 @@ function readable(row: Row): TaskRecord {
 }
 
 function parse(row: Row): TaskRecord {
+  const claimedAt = wallFrom(row.claimed_at);
   return {
     id: row.id,
     type: row.type,
     payload: v.parse(v.record(v.string(), v.unknown()), JSON.parse(row.payload)),
     phase: row.phase,
-    claimedAt: row.claimed_at,
-    startedAt: row.started_at ?? undefined,
-    launch: row.launch === null ? undefined : v.parse(Launch, JSON.parse(row.launch)),
+    claimedAt,
+    claimed: row.claimed === null ? steadyOf(claimedAt) : readMoment(row.claimed),
+    started: row.started === null ? undefined : readMoment(row.started),
+    launch: row.launch === null ? undefined : parseLaunch(JSON.parse(row.launch)),
     stop: row.stop === null ? undefined : v.parse(Stop, JSON.parse(row.stop)),
     shipped: v.parse(ShippedRow, JSON.parse(row.shipped)),
     outcome: row.outcome === null ? undefined : v.parse(Outcome, JSON.parse(row.outcome)),
-    finishedAt: row.finished_at ?? undefined,
+    finishedAt: row.finished_at === null ? undefined : wallFrom(row.finished_at),
   };
+}
+
+function parseLaunch(json: unknown): Launch {
+  if (v.is(Launch, json)) return json;
+  const earlier = v.parse(EarlierLaunch, json);
+  const [at, deadline] = [steadyOf(wallFrom(earlier.at)), steadyOf(wallFrom(earlier.deadline))];
+  return { ...earlier, at, deadline, wall: earlier.at };
 }

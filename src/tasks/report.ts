@@ -1,5 +1,6 @@
 // How a task ended, in the words of the control plane. Pure.
 import { constants } from "node:os";
+import { type WallTime, isoOf } from "../lib/clock.ts";
 import { type Duration, humanDuration } from "../lib/duration.ts";
 import { ERROR_MAX } from "../protocol/noderax/limits.ts";
 import type { CompletedRequest } from "../protocol/noderax/tasks.ts";
@@ -30,17 +31,19 @@ export function timeoutText(limit: string, ran: Duration): string {
   return `timed out after ${humanDuration(ran)} (${limit})`;
 }
 
-/**
- * The body of the completion. No `result`: with one, the server would discard exit code, duration and error. `ended` is
- * one moment by two clocks: the server is told the one, and the duration counted by the other.
- */
+/** When the command ended, by the server's clock, and how long it ran; undefined where nobody knows. */
+export interface TaskEnd {
+  readonly at: WallTime;
+  readonly duration: Duration | undefined;
+}
+
+/** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
 export function completionOf(
   task: TaskRecord,
   outcome: Outcome,
   output: string,
-  ended: { readonly at: Date; readonly steady: number },
+  end: TaskEnd,
 ): CompletedRequest {
-  const began = task.launch?.at;
   const isSuccess = outcome.status === "success";
   const error = isSuccess ? null : outcome.text;
   // A success has no error; without output, what was done instead of a command is shown.
@@ -48,12 +51,12 @@ export function completionOf(
   return {
     taskId: task.id,
     status: outcome.status === "dropped" ? "failed" : outcome.status,
-    timestamp: ended.at.toISOString(),
+    timestamp: isoOf(end.at),
     // Without output, the server shows the error in its place; an empty one would hide it.
     ...(shown === "" && error !== null ? {} : { output: shown }),
     ...(error === null ? {} : { error: storable(error.slice(0, ERROR_MAX)) }),
     exitCode: outcome.exitCode,
-    ...(began === undefined ? {} : { durationMs: Math.max(0, Math.round(ended.steady - began)) }),
+    ...(end.duration === undefined ? {} : { durationMs: Math.max(0, Math.round(end.duration)) }),
   };
 }
 

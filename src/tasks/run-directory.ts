@@ -1,11 +1,25 @@
 // One attempt at running a task: its run directory, the wrapper in it, and what can be learnt from it afterwards.
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../lib/agent-error.ts";
+import { type SteadyTime, parseUptime, steadyOf, wallFrom } from "../lib/clock.ts";
+import type { Duration } from "../lib/duration.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import { familyOf } from "../platform/census.ts";
 import {
   type ProcessId,
+  bootId,
   holdersOf,
   identify,
   isAlive,
@@ -24,6 +38,8 @@ const AGENT_UNIT = "noderax-agent.service";
 const PREVENTED = "prevented\n";
 /** In the environment of every task: how processes that left its session are found again. */
 export const COOKIE = "TASK_ID";
+/** More than an exit status and its time take; a file system that keeps small files elsewhere keeps this one whole. */
+const RESERVED = 4_096;
 
 const unitOf = (taskId: string, attempt: number): string => `noderax-task-${taskId}-${attempt}.service`;
 
@@ -55,6 +71,7 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     writeFileSync(join(directory, "command.sh"), commandScript(order.script), { mode: 0o600 });
     writeFileSync(join(directory, "wrapper.sh"), WRAPPER, { mode: 0o600 });
+    reserveFile(join(directory, "exit"));
   } catch (error) {
     return `the run directory cannot be written: ${messageOf(error)}`;
   }
@@ -120,6 +137,8 @@ export interface Run {
   hasBegun(): boolean;
   /** The exit status of the command, once there is one. */
   exitCode(): number | undefined;
+  /** When the command ended and how long it ran, by the wrapper's own reading; undefined until it has an exit status. */
+  span(): RunSpan | undefined;
   /** True while the wrapper lives; undefined when it has not said yet who it is. */
   wrapperAlive(): boolean | undefined;
   /** The processes of the command, without wrapper and pumps. */
@@ -146,6 +165,7 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
   }
 
   const began = join(directory, "began");
+  const exit = join(directory, "exit");
   return {
     prevent() {
       if (read(began) === PREVENTED) return true;
@@ -166,9 +186,15 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       }
     },
     hasBegun: () => ![undefined, PREVENTED].includes(read(began)),
-    exitCode() {
-      const [, code] = /^(\d+) ok\n$/.exec(read(join(directory, "exit")) ?? "") ?? [];
-      return code === undefined ? undefined : Number(code);
+    exitCode: () => readExit(exit)?.code,
+    span() {
+      const end = readExit(exit);
+      if (end === undefined) return undefined;
+      const began = known()?.began;
+      const duration = began === undefined || end.at === undefined ? undefined : end.at - began;
+      const sameBoot = launched.bootId === bootId();
+      const ended = sameBoot && end.at !== undefined ? end.at : steadyOf(wallFrom(statSync(exit).mtimeMs));
+      return { ended, duration };
     },
     wrapperAlive() {
       const wrapper = known()?.wrapper;
@@ -186,21 +212,45 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
   };
 }
 
+/** How long a command ran, as far as that is known, and when it ended. */
+export interface RunSpan {
+  readonly ended: SteadyTime;
+  readonly duration: Duration | undefined;
+}
+
+/** "<exit status> <uptime> ok", then what the file was filled with beforehand; undefined until it is complete. */
+function readExit(path: string): { code: number; at: SteadyTime | undefined } | undefined {
+  const [, code, up] = /^(\d+) (\S*) ok\n/.exec(read(path) ?? "") ?? [];
+  return code === undefined ? undefined : { code: Number(code), at: parseUptime(up ?? "") };
+}
+
+/** Takes the block that the exit status will stand in, on disk: what is written over it later needs no room. */
+function reserveFile(path: string): void {
+  const file = openSync(path, "w", 0o600);
+  try {
+    writeSync(file, "\n".repeat(RESERVED));
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
 interface Session {
   readonly wrapper: ProcessId;
   readonly pumps: readonly ProcessId[];
+  readonly began: SteadyTime | undefined;
 }
 
-/** The wrapper's stat line, then "<pump> <pump> ok"; undefined until it is complete. */
+/** The wrapper's stat line, then "<pump> <pump> <uptime> ok"; undefined until it is complete. */
 function readSession(path: string): Session | undefined {
-  const [, stat, out, err] = /^(.+)\n(\d+) (\d+) ok\n$/.exec(read(path) ?? "") ?? [];
+  const [, stat, out, err, up = ""] = /^(.+)\n(\d+) (\d+) (?:(\S*) )?ok\n$/.exec(read(path) ?? "") ?? [];
   if (stat === undefined) return undefined;
   const pid = Number.parseInt(stat, 10);
   const startTime = parseStat(stat)?.startTime;
   if (startTime === undefined) return undefined;
   // A pump that has ended already is not identified, which is as good as dead.
   const pumps = [out, err].map((text) => identify(Number(text))).filter((pump) => pump !== undefined);
-  return { wrapper: { pid, startTime }, pumps };
+  return { wrapper: { pid, startTime }, pumps, began: parseUptime(up) };
 }
 
 function read(path: string): string | undefined {

@@ -1,11 +1,11 @@
 // Ending a task's command: the request, kept in the journal, and the watch on the control plane that makes it.
+import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { jitter } from "../lib/backoff.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import { terminate } from "../platform/processes.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
 import { isFinal } from "../protocol/noderax/tasks.ts";
 import type { Journal, Stop, TaskRecord } from "./journal.ts";
 import type { Run } from "./run-directory.ts";
@@ -27,7 +27,7 @@ export function createStopRequest(task: TaskRecord, journal: Journal): StopReque
     signal: controller.signal,
     request(reason, text) {
       if (current !== undefined) return;
-      current = { reason, text, at: Date.now() };
+      current = { reason, text, at: epochOf(wallNow()) };
       try {
         journal.stopping(task.id, current);
       } catch {

@@ -1,6 +1,7 @@
 // Keeps what finished tasks leave behind within its bounds: their output by age and size, their journal rows by number.
 import { readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { epochOf, wallNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { Journal } from "./journal.ts";
@@ -42,7 +43,7 @@ export function sweepLoop(
     async () => {
       const busy = new Set(journal.unfinished().map(({ id }) => id));
       const kept = directories(runs).filter(({ name }) => !busy.has(name.split(".")[0] ?? name));
-      for (const name of expired(kept, limits, Date.now()))
+      for (const name of expired(kept, limits, epochOf(wallNow())))
         rmSync(join(runs, name), { recursive: true, force: true });
       journal.forgetAllBut(REMEMBERED);
     },

@@ -1,10 +1,11 @@
 // All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
+import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { momentNow } from "../platform/moment.ts";
 import type { Task } from "../protocol/noderax/tasks.ts";
 import { taskCourier } from "./courier.ts";
 import { type DrivePorts, drive } from "./drive.ts";
@@ -39,7 +40,7 @@ export interface Tasks {
 
 interface Active {
   readonly type: string;
-  readonly since: number;
+  readonly since: SteadyTime;
   readonly stop: StopRequest;
   refused: (why: string) => void;
   note: string;
@@ -62,7 +63,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     const stop = createStopRequest(record, journal);
     const entry: Active = {
       type: record.type,
-      since: record.claimedAt,
+      since: record.claimed,
       stop,
       refused() {},
       note: "",
@@ -125,7 +126,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       if (ending) return;
       const known = !journal.claimed(
         { id: task.id, type: task.type, payload: task.payload ?? {} },
-        Date.now(),
+        momentNow(),
       );
       if (known)
         log.warn("tasks", `${task.id.slice(0, 8)} was handed out again; it is not run twice`, {
@@ -135,7 +136,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     },
     hasRoom: () => !ending && active.size < HELD_MAX,
     active: () =>
-      [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: Date.now() - since })),
+      [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: steadyNow() - since })),
     async reported(signal) {
       const owed = (): Promise<void>[] =>
         [...active.values()].filter(({ ended }) => ended).map(({ done }) => done);

@@ -3,9 +3,10 @@
 // In the run directory (0700, ours):
 //   command.sh      exports, working directory, and the command; read over descriptor 3, then removed
 //   began           made with O_EXCL by whoever comes first: the wrapper that starts, or an agent that gave up on it
-//   session         the wrapper's /proc/self/stat line and the pids of its two pumps, then "ok"
+//   session         the wrapper's /proc/self/stat line, the pids of its two pumps and when the command began, then "ok"
 //   stdout.log …    what the command wrote; …discarded: how many bytes more than the limit
-//   exit            the exit status of the command, then "ok"
+//   exit            the exit status of the command and when it ended, then "ok"; its block is ours before the command
+//                   runs, so that a disk that is full by then loses no exit status
 //
 // Only the command drops to the task's user. Real pipes (FIFOs), because a script that opens /dev/stdout would truncate
 // a regular file and fails on a socket; mode 0622, so that a task user may open them again through /dev/stdout. `cat`
@@ -15,7 +16,9 @@
 // writes its own "Terminated" to where the output of a simple command goes. `exit` is not renamed into place: a stop
 // ends whatever the wrapper starts from then on, an `mv` too. Wrapper and pumps survive SIGTERM, SIGINT and SIGHUP (a
 // unit that is stopped, `kill 0` of a command that shares their user): they end when the command and its output do. A
-// trap with a command is reset in the subshell of the command; one that ignores would be inherited by it.
+// trap with a command is reset in the subshell of the command; one that ignores would be inherited by it. Times
+// are those of /proc/uptime, in seconds since the boot, because whoever reads them may come hours later, and the wall
+// clock may have been set.
 
 /** Arguments: run directory, limit of a stream in 512-byte blocks, then the command line that reads descriptor 3. */
 export const WRAPPER = `#!/bin/sh
@@ -39,11 +42,13 @@ out=$!
 { rm -f command.sh; pump stderr; } <stderr.pipe 3<&- &
 err=$!
 read -r stat </proc/self/stat
-printf '%s\\n%s %s ok\\n' "$stat" "$out" "$err" >session
+read -r up idle </proc/uptime
+printf '%s\\n%s %s %s ok\\n' "$stat" "$out" "$err" "$up" >session
 ( exec "$@" ) </dev/null >stdout.pipe 2>stderr.pipe
 code=$?
 exec 3<&-
-printf '%s ok\\n' "$code" >exit
+read -r up idle </proc/uptime
+printf '%s %s ok\\n' "$code" "$up" 1<>exit
 wait
 rm -f stdout.pipe stderr.pipe
 `;

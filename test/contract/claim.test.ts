@@ -65,7 +65,9 @@ describe.concurrent("claims", () => {
     await using node = await enrolledAgent();
     await node.stops(0);
     node.edits((database) =>
-      database.run("INSERT OR REPLACE INTO open_claim VALUES (1, ?)", [Date.now() + 3_600_000]),
+      database.run("INSERT OR REPLACE INTO open_claim VALUES (1, ?)", [
+        JSON.stringify({ boot: "an earlier one", steady: 0, wall: Date.now() + 3_600_000 }),
+      ]),
     );
     await node.starts();
     await node.runs("true").finishes("success");

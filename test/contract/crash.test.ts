@@ -77,7 +77,7 @@ describe.concurrent("killed", () => {
     const task = node.runs(command(marker.path));
     await task.shows("1");
     node.sandbox.setFaults({ errorRate: 1, routes: ["logs", "completed"] });
-    await until("the command has ended", () => Bun.file(`${task.directory}/exit`).exists());
+    await until("the command has ended", () => task.hasExited());
     await node.dies();
     node.sandbox.setFaults({ errorRate: 0 });
     await node.starts();
@@ -91,10 +91,14 @@ describe.concurrent("killed", () => {
     const task = node.runs(command(marker.path));
     await task.shows("1");
     await node.dies();
-    await until("the command has ended", () => Bun.file(`${task.directory}/exit`).exists());
+    await until("the command has ended", () => task.hasExited());
+    const ended = Date.now();
+    await Bun.sleep(2_000); // The length of the outage, which must not count.
     await node.starts();
-    await task.finishes("failed");
+    const { result, finished_at } = await task.finishes("failed");
     survived(task, marker.lines());
+    expect(result?.["durationMs"]).toBeLessThan(ended - Date.parse(task.document().started_at ?? "") + 50);
+    expect(Math.abs(Date.parse(finished_at ?? "") - ended)).toBeLessThan(1_500);
   });
 
   test("in the middle of a cancel, it goes on with it", async () => {
@@ -128,7 +132,7 @@ describe.concurrent("killed", () => {
     });
     const marker = node.file("ran");
     const task = node.runs(command(marker.path));
-    await until("the command has ended", () => Bun.file(`${task.directory}/exit`).exists());
+    await until("the command has ended", () => task.hasExited());
     await node.stops(0);
     // As if the process had died between the entry in the journal and the start of the wrapper.
     node.edits((database) => {
@@ -156,7 +160,7 @@ describe.concurrent("after a reboot of the machine", () => {
     await task.shows("so far");
     await node.dies();
     process.kill(Number(pid), "SIGKILL");
-    await until("the wrapper has noticed", () => Bun.file(`${task.directory}/exit`).exists());
+    await until("the wrapper has noticed", () => task.hasExited());
     // The power went before the wrapper could write that down.
     await Bun.$`rm ${task.directory}/exit`.quiet();
     node.edits((database) => database.run(rebooted));

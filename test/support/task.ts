@@ -6,7 +6,7 @@ import type { Duration } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import type { LogDocument, TaskDocument } from "../../src/sandbox/documents.ts";
 import type { Machine } from "./agent.ts";
-import { namesIn } from "./scribble.ts";
+import { namesIn, scribble } from "./scribble.ts";
 import { SOON, until } from "./until.ts";
 
 export class TaskHandle {
@@ -42,6 +42,11 @@ export class TaskHandle {
 
   kept(stream: "stdout" | "stderr"): Buffer {
     return readFileSync(join(this.directory, `${stream}.log`));
+  }
+
+  /** The wrapper has written the exit status of the command. */
+  hasExited(): boolean {
+    return /^\d+ .*ok\n/.test(scribble(join(this.directory, "exit")).text() ?? "");
   }
 
   cancels(reason?: string): void {

@@ -1,12 +1,26 @@
 // The journal says where a task stands, whatever happens to the agent; and no task is run twice because of it.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { epochOf, steadyNow, wallFrom, wallNow } from "../../../src/lib/clock.ts";
+import { minutes } from "../../../src/lib/duration.ts";
+import { type Moment, momentNow } from "../../../src/platform/moment.ts";
+import { bootId } from "../../../src/platform/processes.ts";
 import { type Launch, createOpenClaim } from "../../../src/tasks/journal.ts";
 import { nothingShipped } from "../../../src/tasks/log-rows.ts";
 import { TASK, openStore, scratchDirectory } from "./scratch.ts";
 
+/** A moment of this boot, so long after it. */
+const at = (steady: number): Moment => ({ boot: bootId(), steady, wall: 1_000_000 + steady });
 const task = { id: TASK, type: "shell.exec", payload: { command: "echo 'ü' 😀", environment: { A: "1" } } };
-const launch: Launch = { at: 30, bootId: "b", attempt: 1, mode: "session", deadline: 99, limit: "10m" };
+const launch: Launch = {
+  at: 30,
+  wall: 1_030,
+  bootId: "b",
+  attempt: 1,
+  mode: "session",
+  deadline: 99,
+  limit: "10m",
+};
 
 test("a task goes from the claim to its end, and every step can be read after a restart", () => {
   using directory = scratchDirectory();
@@ -20,20 +34,21 @@ test("a task goes from the claim to its end, and every step can be read after a 
     work(store.journal);
   };
 
-  step((journal) => journal.claimed(task, 10));
+  step((journal) => journal.claimed(task, at(10)));
   expect(seen()).toEqual({
     ...task,
     phase: "claimed",
-    claimedAt: 10,
-    startedAt: undefined,
+    claimedAt: wallFrom(1_000_010),
+    claimed: 10,
+    started: undefined,
     launch: undefined,
     stop: undefined,
     shipped: nothingShipped,
     outcome: undefined,
     finishedAt: undefined,
   });
-  step((journal) => journal.started(TASK, 20));
-  expect(seen()).toMatchObject({ phase: "started", startedAt: 20 });
+  step((journal) => journal.started(TASK, at(20)));
+  expect(seen()).toMatchObject({ phase: "started", started: 20 });
   step((journal) => journal.launched(TASK, launch));
   expect(seen()).toMatchObject({ phase: "launched", launch });
   const shipped = { rows: 3, lastRowAt: 40, offset: { stdout: 5, stderr: 6 }, lastRow: "x" };
@@ -47,8 +62,8 @@ test("a task goes from the claim to its end, and every step can be read after a 
   const outcome = { status: "cancelled" as const, exitCode: 143, text: "enough" };
   step((journal) => journal.reported(TASK, outcome));
   expect(seen()).toMatchObject({ phase: "reported", outcome });
-  step((journal) => journal.finished(TASK, 60));
-  expect(seen()).toMatchObject({ phase: "finished", finishedAt: 60, launch, shipped, outcome });
+  step((journal) => journal.finished(TASK, wallFrom(60)));
+  expect(seen()).toMatchObject({ phase: "finished", finishedAt: wallFrom(60), launch, shipped, outcome });
 });
 
 test.each(["started", "launched", "reported", "finished"] as const)(
@@ -56,15 +71,15 @@ test.each(["started", "launched", "reported", "finished"] as const)(
   (phase) => {
     using store = openStore();
     const { journal } = store;
-    journal.claimed(task, 1);
-    journal.started(TASK, 2);
+    journal.claimed(task, at(1));
+    journal.started(TASK, at(2));
     if (phase !== "started") journal.launched(TASK, launch);
     if (phase === "reported" || phase === "finished")
       journal.reported(TASK, { status: "success", exitCode: 0, text: null });
-    if (phase === "finished") journal.finished(TASK, 3);
+    if (phase === "finished") journal.finished(TASK, wallFrom(3));
     const before = journal.find(TASK);
     expect(before?.phase).toBe(phase);
-    expect(journal.claimed({ ...task, payload: { command: "other" } }, 4)).toBe(false);
+    expect(journal.claimed({ ...task, payload: { command: "other" } }, at(4))).toBe(false);
     expect(journal.find(TASK)).toEqual(before as NonNullable<typeof before>);
   },
 );
@@ -72,18 +87,18 @@ test.each(["started", "launched", "reported", "finished"] as const)(
 test("a task that was never let through the gate may come again, as it comes", () => {
   using store = openStore();
   const { journal } = store;
-  expect(journal.claimed(task, 1)).toBe(true);
-  expect(journal.claimed(task, 2)).toBe(true);
-  journal.dropped(TASK, "409 already cancelled", 3);
+  expect(journal.claimed(task, at(1))).toBe(true);
+  expect(journal.claimed(task, at(2))).toBe(true);
+  journal.dropped(TASK, "409 already cancelled", wallFrom(3));
   expect(journal.find(TASK)).toMatchObject({
     phase: "dropped",
     outcome: { status: "dropped" },
-    finishedAt: 3,
+    finishedAt: wallFrom(3),
   });
-  expect(journal.claimed({ ...task, payload: { command: "true" } }, 4)).toBe(true);
+  expect(journal.claimed({ ...task, payload: { command: "true" } }, at(4))).toBe(true);
   expect(journal.find(TASK)).toMatchObject({
     phase: "claimed",
-    claimedAt: 4,
+    claimed: 4,
     payload: { command: "true" },
     outcome: undefined,
     finishedAt: undefined,
@@ -93,11 +108,11 @@ test("a task that was never let through the gate may come again, as it comes", (
 test("what is unfinished is listed oldest first; what is recent, newest first", () => {
   using store = openStore();
   const { journal } = store;
-  for (const [k, id] of ["a", "b", "c", "d", "e"].entries()) journal.claimed({ ...task, id }, k);
-  journal.started("b", 9);
+  for (const [k, id] of ["a", "b", "c", "d", "e"].entries()) journal.claimed({ ...task, id }, at(k));
+  journal.started("b", at(9));
   journal.launched("c", launch);
-  journal.finished("d", 9);
-  journal.dropped("e", "no", 9);
+  journal.finished("d", wallFrom(9));
+  journal.dropped("e", "no", wallFrom(9));
   expect(journal.unfinished().map(({ id }) => id)).toEqual(["a", "b", "c"]);
   expect(journal.recent(2).map(({ id }) => id)).toEqual(["e", "d"]);
 });
@@ -105,7 +120,7 @@ test("what is unfinished is listed oldest first; what is recent, newest first", 
 test("a beginning that several ids share is seen to be ambiguous, and is taken literally", () => {
   using store = openStore();
   const { journal } = store;
-  for (const id of ["abc-1", "abc-2", "abc-3", "x_1"]) journal.claimed({ ...task, id }, 1);
+  for (const id of ["abc-1", "abc-2", "abc-3", "x_1"]) journal.claimed({ ...task, id }, at(1));
   expect(journal.startingWith("abc")).toHaveLength(2);
   expect(journal.startingWith("abc-3").map(({ id }) => id)).toEqual(["abc-3"]);
   expect(journal.startingWith("%")).toEqual([]);
@@ -116,11 +131,11 @@ test("only finished tasks are forgotten, the oldest first", () => {
   using store = openStore();
   const { journal } = store;
   for (const [k, id] of ["a", "b", "c"].entries()) {
-    journal.claimed({ ...task, id }, k);
-    journal.finished(id, 10 - k);
+    journal.claimed({ ...task, id }, at(k));
+    journal.finished(id, wallFrom(10 - k));
   }
-  journal.claimed({ ...task, id: "running" }, 0);
-  journal.started("running", 0);
+  journal.claimed({ ...task, id: "running" }, at(0));
+  journal.started("running", at(0));
   journal.forgetAllBut(1);
   expect(
     journal
@@ -133,7 +148,7 @@ test("only finished tasks are forgotten, the oldest first", () => {
 test("journal and outbox change together or not at all", () => {
   using store = openStore();
   const { journal, outbox } = store;
-  journal.claimed(task, 1);
+  journal.claimed(task, at(1));
   expect(() =>
     journal.atomically(() => {
       outbox.push(TASK, "completed", { taskId: TASK });
@@ -152,21 +167,46 @@ test("an unanswered claim is remembered over a restart until it is over", () => 
     using store = openStore(path);
     return use(createOpenClaim(store.database));
   };
-  expect(claims((claim) => claim.read())).toBe(0);
+  expect(claims((claim) => claim.read())).toBeUndefined();
   claims((claim) => claim.write(1234.5));
-  expect(claims((claim) => claim.read())).toBe(1_235);
-  claims((claim) => claim.write(0));
-  expect(claims((claim) => claim.read())).toBe(0);
+  expect(claims((claim) => claim.read())).toBe(1_234.5);
+  claims((claim) => claim.write(undefined));
+  expect(claims((claim) => claim.read())).toBeUndefined();
 });
 
 test("of a finished task's payload only the first line of its command is kept", () => {
   using store = openStore();
   const { journal } = store;
   const payload = { command: "deploy\nsecond line", environment: { PASSWORD: "s3cret" } };
-  journal.claimed({ id: "t1", type: "shell.exec", payload }, 1);
-  journal.started("t1", 2);
+  journal.claimed({ id: "t1", type: "shell.exec", payload }, at(1));
+  journal.started("t1", at(2));
   expect(journal.find("t1")?.payload).toEqual(payload);
   journal.reported("t1", { status: "success", exitCode: 0, text: null });
-  journal.finished("t1", 3);
+  journal.finished("t1", wallFrom(3));
   expect(journal.find("t1")?.payload).toEqual({ command: "deploy" });
+});
+
+test("what is counted from a claim is not moved by a step of the wall clock", () => {
+  using store = openStore();
+  store.journal.claimed(task, { ...momentNow(), wall: 0 });
+  expect(steadyNow() - (store.journal.find(TASK)?.claimed ?? 0)).toBeWithin(0, 5_000);
+});
+
+test("a claim of an earlier boot is as old as the wall clock says", () => {
+  using store = openStore();
+  const wall = epochOf(wallNow()) - minutes(10);
+  store.journal.claimed(task, { boot: "an earlier one", steady: 5, wall });
+  const age = steadyNow() - (store.journal.find(TASK)?.claimed ?? 0);
+  expect(age).toBeWithin(minutes(10) - 20, minutes(10) + 5_000);
+});
+
+test("a launch that an earlier version wrote, in times since the epoch, keeps its limit", () => {
+  using store = openStore();
+  const at = Date.now() - minutes(2);
+  const { wall: _, ...earlier } = { ...launch, at, deadline: at + minutes(10) };
+  store.journal.claimed(task, momentNow());
+  store.database.run("UPDATE tasks SET launch = ?", [JSON.stringify(earlier)]);
+  const record = store.journal.find(TASK);
+  expect(record?.launch?.wall).toBe(at);
+  expect((record?.launch?.deadline ?? 0) - steadyNow()).toBeWithin(minutes(8) - 5_000, minutes(8) + 20);
 });

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { steadyNow, steadyOf, wallFrom } from "../../../src/lib/clock.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import {
   type Account,
@@ -23,7 +24,15 @@ import { READ_COMMAND, WRAPPER } from "../../../src/tasks/wrapper.ts";
 import { until } from "../../support/until.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 
-const launched: Launch = { at: 0, bootId: bootId(), attempt: 1, mode: "session", deadline: 0, limit: "" };
+const launched: Launch = {
+  at: 0,
+  wall: 0,
+  bootId: bootId(),
+  attempt: 1,
+  mode: "session",
+  deadline: 0,
+  limit: "",
+};
 const me = runnerFor(currentAccount());
 const other = isRoot() ? findAccount("nobody") : undefined;
 const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
@@ -257,7 +266,7 @@ test("members are the command and all it started, also what left the session, wi
   await until("all sleepers", () => names().filter((name) => name === "sleep").length === 4);
   const session = textIn(join(it.directory, "session"));
   const wrapper = Number.parseInt(session, 10);
-  const pumps = (/\n(\d+) (\d+) ok\n/.exec(session) ?? []).slice(1).map(Number);
+  const pumps = (/\n(\d+) (\d+) \S+ ok\n/.exec(session) ?? []).slice(1).map(Number);
   expect(pumps).toHaveLength(2);
   for (const pid of [wrapper, ...pumps, process.pid]) expect(it.run.members()).not.toContain(pid);
   expect(names()).not.toContain("cat");
@@ -353,4 +362,22 @@ test("a directory that cannot be made is told in words", async () => {
   const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
   const failure = await launch({ ...order, directory: "/proc/no/where", script });
   expect(failure).toStartWith("the run directory cannot be written: ");
+});
+
+test("the wrapper writes down when the command ended and how long it ran, whenever somebody asks", async () => {
+  const before = steadyNow();
+  const { run } = await finish("sleep 0.3");
+  const after = steadyNow();
+  await Bun.sleep(100);
+  const span = run.span();
+  expect(span?.duration).toBeWithin(280, after - before + 20);
+  expect(span?.ended).toBeWithin(before + 280, after + 20);
+});
+
+test("a run of an earlier boot ended when its exit status was written, and its length is of its own clock", async () => {
+  const it = await finish("sleep 0.3");
+  const written = steadyOf(wallFrom(statSync(join(it.directory, "exit")).mtimeMs));
+  const span = openRun(it.directory, TASK, { ...launched, bootId: "the boot before" }).span();
+  expect(span?.duration).toBeWithin(280, 10_000);
+  expect(span?.ended).toBeWithin(written - 20, written + 20);
 });

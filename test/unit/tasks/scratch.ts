@@ -5,11 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Outbox, createOutbox, outboxMigration } from "../../../src/control/outbox.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
+import { bootId } from "../../../src/platform/processes.ts";
 import {
   type Journal,
   type TaskRecord,
   createJournal,
   journalMigration,
+  momentsMigration,
 } from "../../../src/tasks/journal.ts";
 
 export const TASK = "7c1e2d3a-0000-4000-8000-000000000001";
@@ -28,7 +30,7 @@ export interface Store extends Disposable {
 
 /** Journal and outbox in one database, as the agent has them. */
 export function openStore(path = ":memory:"): Store {
-  const database = openDatabase(path, [journalMigration, outboxMigration]);
+  const database = openDatabase(path, [journalMigration, outboxMigration, momentsMigration]);
   return {
     database,
     journal: createJournal(database),
@@ -39,8 +41,9 @@ export function openStore(path = ":memory:"): Store {
 
 /** The record of a task that was let through the gate. */
 export function startedTask(journal: Journal, id = TASK, now = 0): TaskRecord {
-  journal.claimed({ id, type: "shell.exec", payload: { command: "true" } }, now);
-  journal.started(id, now);
+  const moment = { boot: bootId(), steady: now, wall: now };
+  journal.claimed({ id, type: "shell.exec", payload: { command: "true" } }, moment);
+  journal.started(id, moment);
   const record = journal.find(id);
   if (record === undefined) throw new Error("the journal forgot the task");
   return record;
