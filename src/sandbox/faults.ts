@@ -2,7 +2,7 @@
 //
 // They hold for HTTP routes — those of the Caravanserai server are called "cara.heartbeat", "cara.projects" … — and for the events of the realtime session, which go by names like "realtime.auth" and
 // "realtime.terminal.output". There, an answer that is lost is an ack that never comes.
-import { type Duration, milliseconds } from "../lib/duration.ts";
+import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 
 export interface Faults {
@@ -17,6 +17,11 @@ export interface Faults {
   lostAnswers: number;
   /** After this many more HTTP requests every connection is cut unprocessed, sockets too; null is off. */
   dropAfter: number | null;
+  /**
+   * The servers stand still, as under SIGSTOP: what comes is neither handled nor answered until this is switched off, and
+   * then all of it in any order, also what the agent has given up meanwhile.
+   */
+  freeze: boolean;
   /** Both servers lost their database: 401 on task routes, 500 elsewhere, the driver's text on the realtime session. */
   databaseDown: boolean;
   /** Only these routes ("claim", "logs", …) suffer the faults above, databaseDown excepted; null is all of them. */
@@ -34,12 +39,16 @@ export const NO_FAULTS: Readonly<Faults> = {
   errorRate: 0,
   lostAnswers: 0,
   dropAfter: null,
+  freeze: false,
   databaseDown: false,
   routes: null,
   seed: null,
   websocketBlocked: false,
   taskDispatch: false,
 };
+
+/** The real server takes 5 ms a call: some hundred that have queued up are worked off within this. */
+const THAW = seconds(1);
 
 /** What to do with one request. "lose" processes it and then cuts the connection. */
 export type Verdict = "serve" | "fail" | "lose" | "drop";
@@ -50,6 +59,7 @@ export class FaultInjector {
   /** Dice of their own: pings that come when they like must not disturb the sequence of the HTTP requests. */
   #eventRandom: () => number = Math.random;
   #beforeDrop = Infinity;
+  #thaw = new AbortController();
 
   get faults(): Readonly<Faults> {
     return this.#faults;
@@ -63,6 +73,16 @@ export class FaultInjector {
       this.#eventRandom = change.seed === null ? Math.random : mulberry32(change.seed);
     }
     if (change.dropAfter !== undefined) this.#beforeDrop = change.dropAfter ?? Infinity;
+    if (change.freeze !== false) return;
+    this.#thaw.abort();
+    this.#thaw = new AbortController();
+  }
+
+  /** Waits while the servers are frozen, and then a random part of what one takes to work off its queue. */
+  async #frozen(signal: AbortSignal): Promise<void> {
+    if (!this.#faults.freeze) return;
+    await sleep(Infinity, AbortSignal.any([signal, this.#thaw.signal]));
+    await sleep(THAW * Math.random(), signal);
   }
 
   /** Decides on one request, after the delay that is set. */
@@ -70,6 +90,7 @@ export class FaultInjector {
     const { delay, errorRate, lostAnswers, routes } = this.#faults;
     if (routes !== null && !routes.includes(route)) return "serve";
     if (delay > 0) await sleep(delay, signal);
+    await this.#frozen(signal);
     if (this.#beforeDrop <= 0) return "drop";
     this.#beforeDrop--;
     if (this.#random() < errorRate) return "fail";
@@ -81,6 +102,7 @@ export class FaultInjector {
     const { delay, errorRate, lostAnswers, routes } = this.#faults;
     if (routes !== null && !routes.includes(route)) return "serve";
     if (delay > 0) await sleep(delay, signal);
+    await this.#frozen(signal);
     if (this.dropping) return "drop";
     if (this.#eventRandom() < errorRate) return "fail";
     return this.#eventRandom() < lostAnswers ? "lose" : "serve";

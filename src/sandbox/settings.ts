@@ -26,6 +26,7 @@ const FaultsPatch = v.partial(
     error_rate: rate,
     lost_answers: rate,
     drop_after: v.nullable(count),
+    freeze: v.boolean(),
     database_down: v.boolean(),
     routes: v.nullable(v.array(v.string())),
     seed: v.nullable(v.number()),

@@ -1,19 +1,16 @@
 // Delivers the parcels of a task's lane: log rows exactly once, then the one completion.
 import { AgentError, messageOf } from "../lib/agent-error.ts";
-import { seconds } from "../lib/duration.ts";
-import { sleep } from "../lib/loop.ts";
+import type { Duration } from "../lib/duration.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import type { Courier, Parcel } from "../control/outbox.ts";
 import { mayPass } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 import { type CompletedRequest, type LogRequest, isFinal } from "../protocol/noderax/tasks.ts";
+import { type Clock, realClock, wasStored } from "./doubt.ts";
 import { PARCEL } from "./shipping.ts";
 
 /** A row that the server answers with 500 this often, over some minutes, holds something its database refuses. */
 const POISON_AFTER = 8;
-/** A log call that got no answer may still be at work on the server; a completion must not overtake it. */
-const SETTLE = seconds(1);
-
 export interface CourierPorts {
   readonly api: TaskApi;
   readonly log: Log;
@@ -23,45 +20,55 @@ export interface CourierPorts {
   readonly onRefusedRow: (taskId: string, why: string) => void;
 }
 
-export function taskCourier(ports: CourierPorts): Courier {
+export function taskCourier(ports: CourierPorts, clock = realClock): Courier {
+  const rows = rowSender(ports, clock);
   return (parcel, signal) =>
-    parcel.kind === PARCEL.completed
-      ? deliverCompletion(parcel, ports, signal)
-      : deliverRow(parcel, ports, signal);
+    parcel.kind === PARCEL.completed ? deliverCompletion(parcel, ports, signal) : rows(parcel, signal);
 }
 
-async function deliverRow(parcel: Parcel, ports: CourierPorts, signal: AbortSignal): Promise<void> {
-  const { api, onOver, onRefusedRow } = ports;
-  const row = JSON.parse(parcel.body) as LogRequest; // our own, written by shipping.ts
-  try {
-    if (parcel.doubtful && (await alreadyStored(row, ports, signal))) return;
-    await api.log(row, signal);
-  } catch (error) {
-    const status = error instanceof AgentError ? error.status : undefined;
-    if (status === 404 || status === 409) return onOver(row.taskId, messageOf(error));
-    const poison = status === 500 && parcel.attempts >= POISON_AFTER;
-    if (mayPass(error) && !poison) throw error;
-    if (status === undefined) throw error;
-    onRefusedRow(row.taskId, messageOf(error));
-  }
-}
+function rowSender({ api, onOver, onRefusedRow }: CourierPorts, clock: Clock): Courier {
+  /** The longest time that a call for a row, or a look for it, went unanswered. */
+  const silences = new Map<number, Duration>();
 
-/**
- * Whether a row that got no answer has arrived. `started` is a no-op on a running task and answers the whole row of
- * the task, whose `output` is the last log line; and no row of ours equals the one before it.
- */
-async function alreadyStored(
-  row: LogRequest,
-  { api, onOver }: CourierPorts,
-  signal: AbortSignal,
-): Promise<boolean> {
-  await sleep(SETTLE, signal);
-  const task = await api.started({ taskId: row.taskId, timestamp: row.timestamp }, signal);
-  if (isFinal(task.status)) {
-    onOver(row.taskId, `the task is already ${task.status}`);
-    return true;
+  return async function deliver(parcel, signal) {
+    const row = JSON.parse(parcel.body) as LogRequest; // our own, written by shipping.ts
+    try {
+      if (!(parcel.doubtful && (await isStored(parcel.id, row, signal))))
+        await measured(parcel.id, () => api.log(row, signal));
+    } catch (error) {
+      const status = error instanceof AgentError ? error.status : undefined;
+      const over = status === 404 || status === 409;
+      const poison = status === 500 && parcel.attempts >= POISON_AFTER;
+      if (!over && ((mayPass(error) && !poison) || status === undefined)) throw error;
+      if (over) onOver(row.taskId, messageOf(error));
+      else onRefusedRow(row.taskId, messageOf(error));
+    }
+    silences.delete(parcel.id);
+  };
+
+  /**
+   * `started` is a no-op on a running task and answers the whole row of the task, whose `output` is the last log line;
+   * and no row of ours equals the one before it.
+   */
+  function isStored(id: number, row: LogRequest, signal: AbortSignal): Promise<boolean> {
+    const look = async (): Promise<boolean> => {
+      const request = { taskId: row.taskId, timestamp: row.timestamp };
+      const task = await measured(id, () => api.started(request, signal));
+      if (isFinal(task.status)) onOver(row.taskId, `the task is already ${task.status}`);
+      return isFinal(task.status) || task.output === row.line;
+    };
+    return wasStored(look, silences.get(id) ?? 0, clock, signal);
   }
-  return task.output === row.line;
+
+  async function measured<T>(id: number, call: () => Promise<T>): Promise<T> {
+    const began = clock.now();
+    try {
+      return await call();
+    } catch (error) {
+      silences.set(id, Math.max(silences.get(id) ?? 0, clock.now() - began));
+      throw error;
+    }
+  }
 }
 
 async function deliverCompletion(parcel: Parcel, ports: CourierPorts, signal: AbortSignal): Promise<void> {

@@ -82,6 +82,26 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
     ).toBe("same line".repeat(5));
   });
 
+  test.each([2_400, 4_200])(
+    "and so are the logs of its neighbours, when the server stands still for %d ms and then works off its queue in any order",
+    async (length) => {
+      await using node = await enrolledAgent({
+        settings: { request_timeout: "1s", max_parallel_tasks: 12 },
+        sandbox: { timings: { logRaceWindow: 20 } },
+      });
+      const tasks = Array.from({ length: 12 }, () =>
+        node.runs("i=0; while [ $i -lt 12 ]; do echo $((i=i+1)); sleep 0.25; done"),
+      );
+      for (const task of tasks) await task.shows("1");
+      node.sandbox.setFaults({ freeze: true });
+      await Bun.sleep(length);
+      node.sandbox.setFaults({ freeze: false });
+      for (const task of tasks) await task.finishes("success", seconds(40));
+      for (const task of tasks) isWhole(task, 12);
+    },
+    60_000,
+  );
+
   test("when answers to its completion are lost", async () => {
     await using node = await enrolledAgent({ watched: true });
     let lost = 0;

@@ -12,6 +12,7 @@ const OFF = {
   error_rate: 0,
   lost_answers: 0,
   drop_after: null,
+  freeze: false,
   database_down: false,
   routes: null,
   seed: null,
@@ -43,6 +44,10 @@ export default command({
       type: "string",
       description: "after so many requests cut every connection",
       valueHint: "count",
+    },
+    freeze: {
+      type: "boolean",
+      description: "answer nothing; what comes meanwhile is handled after --off, in any order",
     },
     "database-down": { type: "boolean", description: "as if the API had lost its database" },
     "websocket-blocked": {
@@ -93,11 +98,13 @@ export default command({
 
 /** The document of those switches that were given as flags. */
 function switchesOf(args: {
+  readonly freeze?: boolean | undefined;
   readonly "database-down"?: boolean | undefined;
   readonly "websocket-blocked"?: boolean | undefined;
   readonly "task-dispatch"?: boolean | undefined;
 }): Record<string, boolean> {
   const given = Object.entries({
+    freeze: args.freeze,
     database_down: args["database-down"],
     websocket_blocked: args["websocket-blocked"],
     task_dispatch: args["task-dispatch"],

@@ -87,6 +87,26 @@ test("seed: the same dice every time", async () => {
   expect(await run()).toEqual(first);
 });
 
+test("freeze: nothing is answered, and what came meanwhile is handled after it, also what was given up", async () => {
+  await using sandbox = await sandboxWith();
+  const node = await enrolled(sandbox);
+  const id = await taskIn("running", sandbox, node);
+  sandbox.setFaults({ freeze: true });
+  const headers = { authorization: `Bearer ${node.token}`, "x-agent-node-id": node.id };
+  const given = fetch(`${sandbox.url}/api/v1/agent/tasks/${id}/logs`, {
+    method: "POST",
+    headers: { ...headers, "content-type": "application/json" },
+    body: JSON.stringify({ stream: "stdout", line: "given up" }),
+    signal: AbortSignal.timeout(50),
+  });
+  expect(codeOf(await given.catch((error: unknown) => error))).toBe(DOMException.TIMEOUT_ERR);
+  const waiting = node.call(id, "started");
+  expect(sandbox.logs(id)).toEqual([]);
+  sandbox.setFaults({ freeze: false });
+  expect((await waiting).status).toBe(200);
+  await until(() => sandbox.logs(id).length === 1);
+});
+
 test("databaseDown: sweeps pause, waiting claims fail, and all is well afterwards", async () => {
   await using sandbox = await sandboxWith({ timings: { claimStep: 5, sweepInterval: 2, queuedLimit: 1 } });
   const node = await enrolled(sandbox);
