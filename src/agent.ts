@@ -1,6 +1,7 @@
 // The composition root: opens the agent's state, starts the planes that are configured, and stops them again.
 import { dirname, join } from "node:path";
 import { unprivilegedAccount } from "./agent/accounts.ts";
+import { clearTextWarnings, repeatWarnings } from "./agent/clear-text.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./agent/caravanserai-plane.ts";
 import { type NoderaxLife, startNoderax } from "./agent/noderax-life.ts";
 import { steadyNow } from "./lib/clock.ts";
@@ -93,8 +94,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     urls.noderax === undefined
       ? { account: currentAccount(), warnings: [] }
       : unprivilegedAccount(settings, log);
+  const inClear = clearTextWarnings(urls, settings);
   const caution = [
     ...options.warnings,
+    ...inClear,
     ...accountWarnings,
     ...secureState(settings.state_file, account, log),
   ];
@@ -130,7 +133,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       stop.signal,
     );
   }
-  const ended = Promise.all([noderax?.done, caravanserai?.done]).then(() => {});
+  const registry = urls.noderax === undefined ? registries.caravanserai : registries.noderax;
+  const reminding = repeatWarnings(inClear, { registry, log }, stop.signal);
+  const ended = Promise.all([noderax?.done, caravanserai?.done, reminding]).then(() => {});
 
   function status(): Status {
     return {

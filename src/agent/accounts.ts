@@ -4,13 +4,14 @@ import type { Settings } from "../config/options.ts";
 import type { RootVetoes } from "../identity/root-access.ts";
 import { type Account, currentAccount, findAccount, isRoot } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
+import { tlsVeto } from "./clear-text.ts";
 
-/** For what this machine gives no root, and why. */
+/** For what this machine gives no root, and why: every feature that needs root asks here, through `RootAccess`. */
 export function rootVetoes(settings: Settings): RootVetoes {
-  if (!isRoot()) {
-    const text = `the agent runs as ${currentAccount().name}, not as root`;
-    return { operational: text, task: text, terminal: text };
-  }
+  const all = isRoot()
+    ? tlsVeto(settings.api_url, settings.require_tls)
+    : `the agent runs as ${currentAccount().name}, not as root`;
+  if (all !== undefined) return { operational: all, task: all, terminal: all };
   const tasks = "the owner of this machine forbids root tasks (allow_root_tasks)";
   const terminals = "the owner of this machine forbids root terminals (allow_root_terminals)";
   return {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../control/agent-client.ts";
 import { trustedAuthorities } from "../control/trust.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { crossesInClear } from "../lib/clear-text.ts";
 import { findSandbox } from "../sandbox/announce.ts";
 import { configFrom } from "./config-flags.ts";
 import { warn } from "./output.ts";
@@ -94,7 +95,7 @@ function tokenIn(path: string | undefined): string | undefined {
 
 /** A token in clear is everybody's on the way; on this machine there is no way. */
 export const tokenTravelsInClear = ({ url, token }: AgentPlace & Pick<RemoteAgent, "token">): boolean =>
-  token !== undefined && !/^(https:|http:\/\/(127(\.\d+){3}|localhost|\[::1\]):)/.test(url);
+  token !== undefined && crossesInClear(url);
 
 export function warnOfClearToken(agent: RemoteAgent): void {
   if (tokenTravelsInClear(agent))

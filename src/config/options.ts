@@ -19,6 +19,12 @@ export const options = {
     planes: ["noderax", "caravanserai"],
     doc: "PEM file with certificate authorities to trust besides the system's.",
   },
+  require_tls: {
+    type: "boolean",
+    default: false,
+    planes: ["noderax"],
+    doc: "The owner's veto: true gives no root over a control plane that is reached over plain HTTP.",
+  },
   enrollment_token: {
     type: "string",
     secret: true,

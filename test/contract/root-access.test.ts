@@ -55,6 +55,55 @@ describe.concurrent("a root-access profile", () => {
   });
 });
 
+describe.concurrent("a control plane over plain HTTP", () => {
+  /** An address that is not the loopback's by its name, and yet leads to this machine. */
+  const over = (url: string): string => url.replace("127.0.0.1", "0.0.0.0");
+
+  test("gets no root where the owner requires TLS, is told why, and runs everything else", async () => {
+    await using node = await enrolledAgent({
+      named: over,
+      settings: { require_tls: true, task_poll_interval: "300ms" },
+    });
+    const warning = `api_url ${over(node.sandbox.url)}: the node's token and all commands cross`;
+    expect(node.agent.status().warnings).toContainEqual(expect.stringContaining(warning));
+    expect(node.story()).toContain(warning);
+    node.sandbox.setRootAccess(NODE, "all");
+    await until("it failed", () => node.sandbox.node(NODE).root_access.status === "failed");
+    const { applied_profile: now, last_error: error } = node.sandbox.node(NODE).root_access;
+    expect(now).toBe("off");
+    if (asRoot) expect(error).toContain("gives root only over https (require_tls)");
+    for (const [scope, command] of [
+      ["task", "id"],
+      ["operational", "apt-get update"],
+    ] as const) {
+      const task = await node.runs(asRootIn(scope, command)).finishes("failed");
+      expect(String(task.result?.["error"])).toContain(`root access refused (${scope})`);
+      if (asRoot) expect(String(task.result?.["error"])).toContain("require_tls");
+    }
+    expect((await node.runs("echo hi").finishes("success")).output).toBe("hi\n");
+  });
+
+  test.skipIf(!asRoot)("gets root otherwise, and is warned of (needs root)", async () => {
+    await using node = await enrolledAgent({
+      named: over,
+      settings: { task_poll_interval: "300ms" },
+    });
+    node.sandbox.setRootAccess(NODE, "task");
+    await applied(node, "task");
+    expect((await node.runs(asRootIn("task", "id -un")).finishes("success")).output).toBe("root\n");
+    expect(node.agent.status().warnings).toContainEqual(expect.stringContaining("require_tls=true would"));
+    expect(node.agent.status().loops).toContainEqual(
+      expect.objectContaining({ name: "clear-text", last_success: expect.any(String) }),
+    );
+  });
+
+  test("on this machine is not warned of", async () => {
+    await using node = await enrolledAgent({ settings: { require_tls: true } });
+    expect(node.agent.status().warnings.join()).not.toContain("api_url");
+    expect(node.agent.status().loops.map(({ name }) => name)).not.toContain("clear-text");
+  });
+});
+
 describe.concurrent("a root task", () => {
   test("is refused, with the profile in force, unless the profile allows it", async () => {
     await using node = await enrolledAgent();

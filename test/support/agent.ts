@@ -28,6 +28,8 @@ export interface NodeOptions {
   readonly sandbox?: SandboxOptions;
   /** Keys of the agent's configuration file. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** How the configuration writes the control plane's address. */
+  readonly named?: (url: string) => string;
   /** Puts a gateway between agent and sandbox. */
   readonly watched?: boolean;
   /** False: the machine has no identity yet. */
@@ -76,15 +78,16 @@ export abstract class Machine {
   protected abstract end(): Promise<void>;
 
   async prepare(): Promise<void> {
-    const { sandbox, settings, watched, started } = this.options;
+    const { sandbox, settings, watched, started, named = (url) => url } = this.options;
     // Tasks of another user look for their files in here; what is ours lies in directories of mode 0700.
     chmodSync(this.directory, 0o711);
     mkdirSync(join(this.directory, "files"));
     chmodSync(join(this.directory, "files"), 0o777);
     this.#plane = await controlPlane(this.directory, sandbox);
     if (watched) this.#gateway = gateway(this.plane.url);
+    const url = this.#gateway?.url ?? this.plane.url;
     this.configures({
-      api_url: this.#gateway?.url ?? this.plane.url,
+      api_url: named(url),
       state_file: this.stateFile,
       task_user: "nobody",
       task_poll_interval: "2s",

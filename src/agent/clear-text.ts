@@ -1,0 +1,52 @@
+// Control planes that are reached over plain HTTP: said at the start and every day, and where no root is given over one.
+import { crossesInClear } from "../lib/clear-text.ts";
+import { hours } from "../lib/duration.ts";
+import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { Plane } from "../config/option.ts";
+import type { Settings } from "../config/options.ts";
+import type { Log } from "../platform/log.ts";
+
+/** Why require_tls gives no root over this URL; undefined where it does. */
+export function tlsVeto(url: string | undefined, requireTls: boolean): string | undefined {
+  if (!requireTls || url === undefined || !crossesInClear(url)) return undefined;
+  return "the control plane is reached over plain HTTP, and the owner of this machine gives root only over https (require_tls)";
+}
+
+/** Lines for a person, for the planes that run. */
+export function clearTextWarnings(
+  urls: Readonly<Record<Plane, string | undefined>>,
+  { require_tls: requireTls }: Pick<Settings, "require_tls">,
+): readonly string[] {
+  const effect = requireTls
+    ? "require_tls refuses root tasks, root terminals and package changes until then"
+    : "require_tls=true would refuse root over it until then";
+  const texts: Readonly<Record<Plane, string>> = {
+    noderax: `the node's token and all commands cross the network in clear text, and can be changed on the way. Use https; ${effect}`,
+    caravanserai:
+      "what is to run here crosses the network in clear text, and can be changed on the way. Use https, or a network that is yours alone",
+  };
+  const settings: Readonly<Record<Plane, string>> = { noderax: "api_url", caravanserai: "server_url" };
+  return (["noderax", "caravanserai"] as const).flatMap((plane) => {
+    const url = urls[plane];
+    if (url === undefined || !crossesInClear(url)) return [];
+    return [`${settings[plane]} http://${URL.parse(url)?.host}: ${texts[plane]}`];
+  });
+}
+
+/** Logs them now and every day. Resolves at once where there are none, else when `signal` aborts. */
+export async function repeatWarnings(
+  warnings: readonly string[],
+  { registry, log }: { readonly registry: LoopRegistry; readonly log: Log },
+  signal: AbortSignal,
+): Promise<void> {
+  if (warnings.length === 0) return;
+  await loop(
+    { name: "clear-text", every: hours(24) },
+    async (_, record) => {
+      for (const warning of warnings) log.warn("agent", warning);
+      record.note = "plain HTTP is warned of every day";
+    },
+    registry,
+    signal,
+  );
+}
