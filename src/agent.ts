@@ -104,7 +104,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let noderax: NoderaxLife | undefined;
   let caravanserai: CaravanseraiPlane | undefined;
 
-  const socket = await serveStatus(directory, status, () => caravanserai?.hurry());
+  const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), {
+    listen_token: settings.listen_token ?? null,
+  });
   const database = openOrRelease(directory, socket);
   const common = {
     settings,

@@ -24,6 +24,7 @@ import { type DevDocker, findDocker } from "./dev/docker.ts";
 import { interruption } from "./interruption.ts";
 import { note, paint, print, warn } from "./output.ts";
 import { programName } from "./program.ts";
+import { announceAgent } from "./running-agent.ts";
 import { announced, serveSandbox } from "./sandbox/serve.ts";
 
 const NODE = "demo-1";
@@ -61,6 +62,11 @@ export default command({
       const docker = await looking;
       const projects = docker.problem === undefined ? { dockerHost } : undefined;
       const agent = await enrolledAgent(sandbox, { directory, verbose: args.verbose === true, projects });
+      using _agent = announceAgent({
+        state_file: stateFileIn(directory),
+        api_url: sandbox.url,
+        ...(projects && { server_url: sandbox.url }),
+      });
       try {
         await Promise.race([online(sandbox), stopped]);
         if (projects) await Promise.race([ready(sandbox), stopped]);
@@ -80,6 +86,8 @@ export default command({
   },
 });
 
+const stateFileIn = (directory: string): string => join(directory, "state", "agent_identity.json");
+
 /**
  * Enrolls over the wire, as every machine does, and starts the agent with a configuration of its own: nothing of this
  * machine's is read. Tasks run as the person who typed `dev`.
@@ -97,7 +105,7 @@ async function enrolledAgent(
   },
 ): Promise<Agent> {
   const configFile = join(directory, "config.json");
-  const stateFile = join(directory, "state", "agent_identity.json");
+  const stateFile = stateFileIn(directory);
   const document = {
     api_url: sandbox.url,
     state_file: stateFile,

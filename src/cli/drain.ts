@@ -13,6 +13,7 @@ import { createDrain, drainMigration } from "../projects/drain.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { age, print, printJson } from "./output.ts";
+import { settingsOfAgent } from "./running-agent.ts";
 
 export default command({
   name: "drain",
@@ -24,7 +25,7 @@ export default command({
     json: { type: "boolean", description: "print one JSON document" },
   },
   async run({ args }) {
-    const { settings } = await configFrom(args);
+    const settings = settingsOfAgent(await configFrom(args));
     const { before, since } = setDrain(databaseOf(settings), args.off !== true);
     if (args.json) return printJson({ draining_since: since ?? null });
     print(words(before, since));

@@ -60,7 +60,8 @@ export default command({
   },
   async run({ args }): Promise<ExitCode | void> {
     const { signal } = interruption();
-    const config = await configFrom(args);
+    // A file that is named and not there is made.
+    const config = await configFrom(args, { requireFile: false });
     // Before a token is used up: credentials that cannot be kept would be lost.
     checkStateDirectory(config.settings);
     const open = openEnrollment(config, args);

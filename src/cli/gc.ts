@@ -9,7 +9,7 @@ import type { CaravanseraiStatus } from "../ops/status.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { note, print, printJson, table, warn } from "./output.ts";
-import { runningAgent } from "./running-agent.ts";
+import { runningAgent, settingsOfAgent } from "./running-agent.ts";
 
 type Orphan = CaravanseraiStatus["orphans"][number];
 
@@ -26,7 +26,7 @@ export default command({
     json: { type: "boolean", description: "print one JSON document" },
   },
   async run({ args }) {
-    const { settings } = await configFrom(args);
+    const settings = settingsOfAgent(await configFrom(args));
     const plane = (await runningAgent(settings)).caravanserai ?? undefined;
     if (plane === undefined) {
       throw new AgentError("gc.no_plane", "the agent that runs here has no containers to look after", {

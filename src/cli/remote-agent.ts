@@ -2,11 +2,17 @@
 import { readFileSync } from "node:fs";
 import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../control/agent-client.ts";
 import { trustedAuthorities } from "../control/trust.ts";
+import { stateDirectory } from "../agent.ts";
+import type { Settings } from "../config/options.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { crossesInClear } from "../lib/clear-text.ts";
-import { findSandbox } from "../sandbox/announce.ts";
+import { askAccess, askStatus } from "../ops/control-socket.ts";
+import type { CaravanseraiStatus } from "../ops/status.ts";
+import { findSandboxes } from "../sandbox/announce.ts";
 import { configFrom } from "./config-flags.ts";
 import { warn } from "./output.ts";
+import { settingsOfAgent } from "./running-agent.ts";
+import { sandboxHere } from "./sandbox/client.ts";
 
 /** The flags of all of them. A token is no flag: other users of the machine see those. */
 export const remoteAgentFlags = {
@@ -19,7 +25,7 @@ export const remoteAgentFlags = {
     type: "string",
     alias: "server-url",
     valueHint: "URL",
-    description: "the Caravanserai server to ask for the node (default: server_url, or a sandbox here)",
+    description: "the Caravanserai server to ask for the node (default: that of the agent or sandbox here)",
   },
   "token-file": {
     type: "string",
@@ -40,13 +46,17 @@ type Flags = { readonly [K in keyof typeof remoteAgentFlags]?: string | undefine
 /** Asked again, it looks again where the project is now. */
 export type Locate = (signal: AbortSignal) => Promise<RemoteAgent>;
 
-/** Throws AgentError: exit 2 when nobody can tell which node it is. */
+/**
+ * `--node`; without it the agent of this machine when it runs the project; else the one that the server names: that of
+ * `--server`, of the configuration, of the agent here, or a sandbox here. Throws AgentError: exit 2 when nothing tells.
+ */
 export async function agentLocator(flags: Flags, project: string): Promise<Locate> {
-  const { settings } = await configFrom({
+  const config = await configFrom({
     config: flags.config,
     "server-url": flags.server,
     "api-tls-ca-file": flags.ca,
   });
+  const { settings } = config;
   const token = tokenIn(flags["token-file"]) ?? settings.listen_token;
   const authorities = (): string => trustedAuthorities(settings.api_tls_ca_file);
   const access = { token, authorities };
@@ -54,25 +64,56 @@ export async function agentLocator(flags: Flags, project: string): Promise<Locat
     const place = agentAt(flags.node);
     return () => Promise.resolve({ ...place, ...access });
   }
-  const server = serverFor(settings.server_url, authorities);
-  return async (signal) => ({ ...(await findAgent(server, project, signal)), ...access });
+  const asksHere = flags.server === undefined;
+  const state = asksHere ? settingsOfAgent(config) : settings;
+  const here = asksHere ? await agentHere(state) : undefined;
+  const server = serverFor(settings.server_url ?? here?.server_url, authorities);
+  return async (signal) => {
+    const now = asksHere ? await agentHere(state) : undefined;
+    const place = now && placeOf(now, project);
+    if (place !== undefined) return { ...place, ...access, token: token ?? (await tokenHere(state)) };
+    return { ...(await findAgent(server(), project, signal)), ...access };
+  };
 }
 
-function serverFor(
-  url: string | undefined,
-  authorities: () => string,
-): { readonly url: string; readonly authorities: () => string } {
-  if (url !== undefined) return { url, authorities };
-  const sandbox = findSandbox();
-  if (sandbox !== undefined)
-    return { url: sandbox.url, authorities: () => [authorities(), sandbox.certificate ?? ""].join("\n") };
-  throw new AgentError("cli.usage", "which node? No Caravanserai server is known to ask", {
-    exit: exit.usage,
-    hint: [
-      "Name the server:  --server http://cara.example.com:8080   (or the setting server_url)",
-      "Or the agent:     --node host:9090",
-    ],
-  });
+/** What the agent of this machine says of its containers; undefined when none answers us. */
+async function agentHere(state: Pick<Settings, "state_file">): Promise<CaravanseraiStatus | undefined> {
+  const status = await askStatus(stateDirectory(state)).catch(() => undefined);
+  return status?.caravanserai ?? undefined;
+}
+
+const tokenHere = async (state: Pick<Settings, "state_file">): Promise<string | undefined> =>
+  (await askAccess(stateDirectory(state)))?.listen_token ?? undefined;
+
+/** Where to ask the agent of this machine for a project it runs; with TLS its certificate is for another name than ours. */
+export function placeOf(
+  { node, projects, listener }: Pick<CaravanseraiStatus, "node" | "projects" | "listener">,
+  project: string,
+): AgentPlace | undefined {
+  const [, host, port] = /^\[?(.+?)\]?:(\d+)$/.exec(listener?.address ?? "") ?? [];
+  if (host === undefined || listener?.tls === true) return undefined;
+  if (!projects.some(({ name }) => name === project)) return undefined;
+  const loopback = host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host;
+  return { name: node, url: `http://${loopback.includes(":") ? `[${loopback}]` : loopback}:${port}` };
+}
+
+type Server = () => { readonly url: string; readonly authorities: () => string };
+
+/** Throws AgentError only when it is called: an agent here may do without a server. */
+function serverFor(named: string | undefined, authorities: () => string): Server {
+  return () => {
+    const sandbox = named === undefined ? sandboxHere() : findSandboxes().find(({ url }) => url === named);
+    const url = named ?? sandbox?.url;
+    if (url !== undefined)
+      return { url, authorities: () => [authorities(), sandbox?.certificate ?? ""].join("\n") };
+    throw new AgentError("cli.usage", "which node? No Caravanserai server is known to ask", {
+      exit: exit.usage,
+      hint: [
+        "Name the server:  --server http://cara.example.com:8080   (or the setting server_url)",
+        "Or the agent:     --node host:9090",
+      ],
+    });
+  };
 }
 
 function tokenIn(path: string | undefined): string | undefined {

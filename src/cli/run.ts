@@ -10,6 +10,7 @@ import { STDOUT, isTerminal, outliveReaders } from "../platform/stdio.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { type Interruption, interruption } from "./interruption.ts";
+import { announceAgent } from "./running-agent.ts";
 import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
@@ -33,13 +34,14 @@ export default command({
       log,
       warnings: config.warnings,
     });
+    using _announced = announceAgent(config.settings);
     const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log);
     // As it is used, a scheme in front: what was typed may have been another thing.
     const server_url = config.planes.includes("caravanserai") ? config.settings.server_url : undefined;
     log.info("agent", `noderax-agent ${version} started`, { server_url });
     void reclaimMemory(new AbortController().signal);
     // An agent that cannot go on must not look alive: its service manager, or a person, starts it again.
-    return Promise.race([stopped, agent.ended.then(() => stopped)]);
+    return await Promise.race([stopped, agent.ended.then(() => stopped)]);
   },
 });
 

@@ -1,9 +1,66 @@
-// The agent that runs with a state directory, for the commands that ask it.
-import { stateDirectory } from "../agent.ts";
-import { AgentError } from "../lib/agent-error.ts";
+// The agent a command is about: the one the configuration names; where it names none, the one this user runs.
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import * as v from "valibot";
+import { databasePath, stateDirectory } from "../agent.ts";
+import type { Config } from "../config/load.ts";
 import type { Settings } from "../config/options.ts";
+import { AgentError, exit } from "../lib/agent-error.ts";
 import { askStatus } from "../ops/control-socket.ts";
 import type { Status } from "../ops/status.ts";
+import { announce, announced } from "../platform/announce.ts";
+import { note } from "./output.ts";
+
+const Announcement = v.object({
+  state_file: v.string(),
+  api_url: v.optional(v.string()),
+  server_url: v.optional(v.string()),
+});
+type Announcement = v.InferOutput<typeof Announcement>;
+
+/** Until disposed of, commands of this user find the agent. Where they cannot, it runs all the same. */
+export function announceAgent({ state_file, api_url, server_url }: Announcement): Disposable {
+  try {
+    return announce("agent", { state_file, api_url, server_url });
+  } catch {
+    return { [Symbol.dispose]() {} };
+  }
+}
+
+/**
+ * The settings with the state file of the agent that is meant. Throws an AgentError, exit 2, when this user runs several
+ * agents and nothing says which one is meant.
+ */
+export function settingsOfAgent(config: Config): Settings {
+  const { settings } = config;
+  if (namesState(config)) return settings;
+  const [one, ...others] = announced("agent", Announcement).filter(({ document }) =>
+    isMeant(document, settings),
+  );
+  if (one === undefined) return settings;
+  if (others.length > 0) throw severalAgents([one, ...others]);
+  const { state_file } = one.document;
+  note(`The agent that runs with the state directory ${dirname(state_file)}:`);
+  return { ...settings, state_file };
+}
+
+/** Somebody said where the state is, or an agent has run in the usual place. */
+const namesState = ({ settings, origins }: Config): boolean =>
+  (origins.get("state_file")?.from ?? "default") !== "default" ||
+  existsSync(databasePath(stateDirectory(settings)));
+
+/** A configuration that names a control plane means an agent of that one. */
+const isMeant = (agent: Announcement, { api_url, server_url }: Settings): boolean =>
+  (api_url === undefined || agent.api_url === api_url) &&
+  (server_url === undefined || agent.server_url === server_url);
+
+const severalAgents = (
+  agents: readonly { readonly pid: number; readonly document: Announcement }[],
+): AgentError =>
+  new AgentError("agent.several", `you run ${agents.length} agents here: say which one is meant`, {
+    exit: exit.usage,
+    hint: agents.map(({ pid, document }) => `--state-file ${document.state_file}   (pid ${pid})`),
+  });
 
 /** What it says of itself. Throws an AgentError when none runs, or it does not answer us. */
 export async function runningAgent(settings: Pick<Settings, "state_file">): Promise<Status> {

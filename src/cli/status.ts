@@ -8,7 +8,7 @@ import { configFlags, configFrom } from "./config-flags.ts";
 import { whenRemoved } from "./gc.ts";
 import { age, paint, print, printJson } from "./output.ts";
 import { asCalled } from "./program.ts";
-import { runningAgent } from "./running-agent.ts";
+import { runningAgent, settingsOfAgent } from "./running-agent.ts";
 
 export default command({
   name: "status",
@@ -16,7 +16,7 @@ export default command({
   examples: ["status", "status --json"],
   args: { ...configFlags, json: { type: "boolean", description: "print one JSON document" } },
   async run({ args }): Promise<ExitCode> {
-    const { settings } = await configFrom(args);
+    const settings = settingsOfAgent(await configFrom(args));
     const status = await runningAgent(settings);
     if (args.json) printJson(status);
     else show(status);

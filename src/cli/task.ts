@@ -15,6 +15,7 @@ import { openSpool } from "../tasks/spool.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { type Copy, age, copyOut, note, print, printJson, rawFlag, table } from "./output.ts";
+import { settingsOfAgent } from "./running-agent.ts";
 
 const list = command({
   name: "list",
@@ -27,7 +28,7 @@ const list = command({
   },
   async run({ args }) {
     const limit = numberOf("--limit", args.limit);
-    const { settings } = await configFrom(args);
+    const settings = settingsOfAgent(await configFrom(args));
     const tasks = openJournal(settings)?.recent(limit) ?? [];
     if (args.json) return printJson(tasks.map(document));
     if (tasks.length === 0) return note("no task has run here yet");
@@ -54,7 +55,7 @@ const logs = command({
     raw: rawFlag,
   },
   async run({ args }) {
-    const { settings } = await configFrom(args);
+    const settings = settingsOfAgent(await configFrom(args));
     const journal = openJournal(settings);
     const task = findTask(journal, args.id);
     if (task.launch === undefined) {

@@ -54,16 +54,21 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
     const option = optionOf(key);
     const found = sources.find(key);
     if (found) {
-      const parsed = parseValue(option, found.raw, options.cwd);
+      const parsed = parseValue(option, found.raw, options.cwd, relativeTo(found.origin));
       if (parsed.problem === undefined) return accept(key, found, parsed.value);
       const text = describeProblem(key, found, parsed.problem);
       if (!option.lenient) return void problems.push(text);
       warnings.push(`${text}; the default applies`);
     }
-    const fallback = defaultOf(option, options);
+    const fallback = defaultOf(option, options, sources.namedDirectory);
     if (fallback === undefined) return;
     values.set(key, fallback);
     origins.set(key, { from: "default" });
+  }
+
+  /** Where relative paths of a file that somebody named are looked for first. */
+  function relativeTo(origin: Origin): string | undefined {
+    return origin.from === "file" ? sources.namedDirectory : undefined;
   }
 
   function accept(key: OptionKey, found: Found, value: OptionValue): void {
@@ -75,10 +80,14 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
 }
 
 /** The parsed default, which depends on the name the program was called by. */
-function defaultOf(option: Option, { invokedAs, cwd }: LoadOptions): OptionValue | undefined {
+function defaultOf(
+  option: Option,
+  { invokedAs, cwd }: LoadOptions,
+  namedDirectory: string | undefined,
+): OptionValue | undefined {
   const cara = option.type === "url" && invokedAs === CARA_AGENT ? option.caraDefault : undefined;
   const raw = cara ?? option.default;
-  return raw === undefined ? undefined : parseValue(option, raw, cwd).value;
+  return raw === undefined ? undefined : parseValue(option, raw, cwd, namedDirectory).value;
 }
 
 function cautionOf(option: Option, value: OptionValue): string | undefined {

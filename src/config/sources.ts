@@ -1,5 +1,5 @@
 // The sources of settings in their order, each as "what do you say about this key, and where does it stand?".
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { parseDotenv } from "./dotenv.ts";
 import {
@@ -42,6 +42,8 @@ export interface Sources {
   readonly find: (key: OptionKey) => Found | undefined;
   readonly files: readonly ConfigFile[];
   readonly warnings: readonly string[];
+  /** Where the file stands that `--config` or NODERAX_CONFIG_FILE names. */
+  readonly namedDirectory: string | undefined;
   /**
    * The file that a new value for `key` belongs into: the one that has the key, else the first that was read, else
    * the one that was named, else ./config.json.
@@ -77,6 +79,7 @@ export async function readSources(options: LoadOptions): Promise<Sources> {
   return {
     files,
     warnings,
+    namedDirectory: namedPath && dirname(namedPath),
     find(key) {
       for (const layer of layers) {
         const found = layer(key);

@@ -20,8 +20,11 @@ export const isUnset = (raw: RawValue, option?: Pick<Option, "blank">): boolean 
 // The longest path Linux takes; longer numbers would also keep the patterns below busy for minutes.
 const MAX_LENGTH = 4_096;
 
-/** Relative paths are taken from `cwd`. */
-export function parseValue(option: Option, raw: RawValue, cwd: string): Parsed {
+/**
+ * Relative paths are taken from `beside`, the directory of the file they stand in; from `cwd` without one, and where only
+ * there is something of that name, which is how the Go agent reads them.
+ */
+export function parseValue(option: Option, raw: RawValue, cwd: string, beside = cwd): Parsed {
   if (option.type === "list") return parseList(option, raw);
   if (raw === null || typeof raw === "object")
     return { problem: `must be ${allowed(option)}, a single value` };
@@ -29,10 +32,15 @@ export function parseValue(option: Option, raw: RawValue, cwd: string): Parsed {
   if (text.length > MAX_LENGTH) return { problem: `is longer than ${MAX_LENGTH} characters` };
   // A header, a path or an argument made of such a value would end in the middle of it.
   if (/\p{Cc}/u.test(text)) return { problem: "contains control characters" };
-  return parseText(option, text, cwd);
+  return parseText(option, text, cwd, beside);
 }
 
-function parseText(option: Exclude<Option, { type: "list" }>, text: string, cwd: string): Parsed {
+function parseText(
+  option: Exclude<Option, { type: "list" }>,
+  text: string,
+  cwd: string,
+  beside: string,
+): Parsed {
   switch (option.type) {
     case "boolean":
       return parseBoolean(text);
@@ -54,7 +62,8 @@ function parseText(option: Exclude<Option, { type: "list" }>, text: string, cwd:
     case "url":
       return parseUrl(option, text);
     case "path": {
-      const value = resolve(cwd, text);
+      const [near, there] = [resolve(beside, text), resolve(cwd, text)];
+      const value = !existsSync(near) && existsSync(there) ? there : near;
       return option.mustExist && !existsSync(value) ? { problem: "does not exist" } : { value };
     }
     case "string": {

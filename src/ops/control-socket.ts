@@ -9,6 +9,10 @@ import { Status } from "./status.ts";
 
 const NAME = "agent.sock";
 
+/** What a command needs to ask this agent's own HTTP server, and `status` must not print. */
+const Access = v.object({ listen_token: v.nullable(v.string()) });
+export type Access = v.InferOutput<typeof Access>;
+
 /**
  * `onNews`: a command has written something beside us that should not wait. Throws an AgentError when another agent holds
  * the directory.
@@ -17,6 +21,7 @@ export async function serveStatus(
   directory: string,
   status: () => Status,
   onNews: () => void = () => {},
+  access: Access = { listen_token: null },
 ): Promise<Disposable> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const lock = takeLock(join(directory, "agent.lock"));
@@ -28,7 +33,8 @@ export async function serveStatus(
     // Bun takes a path of any length, where the kernel allows 107 bytes.
     const server = Bun.serve({
       unix: path,
-      fetch({ method }) {
+      fetch({ method, url }) {
+        if (url.endsWith("/access")) return Response.json(access);
         if (method === "POST") onNews();
         return Response.json(status());
       },
@@ -60,24 +66,35 @@ async function alreadyRunning(directory: string): Promise<AgentError> {
 
 /** The status of the agent that runs with this state directory; undefined when none does. Throws an AgentError. */
 export const askStatus = (directory: string, timeout?: Duration): Promise<Status | undefined> =>
-  ask("GET", directory, timeout);
+  ask({ method: "GET", path: "/status", schema: Status }, directory, timeout);
 
 /** The same, after it was told that a command has written something. */
-export const tellNews = (directory: string): Promise<Status | undefined> => ask("POST", directory);
+export const tellNews = (directory: string): Promise<Status | undefined> =>
+  ask({ method: "POST", path: "/status", schema: Status }, directory);
 
-async function ask(
-  method: "GET" | "POST",
+/** How the agent with this state directory is asked for logs and tunnels; undefined when none runs. Throws an AgentError. */
+export const askAccess = (directory: string): Promise<Access | undefined> =>
+  ask({ method: "GET", path: "/access", schema: Access }, directory);
+
+interface Question<S extends v.GenericSchema> {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly schema: S;
+}
+
+async function ask<const S extends v.GenericSchema>(
+  { method, path, schema }: Question<S>,
   directory: string,
   timeout: Duration = seconds(3),
-): Promise<Status | undefined> {
+): Promise<v.InferOutput<S> | undefined> {
   if (!existsSync(join(directory, NAME))) return undefined;
   try {
-    const response = await fetch("http://agent/status", {
+    const response = await fetch(`http://agent${path}`, {
       method,
       unix: join(directory, NAME),
       signal: AbortSignal.timeout(timeout),
     });
-    return v.parse(Status, await response.json());
+    return v.parse(schema, await response.json());
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EACCES") {
       throw new AgentError("agent.forbidden", `the agent in ${directory} belongs to another user`, {

@@ -48,6 +48,13 @@ describe.skipIf(unmet !== undefined)("on a Docker daemon of its own (needs root,
     expect(shown.stdout).toMatch(/^example-web +Running +demo-1 +web +\S+ +ContainersRunning: /m);
     expect(await daemon.docker("ps", "--format", "{{.Names}}")).toBe("example-web-web");
 
+    // Asked of the agent that runs here, with the token it has: nothing is configured where this is typed.
+    const logs = await host.run(["logs", "example-web/web"], { env: { DOCKER_HOST: "" } });
+    expect({ code: logs.code, stderr: logs.stderr.replace(/\/\S+/, "DIRECTORY") }).toEqual({
+      code: 0,
+      stderr: "The agent that runs with the state directory DIRECTORY\n",
+    });
+
     const gone = await host.run(["sandbox", "delete", "project", "example-web"]);
     expect(gone.stdout).toBe("project example-web Terminating; demo-1 removes its containers\n");
     await until("nothing is left", async () => (await leftOn(daemon)).length === 0, seconds(60));

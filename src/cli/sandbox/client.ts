@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { AgentError, type ExitCode, exit, messageOf } from "../../lib/agent-error.ts";
 import { seconds } from "../../lib/duration.ts";
-import { findSandbox } from "../../sandbox/announce.ts";
+import { type Announced, findSandboxes } from "../../sandbox/announce.ts";
 import { OPERATOR_PREFIX } from "../../sandbox/operator.ts";
 
 /** The flags of every operator command. */
@@ -59,22 +59,33 @@ interface Target {
 
 function locate(url: string | undefined, token: string | undefined): Target {
   if (url && token) return { url: trimmed(url), token, ca: undefined };
-  const found = findSandbox();
-  if (found === undefined && !url) {
+  const here = url ? findSandboxes().find((one) => one.url === trimmed(url)) : sandboxHere();
+  if (here !== undefined) return { url: here.url, token: token || here.operatorToken, ca: here.certificate };
+  if (!url) {
     throw new AgentError("sandbox.none", "no sandbox runs here", {
       exit: exit.unreachable,
       hint: ["start one:  noderax-agent sandbox", "or name another with --url and --token"],
     });
   }
-  const here = found !== undefined && (!url || trimmed(url) === found.url) ? found : undefined;
-  const known = token || here?.operatorToken;
-  if (!known) {
-    throw new AgentError("sandbox.token", `the operator token of ${url} is needed`, {
+  if (token) return { url: trimmed(url), token, ca: undefined };
+  throw new AgentError("sandbox.token", `the operator token of ${url} is needed`, {
+    exit: exit.usage,
+    hint: "pass --token, or set NODERAX_SANDBOX_TOKEN",
+  });
+}
+
+/** The sandbox this user runs; undefined when there is none. Throws AgentError, exit 2, when there are several. */
+export function sandboxHere(): Announced | undefined {
+  const [one, ...others] = findSandboxes();
+  if (one === undefined || others.length === 0) return one;
+  throw new AgentError(
+    "sandbox.several",
+    `you run ${others.length + 1} sandboxes here: say which one is meant`,
+    {
       exit: exit.usage,
-      hint: "pass --token, or set NODERAX_SANDBOX_TOKEN",
-    });
-  }
-  return { url: url ? trimmed(url) : (found?.url ?? ""), token: known, ca: here?.certificate };
+      hint: [one, ...others].map(({ url, pid }) => `--url ${url}   (pid ${pid})`),
+    },
+  );
 }
 
 const trimmed = (url: string): string => url.replace(/\/+$/, "");

@@ -32,7 +32,7 @@ function portOf(text: string, command: string): number {
 /** Until disposed of, operator commands find the sandbox by themselves; where they cannot, it runs all the same. */
 export function announced(sandbox: Sandbox): Disposable {
   try {
-    return { [Symbol.dispose]: announceSandbox(sandbox) };
+    return announceSandbox(sandbox);
   } catch (error) {
     warn(messageOf(error));
     return { [Symbol.dispose]() {} };

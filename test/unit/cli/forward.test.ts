@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { mappingIn } from "../../../src/cli/forward/mapping.ts";
 import { queryOf } from "../../../src/cli/logs.ts";
-import { serviceIn, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
+import { placeOf, serviceIn, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
 import { agentAt } from "../../../src/control/agent-client.ts";
 import { chosenProtocol } from "../../../src/protocol/caravanserai/tunnel.ts";
 
@@ -93,4 +93,37 @@ test.each([
   ["binary2", ""],
 ])("of the subprotocols %j, %j is answered", (offered, chosen) => {
   expect<string>(chosenProtocol(offered)).toBe(chosen);
+});
+
+describe("the agent of this machine", () => {
+  const listener = {
+    address: "[::]:9090",
+    trouble: null,
+    tls: false,
+    tunnels: 0,
+    logs: 0,
+    refused: 0,
+    last_refusal: null,
+  };
+  const plane = (address: string | null, tls = false) => ({
+    node: "web-1",
+    projects: [{ name: "shop", phase: "Running", state: "running", note: "" }],
+    listener: { ...listener, warnings: [], address, tls },
+  });
+
+  test.each([
+    ["[::]:9090", "http://127.0.0.1:9090"],
+    ["0.0.0.0:9090", "http://127.0.0.1:9090"],
+    ["127.0.0.1:4711", "http://127.0.0.1:4711"],
+    ["[::1]:9090", "http://[::1]:9090"],
+    ["10.0.3.7:9090", "http://10.0.3.7:9090"],
+  ])("that listens on %s is asked at %s for what it runs", (address, url) => {
+    expect(placeOf(plane(address), "shop")).toEqual({ name: "web-1", url });
+  });
+
+  test("is not asked for other projects, nor where it does not listen, nor past its certificate", () => {
+    expect(placeOf(plane("[::]:9090"), "other")).toBeUndefined();
+    expect(placeOf(plane(null), "shop")).toBeUndefined();
+    expect(placeOf(plane("[::]:9090", true), "shop")).toBeUndefined();
+  });
 });

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds } from "../../../src/lib/duration.ts";
-import { askStatus, serveStatus, tellNews } from "../../../src/ops/control-socket.ts";
+import { askAccess, askStatus, serveStatus, tellNews } from "../../../src/ops/control-socket.ts";
 import type { Status } from "../../../src/ops/status.ts";
 
 const status: Status = {
@@ -42,6 +42,18 @@ test("a command that has written something is heard, and a mere question is no n
   expect(news).toBe(0);
   expect(await tellNews(directory.path)).toEqual(status);
   expect(news).toBe(1);
+});
+
+test("its listen_token is told to its owner's commands, and not with the status", async () => {
+  using directory = stateDirectory("state");
+  using _agent = await serveStatus(
+    directory.path,
+    () => status,
+    () => {},
+    { listen_token: "5ecret" },
+  );
+  expect(await askAccess(directory.path)).toEqual({ listen_token: "5ecret" });
+  expect(JSON.stringify(await askStatus(directory.path))).not.toContain("5ecret");
 });
 
 test("only its owner may ask", async () => {
