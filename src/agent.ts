@@ -28,7 +28,7 @@ import type { Engine } from "./projects/engine.ts";
 import { nodeName } from "./projects/node-name.ts";
 import { ownNodesMigration } from "./projects/own-nodes.ts";
 import { pullMemoryMigration } from "./projects/pull-memory.ts";
-import { journalMigration, momentsMigration } from "./tasks/journal.ts";
+import { announcedMigration, journalMigration, momentsMigration } from "./tasks/journal.ts";
 import { terminalMigration } from "./terminal/ledger.ts";
 
 /** All files of the agent lie beside its identity. */
@@ -48,6 +48,7 @@ const MIGRATIONS = [
   drainMigration,
   continuityMigration,
   momentsMigration,
+  announcedMigration,
 ];
 
 export interface AgentOptions {

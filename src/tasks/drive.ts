@@ -1,24 +1,18 @@
 // Drives one task through its phases, from wherever the journal says it stands, to its end.
-import { type SteadyTime, epochOf, isoOf, steadyNow, wallFrom, wallNow } from "../lib/clock.ts";
+import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
-import { backoff } from "../lib/backoff.ts";
 import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
-import { sleep } from "../lib/loop.ts";
 import type { Slots } from "../lib/slots.ts";
-import { mayHaveArrived } from "../control/network-error.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import type { Outbox } from "../control/outbox.ts";
-import { mayPass, pauseAfter, retry } from "../control/retry.ts";
-import type { ServerClock } from "../control/server-clock.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
-import { momentOf } from "../platform/moment.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
-import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
 import { follow } from "./follow.ts";
+import { passGate } from "./gate.ts";
 import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
 import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output.ts";
@@ -93,63 +87,6 @@ export async function drive(
   });
   // Last of all, and never twice: it ends this process, or the machine.
   if (outcome?.afterwards !== undefined) actAfterwards(outcome.afterwards, log);
-}
-
-/** `started` is the gate: only a 200 lets the command run. True when it did. */
-async function passGate(
-  task: TaskRecord,
-  { api, journal, log }: DrivePorts,
-  { stop, say }: Driven,
-  signal: AbortSignal,
-): Promise<boolean> {
-  // Until its lease is over; but a start that may have been heard is owed a completion while the server waits for one.
-  let giveUp = task.claimed + retry.started.within;
-  const drop = (why: string): false => {
-    journal.dropped(task.id, why, wallNow());
-    log.warn("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
-    return false;
-  };
-  say("asking for the start");
-  const awake = AbortSignal.any([signal, stop.signal]);
-  /** What the server was told, by its own clock, and when that was. */
-  const told = new Map<number, SteadyTime>();
-  for (let failures = 1; ; failures++) {
-    const over = stop.current();
-    if (over?.reason === "server") return drop(over.text);
-    try {
-      const now = steadyNow();
-      const time = api.serverClock.at(now);
-      told.set(epochOf(time), now);
-      const row = await api.started({ taskId: task.id, timestamp: isoOf(time) }, signal);
-      if (isFinal(row.status)) return drop(`it is already ${row.status}`);
-      journal.started(task.id, momentOf(startOf(row, told, task, api.serverClock)));
-      return true;
-    } catch (error) {
-      if (signal.aborted) return false;
-      if (!mayPass(error)) return drop(messageOf(error));
-      if (mayHaveArrived(error)) giveUp = task.claimed + RUNNING_LIMIT;
-      // Tried at least once, also when the lease ended while we were away: the server knows better than our clock.
-      if (steadyNow() >= giveUp)
-        return drop(`the control plane could not be reached within its lease: ${messageOf(error)}`);
-      const pause = pauseAfter(error, backoff(retry.started, failures, Math.random));
-      await sleep(pause, stop.current() === undefined ? awake : signal);
-    }
-  }
-}
-
-/**
- * The server counts its limit from the first start that it heard, also when we did not hear its answer. One that an
- * earlier process of ours told is understood by the server's clock, within the time since the claim.
- */
-function startOf(
-  { startedAt }: Task,
-  told: ReadonlyMap<number, SteadyTime>,
-  { claimed }: TaskRecord,
-  serverClock: ServerClock,
-): SteadyTime {
-  const [now, epoch] = [steadyNow(), Date.parse(startedAt ?? "")];
-  if (Number.isNaN(epoch)) return now;
-  return told.get(epoch) ?? Math.max(claimed, Math.min(now, now + serverClock.until(wallFrom(epoch))));
 }
 
 /** From the open gate to the command's end. Undefined when `signal` aborted, or the task waits for the next process. */

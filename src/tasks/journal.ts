@@ -46,6 +46,12 @@ export const momentsMigration: Migration = {
   CREATE TABLE open_claim (one INTEGER PRIMARY KEY CHECK (one = 1), until TEXT NOT NULL) STRICT;`,
 };
 
+/** The start that the server is told of, before it is: JSON of an Announcement. */
+export const announcedMigration: Migration = {
+  name: "journal-3",
+  sql: "ALTER TABLE tasks ADD COLUMN announced TEXT;",
+};
+
 /**
  * The claim that may still be waiting on the server after we are gone: another one beside it could be handed the same
  * task, and it may swallow one.
@@ -120,6 +126,13 @@ const ShippedRow = v.object({
   lastRow: v.string(),
 });
 
+/** The time of the start as the server is told it, in its milliseconds since the epoch, and when that was. */
+export interface Announced {
+  readonly epoch: number;
+  readonly at: SteadyTime;
+}
+const Announcement = v.object({ epoch: v.number(), at: Moment });
+
 export interface TaskRecord {
   readonly id: string;
   readonly type: string;
@@ -130,6 +143,8 @@ export interface TaskRecord {
   readonly claimed: SteadyTime;
   /** When the gate was opened. */
   readonly started: SteadyTime | undefined;
+  /** Undefined before the gate was asked for the first time. */
+  readonly announced: Announced | undefined;
   readonly launch: Launch | undefined;
   readonly stop: Stop | undefined;
   readonly shipped: Shipped;
@@ -145,6 +160,7 @@ interface Row {
   claimed_at: number;
   claimed: string | null;
   started: string | null;
+  announced: string | null;
   launch: string | null;
   stop: string | null;
   shipped: string;
@@ -161,6 +177,7 @@ export interface Journal {
     task: { id: string; type: string; payload: Readonly<Record<string, unknown>> },
     now: Moment,
   ): boolean;
+  announced(id: string, start: Announced): void;
   started(id: string, now: Moment): void;
   launched(id: string, launch: Launch): void;
   stopping(id: string, stop: Stop): void;
@@ -205,8 +222,8 @@ export function createJournal(database: Database): Journal {
       if (known !== undefined && known.phase !== "claimed" && known.phase !== "dropped") return false;
       database
         .query<null, (string | number)[]>(
-          `INSERT OR REPLACE INTO tasks (id, type, payload, phase, claimed_at, claimed, shipped)
-           VALUES (?, ?, ?, 'claimed', ?, ?, ?)`,
+          `INSERT OR REPLACE INTO tasks (id, type, payload, phase, claimed_at, claimed, shipped, announced)
+           VALUES (?, ?, ?, 'claimed', ?, ?, ?, (SELECT announced FROM tasks WHERE id = ?1 AND phase = 'claimed'))`,
         )
         .run(
           id,
@@ -218,6 +235,7 @@ export function createJournal(database: Database): Journal {
         );
       return true;
     },
+    announced: (id, { epoch, at }) => set("announced = ?", id, JSON.stringify({ epoch, at: momentOf(at) })),
     started: (id, now) => set("phase = 'started', started = ?", id, JSON.stringify(now)),
     launched: (id, launch) => set("phase = 'launched', launch = ?", id, JSON.stringify(launch)),
     stopping: (id, stop) => set("stop = ?", id, JSON.stringify(stop)),
@@ -277,12 +295,18 @@ function parse(row: Row): TaskRecord {
     claimedAt,
     claimed: row.claimed === null ? steadyOf(claimedAt) : readMoment(row.claimed),
     started: row.started === null ? undefined : readMoment(row.started),
+    announced: row.announced === null ? undefined : parseAnnounced(JSON.parse(row.announced)),
     launch: row.launch === null ? undefined : parseLaunch(JSON.parse(row.launch)),
     stop: row.stop === null ? undefined : v.parse(Stop, JSON.parse(row.stop)),
     shipped: v.parse(ShippedRow, JSON.parse(row.shipped)),
     outcome: row.outcome === null ? undefined : v.parse(Outcome, JSON.parse(row.outcome)),
     finishedAt: row.finished_at === null ? undefined : wallFrom(row.finished_at),
   };
+}
+
+function parseAnnounced(json: unknown): Announced {
+  const { epoch, at } = v.parse(Announcement, json);
+  return { epoch, at: steadyOfMoment(at) };
 }
 
 function parseLaunch(json: unknown): Launch {

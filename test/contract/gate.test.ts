@@ -1,5 +1,7 @@
 // `started` is the gate: without its 200 nothing is run, and with it the command is run once.
+import { readFileSync } from "node:fs";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import * as v from "valibot";
 import { seconds } from "../../src/lib/duration.ts";
 import { type AgentNode, enrolledAgent, TEST_LIMIT } from "../support/agent.ts";
 import { type TaskHandle } from "../support/task.ts";
@@ -7,6 +9,8 @@ import { until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);
+
+const Credentials = v.object({ node_id: v.string(), agent_token: v.string() });
 
 const gaveUp = (node: AgentNode, task: TaskHandle): Promise<void> =>
   until("the agent says that it does not run it", () =>
@@ -53,6 +57,29 @@ describe.concurrent("without a 200 of started nothing is run:", () => {
     );
     const task = node.runs(`touch ${node.file("ran").path}`);
     await gaveUp(node, task);
+    expect(node.file("ran").text()).toBeUndefined();
+  });
+
+  test("a copy of this machine, with its identity, was handed the same task and started it first", async () => {
+    await using node = await enrolledAgent({ watched: true });
+    const copy = v.parse(Credentials, JSON.parse(readFileSync(node.stateFile, "utf8")));
+    const headers = { authorization: `Bearer ${copy.agent_token}`, "x-agent-node-id": copy.node_id };
+    node.gateway.interfere(async (route, forward) => {
+      if (route === "started") {
+        const [task] = node.sandbox.tasks();
+        await fetch(`${node.sandbox.url}/api/v1/agent/tasks/${task?.id}/started`, {
+          method: "POST",
+          headers: { ...headers, "content-type": "application/json" },
+          body: JSON.stringify({ timestamp: new Date().toISOString() }),
+        });
+      }
+      return forward();
+    });
+    const task = node.runs(`touch ${node.file("ran").path}`);
+    await gaveUp(node, task);
+    expect(node.story()).toContain("another agent that uses this node's identity has started it");
+    expect(task.document().status).toBe("running");
+    expect(node.gateway.count("completed")).toBe(0);
     expect(node.file("ran").text()).toBeUndefined();
   });
 

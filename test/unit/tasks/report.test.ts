@@ -23,6 +23,7 @@ const task: TaskRecord = {
   claimedAt: wallFrom(0),
   claimed: 0,
   started: 0,
+  announced: undefined,
   launch,
   stop: undefined,
   shipped: nothingShipped,

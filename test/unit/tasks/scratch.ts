@@ -11,6 +11,7 @@ import {
   type TaskRecord,
   createJournal,
   journalMigration,
+  announcedMigration,
   momentsMigration,
 } from "../../../src/tasks/journal.ts";
 
@@ -30,7 +31,12 @@ export interface Store extends Disposable {
 
 /** Journal and outbox in one database, as the agent has them. */
 export function openStore(path = ":memory:"): Store {
-  const database = openDatabase(path, [journalMigration, outboxMigration, momentsMigration]);
+  const database = openDatabase(path, [
+    journalMigration,
+    outboxMigration,
+    momentsMigration,
+    announcedMigration,
+  ]);
   return {
     database,
     journal: createJournal(database),
