@@ -13,7 +13,7 @@ import { outboxMigration } from "./control/outbox.ts";
 import { trustedAuthorities } from "./control/trust.ts";
 import { rootAccessMigration } from "./identity/root-access.ts";
 import { secureState } from "./identity/state-ownership.ts";
-import { serveStatus } from "./ops/control-socket.ts";
+import { refuseOtherOwnersAgent, serveStatus } from "./ops/control-socket.ts";
 import { type Status, loopStatus } from "./ops/status.ts";
 import { currentAccount } from "./platform/account.ts";
 import { version } from "./platform/build.ts";
@@ -96,12 +96,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       ? { account: currentAccount(), warnings: [] }
       : unprivilegedAccount(settings, log);
   const inClear = clearTextWarnings(urls, settings);
-  const caution = [
-    ...options.warnings,
-    ...inClear,
-    ...accountWarnings,
-    ...secureState(settings.state_file, account, log),
-  ];
+  await refuseOtherOwnersAgent(directory);
+  const secured = secureState(settings.state_file, account, log);
+  const caution = [...options.warnings, ...inClear, ...accountWarnings, ...secured.warnings];
   let noderax: NoderaxLife | undefined;
   let caravanserai: CaravanseraiPlane | undefined;
 

@@ -37,7 +37,7 @@ function settingFlag(key: OptionKey): object {
 }
 
 type Args = Readonly<Record<string, unknown>>;
-type FileOptions = Pick<LoadOptions, "requireFile">;
+type FileOptions = Pick<LoadOptions, "requireFile" | "takeOver">;
 
 /** Loads the configuration with the flags of a command that spreads `configFlags`. Throws AgentError, exit 2. */
 export const configFrom = (args: Args, options: FileOptions = {}): Promise<Config> =>

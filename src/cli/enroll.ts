@@ -21,6 +21,7 @@ import {
   writeIdentity,
   writePending,
 } from "../identity/identity-file.ts";
+import { requireTrusted } from "../platform/trust/root-trust.ts";
 import { type Host, readHost } from "../platform/host.ts";
 import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
@@ -64,6 +65,7 @@ export default command({
     const config = await configFrom(args, { requireFile: false });
     // Before a token is used up: credentials that cannot be kept would be lost.
     checkStateDirectory(config.settings);
+    requireTrusted(config.savePath(), "configuration", { passShared: true });
     const open = openEnrollment(config, args);
     const apiUrl = withoutApiPrefix(config.settings.api_url ?? open?.api_url ?? (await askUrl()));
     const speak = { json: args.json === true };

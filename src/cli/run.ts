@@ -11,6 +11,7 @@ import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { type Interruption, interruption } from "./interruption.ts";
 import { announceAgent } from "./running-agent.ts";
+import { placeWarnings, secureExecutable } from "./root-checks.ts";
 import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
@@ -22,17 +23,20 @@ export default command({
     outliveReaders();
     // First of all: a signal that comes while the agent starts stops it in order, too.
     const interrupted = interruption();
-    const config = await configFrom(args, { requireFile: true });
+    const cautions = secureExecutable();
+    const config = await configFrom(args, { requireFile: true, takeOver: true });
     const log = logFor(config);
     for (const warning of config.warnings) log.warn("config", warning);
     if (config.planes.length === 0) throw notConfigured();
     checkStateDirectory(config.settings);
+    cautions.push(...placeWarnings(config.settings));
+    for (const warning of cautions) log.warn("agent", warning);
     const agent = await startAgent({
       settings: config.settings,
       planes: config.planes,
       nodeNameChosen: isChosen(config),
       log,
-      warnings: config.warnings,
+      warnings: [...config.warnings, ...cautions],
     });
     using _announced = announceAgent(config.settings);
     const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log);

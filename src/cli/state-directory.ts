@@ -4,10 +4,16 @@ import { dirname } from "node:path";
 import { stateDirectory } from "../agent.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
+import { isAgentsPlace, requireTrusted } from "../platform/trust/root-trust.ts";
 
-/** Throws an AgentError when the state directory cannot be made or written. Makes nothing itself. */
+/** Throws an AgentError when the state directory cannot be made or written, or is no place for root. Makes nothing itself. */
 export function checkStateDirectory(settings: Pick<Settings, "state_file">): void {
   const directory = stateDirectory(settings);
+  // The directory itself is judged by `run`, which takes over one that the task user owns.
+  requireTrusted(directory, "state directory", {
+    isOwn: (step, isLast) => isLast || isAgentsPlace(step),
+    passShared: true,
+  });
   try {
     const place = nearestThere(directory);
     if (!statSync(place).isDirectory()) throw new Error(`${place} is not a directory`);

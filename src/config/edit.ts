@@ -1,6 +1,7 @@
 // Changes single settings in a configuration file and leaves the rest of it as its owner wrote it.
-import { chownSync, realpathSync, statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { isRoot } from "../platform/account.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { kindOf, malformed, openFile } from "./files.ts";
 import { type JsonObject, scanJson } from "./json.ts";
@@ -107,9 +108,8 @@ function followLink(path: string): string {
 function save(path: string, text: string): void {
   const before = statSync(path, { throwIfNoEntry: false });
   try {
-    writeFileAtomic(path, text, 0o600);
     // Root that edits a service user's file must leave it readable to that user.
-    if (before && process.getuid?.() === 0) chownSync(path, before.uid, before.gid);
+    writeFileAtomic(path, text, 0o600, isRoot() ? before : undefined);
   } catch (error) {
     const denied = /EACCES|EPERM|EROFS/.test(messageOf(error));
     throw new AgentError(

@@ -2,6 +2,8 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { extname, resolve } from "node:path";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { isRoot } from "../platform/account.ts";
+import { distrustOf, requireTrusted, secure } from "../platform/trust/root-trust.ts";
 import { position, scanJson } from "./json.ts";
 import { SyntaxProblem } from "./syntax-problem.ts";
 import type { RawValue } from "./value.ts";
@@ -122,29 +124,55 @@ function jsonEntries(text: string): FileEntry[] {
   });
 }
 
-/** Reads the file at `path`, which somebody named. */
-export async function readNamedFile(path: string): Promise<ConfigFile | undefined> {
-  const opened = openFile(path);
+export interface Reading {
+  /** As root, take over a file at the agent's own place that another user owns; otherwise it is read as it is. */
+  readonly takeOver: boolean;
+  readonly warnings: string[];
+}
+
+/** Reads the file at `path`, which is absolute. As root, throws an AgentError when another user could change it. */
+export async function readTrustedFile(path: string, reading: Reading): Promise<ConfigFile | undefined> {
+  const opened = openTrusted(path, reading);
   return opened && configFile(path, kindOf(path), await parseFile(path, opened.text), opened);
 }
 
 /**
- * The first of `candidates` that exists. One in the working directory that a stranger owns or everybody may write
- * is passed over: root may stand in /tmp.
+ * Opens a file that steers us. As root, takes it over where `reading` says so; throws an AgentError for one that another
+ * user could change.
+ */
+export function openTrusted(path: string, { takeOver, warnings }: Reading): OpenedFile | undefined {
+  const first = openFile(path);
+  if (first === undefined || !isRoot()) return first;
+  if (!takeOver) {
+    requireTrusted(path, "configuration", { passShared: true });
+    return first;
+  }
+  const taken = secure(path, "configuration", { passShared: true });
+  warnings.push(...taken);
+  if (taken.length > 0) warnings.push(`check that ${path} says what it should: root obeys it from now on`);
+  const opened = openFile(path);
+  // Asked of what was opened: others may exchange it where they can write to a directory above.
+  if (opened !== undefined && (opened.owner !== 0 || (opened.mode & 0o022) !== 0))
+    throw wrongFile(path, "was exchanged while it was checked");
+  return opened;
+}
+
+/**
+ * The first of `candidates` that exists. One in the working directory that another user could change is passed over: root
+ * may stand in /tmp.
  */
 export async function findFile(
   candidates: readonly string[],
   cwd: string,
-  warnings: string[],
+  reading: Reading,
 ): Promise<ConfigFile | undefined> {
   for (const candidate of candidates) {
     const path = resolve(cwd, candidate);
     const opened = openFile(path);
     if (opened === undefined) continue;
-    const distrust = candidate.startsWith("/") ? undefined : distrusted(opened, 0o002);
-    if (distrust === undefined)
-      return configFile(path, kindOf(path), await parseFile(path, opened.text), opened);
-    warnings.push(`${path} is not read: ${distrust}`);
+    const distrust = candidate.startsWith("/") ? undefined : distrusted(path, opened, 0o002);
+    if (distrust === undefined) return readTrustedFile(path, reading);
+    reading.warnings.push(`${path} is not read: ${distrust}`);
   }
   return undefined;
 }
@@ -157,7 +185,11 @@ export const configFile = (
 ): ConfigFile => ({ path, kind, entries, exposed: (mode & 0o044) !== 0 });
 
 /** Why a file of the working directory must not steer us. `forbidden` are permission bits it must not have. */
-export function distrusted({ owner, mode }: OpenedFile, forbidden: number): string | undefined {
+export function distrusted(path: string, { owner, mode }: OpenedFile, forbidden: number): string | undefined {
+  if (isRoot()) {
+    const distrust = distrustOf(path, { passShared: true });
+    return distrust && `${distrust.problem}; mend it with: ${distrust.mend}`;
+  }
   if (owner !== 0 && owner !== process.getuid?.()) return "it belongs to another user";
   return (mode & forbidden) === 0 ? undefined : "others than its owner may write it";
 }

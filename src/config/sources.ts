@@ -4,12 +4,16 @@ import { AgentError, exit } from "../lib/agent-error.ts";
 import { parseDotenv } from "./dotenv.ts";
 import {
   type ConfigFile,
+  type FileEntry,
+  type OpenedFile,
+  type Reading,
   type SearchPaths,
   configFile,
   distrusted,
   findFile,
   openFile,
-  readNamedFile,
+  openTrusted,
+  readTrustedFile,
   searchPaths,
 } from "./files.ts";
 import { type OptionKey, environmentNames, flagNames, isOptionKey, optionKeys, optionOf } from "./options.ts";
@@ -29,6 +33,8 @@ export interface LoadOptions {
   readonly invokedAs?: string;
   /** Default true: a named file that is missing is an error. Commands that write it say false. */
   readonly requireFile?: boolean;
+  /** As root, take over configuration that a service user owns at the agent's own place. Only `run` does. */
+  readonly takeOver?: boolean;
   readonly search?: SearchPaths;
 }
 
@@ -57,13 +63,14 @@ type Layer = (key: OptionKey) => Found | undefined;
 export async function readSources(options: LoadOptions): Promise<Sources> {
   const { env, cwd } = options;
   const warnings: string[] = [];
+  const reading: Reading = { takeOver: options.takeOver ?? false, warnings };
   const named = options.configFile ?? (env["NODERAX_CONFIG_FILE"] || undefined);
   const namedPath = named === undefined ? undefined : resolve(cwd, named);
   const stored =
     namedPath === undefined
-      ? await searchFiles(options.search ?? searchPaths, cwd, warnings)
-      : await namedFile(namedPath, options);
-  const dotenv = readDotenv(cwd, warnings);
+      ? await searchFiles(options.search ?? searchPaths, cwd, reading)
+      : await namedFile(namedPath, options, reading);
+  const dotenv = readDotenv(cwd, reading);
   const files = dotenv ? [...stored, dotenv] : stored;
   const layers: readonly Layer[] = [
     flagLayer(options.flags ?? new Map()),
@@ -98,18 +105,19 @@ export async function readSources(options: LoadOptions): Promise<Sources> {
 async function searchFiles(
   search: SearchPaths,
   cwd: string,
-  warnings: string[],
+  reading: Reading,
 ): Promise<readonly ConfigFile[]> {
-  const yaml = await findFile(search.yaml, cwd, warnings);
-  const json = await findFile(search.json, cwd, warnings);
+  const yaml = await findFile(search.yaml, cwd, reading);
+  const json = await findFile(search.json, cwd, reading);
   return [yaml, json].filter((file) => file !== undefined);
 }
 
 async function namedFile(
   path: string,
   { configFile, requireFile = true }: LoadOptions,
+  reading: Reading,
 ): Promise<readonly ConfigFile[]> {
-  const file = await readNamedFile(path);
+  const file = await readTrustedFile(path, reading);
   if (file) return [file];
   if (!requireFile) return [];
   const by = configFile === undefined ? "NODERAX_CONFIG_FILE" : "--config";
@@ -119,19 +127,23 @@ async function namedFile(
   });
 }
 
-function readDotenv(cwd: string, warnings: string[]): ConfigFile | undefined {
+function readDotenv(cwd: string, reading: Reading): ConfigFile | undefined {
   const path = resolve(cwd, ".env");
-  const opened = openFile(path);
-  if (opened === undefined) return undefined;
-  const entries = parseDotenv(opened.text)
+  const first = openFile(path);
+  if (first === undefined || dotenvEntries(first).length === 0) return undefined;
+  const distrust = distrusted(path, first, 0o022);
+  if (distrust !== undefined) {
+    reading.warnings.push(`${path} is not read: ${distrust}`);
+    return undefined;
+  }
+  const opened = openTrusted(path, reading);
+  return opened && configFile(path, "dotenv", dotenvEntries(opened), opened);
+}
+
+const dotenvEntries = ({ text }: OpenedFile): FileEntry[] =>
+  parseDotenv(text)
     .filter(({ name }) => ourNames.has(name))
     .map(({ name, value, line }) => ({ key: name, value, line }));
-  if (entries.length === 0) return undefined;
-  const distrust = distrusted(opened, 0o022);
-  if (distrust === undefined) return configFile(path, "dotenv", entries, opened);
-  warnings.push(`${path} is not read: ${distrust}`);
-  return undefined;
-}
 
 /** Every variable that sets something. */
 const ourNames: ReadonlySet<string> = new Set(optionKeys.flatMap(environmentNames));

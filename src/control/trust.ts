@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { rootCertificates } from "node:tls";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { requireTrusted } from "../platform/trust/root-trust.ts";
 
 /** Where distributions keep the system's bundle: Debian, Fedora and RHEL, Alpine, SUSE. */
 const SYSTEM_BUNDLES = [
@@ -26,6 +27,7 @@ export function trustedAuthorities(customFile?: string): string {
 
 function certificatesIn(path: string | undefined): string[] {
   if (path === undefined || path === "") return [];
+  requireTrusted(path, "certificate authorities");
   try {
     return (
       readFileSync(path, "utf8").match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
@@ -41,6 +43,7 @@ function readCustom(path: string): string {
       hint: "Give the path of a PEM file:  noderax-agent config set api_tls_ca_file /path/to/ca.pem",
       exit: exit.usage,
     });
+  requireTrusted(path, "api_tls_ca_file");
   let text: string;
   try {
     text = readFileSync(path, "utf8");

@@ -1,46 +1,114 @@
 // Who may change the state directory: root runs what lies in it, so nobody else may, and the task user least of all.
-import { chmodSync, lchownSync, lstatSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+//
+// Taken over: the directory itself where the task user or the Go agent's account owns it, and the identity in it. Set
+// aside: what such an account has put there for root to execute or obey, since a task may have written it.
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
-import { type Account, isRoot } from "../platform/account.ts";
+import { type Account, findAccount, isRoot, userName } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
+import { setAside } from "../platform/set-aside.ts";
+import type { PathStep } from "../platform/trust/decide.ts";
+import { takeOver } from "../platform/trust/take-over.ts";
+import { isAgentsPlace, secure } from "../platform/trust/root-trust.ts";
 
-/** What the agent itself makes in its state directory. */
-const OWN = ["state.db", "agent.lock", "tasks"];
+/** The account that the Go agent's installer makes. */
+const GO_ACCOUNT = "noderax";
+const STICKY = 0o1000;
 
-/**
- * Takes over, from an agent of another make, what stands in the hands of the task user: the identity file and the
- * directory around it, which may stay that user's home but no longer his to change. A directory of a third user is only
- * warned about. Returns warnings for `status`; throws an AgentError when somebody else has put our own files there.
- */
-export function secureState(stateFile: string, task: Account, log: Log): string[] {
-  const directory = dirname(stateFile);
-  const before = statSync(directory, { throwIfNoEntry: false });
-  if (!isRoot() || before === undefined) return [];
-  for (const path of OWN.map((name) => join(directory, name))) {
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found !== undefined && found.uid !== 0) throw planted(path);
-  }
-  if (lstatSync(stateFile, { throwIfNoEntry: false }) !== undefined) lchownSync(stateFile, 0, 0);
-  if (before.uid === task.uid && before.uid !== 0) {
-    lchownSync(directory, 0, 0);
-    chmodSync(directory, 0o711);
-    log.warn(
-      "agent",
-      `the state directory ${directory} belonged to ${task.name}, as whom tasks run; it is root's now`,
-    );
-  } else if ((before.mode & 0o022) !== 0) {
-    chmodSync(directory, before.mode & 0o7755);
-    log.warn("agent", `the state directory ${directory} could be written by others; it no longer can`);
-  }
-  if (before.uid === 0 || before.uid === task.uid) return [];
-  const text = `the state directory ${directory} does not belong to root: its owner can become root through it; mend it with: chown root: ${directory}`;
-  log.warn("agent", text);
-  return [text];
+/** What the agent makes in its state directory and reads again. */
+const DATABASE = ["state.db", "state.db-wal", "state.db-shm"];
+const OWN = [...DATABASE, "agent.lock", "agent.sock", "tasks"];
+/** What a person approved: kept, whoever wrote it down. */
+const KEPT = ["pending_enrollment.json"];
+
+export interface SecuredState {
+  /** For `status`. */
+  readonly warnings: readonly string[];
+  /** Where a database of another account lies now: it says which tasks were unfinished. */
+  readonly formerDatabase: string | undefined;
 }
 
-const planted = (path: string): AgentError =>
-  new AgentError("state.planted", `${path} belongs to another user, and root would use it`, {
-    hint: "Look at it, then move it away, or give it to root:  chown -R root: …",
+const NOTHING: SecuredState = { warnings: [], formerDatabase: undefined };
+
+/**
+ * As root: makes the state directory, or makes it root's. Throws an AgentError, exit 5, when another user could change it
+ * or a directory above it, or has put files there that the agent would use.
+ */
+export function secureState(stateFile: string, task: Account, log: Log): SecuredState {
+  if (!isRoot()) return NOTHING;
+  const directory = dirname(stateFile);
+  const owners = new Set([0, task.uid, findAccount(GO_ACCOUNT)?.uid ?? 0]);
+  const isOwn = (step: PathStep, isLast: boolean): boolean =>
+    isAgentsPlace(step) || (isLast && owners.has(step.uid) && (step.uid !== 0 || (step.mode & STICKY) === 0));
+  const said = secure(directory, "state directory", { isOwn, passShared: true });
+  makeDirectory(directory);
+  if (said.length > 0) hideNames(directory);
+  for (const text of said) log.warn("agent", text);
+  let formerDatabase: string | undefined;
+  for (const path of [...OWN, ...KEPT, basename(stateFile)].map((name) => join(directory, name))) {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined || found.uid === 0) continue;
+    if (!owners.has(found.uid)) throw planted(path, found.uid);
+    if (OWN.includes(basename(path)) || !found.isFile()) {
+      const aside = setAside(path, `of-${userName(found.uid)}`);
+      closeToOthers(aside);
+      if (path === join(directory, "state.db")) formerDatabase = aside;
+      log.warn(
+        "agent",
+        `${path} belonged to ${userName(found.uid)}: root does not use it; it is ${aside} now`,
+      );
+    } else {
+      takeOver({ path, kind: "file", uid: found.uid, mode: found.mode });
+      log.warn("agent", `${path} belonged to ${userName(found.uid)}; it is root's now`);
+    }
+  }
+  return { warnings: [], formerDatabase };
+}
+
+/** Below a directory that everybody may write to, whoever is first makes the entry: only one of our own making is used. */
+function makeDirectory(directory: string): void {
+  if (lstatSync(directory, { throwIfNoEntry: false }) !== undefined) return;
+  makeDirectory(dirname(directory));
+  mkdirSync(directory, { mode: 0o700 });
+  secure(directory, "state directory", { isOwn: () => false, passShared: true });
+}
+
+/** Tasks may have their home here and must enter it, but need not see what is in it. */
+function hideNames(directory: string): void {
+  const handle = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fchmodSync(handle, 0o711);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Its name is root's by now, so that nobody can exchange it; a link or a pipe is left as it is. */
+function closeToOthers(path: string): void {
+  const found = lstatSync(path);
+  if (!found.isFile() && !found.isDirectory()) return;
+  const handle = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    if (found.isFile() && fstatSync(handle).nlink > 1) return;
+    fchownSync(handle, 0, 0);
+    fchmodSync(handle, found.isDirectory() ? 0o700 : 0o600);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+const planted = (path: string, uid: number): AgentError =>
+  new AgentError("state.planted", `${path} belongs to ${userName(uid)}, and root would use it`, {
+    hint: `Look at it, then move it away, or give it to root:  chown -R root: ${path}`,
     exit: exit.refused,
   });

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { requireTrusted } from "../platform/trust/root-trust.ts";
 
 export interface TlsPair {
   readonly cert: string;
@@ -30,6 +31,7 @@ export async function readTlsPair(certPath: string, keyPath: string): Promise<Tl
 }
 
 async function read(setting: string, path: string): Promise<string> {
+  requireTrusted(path, setting);
   try {
     return await readFile(path, "utf8");
   } catch (error) {

@@ -1,9 +1,10 @@
 // A socket in the state directory (0600), on which `status` asks the running agent; and the lock that makes it the only one.
-import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import * as v from "valibot";
+import { isRoot } from "../platform/account.ts";
 import { takeLock } from "../platform/lock.ts";
 import { Status } from "./status.ts";
 
@@ -51,6 +52,13 @@ export async function serveStatus(
     lock[Symbol.dispose]();
     throw error;
   }
+}
+
+/** As root: a state directory must not be taken over while its owner's agent runs in it. */
+export async function refuseOtherOwnersAgent(directory: string): Promise<void> {
+  const owner = statSync(directory, { throwIfNoEntry: false })?.uid ?? 0;
+  if (isRoot() && owner !== 0 && (await askStatus(directory)) !== undefined)
+    throw await alreadyRunning(directory);
 }
 
 async function alreadyRunning(directory: string): Promise<AgentError> {

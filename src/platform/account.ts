@@ -55,6 +55,10 @@ export function isInGroup(uid: number, gid: number): boolean {
   return lines.some((line) => line.trim().split(":")[3]?.split(",").includes(account.name));
 }
 
+/** For messages: the user's name, or the number where nobody has it. */
+export const userName = (uid: number): string =>
+  parsePasswd(passwdLine((fields) => fields[2] === String(uid)) ?? "")?.name ?? `user ${uid}`;
+
 /** Looks in /etc/passwd, then asks the system's name services (LDAP and the like). */
 export function findAccount(name: string): Account | undefined {
   if (!/^[A-Za-z0-9_.@-]+\$?$/.test(name)) return undefined;

@@ -9,11 +9,20 @@ import {
   rmSync,
   writeSync,
   fchmodSync,
+  fchownSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-/** Replaces `path` with `text`; a directory that is missing is made with mode 0700. Throws what the file system says. */
-export function writeFileAtomic(path: string, text: string, mode = 0o600): void {
+/**
+ * Replaces `path` with `content`; a directory that is missing is made with mode 0700. `owner` is for root that writes another
+ * user's file. Throws what the file system says.
+ */
+export function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  mode = 0o600,
+  owner?: { readonly uid: number; readonly gid: number },
+): void {
   const directory = dirname(path);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const temporary = join(
@@ -24,7 +33,9 @@ export function writeFileAtomic(path: string, text: string, mode = 0o600): void 
     const file = openSync(temporary, "wx", mode);
     try {
       fchmodSync(file, mode);
-      const bytes = Buffer.from(text);
+      // Before it has its name: under that, it may be replaced by a link to anything.
+      if (owner !== undefined) fchownSync(file, owner.uid, owner.gid);
+      const bytes = Buffer.from(content);
       for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
       fsyncSync(file);
     } finally {

@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { SYSTEM_PATH } from "../platform/account.ts";
+import { type Distrust, distrustOf } from "../platform/trust/root-trust.ts";
 
 /** As Docker's API takes it. Never to be logged. */
 export type RegistryAuth = { readonly serveraddress: string } & (
@@ -70,6 +71,8 @@ const NOTHING: Found = { auth: undefined, problem: undefined };
 
 /** Undefined when there is none; a text when it is of no use. */
 async function readConfig(path: string): Promise<v.InferOutput<typeof Config> | string | undefined> {
+  const distrust = distrustOf(path);
+  if (distrust !== undefined) return untrusted(distrust);
   try {
     if ((await stat(path)).size > FILE_MAX) return "is too large";
     const text = await readFile(path, "utf8");
@@ -82,6 +85,9 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof Config> | 
     return code === "ENOENT" || code === "ENOTDIR" ? undefined : `cannot be read (${code})`;
   }
 }
+
+const untrusted = ({ problem, mend }: Distrust): string =>
+  `is not used by root: ${problem}; mend it with: ${mend}`;
 
 /** Docker Hub goes by several names. */
 function hostOf(key: string): string {
@@ -112,6 +118,8 @@ async function askHelper(name: string, registry: string, options: CredentialsOpt
   const PATH = environment.PATH ? `${environment.PATH}:${SYSTEM_PATH}` : SYSTEM_PATH;
   const program = Bun.which(`docker-credential-${name}`, { PATH });
   if (program === null) return failed("is not installed");
+  const distrust = distrustOf(program);
+  if (distrust !== undefined) return failed(untrusted(distrust));
   const child = Bun.spawn([program, "get"], {
     env: { PATH, HOME: home },
     cwd: "/",

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { requireTrusted } from "../platform/trust/root-trust.ts";
 
 /** What Docker's clients read from the environment besides DOCKER_HOST. */
 export interface DockerEnvironment {
@@ -72,6 +73,7 @@ export async function readCertificates(directory: string): Promise<TlsFiles> {
   const read = async (name: string): Promise<string> => {
     const path = join(directory, name);
     try {
+      requireTrusted(path, "DOCKER_CERT_PATH");
       return await readFile(path, "utf8");
     } catch (error) {
       throw new AgentError("docker.away", `the certificate ${path} cannot be read: ${messageOf(error)}`, {

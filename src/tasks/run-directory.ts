@@ -11,7 +11,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf } from "../lib/agent-error.ts";
 import { type SteadyTime, parseUptime, steadyOf, wallFrom } from "../lib/clock.ts";
 import type { Duration } from "../lib/duration.ts";
@@ -27,9 +27,11 @@ import {
   parentOf,
   parseStat,
 } from "../platform/processes.ts";
+import { makePrivateDirectory } from "../platform/private-directory.ts";
 import { installedVersion, systemdRun, transientUnit, unitProperties } from "../platform/systemd.ts";
+import { requireTrusted } from "../platform/trust/root-trust.ts";
 import type { Launch } from "./journal.ts";
-import { type CommandScript, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
+import { type CommandScript, ENTER, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
 
 const SLICE = "noderax-tasks.slice";
 /** Goes down before the tasks, when the machine does: else it would see them killed, and report that. */
@@ -68,21 +70,19 @@ export interface LaunchOrder {
 export async function launch(order: LaunchOrder): Promise<string | undefined> {
   const { directory, runner } = order;
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    writeFileSync(join(directory, "command.sh"), commandScript(order.script), { mode: 0o600 });
-    writeFileSync(join(directory, "wrapper.sh"), WRAPPER, { mode: 0o600 });
+    // Asked before each launch: a directory above may have been given away, or exchanged, since the start.
+    requireTrusted(dirname(directory), "run directory", { passShared: true });
+    mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
+    using made = makePrivateDirectory(directory);
+    made.write("command.sh", commandScript(order.script));
+    made.write("wrapper.sh", WRAPPER);
+    made.check();
     reserveFile(join(directory, "exit"));
   } catch (error) {
     return `the run directory cannot be written: ${messageOf(error)}`;
   }
   const blocks = String(Math.max(1, Math.ceil(order.outputLimit / 512)));
-  const wrapper = [
-    "/bin/sh",
-    join(directory, "wrapper.sh"),
-    directory,
-    blocks,
-    ...runner.shell(READ_COMMAND),
-  ];
+  const wrapper = ["/bin/sh", "-c", ENTER, "sh", directory, blocks, ...runner.shell(READ_COMMAND)];
   return order.mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
 }
 

@@ -20,9 +20,14 @@
 // are those of /proc/uptime, in seconds since the boot, because whoever reads them may come hours later, and the wall
 // clock may have been set.
 
+/**
+ * Runs the wrapper of the directory in its first argument, if that belongs to our user. Asked of the working directory,
+ * which nobody can exchange, and not of its path.
+ */
+export const ENTER = 'cd "$1" && [ -O . ] && . ./wrapper.sh';
+
 /** Arguments: run directory, limit of a stream in 512-byte blocks, then the command line that reads descriptor 3. */
 export const WRAPPER = `#!/bin/sh
-cd "$1" || exit 70
 limit=$2
 shift 2
 umask 077

@@ -41,9 +41,14 @@ test("the log of a start says which server was meant", async () => {
     "-server-url=localhost:1",
     `-docker-host=unix://${folder.at("none")}`,
   ]);
-  const { value } = await agent.stdout.getReader().read();
+  let log = "";
+  const wanted = '"server_url":"http://localhost:1"';
+  for await (const bytes of agent.stdout) {
+    log += new TextDecoder().decode(bytes);
+    if (log.includes(wanted)) break;
+  }
   agent.kill("SIGKILL");
-  expect(new TextDecoder().decode(value)).toContain('"server_url":"http://localhost:1"');
+  expect(log).toContain(wanted);
 });
 
 test.each([

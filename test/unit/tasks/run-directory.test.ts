@@ -20,7 +20,7 @@ import {
   openRun,
   runDirectory,
 } from "../../../src/tasks/run-directory.ts";
-import { READ_COMMAND, WRAPPER } from "../../../src/tasks/wrapper.ts";
+import { ENTER, READ_COMMAND, WRAPPER } from "../../../src/tasks/wrapper.ts";
 import { until } from "../../support/until.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 
@@ -228,7 +228,7 @@ test("what was prevented never begins, and what has begun cannot be prevented", 
   writeFileSync(join(directory, "command.sh"), "echo ran");
   writeFileSync(join(directory, "wrapper.sh"), WRAPPER);
   const late = Bun.spawnSync(
-    ["/bin/sh", join(directory, "wrapper.sh"), directory, "10", "/bin/sh", "-c", READ_COMMAND],
+    ["/bin/sh", "-c", ENTER, "sh", directory, "10", "/bin/sh", "-c", READ_COMMAND],
     { timeout: seconds(5) },
   );
   expect(late.exitCode).toBeGreaterThan(0);
@@ -236,6 +236,28 @@ test("what was prevented never begins, and what has begun cannot be prevented", 
 
   const begun = await finish("echo ran");
   expect(begun.run.prevent()).toBe(false);
+});
+
+test.skipIf(!isRoot())("a wrapper does not run in a directory that is not root's (needs root)", async () => {
+  const directory = runDirectory(scratch.path, TASK, 9);
+  mkdirSync(directory);
+  writeFileSync(join(directory, "wrapper.sh"), "echo planted");
+  const run = (): string =>
+    Bun.spawnSync(["/bin/sh", "-c", ENTER, "sh", directory], { timeout: seconds(5) }).stdout.toString();
+  expect(run()).toBe("planted\n");
+  chownSync(directory, 65_534, 65_534);
+  expect(run()).toBe("");
+});
+
+test.skipIf(!isRoot())("nothing is launched in a directory that was there before, or below another user's (needs root)", async () => {
+  const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1 } as const;
+  const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
+  mkdirSync(join(scratch.path, "theirs/there"), { recursive: true });
+  const tried = (directory: string) => launch({ ...order, script, directory: join(scratch.path, directory) });
+  expect(await tried("theirs/there")).toContain("EEXIST");
+  chownSync(join(scratch.path, "theirs"), 65_534, 65_534);
+  expect(await tried("theirs/new")).toContain("belongs to nobody");
+  expect(existsSync(join(scratch.path, "theirs/new"))).toBeFalse();
 });
 
 test("of a launch and its prevention exactly one wins, whoever comes first", async () => {

@@ -1,0 +1,47 @@
+// Reads what lies on the way to a path: every directory from / on, every symbolic link, and the chains of their targets.
+import { lstatSync, readlinkSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+import { AgentError, exit } from "../../lib/agent-error.ts";
+import type { PathStep } from "./decide.ts";
+
+/** As many links as Linux itself follows. */
+const LINKS_MAX = 40;
+
+/**
+ * The steps to a path, a "missing" one last where nothing is there. What is passed twice stands twice. Throws
+ * an AgentError for too many links, and what the file system says.
+ */
+export function readChain(path: string): PathStep[] {
+  const steps = [readStep("/")];
+  const names = namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`);
+  let at = "/";
+  let links = 0;
+  for (let name = names.shift(); name !== undefined; name = names.shift()) {
+    const step = readStep(join(at, name));
+    steps.push(step);
+    if (step.kind === "missing" || step.kind === "file") break;
+    if (step.kind === "directory") {
+      at = step.path;
+      continue;
+    }
+    if (++links > LINKS_MAX)
+      throw new AgentError("trust.links", `${path} leads through too many symbolic links`, {
+        exit: exit.refused,
+      });
+    const target = readlinkSync(step.path);
+    names.unshift(...namesOf(target));
+    if (isAbsolute(target)) at = "/";
+    if (names.length === 0) steps.push(readStep(at));
+  }
+  return steps;
+}
+
+/** ".." is kept: behind a link it leads elsewhere than the text says. */
+const namesOf = (path: string): string[] => path.split("/").filter((name) => name !== "" && name !== ".");
+
+function readStep(path: string): PathStep {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return { path, kind: "missing", uid: 0, mode: 0 };
+  const kind = found.isSymbolicLink() ? "link" : found.isDirectory() ? "directory" : "file";
+  return { path, kind, uid: found.uid, mode: found.mode & 0o7777 };
+}

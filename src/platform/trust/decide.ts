@@ -1,0 +1,78 @@
+// Decides whether root may execute or obey what a path leads to. Pure: it sees only who owns what on the way there.
+
+/** One file, directory or symbolic link on the way to a path, in the order in which the kernel passes them. */
+export interface PathStep {
+  readonly path: string;
+  /** "missing": nothing is there yet; such a step is the last one. */
+  readonly kind: "directory" | "link" | "file" | "missing";
+  readonly uid: number;
+  /** Permission bits, the sticky bit (0o1000) included. */
+  readonly mode: number;
+}
+
+export interface TrustRefusal {
+  readonly do: "refuse";
+  readonly step: PathStep;
+  readonly problem: "owner" | "writable";
+  /** The command that mends it. */
+  readonly mend: string;
+}
+
+export type TrustDecision =
+  | {
+      readonly do: "trust";
+      /** Directories of root's above that others may write to as well; each stands here once. */
+      readonly shared: readonly string[];
+    }
+  /** `steps` belong to the agent itself: they are to be made root's, in this order, so that each lies in a safe directory. */
+  | { readonly do: "take-over"; readonly steps: readonly PathStep[] }
+  | TrustRefusal;
+
+const WRITABLE_BY_OTHERS = 0o022;
+const STICKY = 0o1000;
+
+export interface TrustRules {
+  /** The agent's own steps are taken over, anything else is refused. `isLast` is the path itself. */
+  readonly isOwn: (step: PathStep, isLast: boolean) => boolean;
+  /**
+   * Whether a directory of root's above may be written by others. There they can exchange root's entries, but not make
+   * any: only for what is looked at again, by its owner, whenever it is used. Sticky ones (/tmp) are always passed, since
+   * nobody but root can rename or remove root's entries in them.
+   */
+  readonly passShared: boolean;
+}
+
+/** Trusts a path when every step belongs to root and can be written by nobody else. */
+export function decideTrust(steps: readonly PathStep[], { isOwn, passShared }: TrustRules): TrustDecision {
+  const isLast = (step: PathStep): boolean => step === steps.at(-1);
+  const isShared = (step: PathStep): boolean => isSharedDirectory(step) && !isLast(step);
+  const unsafe = steps.filter(
+    (step) => isUnsafe(step) && !(isShared(step) && (passShared || (step.mode & STICKY) !== 0)),
+  );
+  const foreign = unsafe.find((step) => !isOwn(step, isLast(step)));
+  if (foreign !== undefined) return refusal(foreign);
+  if (unsafe.length > 0) return { do: "take-over", steps: unsafe };
+  return { do: "trust", shared: [...new Set(steps.filter(isShared).map(({ path }) => path))] };
+}
+
+/** The permissions of a link mean nothing: the directory says who may replace it. */
+const isWritable = ({ kind, mode }: PathStep): boolean =>
+  (kind === "directory" || kind === "file") && (mode & WRITABLE_BY_OTHERS) !== 0;
+
+const isUnsafe = (step: PathStep): boolean => step.kind !== "missing" && (step.uid !== 0 || isWritable(step));
+
+const isSharedDirectory = (step: PathStep): boolean =>
+  step.kind === "directory" && step.uid === 0 && isWritable(step);
+
+function refusal(step: PathStep): TrustRefusal {
+  const { kind, path, uid } = step;
+  const commands = [
+    uid === 0 ? "" : `chown ${kind === "link" ? "-h " : ""}root: ${quoted(path)}`,
+    isWritable(step) ? `chmod go-w ${quoted(path)}` : "",
+  ];
+  const mend = commands.filter(Boolean).join(" && ");
+  return { do: "refuse", step, problem: uid === 0 ? "writable" : "owner", mend };
+}
+
+const quoted = (path: string): string =>
+  /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
