@@ -1,6 +1,6 @@
 // The decision whether root may use a path: for any owners and permissions, never yes where another user could interfere.
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { type PathStep, type TrustRules, decideTrust } from "../../src/platform/trust/decide.ts";
 
 const [WRITABLE, STICKY] = [0o022, 0o1000];

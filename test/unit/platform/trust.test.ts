@@ -25,7 +25,7 @@ import { distrustOf, requireTrusted, secure, sharedAbove } from "../../../src/pl
 
 const OTHER = 65_534;
 
-function scratch(): Disposable & { readonly path: string; at(...names: string[]): string } {
+function scratch(): Disposable & { readonly path: string; readonly at: (...names: string[]) => string } {
   const path = mkdtempSync(join(tmpdir(), "noderax-test-"));
   return {
     path,
@@ -66,13 +66,17 @@ describe("the way to a path", () => {
 });
 
 describe.skipIf(!isRoot())("root (needs root)", () => {
-  test("trusts a file of its own below /tmp, and says that /tmp is shared", () => {
+  test("trusts a file of its own in a sticky directory such as /tmp, and says that it is shared", () => {
     using directory = scratch();
-    writeFileSync(directory.at("config.json"), "{}");
-    expect(distrustOf(directory.at("config.json"))).toBeUndefined();
-    expect(sharedAbove(directory.path)).toEqual([tmpdir()]);
+    mkdirSync(directory.at("tmp/mine"), { recursive: true });
+    chmodSync(directory.at("tmp"), 0o1777);
+    writeFileSync(directory.at("tmp/config.json"), "{}");
+    expect(distrustOf(directory.at("tmp/config.json"))).toBeUndefined();
+    expect(sharedAbove(directory.at("tmp/mine"))).toContain(directory.at("tmp"));
     // Itself, it is no place that only root can change.
-    expect(distrustOf(tmpdir())?.problem).toBe(`${tmpdir()} can be written by others than root`);
+    expect(distrustOf(directory.at("tmp"))?.problem).toBe(
+      `${directory.at("tmp")} can be written by others than root`,
+    );
   });
 
   test("trusts no executable in a directory of its own that everybody may write to, where it can be exchanged", () => {

@@ -1,6 +1,14 @@
 // The real wrapper under the real shell: what a command gets, what is kept of it, how it is taken up again and ended.
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { steadyNow, steadyOf, wallFrom } from "../../../src/lib/clock.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
@@ -227,10 +235,9 @@ test("what was prevented never begins, and what has begun cannot be prevented", 
   expect(openRun(directory, TASK, launched).prevent()).toBe(true);
   writeFileSync(join(directory, "command.sh"), "echo ran");
   writeFileSync(join(directory, "wrapper.sh"), WRAPPER);
-  const late = Bun.spawnSync(
-    ["/bin/sh", "-c", ENTER, "sh", directory, "10", "/bin/sh", "-c", READ_COMMAND],
-    { timeout: seconds(5) },
-  );
+  const late = Bun.spawnSync(["/bin/sh", "-c", ENTER, "sh", directory, "10", "/bin/sh", "-c", READ_COMMAND], {
+    timeout: seconds(5),
+  });
   expect(late.exitCode).toBeGreaterThan(0);
   expect(readdirSync(directory).sort()).toEqual(["began", "command.sh", "wrapper.sh"]);
 
@@ -249,16 +256,20 @@ test.skipIf(!isRoot())("a wrapper does not run in a directory that is not root's
   expect(run()).toBe("");
 });
 
-test.skipIf(!isRoot())("nothing is launched in a directory that was there before, or below another user's (needs root)", async () => {
-  const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1 } as const;
-  const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
-  mkdirSync(join(scratch.path, "theirs/there"), { recursive: true });
-  const tried = (directory: string) => launch({ ...order, script, directory: join(scratch.path, directory) });
-  expect(await tried("theirs/there")).toContain("EEXIST");
-  chownSync(join(scratch.path, "theirs"), 65_534, 65_534);
-  expect(await tried("theirs/new")).toContain("belongs to nobody");
-  expect(existsSync(join(scratch.path, "theirs/new"))).toBeFalse();
-});
+test.skipIf(!isRoot())(
+  "nothing is launched in a directory that was there before, or below another user's (needs root)",
+  async () => {
+    const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1 } as const;
+    const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
+    mkdirSync(join(scratch.path, "theirs/there"), { recursive: true });
+    const tried = (directory: string) =>
+      launch({ ...order, script, directory: join(scratch.path, directory) });
+    expect(await tried("theirs/there")).toContain("EEXIST");
+    chownSync(join(scratch.path, "theirs"), 65_534, 65_534);
+    expect(await tried("theirs/new")).toContain("belongs to nobody");
+    expect(existsSync(join(scratch.path, "theirs/new"))).toBeFalse();
+  },
+);
 
 test("of a launch and its prevention exactly one wins, whoever comes first", async () => {
   const wins = { ran: 0, prevented: 0 };
