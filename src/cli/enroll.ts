@@ -27,10 +27,10 @@ import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { interruption } from "./interruption.ts";
-import { note, paint, print } from "./output.ts";
+import { note, paint, print, printError } from "./output.ts";
 import { asCalled } from "./program.ts";
-import { ask } from "./prompt.ts";
-import { approvalSpinner } from "./spinner.ts";
+import { type Progress, createProgress } from "./progress.ts";
+import { type Understood, askUntil } from "./prompt.ts";
 import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
@@ -67,32 +67,63 @@ export default command({
     checkStateDirectory(config.settings);
     requireTrusted(config.savePath(), "configuration", { passShared: true });
     const open = openEnrollment(config, args);
-    const apiUrl = withoutApiPrefix(config.settings.api_url ?? open?.api_url ?? (await askUrl()));
-    const speak = { json: args.json === true };
-    const context: Context = {
-      config,
-      apiUrl,
-      host: hostNamed(args.hostname ?? open?.hostname),
-      open,
-      speak,
-      signal,
-    };
-    try {
-      const http = createHttp({
-        baseUrl: apiUrl,
-        authorities: () => trustedAuthorities(config.settings.api_tls_ca_file),
-      });
-      const api = publicApi(http, config.settings.request_timeout);
-      return await enroll(api, context, await readToken(args), args);
-    } catch (error) {
-      const explained = withServer(await explainTls(error, apiUrl), apiUrl);
-      if (speak.json && explained instanceof AgentError) {
-        print(JSON.stringify({ outcome: outcomeName(explained), message: explained.message }));
+    const told = config.settings.api_url ?? open?.api_url;
+    using progress = createProgress(args.json !== true);
+    const context = { config, host: hostNamed(args.hostname ?? open?.hostname), open, signal, progress };
+    const person = { email: args.email, force: args.force, json: args.json === true };
+    const token = await readToken(args);
+    if (told !== undefined) return enrollAt(withoutApiPrefix(told), context, token, person);
+    for (;;) {
+      const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn));
+      try {
+        return await enrollAt(typed, context, token, person);
+      } catch (error) {
+        // Most likely a slip of the fingers: nothing was decided, so the person may type it again.
+        if (token !== undefined || !(error instanceof AgentError) || !isNoControlPlane(error)) throw error;
+        printError(error.message, error.hint);
       }
-      throw explained;
     }
   },
 });
+
+/** What the command line says beside the configuration; an address that was asked for is remembered in it. */
+interface Person {
+  email: string | undefined;
+  readonly force: boolean | undefined;
+  readonly json: boolean;
+}
+
+async function enrollAt(
+  apiUrl: string,
+  common: Omit<Context, "apiUrl" | "speak">,
+  token: string | undefined,
+  person: Person,
+): Promise<ExitCode | void> {
+  const context: Context = { ...common, apiUrl, speak: { json: person.json } };
+  const { settings, origins } = common.config;
+  const chosen = (origins.get("request_timeout")?.from ?? "default") !== "default";
+  try {
+    const http = createHttp({
+      baseUrl: apiUrl,
+      authorities: () => trustedAuthorities(settings.api_tls_ca_file),
+    });
+    const limit = chosen ? settings.request_timeout : undefined;
+    return await enroll(publicApi(http, settings.request_timeout, limit), context, token, person);
+  } catch (error) {
+    common.progress.stop();
+    const explained = withServer(await explainTls(error, apiUrl), apiUrl);
+    if (person.json && explained instanceof AgentError)
+      print(JSON.stringify({ outcome: outcomeName(explained), message: explained.message }));
+    throw explained;
+  }
+}
+
+/** Nobody is there, or somebody else. */
+const isNoControlPlane = ({ code, status }: AgentError): boolean =>
+  code.startsWith("net.") ||
+  code === "http.foreign" ||
+  code === "http.answer" ||
+  (code === "http.status" && status === 404);
 
 interface Context {
   readonly config: Config;
@@ -101,37 +132,44 @@ interface Context {
   readonly open: PendingEnrollment | undefined;
   readonly speak: { readonly json: boolean };
   readonly signal: AbortSignal;
+  readonly progress: Progress;
 }
 
 async function enroll(
   api: PublicApi,
   context: Context,
   bootstrapToken: string | undefined,
-  args: { readonly force?: boolean | undefined; readonly email?: string | undefined },
+  person: Person,
 ): Promise<ExitCode | void> {
-  const { config, host, signal } = context;
+  const { config, host, signal, progress, apiUrl } = context;
+  const asking = (problem?: string): void => progress.show({ what: `asking ${apiUrl}`, problem });
   // With --force not even read: it may be the very file that cannot be.
-  const known = args.force ? undefined : knownIdentity(config.settings);
-  if (known !== undefined) return alreadyEnrolled(api, known, context);
+  const known = person.force ? undefined : knownIdentity(config.settings);
+  if (known !== undefined) {
+    asking();
+    return alreadyEnrolled(api, known, context);
+  }
   refuseOutside(config);
   if (bootstrapToken !== undefined) {
-    return finish(await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal), context);
+    asking();
+    return finish(
+      await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal, asking),
+      context,
+    );
   }
-  const pending = context.open ?? (await begin(api, args.email, context));
+  const pending = context.open ?? (await begin(api, person, context, asking));
   announce(pending, context);
   const { state_file: stateFile } = config.settings;
-  const spinner = approvalSpinner(!context.speak.json);
   try {
     const superseded = (): boolean => readPending(stateFile)?.token !== pending.token;
     const hooks = {
-      onWait: (waiting: { left: Duration; problem: string | undefined }) => spinner.wait(waiting),
+      onWait: (waiting: { left: Duration; problem: string | undefined }) =>
+        progress.show({ what: "waiting for approval", ...waiting }),
       superseded,
     };
     const identity = await awaitApproval(api, pending, hooks, signal);
-    spinner.stop();
     return finish(identity, context);
   } catch (error) {
-    spinner.stop();
     // Anything but an interruption decides the enrollment; a token that is dead must not be taken up again.
     const decided =
       error instanceof AgentError && error.code.startsWith("enroll.") && error.code !== "enroll.superseded";
@@ -158,8 +196,9 @@ function refuseOutside({ origins }: Config): void {
 
 /** Says so, and whether the control plane still accepts the identity: a deleted node has to be enrolled anew. */
 async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Context): Promise<ExitCode> {
-  const { config, host, speak, signal } = context;
+  const { config, host, speak, signal, progress } = context;
   const say = (outcome: string, text: string): void => {
+    progress.stop();
     if (speak.json) print(JSON.stringify({ outcome, node_id: identity.nodeId }));
     else print(text);
   };
@@ -207,24 +246,39 @@ function openEnrollment(
 
 async function begin(
   api: PublicApi,
-  given: string | undefined,
+  person: Person,
   context: Context,
+  asking: (problem?: string) => void,
 ): Promise<PendingEnrollment> {
   const { apiUrl, host, config, signal } = context;
-  const email = (given ?? (await ask("E-mail of the person who approves:", "--email"))).trim().toLowerCase();
-  if (!/^[^\s@]+@[^\s@]+$/.test(email)) {
-    throw new AgentError("enroll.email", `--email: "${email}" is not an e-mail address`, {
-      exit: exit.usage,
-    });
-  }
+  const email = await emailOf(person);
+  asking();
   const hostname = host.hostname.toLowerCase();
-  const pending = await initiate(api, { apiUrl, email, hostname, host }, signal);
+  const pending = await initiate(api, { apiUrl, email, hostname, host }, signal, asking);
   // On disk before anybody waits for it: from here on, an interruption loses nothing.
   writePending(config.settings.state_file, pending);
   return pending;
 }
 
-function announce(pending: PendingEnrollment, { speak }: Context): void {
+async function emailOf(person: Person): Promise<string> {
+  if (person.email === undefined) {
+    person.email = await askUntil("E-mail of the person who approves:", "--email", emailIn);
+    return person.email;
+  }
+  const { value, problem } = emailIn(person.email);
+  if (problem === undefined) return value;
+  throw new AgentError("enroll.email", `--email: ${problem}`, { exit: exit.usage });
+}
+
+function emailIn(text: string): Understood<string> {
+  const email = text.trim().toLowerCase();
+  return /^[^\s@]+@[^\s@]+$/.test(email)
+    ? { value: email }
+    : { problem: `"${email}" is not an e-mail address` };
+}
+
+function announce(pending: PendingEnrollment, { speak, progress }: Context): void {
+  progress.stop();
   const left = Date.parse(pending.expires_at) - epochOf(wallNow());
   if (speak.json) {
     const { token, expires_at, email, hostname } = pending;
@@ -236,7 +290,9 @@ function announce(pending: PendingEnrollment, { speak }: Context): void {
 }
 
 /** The identity first; then the configuration, so that `run` finds its control plane. */
-async function finish(identity: Identity, { config, apiUrl, host, speak }: Context): Promise<void> {
+async function finish(identity: Identity, context: Context): Promise<void> {
+  const { config, apiUrl, host, speak, progress } = context;
+  progress.stop();
   const { state_file: stateFile } = config.settings;
   writeIdentity(stateFile, identity, new Date());
   clearPending(stateFile);
@@ -308,13 +364,11 @@ function hostNamed(name: string | undefined): Host {
   return { ...host, hostname };
 }
 
-async function askUrl(): Promise<string> {
-  const answer = (await ask("Control plane URL:", "--api-url")).trim();
+function urlIn(answer: string): Understood<string> {
   const url = /^[a-z]+:\/\//i.test(answer) ? answer : `https://${answer}`;
-  if (URL.canParse(url) && /^https?:/.test(url)) return url;
-  throw new AgentError("enroll.url", `"${answer}" is not an address like https://api.example.com`, {
-    exit: exit.usage,
-  });
+  return URL.canParse(url) && /^https?:/.test(url)
+    ? { value: url }
+    : { problem: `"${answer}" is not an address like https://api.example.com` };
 }
 
 /** What a server said, said as its word. */

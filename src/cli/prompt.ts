@@ -1,5 +1,6 @@
 // Asks a person; where there is none, says which flag answers the question.
 import { AgentError, exit } from "../lib/agent-error.ts";
+import { note } from "./output.ts";
 
 /** One line of text. Ctrl-C and Ctrl-D end the program as interrupted; without a terminal it is a usage error. */
 export async function ask(question: string, flag: string): Promise<string> {
@@ -19,5 +20,27 @@ export async function ask(question: string, flag: string): Promise<string> {
     return answer;
   } finally {
     reader.close();
+  }
+}
+
+/** What an answer means, or what is wrong with it. */
+export type Understood<T> =
+  | { readonly value: T; readonly problem?: never }
+  | { readonly problem: string; readonly value?: never };
+
+/** Somebody who is wrong so often needs the help text. */
+const ANSWERS_MAX = 10;
+
+/** Asks again until the answer makes sense. Throws as `ask` does. */
+export async function askUntil<T>(
+  question: string,
+  flag: string,
+  understand: (answer: string) => Understood<T>,
+): Promise<T> {
+  for (let left = ANSWERS_MAX; ; left--) {
+    const { value, problem } = understand((await ask(question, flag)).trim());
+    if (problem === undefined) return value;
+    if (left <= 1) throw new AgentError("cli.usage", problem, { exit: exit.usage });
+    note(`  ${problem}`);
   }
 }

@@ -17,8 +17,11 @@ const ENROLLMENT_TIMEOUT = seconds(20);
 /** How much longer than the server we wait for a claim: a shorter wait would abandon it, and a task with it. */
 const CLAIM_MARGIN = seconds(12);
 
-/** Calls without a bearer token: enrollment, and what carries the identity in its body. */
-export function publicApi(http: Http, timeout: Duration) {
+/**
+ * Calls without a bearer token: enrollment, and what carries the identity in its body. `enrollmentTimeout` bounds the
+ * calls of an enrollment, which hash passwords on the server and take longer.
+ */
+export function publicApi(http: Http, timeout: Duration, enrollmentTimeout: Duration = ENROLLMENT_TIMEOUT) {
   return {
     initiate: (body: enrollment.InitiateEnrollment, signal: AbortSignal) =>
       http(
@@ -27,7 +30,7 @@ export function publicApi(http: Http, timeout: Duration) {
           path: "/api/v1/enrollments/initiate",
           body,
           answer: enrollment.EnrollmentStarted,
-          timeout: ENROLLMENT_TIMEOUT,
+          timeout: enrollmentTimeout,
           idempotent: true, // a second one supersedes the first, of which nobody has seen the token
         },
         signal,
@@ -38,7 +41,7 @@ export function publicApi(http: Http, timeout: Duration) {
           method: "GET",
           path: `/api/v1/enrollments/${encodeURIComponent(token)}`,
           answer: enrollment.EnrollmentState,
-          timeout: ENROLLMENT_TIMEOUT,
+          timeout: enrollmentTimeout,
           idempotent: true,
         },
         signal,
@@ -50,7 +53,7 @@ export function publicApi(http: Http, timeout: Duration) {
           path: "/api/v1/node-installs/consume",
           body,
           answer: enrollment.Credentials,
-          timeout: ENROLLMENT_TIMEOUT,
+          timeout: enrollmentTimeout,
           idempotent: false,
         },
         signal,

@@ -39,6 +39,9 @@ function hostInfo(host: Host) {
   return { os, arch, agentVersion: version, platformVersion, kernelVersion };
 }
 
+/** Hears why a try failed that is repeated. */
+export type OnProblem = (problem: string) => void;
+
 /** Asks for a new enrollment; the server revokes earlier ones of the same e-mail and hostname. */
 export async function initiate(
   api: PublicApi,
@@ -49,10 +52,11 @@ export async function initiate(
     readonly host: Host;
   },
   signal: AbortSignal,
+  onProblem: OnProblem = () => {},
 ): Promise<PendingEnrollment> {
   const { apiUrl, email, hostname, host } = request;
   const body = { email, hostname, additionalInfo: hostInfo(host) };
-  const { token, expiresAt } = await patiently(() => api.initiate(body, signal), signal);
+  const { token, expiresAt } = await patiently(() => api.initiate(body, signal), signal, { onProblem });
   return { api_url: apiUrl, email, hostname, token, expires_at: expiresAt };
 }
 
@@ -114,12 +118,13 @@ export async function consumeBootstrapToken(
   hostname: string,
   host: Host,
   signal: AbortSignal,
+  onProblem: OnProblem = () => {},
 ): Promise<Identity> {
   try {
     return await patiently(
       () => api.consumeInstall({ token, hostname, additionalInfo: hostInfo(host) }, signal),
       signal,
-      ["net.refused", "net.unresolved"],
+      { onProblem, codes: ["net.refused", "net.unresolved"] },
     );
   } catch (error) {
     throw bootstrapError(error, hostname);
@@ -130,7 +135,7 @@ export async function consumeBootstrapToken(
 async function patiently<T>(
   call: () => Promise<T>,
   signal: AbortSignal,
-  codes?: readonly string[],
+  { onProblem, codes }: { readonly onProblem: OnProblem; readonly codes?: readonly string[] },
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -141,6 +146,7 @@ async function patiently<T>(
       const passing = codes === undefined ? mayPass(error) : codes.includes(error.code);
       const settled = error.code.startsWith("tls.") || error.code === "http.redirect";
       if (!passing || attempt >= retry.initiate.tries || settled) throw error;
+      onProblem(error.message);
       await sleep(pauseAfter(error, backoff(retry.initiate, attempt, Math.random)), signal);
     }
   }

@@ -1,8 +1,11 @@
 // Promises of `enroll`: every way in, every way it can end, each with its exit code and the next step.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { once } from "node:events";
 import { statSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { seconds } from "../../src/lib/duration.ts";
-import { type Machine, type Operator, enrolled, machine, startSandbox } from "../support/dev.ts";
+import { type Machine, type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
+import { inTerminal } from "../support/screen.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(60_000);
@@ -288,7 +291,8 @@ describe("without a control plane that answers", () => {
       timeout: seconds(30),
     });
     expect(code).toBe(4);
-    expect(stderr).toStartWith("error: cannot reach http://127.0.0.1:1: connection refused\n");
+    expect(stderr).toMatch(/^ {2}asking http:\/\/127\.0\.0\.1:1 … .* trying again\)$/m);
+    expect(stderr).toMatch(/^error: cannot reach http:\/\/127\.0\.0\.1:1: connection refused$/m);
     expect(host.has(PENDING)).toBeFalse();
   });
 
@@ -315,5 +319,44 @@ test("with nobody to ask, a missing address or e-mail is wrong usage that names 
     code: 2,
     stdout: "",
     stderr: expect.stringMatching(/^error: --email is missing, and there is no terminal to ask on\n/),
+  });
+});
+
+describe("with a control plane that does not answer", () => {
+  test("says within the first second what it is doing, then why, and keeps to --request-timeout", async () => {
+    using host = machine();
+    const silent = createServer(() => {}).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const url = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    const args = ["enroll", "--api-url", url, "--email", "a@b.c", "--request-timeout", "1200ms"];
+    await using asked = host.start(args);
+    await until("it says what it does", () => asked.stderr().startsWith(`  asking ${url} …  `));
+    // The first of three tries is not over yet.
+    expect(asked.stderr()).not.toContain("trying again");
+    await until("it says why it goes on", () => /\(.*no answer.*; trying again\)\n/.test(asked.stderr()));
+    expect(await asked.exited).toBe(4);
+    silent.close();
+  });
+
+  test("asks a person again after a slip of the fingers, and keeps what was right", async () => {
+    using host = machine();
+    await using sandbox = await startSandbox(host);
+    using person = inTerminal(host, ["enroll"]);
+    await person.shows("Control plane URL: ");
+    person.type("ftp://typo\r");
+    await person.shows('"ftp://typo" is not an address');
+    person.type("http://127.0.0.1:1\r");
+    await person.shows("E-mail of the person who approves: ");
+    person.type("ops\r");
+    await person.shows('"ops" is not an e-mail address');
+    person.type("ops@example.com\r");
+    await person.shows("connection refused");
+    person.forgets();
+    await person.shows("Control plane URL: ");
+    person.type(`${sandbox.url}\r`);
+    await person.shows("with the e-mail ops@example.com");
+    await person.shows("waiting for approval");
+    person.type("\u0003");
+    expect(await person.exited).toBe(130);
   });
 });

@@ -16,6 +16,9 @@ const LOOK = milliseconds(150);
 /** Nothing new for so long: somebody may want to look on the node. An agent reports what ended, not what it waits for. */
 const QUIET = seconds(5);
 
+/** An agent that has just been started is Ready within a second or two; one that is restarted, soon after. */
+const BLOCKED_LIMIT = seconds(5);
+
 const Applied = v.object({
   result: v.picklist(["created", "changed", "unchanged"]),
   resource: v.variant("kind", [ProjectAnswer, NodeAnswer]),
@@ -51,7 +54,10 @@ export default command({
       valueHint: "image",
     },
     force: { type: "boolean", description: "change a spec also while the project is Scheduled or Running" },
-    wait: { type: "boolean", description: "wait until every project is Running, or has Failed" },
+    wait: {
+      type: "boolean",
+      description: "wait until every project is Running or has Failed, or none can get on",
+    },
     timeout: { type: "string", description: "stop waiting after this long", valueHint: "1m" },
     ...operatorArgs,
   },
@@ -116,6 +122,7 @@ async function settled(
 async function settledProject(sandbox: Operator, name: string, deadline: number): Promise<ProjectAnswer> {
   let said = "";
   let hintAt = 0;
+  let blockedSince: number | undefined;
   for (;;) {
     const project = await getProject(sandbox, name);
     const { phase, nodeRef } = project.status;
@@ -131,6 +138,16 @@ async function settledProject(sandbox: Operator, name: string, deadline: number)
       hintAt = Infinity;
     }
     if (phase === "Running" || phase === "Failed") return project;
+    const blocked = blockedBy(project, await sandbox.call("GET", "/cara/nodes", v.array(NodeAnswer)));
+    blockedSince = blocked === undefined ? undefined : (blockedSince ?? performance.now());
+    if (blocked !== undefined && performance.now() - (blockedSince ?? 0) > BLOCKED_LIMIT) {
+      throw new AgentError("sandbox.blocked", `project ${name} is ${phase}: ${blocked}`, {
+        hint: [
+          "It goes on by itself once a node is Ready. Which nodes there are:  noderax-agent sandbox get nodes",
+          "A node of this machine:  noderax-agent dev, or an agent with --server-url",
+        ],
+      });
+    }
     if (performance.now() > deadline) {
       throw new AgentError("sandbox.patience", `project ${name} is still ${phase}`, {
         hint: `look at it later:  noderax-agent sandbox get project ${name}`,
@@ -138,6 +155,24 @@ async function settledProject(sandbox: Operator, name: string, deadline: number)
     }
     await sleep(LOOK);
   }
+}
+
+/** Why a project cannot get on without somebody's help; undefined while it can. */
+export function blockedBy(
+  { status: { nodeRef } }: Pick<ProjectAnswer, "status">,
+  nodes: readonly Pick<NodeAnswer, "metadata" | "spec" | "status">[],
+): string | undefined {
+  const stateOf = ({ spec, status }: (typeof nodes)[number]): string =>
+    spec.unschedulable && status.state === "Ready" ? "unschedulable" : status.state;
+  const own = nodes.find(({ metadata }) => metadata.name === nodeRef);
+  if (nodeRef !== "") {
+    const state = own?.status.state ?? "gone";
+    return state === "Ready" || state === "Draining" ? undefined : `its node ${nodeRef} is ${state}`;
+  }
+  if (nodes.length === 0) return "there is no node";
+  if (nodes.some((node) => stateOf(node) === "Ready")) return undefined;
+  const states = nodes.slice(0, 5).map((node) => `${node.metadata.name} is ${stateOf(node)}`);
+  return `no node is Ready (${states.join(", ")}${nodes.length > 5 ? ", …" : ""})`;
 }
 
 const whereToLook = (node: string): string =>

@@ -3,7 +3,9 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { blockedBy } from "../../../src/cli/sandbox/apply.ts";
 import { parseManifests } from "../../../src/cli/sandbox/manifests.ts";
+import type { NodeAnswer, ProjectAnswer } from "../../../src/cli/sandbox/resources.ts";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
 import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
@@ -28,13 +30,13 @@ interface Ran {
   readonly notes: string;
 }
 
-async function run(args: readonly string[], stdin = ""): Promise<Ran> {
+async function run(args: readonly string[], stdin = "", at: Sandbox = sandbox): Promise<Ran> {
   const child = Bun.spawn([process.execPath, main, "sandbox", ...args], {
     env: {
       PATH: process.env["PATH"] ?? "",
       TMPDIR: temporary,
-      NODERAX_SANDBOX_URL: sandbox.url,
-      NODERAX_SANDBOX_TOKEN: sandbox.operatorToken,
+      NODERAX_SANDBOX_URL: at.url,
+      NODERAX_SANDBOX_TOKEN: at.operatorToken,
     },
     stdin: new Blob([stdin]),
     stdout: "pipe",
@@ -154,10 +156,40 @@ describe("--wait", () => {
     );
   });
 
+  test("ends with the reason instead of waiting for ever when no node is Ready", async () => {
+    const empty = await caraSandbox();
+    try {
+      const { code, notes } = await run(["apply", "-f", "-", "--wait"], yaml("nowhere"), empty);
+      expect(code).toBe(1);
+      expect(notes).toContain("error: project nowhere is Pending: there is no node\n");
+    } finally {
+      await empty.stop();
+    }
+  });
+
   test("gives up after --timeout and says how to look later", async () => {
     const { code, notes } = await run(["apply", "-f", "-", "--wait", "--timeout", "300ms"], yaml("slow"));
     expect(code).toBe(1);
     expect(notes).toContain("error: project slow is still Scheduled\n  look at it later:");
+  });
+});
+
+describe("a project cannot get on", () => {
+  const node = (name: string, state: string, unschedulable = false) =>
+    ({ metadata: { name }, spec: { unschedulable }, status: { state } }) as NodeAnswer;
+  const project = (nodeRef: string) => ({ status: { phase: "x", nodeRef } }) as unknown as ProjectAnswer;
+
+  test.each([
+    ["", [], "there is no node"],
+    ["", [node("a", "NotReady"), node("b", "Draining")], "no node is Ready (a is NotReady, b is Draining)"],
+    ["", [node("a", "Ready", true)], "no node is Ready (a is unschedulable)"],
+    ["", [node("a", "NotReady"), node("b", "Ready")], undefined],
+    ["a", [node("a", "Ready", true)], undefined],
+    ["a", [node("a", "Draining")], undefined],
+    ["a", [node("a", "NotReady"), node("b", "Ready")], "its node a is NotReady"],
+    ["a", [], "its node a is gone"],
+  ])("on node %j, of %j: %j", (nodeRef, nodes, why) => {
+    expect(blockedBy(project(nodeRef), nodes)).toBe(why);
   });
 });
 
