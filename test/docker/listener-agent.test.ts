@@ -6,7 +6,7 @@ import { minutes, seconds } from "../../src/lib/duration.ts";
 import { logsPath } from "../../src/protocol/caravanserai/tunnel.ts";
 import { BOX, boxRuns, boxService } from "../support/box.ts";
 import { command } from "../support/command.ts";
-import { missing } from "../support/docker.ts";
+import { IMAGE, missing } from "../support/docker.ts";
 import { missingDaemon, startDaemon } from "../support/dockerd.ts";
 import { ProjectNode } from "../support/project-node.ts";
 import { tunnelClient } from "../support/tunnel-client.ts";
@@ -93,6 +93,27 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     for (const port of [agent.port, ingress])
       expect(await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => "refused")).toBe("refused");
     await shop.running("box");
+  });
+
+  test("answers root of this machine, and neither its other users nor a container, over any address", async () => {
+    await using node = await ProjectNode.start();
+    const port = await node.port();
+    const shop = await boxRuns(node.project("shop", [await boxService(node)]).apply());
+    const format = "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}";
+    const gateway = await node.docker("inspect", "--format", format, `${shop.name}-box`);
+    const url = (address: string): string => `http://${address}:${port}${logsPath(shop.name, "box")}`;
+    const ask = (address: string): string => `busybox wget -S -O /dev/null ${url(address)} 2>&1 || true`;
+    const onTheHost = (user: string, address: string): Promise<string> =>
+      node.docker("run", "--rm", "--network", "host", "--user", user, IMAGE, "sh", "-c", ask(address));
+    const whyNot = async (): Promise<unknown> =>
+      (await node.status()).caravanserai?.listener?.last_refusal?.why;
+    expect(await shop.exec("box", "sh", "-c", ask(gateway))).toContain("403 Forbidden");
+    expect(await whyNot()).toBe("address");
+    for (const address of ["127.0.0.1", gateway]) {
+      expect(await onTheHost("12345", address)).toContain("403 Forbidden");
+      expect(await whyNot()).toBe("user");
+      expect(await onTheHost("0", address)).toContain("200 OK");
+    }
   });
 
   test("does without a port that is taken, says so, and takes it when it is free", async () => {
