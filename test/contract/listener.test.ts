@@ -11,7 +11,7 @@ import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { LoopRegistry } from "../../src/lib/loop.ts";
 import { startListener } from "../../src/listener/listener.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { certificateFor } from "../support/certificates.ts";
+import { certificateFor, noOpenssl } from "../support/certificates.ts";
 import {
   MadeUpContainers,
   echoTunnels,
@@ -320,7 +320,7 @@ describe("listening", () => {
   });
 });
 
-describe("certificates", () => {
+describe.skipIf(noOpenssl)("certificates (needs openssl)", () => {
   function pairs() {
     const directory = mkdtempSync(join(tmpdir(), "noderax-listener-"));
     const make = (name: string) => {

@@ -1,5 +1,6 @@
 // The agent's own HTTP server as a part of the whole agent: found through the server, health by the loops' truth, and trouble.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { AGENT_PATIENCE } from "../../src/control/agent-client.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
@@ -11,6 +12,9 @@ import { missingDaemon, startDaemon } from "../support/dockerd.ts";
 import { ProjectNode } from "../support/project-node.ts";
 import { tunnelClient } from "../support/tunnel-client.ts";
 import { until } from "../support/until.ts";
+
+/** As the kernel knows this process: "bun", "bun.exe". */
+const ownName = readFileSync("/proc/self/comm", "utf8").trim();
 
 setDefaultTimeout(minutes(4));
 
@@ -129,7 +133,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
         "the status tells the trouble",
         async () =>
           (await node.status()).caravanserai?.listener?.trouble ===
-          `listen_port ${port}: port ${port} is in use by bun (pid ${process.pid})`,
+          `listen_port ${port}: port ${port} is in use by ${ownName} (pid ${process.pid})`,
         PATIENCE,
       );
       expect((await node.status()).caravanserai?.listener?.address).toBeNull();

@@ -16,7 +16,7 @@ export const binary = join(root, "dist/noderax-agent");
 
 export interface RunOptions {
   readonly cwd?: string;
-  /** Added to a clean environment of PATH, HOME (a directory that is not there) and LANG. */
+  /** Added to a clean environment of PATH, HOME (the empty one of the test run) and LANG. */
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   /** After it the process and its children are killed. Default 10 s. */
@@ -123,7 +123,7 @@ export function temporaryDirectory(): Disposable & { readonly path: string } {
 function placed({ cwd = tmpdir(), env }: RunOptions): { cwd: string; env: Record<string, string> } {
   const clean = {
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    HOME: "/nonexistent",
+    HOME: process.env["HOME"] ?? "/nonexistent",
     LANG: "C.UTF-8",
   };
   return { cwd, env: { ...clean, ...env } };

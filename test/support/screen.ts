@@ -21,7 +21,13 @@ export function inTerminal(host: Machine, args: readonly string[], file: string 
   const decoder = new TextDecoder();
   const child = Bun.spawn([file, ...args], {
     cwd: host.at("work"),
-    env: { PATH: "/usr/bin:/bin", TMPDIR: host.at("tmp"), TERM: "xterm-256color", LANG: "C.UTF-8" },
+    env: {
+      PATH: "/usr/bin:/bin",
+      HOME: process.env["HOME"] ?? "/nonexistent",
+      TMPDIR: host.at("tmp"),
+      TERM: "xterm-256color",
+      LANG: "C.UTF-8",
+    },
     terminal: {
       cols: 100,
       rows: 30,

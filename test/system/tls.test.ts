@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { temporaryDirectory } from "../support/binary.ts";
-import { certificateFor } from "../support/certificates.ts";
+import { certificateFor, noOpenssl } from "../support/certificates.ts";
 import { machine, startSandbox } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
@@ -14,7 +14,7 @@ const { ca, cert, key } = certificateFor(directory.path, "IP:127.0.0.1", "Exampl
 const serving = { args: ["--tls-cert", cert, "--tls-key", key], ca: readFileSync(ca, "utf8") };
 const bootstrap = ["enroll", "--hostname", "web-01", "--bootstrap-token", "-"];
 
-describe("a control plane with a private authority", () => {
+describe.skipIf(noOpenssl)("a control plane with a private authority (needs openssl)", () => {
   test("is refused with exit 4, the issuer's name, and the way to trust it", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host, serving);

@@ -1,11 +1,15 @@
 // A listener that cannot have its address says so, with the setting, and takes it when it can; on real ports.
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, createServer as createPlain } from "node:net";
 import { LoopRegistry } from "../../../src/lib/loop.ts";
 import { type Bound, keepBound, parseListenAddress, writeAddress } from "../../../src/listener/bind.ts";
 import { createLog } from "../../../src/platform/log.ts";
 import { until } from "../../support/until.ts";
+
+/** As the kernel knows this process: "bun", "bun.exe". */
+const ownName = readFileSync("/proc/self/comm", "utf8").trim();
 
 test.each([
   [":8081", { hosts: ["::", "0.0.0.0"], port: 8_081 }],
@@ -63,7 +67,7 @@ test("a taken port is named with its setting, once in the log, and is taken when
   const { binding, registry, lines, stop } = start(`127.0.0.1:${port}`);
   const record = registry.all()[0];
   await until("it was tried twice", () => (record?.consecutiveFailures ?? 0) >= 2);
-  const message = `proxy_listen_addr 127.0.0.1:${port}: port ${port} is in use by bun (pid ${process.pid})`;
+  const message = `proxy_listen_addr 127.0.0.1:${port}: port ${port} is in use by ${ownName} (pid ${process.pid})`;
   expect(binding.trouble()).toBe(message);
   expect(binding.address()).toBeUndefined();
   expect(record?.lastError?.message).toBe(message);

@@ -5,7 +5,7 @@ import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.
 import { trustedAuthorities } from "../../../src/control/trust.ts";
 import type { Socket } from "socket.io";
 import { type Endpoint, type Wire, socketIo } from "../../../src/realtime/transport.ts";
-import { certificateFor } from "../../support/certificates.ts";
+import { certificateFor, noOpenssl } from "../../support/certificates.ts";
 import { serveBytes } from "../control/servers.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { printedBy, tunnelProxy } from "../../support/proxy.ts";
@@ -145,7 +145,7 @@ test("compression is not offered", async () => {
   expect(offered).toBeNull();
 });
 
-describe("over TLS", () => {
+describe.skipIf(noOpenssl)("over TLS (needs openssl)", () => {
   test("the operator's authority is trusted, an unknown one and another name are not", async () => {
     using directory = scratchDirectory();
     const { ca, cert, key } = certificateFor(directory.path, "IP:127.0.0.1", "Test authority");

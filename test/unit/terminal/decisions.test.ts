@@ -1,6 +1,6 @@
 // What is decided about a terminal without touching one: its shell, its environment, its refusal, its end.
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { type Account, currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { hangUp } from "../../../src/platform/processes.ts";
@@ -154,8 +154,8 @@ test("what stands still is woken up to hear of its end", async () => {
     stdin: "ignore",
   });
   await until("it stands still", () =>
-    Bun.spawnSync(["ps", "-o", "stat=", "-p", String(child.pid)])
-      .stdout.toString()
+    readFileSync(`/proc/${child.pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
       .startsWith("T"),
   );
   expect(await hangUp(() => (alive(child.pid) ? [child.pid] : []), seconds(4))).toBe(true);
