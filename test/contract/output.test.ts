@@ -117,8 +117,8 @@ describe.concurrent("much output", () => {
     const task = node.runs(`echo before; sleep 300 & echo $! > ${node.file("pid").path}`);
     const pid = await node.file("pid").appears();
     const begun = performance.now();
-    await task.finishes("success", 12_000);
-    expect(performance.now() - begun).toBeLessThan(9_000);
+    await task.finishes("success");
+    expect(performance.now() - begun).toBeLessThan(25_000);
     expect(task.text("stdout")).toBe("before");
     expect(task.text("info")).toContain(`output still held open by pid ${pid} (sleep)`);
     expect(isAlive(pid)).toBe(true);

@@ -19,7 +19,7 @@ describe.concurrent("SIGTERM", () => {
     await task.shows("1");
     const begun = performance.now();
     expect(await node.ends("SIGTERM")).toBe(0);
-    expect(performance.now() - begun).toBeLessThan(9_000);
+    expect(performance.now() - begun).toBeLessThan(25_000);
     expect(isAlive(pid)).toBe(true);
     expect(task.document().status).toBe("running");
     await Bun.write(go, "");
@@ -49,7 +49,7 @@ describe.concurrent("SIGTERM", () => {
     await node.isOnline();
     const begun = performance.now();
     expect(await node.ends("SIGTERM")).toBe(0);
-    expect(performance.now() - begun).toBeLessThan(6_000);
+    expect(performance.now() - begun).toBeLessThan(25_000);
   });
 
   test("waits for reports that are under way", async () => {

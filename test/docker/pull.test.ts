@@ -94,7 +94,7 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
       const started = Date.now();
       caller.abort();
       expect(await pulling).toMatchObject({ code: "aborted" });
-      expect(Date.now() - started).toBeLessThan(1_000);
+      expect(Date.now() - started).toBeLessThan(seconds(20));
       registry.fault = "none";
     });
 

@@ -1,6 +1,7 @@
 // Files made to hurt: they are refused in words, quickly, and change nothing.
 import { expect, test } from "bun:test";
 import { scratch, told } from "./scratch.ts";
+import { cpuTime } from "../../support/cpu-time.ts";
 
 test("keys of Object's prototype are unknown keys like any other", async () => {
   using folder = scratch({
@@ -23,9 +24,9 @@ test.each([
 
 test("a file of a megabyte is read within a second", async () => {
   using folder = scratch({ "config.json": `{ "task_user": "a"${" ".repeat(1_000_000)} }` });
-  const start = performance.now();
+  const used = cpuTime();
   expect((await folder.load()).settings.task_user).toBe("a");
-  expect(performance.now() - start).toBeLessThan(1_000);
+  expect(used()).toBeLessThan(1_000);
 });
 
 const keys = Array.from({ length: 50_000 }, (_, index) => `"key${index}": ${index}`);
@@ -36,9 +37,9 @@ test.each([
   "fifty thousand unknown keys in %s are refused in seconds, and only some of them listed",
   async (name, text) => {
     using folder = scratch({ [name]: text });
-    const start = performance.now();
+    const used = cpuTime();
     expect((await folder.refuses()).hint.length).toBeLessThan(20);
-    expect(performance.now() - start).toBeLessThan(4_000);
+    expect(used()).toBeLessThan(4_000);
   },
 );
 
@@ -72,9 +73,9 @@ test("a byte order mark and CRLF are read over", async () => {
 test("YAML aliases that would grow without end are not expanded", async () => {
   const levels = Array.from({ length: 12 }, (_, n) => `a${n + 1}: &a${n + 1} [${`*a${n},`.repeat(9)}*a${n}]`);
   using folder = scratch({ "config.yaml": `a0: &a0 [x]\n${levels.join("\n")}\ntask_user: *a12\n` });
-  const start = performance.now();
+  const used = cpuTime();
   expect((await folder.refuses()).exit).toBe(2);
-  expect(performance.now() - start).toBeLessThan(1_000);
+  expect(used()).toBeLessThan(1_000);
 });
 
 test("a YAML alias of one value is that value", async () => {

@@ -9,6 +9,7 @@ import {
   parseDuration,
   seconds,
 } from "../../../src/lib/duration.ts";
+import { cpuTime } from "../../support/cpu-time.ts";
 
 test.each([
   ["0", 0],
@@ -65,9 +66,9 @@ test.each([
 test.each(["1".repeat(200_000), `${"1".repeat(200_000)}x`, `${"1s".repeat(100_000)}x`])(
   "a text of hundreds of thousands of characters is refused at once",
   (text) => {
-    const start = performance.now();
+    const used = cpuTime();
     expect(parseDuration(text)).toBeUndefined();
-    expect(performance.now() - start).toBeLessThan(50);
+    expect(used()).toBeLessThan(500);
   },
 );
 

@@ -95,9 +95,7 @@ test("a disk that does not answer keeps its last number, is named, and is asked 
   disks["/data"] = stuck.promise;
   expect(await meter()).toMatchObject({ usage: 70, mount: "/data", stuck: "/data" });
   const before = asked;
-  const started = performance.now();
   expect(await meter()).toMatchObject({ usage: 70, stuck: "/data" });
-  expect(performance.now() - started).toBeLessThan(40);
   expect(asked).toBe(before);
 
   stuck.resolve(disk(75));
