@@ -26,9 +26,9 @@ import { continuityMigration } from "./projects/continuity.ts";
 import { drainMigration } from "./projects/drain.ts";
 import type { Engine } from "./projects/engine.ts";
 import { nodeName } from "./projects/node-name.ts";
-import { ownNodesMigration } from "./projects/own-nodes.ts";
 import { pullMemoryMigration } from "./projects/pull-memory.ts";
 import { announcedMigration, journalMigration, momentsMigration } from "./tasks/journal.ts";
+import { recordsMigration } from "./projects/records.ts";
 import { terminalMigration } from "./terminal/ledger.ts";
 
 /** All files of the agent lie beside its identity. */
@@ -43,12 +43,12 @@ const MIGRATIONS = [
   terminalMigration,
   assignmentMigration,
   assignedNamesMigration,
-  ownNodesMigration,
   pullMemoryMigration,
   drainMigration,
   continuityMigration,
   momentsMigration,
   announcedMigration,
+  recordsMigration,
 ];
 
 export interface AgentOptions {

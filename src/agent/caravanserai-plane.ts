@@ -22,9 +22,11 @@ import { isOnThisMachine, socketPathOf } from "../projects/docker-host.ts";
 import { createDrain } from "../projects/drain.ts";
 import type { Engine, Look } from "../projects/engine.ts";
 import { nodeState, startNode } from "../projects/node.ts";
-import { ownNodes } from "../projects/own-nodes.ts";
+import { createOwnership } from "../projects/ownership.ts";
+import type { IsRecorded } from "../projects/observe.ts";
 import { createPullMemory } from "../projects/pull-memory.ts";
 import { createPulls } from "../projects/pulls.ts";
+import { createRecords } from "../projects/records.ts";
 import { startDaemon } from "../projects/reconcile-daemon.ts";
 import { createLooks } from "../projects/reconcile-looks.ts";
 import { createRoutes } from "../projects/reconcile-routes.ts";
@@ -68,13 +70,22 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const { settings, serverUrl, nodeName: node, database, registry, log } = ports;
   const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
   const api = caravanseraiApi(http, settings.request_timeout);
-  const engine = ports.engine ?? dockerOf(settings, node);
+  const records = createRecords(database);
+  const engine = ports.engine ?? dockerOf(settings, node, (id) => records.has("container", id));
   // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
   const isLocal = isOnThisMachine(settings.docker_host);
   const drain = createDrain(database);
   const continuity = createContinuity(database, serverUrl, node, log);
   const poll = settings.project_poll_interval;
-  const looks = createLooks({ engine, onLook: (look) => listeners.looked(runningIn(look)) }, signal);
+  const ownership = createOwnership({ records, desired: (project) => reconcile.specOf(project), log });
+  const looks = createLooks(
+    {
+      engine,
+      own: (look) => ownership.own(look),
+      onLook: (look) => listeners.looked(runningIn(look)),
+    },
+    signal,
+  );
   const reports = createReports({ api, log, maxAge: Math.max(seconds(10), 2 * poll) }, signal);
   const pulls = createPulls({
     engine,
@@ -103,14 +114,13 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     {
       api,
       node,
-      ownNodes: ownNodes(database, node),
       assigned: createAssignedNames(database, serverUrl),
       continuity,
       looks,
       daemon,
       reports,
       apply: (step, project, signal) =>
-        applyStep(step, { engine, pulls, project, grace: STOP_GRACE }, signal),
+        applyStep(step, { engine, records, pulls, log, project, grace: STOP_GRACE }, signal),
       pulls: () => pulls.states(),
       registry,
       log,
@@ -210,10 +220,10 @@ const infoOf = ({ kernelVersion, platformVersion: osImage }: Host): NodeInfo => 
   agentVersion: version,
 });
 
-function dockerOf({ docker_host: host }: Settings, node: string): Engine {
+function dockerOf({ docker_host: host }: Settings, node: string, recorded: IsRecorded): Engine {
   const { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH } = process.env;
   const environment = { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH };
-  return createDocker({ host, environment, account: currentAccount(), node });
+  return createDocker({ host, environment, account: currentAccount(), node, recorded });
 }
 
 /** The same addresses may be somebody else's here. */

@@ -61,9 +61,15 @@ export const Inspection = v.object({
   }),
   Mounts: v.nullish(v.array(v.object({ Type: text, Name: text, Source: text, Destination: text })), []),
   HostConfig: v.nullish(
-    v.object({ LogConfig: v.nullish(v.object({ Type: text, Config: labels }), { Type: "", Config: {} }) }),
-    { LogConfig: { Type: "", Config: {} } },
+    v.object({
+      LogConfig: v.nullish(v.object({ Type: text, Config: labels }), { Type: "", Config: {} }),
+      RestartPolicy: v.nullish(v.object({ Name: text }), { Name: "" }),
+    }),
+    { LogConfig: { Type: "", Config: {} }, RestartPolicy: { Name: "" } },
   ),
+  NetworkSettings: v.nullish(v.object({ Networks: v.nullish(v.record(v.string(), v.unknown()), {}) }), {
+    Networks: {},
+  }),
 });
 export type Inspected = v.InferOutput<typeof Inspection>;
 

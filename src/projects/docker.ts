@@ -35,10 +35,12 @@ import { FINGERPRINT_LABEL, NODE_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole
 import { lastLines } from "./observe-log.ts";
 import {
   type Ending,
+  type IsRecorded,
   type Origin,
   endingOf,
   hasEnded,
   missingDetails,
+  needsOrigin,
   observe,
   originOf,
   sightingsOf,
@@ -55,6 +57,8 @@ export interface DockerOptions {
   readonly account: Pick<Account, "name" | "home">;
   /** On the label of everything that is made here. */
   readonly node?: string;
+  /** Default: all are. */
+  readonly recorded?: IsRecorded;
   /** How long the daemon may think about a question before it counts as away; half a minute when left out. */
   readonly patience?: Duration;
 }
@@ -76,7 +80,7 @@ const LOG_LIMIT = { Type: "json-file", Config: { "max-size": "10m", "max-file": 
 
 /** Connects when first asked, and anew after the daemon was away. */
 export function createDocker(options: DockerOptions): Engine {
-  const { host, environment, account, node = "", patience = PATIENCE } = options;
+  const { host, environment, account, node = "", recorded = () => true, patience = PATIENCE } = options;
   const labelsOf = (project: string): Record<string, string> => ({
     [PROJECT_LABEL]: project,
     ...(node === "" ? {} : { [NODE_LABEL]: node }),
@@ -176,7 +180,7 @@ export function createDocker(options: DockerOptions): Engine {
   async function learn(listed: ListedContainer, signal: AbortSignal): Promise<boolean> {
     const inspected = await unless(["docker.gone"], inspect(listed.Id, signal));
     if (inspected === undefined) return false;
-    if (listed.Labels[FINGERPRINT_LABEL] === undefined) origins.set(listed.Id, originOf(inspected));
+    if (needsOrigin(listed, recorded)) origins.set(listed.Id, originOf(inspected));
     if (hasEnded(listed) && !inspected.State.Running)
       endings.set(listed.Id, endingOf(inspected, await readLog(listed.Id, inspected, signal)));
     return true;
@@ -196,7 +200,7 @@ export function createDocker(options: DockerOptions): Engine {
     const slots = createSlots(INSPECTIONS);
     const gone = new Set<string>();
     await Promise.all(
-      missingDetails({ containers, at }, { endings, origins, sightings }).map(async (listed) => {
+      missingDetails({ containers, at }, { endings, origins, sightings }, recorded).map(async (listed) => {
         const release = await slots.take(signal);
         try {
           if (!(await learn(listed, signal))) gone.add(listed.Id);
@@ -216,19 +220,19 @@ export function createDocker(options: DockerOptions): Engine {
   }
 
   /** Creates it, and learns from the first one whether the daemon bounds logs by itself. */
-  async function create(name: string, body: Record<string, unknown>, signal: AbortSignal): Promise<void> {
+  async function create(name: string, body: Record<string, unknown>, signal: AbortSignal): Promise<string> {
     const { HostConfig, ...config } = body;
     const limited =
       logConfig === undefined || logConfig === "as the daemon does" ? {} : { LogConfig: logConfig };
     const call = post("/containers/create", { ...config, HostConfig: { ...Object(HostConfig), ...limited } });
     const { Id } = await read(Created, { ...call, query: { name } }, signal);
-    if (logConfig !== undefined) return;
+    if (logConfig !== undefined) return Id;
     const { LogConfig } = (await inspect(Id, signal)).HostConfig;
     const unbounded = LogConfig.Type === "json-file" && LogConfig.Config["max-size"] === undefined;
     logConfig = unbounded ? LOG_LIMIT : "as the daemon does";
-    if (!unbounded) return;
+    if (!unbounded) return Id;
     await remove(`/containers/${Id}`, {}, signal);
-    await create(name, body, signal);
+    return create(name, body, signal);
   }
 
   const remove = async (path: string, query: Record<string, unknown>, signal: AbortSignal): Promise<void> => {
@@ -268,7 +272,12 @@ export function createDocker(options: DockerOptions): Engine {
     async findService(project, service, signal) {
       const label = [`${PROJECT_LABEL}=${project}`, `${SERVICE_LABEL}=${service}`];
       const call = get("/containers/json", { all: true, filters: { label } });
-      return serviceIn(await read(ContainerList, call, signal), project, service);
+      const listed = await read(ContainerList, call, signal);
+      return serviceIn(
+        listed.filter(({ Id }) => recorded(Id)),
+        project,
+        service,
+      );
     },
     async logs(id, { follow, tail, timestamps, since }, signal) {
       const { Config } = await inspect(id, signal);
@@ -287,7 +296,8 @@ export function createDocker(options: DockerOptions): Engine {
     },
     async createNetwork(project, Name, signal) {
       const Labels = labelsOf(project);
-      await ask(post("/networks/create", { Name, Driver: "bridge", CheckDuplicate: true, Labels }), signal);
+      const call = post("/networks/create", { Name, Driver: "bridge", CheckDuplicate: true, Labels });
+      return (await read(Created, call, signal)).Id;
     },
     async createVolume(project, Name, signal) {
       const call = post("/volumes/create", { Name, Driver: "local", Labels: labelsOf(project) });
@@ -320,7 +330,7 @@ export function createDocker(options: DockerOptions): Engine {
         HostConfig: { NetworkMode: network, Mounts, RestartPolicy: { Name: "no" } },
         NetworkingConfig: { EndpointsConfig: { [network]: { Aliases: [name] } } },
       };
-      await create(nameInRole(project, name, role), body, signal);
+      return create(nameInRole(project, name, role), body, signal);
     },
     async startContainer(id, signal) {
       await ask(post(`/containers/${id}/start`), signal);

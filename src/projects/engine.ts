@@ -8,6 +8,7 @@ import type { Duration } from "../lib/duration.ts";
 import type { DesiredService } from "./desired.ts";
 import type { ContainerState, ObservedProject } from "./observed.ts";
 import type { Role } from "./names.ts";
+import type { Unowned } from "./ownership.ts";
 
 /** Everything on this machine that carries our labels, and what of others is in the way. */
 export interface Look {
@@ -15,6 +16,8 @@ export interface Look {
   readonly projects: ReadonlyMap<string, ObservedProject>;
   /** Names of containers that are not ours → who holds them, for a message: "container 0123456789ab (nginx:1)". */
   readonly foreign: ReadonlyMap<string, string>;
+  /** By name of a project: what carries its labels and is not ours (see ownership.ts). */
+  readonly unowned: ReadonlyMap<string, Unowned>;
   /** Full references of all images that are here. */
   readonly images: ReadonlySet<string>;
   /** Of the steady clock, taken before the first question was asked. */
@@ -73,16 +76,20 @@ export interface Engine {
    * faster than it is asked for. `signal`, or leaving the iteration, closes Docker's stream at once.
    */
   logs(id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
-  createNetwork(project: string, name: string, signal: AbortSignal): Promise<void>;
+  /** Resolves with its id. */
+  createNetwork(project: string, name: string, signal: AbortSignal): Promise<string>;
   createVolume(project: string, name: string, signal: AbortSignal): Promise<void>;
-  /** Made under the name of its role, on the project's network with the service's name as alias, with our labels. */
+  /**
+   * Made under the name of its role, on the project's network with the service's name as alias, with our labels.
+   * Resolves with its id.
+   */
   createContainer(
     project: string,
     service: DesiredService,
     role: Role,
     network: string,
     signal: AbortSignal,
-  ): Promise<void>;
+  ): Promise<string>;
   startContainer(id: string, signal: AbortSignal): Promise<void>;
   /** SIGTERM, `grace`, SIGKILL. One that does not run is fine. */
   stopContainer(id: string, grace: Duration, signal: AbortSignal): Promise<void>;

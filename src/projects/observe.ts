@@ -85,16 +85,24 @@ export const stateOf = ({ State }: Pick<ListedContainer, "State">): ContainerSta
 export function missingDetails(
   { containers, at }: Pick<Listings, "containers" | "at">,
   { endings, origins, sightings }: Details,
+  recorded: IsRecorded,
 ): readonly ListedContainer[] {
   return containers.filter((listed) => {
     if (ownerOf(listed) === undefined) return false;
-    if (fingerprintOf(listed) === undefined && !origins.has(listed.Id)) return true;
+    if (needsOrigin(listed, recorded) && !origins.has(listed.Id)) return true;
     if (!hasEnded(listed)) return false;
     const known = endings.get(listed.Id);
     const since = sightings.get(listed.Id)?.since ?? at;
     return known === undefined || endedAgain(listed, { code: known.exit.code, since }, at);
   });
 }
+
+/** Whether this node's records say that it made the container with this id. */
+export type IsRecorded = (id: string) => boolean;
+
+/** One that is not on record is taken over only when all it was made from is known. */
+export const needsOrigin = (listed: ListedContainer, recorded: IsRecorded): boolean =>
+  fingerprintOf(listed) === undefined || !recorded(listed.Id);
 
 const hasExit = (state: ContainerState): boolean => state === "exited" || state === "dead";
 export const hasEnded = (listed: ListedContainer): boolean => hasExit(stateOf(listed));
@@ -127,11 +135,13 @@ export function endingOf({ State }: Inspected, lines: string): Ending {
 }
 
 /** Anonymous volumes come from the image; nobody asked for them. */
-export function originOf({ Config, Mounts }: Inspected): Origin {
+export function originOf({ Config, Mounts, NetworkSettings, HostConfig }: Inspected): Origin {
   const mounts = Mounts.filter(({ Type, Name }) => Type !== "volume" || !/^[0-9a-f]{64}$/.test(Name)).map(
     ({ Type, Name, Source, Destination }) => `${Type === "volume" ? Name : Source}:${Destination}`,
   );
-  return { image: Config.Image, made: { env: Config.Env, mounts } };
+  const networks = Object.keys(NetworkSettings.Networks);
+  const restarts = !["", "no"].includes(HostConfig.RestartPolicy.Name);
+  return { image: Config.Image, made: { env: Config.Env, mounts, networks, restarts } };
 }
 
 /** `taken` is left empty: it depends on what a project wants, see `takenNames`. */
@@ -178,7 +188,7 @@ export function observe({ containers, networks, volumes, images, at }: Listings,
     projectOf(owner.project).containers.push(observeContainer(listed, owner, { networkIds, details, at }));
     noteMaker(owner.project, listed.Id, listed.Labels);
   }
-  return { projects, foreign, images: referencesOf(images), at };
+  return { projects, foreign, unowned: new Map(), images: referencesOf(images), at };
 }
 
 interface MutableProject {

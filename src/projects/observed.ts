@@ -12,6 +12,17 @@ export const CONTAINER_STATES = [
 ] as const;
 export type ContainerState = (typeof CONTAINER_STATES)[number];
 
+/** What a container that is not on record, or has no fingerprint, was made from. */
+export interface MadeFrom {
+  readonly env: readonly string[];
+  /** "cara-shop-data:/data" */
+  readonly mounts: readonly string[];
+  /** Names of the networks it is on. */
+  readonly networks: readonly string[];
+  /** Whether Docker itself starts it again. */
+  readonly restarts: boolean;
+}
+
 /** A container with our labels. */
 export interface ObservedContainer {
   readonly id: string;
@@ -22,9 +33,9 @@ export interface ObservedContainer {
   readonly state: ContainerState;
   /** As it was asked for: "nginx:1.27". */
   readonly image: string;
-  /** Undefined when another agent made it; then `made` says what from. */
+  /** Undefined when another agent made it. */
   readonly fingerprint: string | undefined;
-  readonly made: { readonly env: readonly string[]; readonly mounts: readonly string[] } | undefined;
+  readonly made: MadeFrom | undefined;
   /** Ids of the networks it is on, and its address in each. */
   readonly networks: ReadonlyMap<string, string>;
   /** Of the steady clock: when a look showed it in this state, or with this end, for the first time. */

@@ -10,7 +10,7 @@ import type { ObservedProject } from "./observed.ts";
 import { type Answer, type OrphanPolicy, type Suspect, UNKNOWN, isLoss, judge } from "./orphans.ts";
 import type { Daemon } from "./reconcile-daemon.ts";
 import type { Looks } from "./reconcile-looks.ts";
-import { isNothing, ownPart } from "./reconcile-view.ts";
+import { type Unowned, isNothing, removable } from "./ownership.ts";
 import type { Goal } from "./worker-state.ts";
 
 export interface Orphan {
@@ -27,8 +27,6 @@ export interface Orphan {
 export interface OrphanPorts {
   readonly api: Pick<CaravanseraiApi, "place" | "nodePlace">;
   readonly node: string;
-  /** Names that this agent's node has and had: what carries another one's label is left to that one. */
-  readonly ownNodes: ReadonlySet<string>;
   readonly assigned: AssignedNames;
   readonly continuity: Continuity;
   readonly looks: Looks;
@@ -55,7 +53,7 @@ export interface OrphanWatch {
 const QUESTIONS = 20;
 
 export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): OrphanWatch {
-  const { api, node, ownNodes, assigned, continuity, looks, daemon, log } = ports;
+  const { api, node, assigned, continuity, looks, daemon, log } = ports;
   const suspects = new Map<string, Suspect>();
   /** Those whose last answer was "gone". */
   const missing = new Set<string>();
@@ -65,9 +63,7 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
       const place = await api.place(name, signal);
       const status = place?.status;
       if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
-      if (isNothing(ownPart(seen, ownNodes)))
-        return { is: "other's", node: seen.makers.values().next().value ?? "" };
-      if (isDataAlone(seen)) return { is: "data" };
+      if (isNothing(removable(seen, looks.latest()?.unowned.get(name)))) return { is: "rest" };
       if (status?.nodeRef === "") return { is: "unplaced" };
       if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
       if (!assigned.has(name)) return { is: "foreign" };
@@ -115,7 +111,7 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     const isOff = (name: string): boolean => !ports.listed().has(name) && !ports.isAtWork(name);
     const isLeft = (name: string, look: Look | undefined): boolean => {
       const seen = look?.projects.get(name);
-      return seen !== undefined && !isNothing(ownPart(seen, ownNodes));
+      return seen !== undefined && !isNothing(seen);
     };
     const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, looks.latest()));
     if (off.length === 0) return;
@@ -145,8 +141,8 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
       return unlisted.length === 0 ? "" : `${unlisted.length} on no list`;
     },
     isListed: drop,
-    orphans: () =>
-      [...suspects].map(([name, { verdict, reason, due }]) => {
+    orphans: () => [
+      ...[...suspects].map(([name, { verdict, reason, due }]) => {
         const seen = looks.latest()?.projects.get(name);
         return {
           name,
@@ -154,17 +150,24 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
           reason,
           due: due === undefined ? undefined : epochOf(wallOf(due)),
           containers: seen?.containers.length ?? 0,
-          volumes: [...(seen === undefined ? [] : ownPart(seen, ownNodes).volumes)].sort(),
+          volumes: [...(seen?.volumes ?? [])].sort(),
         };
       }),
+      ...[...(looks.latest()?.unowned ?? [])]
+        .filter(([name]) => !ports.listed().has(name) && !suspects.has(name))
+        .map(([name, unowned]) => unownedOrphan(name, unowned, node)),
+    ],
   };
 }
 
-const isDataAlone = ({ containers, network }: ObservedProject): boolean =>
-  containers.length === 0 && network === undefined;
+/** Shown, and never touched. */
+function unownedOrphan(name: string, { containers, node }: Unowned, own: string): Orphan {
+  const reason = node === "" || node === own ? "not on record as made here" : `belongs to node ${node}`;
+  return { name, verdict: "kept", reason, due: undefined, containers, volumes: [] };
+}
 
 /** On silence a removal under way halts: the next positive answer takes it up again. */
 function goalOf({ verdict, reason }: Suspect): Goal | undefined {
   if (verdict === "terminated") return { do: "remove", why: reason, what: "all" };
-  return verdict === "remove" ? { do: "remove", why: reason, what: "own" } : undefined;
+  return verdict === "remove" ? { do: "remove", why: reason, what: "removable" } : undefined;
 }

@@ -10,14 +10,12 @@ export type Answer =
   | { readonly is: "gone" }
   /** It knows no such project, but it has lost its memory since it listed it as ours: no proof of a deletion. */
   | { readonly is: "forgotten" }
-  /** Nothing but volumes is left here: there is nothing to remove, whatever the server says. */
-  | { readonly is: "data" }
+  /** Nothing is left here but volumes, and a network that others use: whatever the server says, they stay. */
+  | { readonly is: "rest" }
   /** The server has given it to no node: nobody else runs it, and it may come back to us. */
   | { readonly is: "unplaced" }
   /** It knows no such project, and never gave us one of that name: that of another agent on this Docker. */
   | { readonly is: "foreign" }
-  /** Whatever the server says of it, what is here was made by the agent of another node on this Docker. */
-  | { readonly is: "other's"; readonly node: string }
   /** Another node's. */
   | { readonly is: "elsewhere"; readonly node: string }
   | { readonly is: "ours"; readonly phase: string }
@@ -70,10 +68,8 @@ export function judge(before: Suspect, answer: Answer, now: number, { poll, grac
       return kept(`${answer.phase} on the server`, now + KEPT_POLLS * poll);
     case "foreign":
       return kept("never assigned to this node", now + FOREIGN_POLL);
-    case "other's":
-      return kept(`belongs to node ${answer.node}`, now + FOREIGN_POLL);
-    case "data":
-      return kept("only its volumes are left", now + FOREIGN_POLL);
+    case "rest":
+      return kept("nothing is left that the agent removes", now + FOREIGN_POLL);
     case "unplaced":
       return kept("waits on the server for a node", askAt);
     case "forgotten":

@@ -17,12 +17,17 @@ export interface Looks {
 
 export interface LooksPorts {
   readonly engine: Pick<Engine, "look">;
+  /** Keeps of a look what is ours: see ownership.ts. Default: all that carries our labels. */
+  readonly own?: (look: Look) => Look;
   readonly pace?: Duration;
   /** After each one that succeeded. */
   readonly onLook?: (look: Look) => void;
 }
 
-export function createLooks({ engine, pace = PACE, onLook }: LooksPorts, signal: AbortSignal): Looks {
+export function createLooks(
+  { engine, own = (look) => look, pace = PACE, onLook }: LooksPorts,
+  signal: AbortSignal,
+): Looks {
   let latest: Look | undefined;
   let running: Promise<unknown> | undefined;
   let next: Promise<Look> | undefined;
@@ -38,7 +43,7 @@ export function createLooks({ engine, pace = PACE, onLook }: LooksPorts, signal:
     const look = engine.look(signal);
     running = look;
     next = undefined;
-    latest = await look;
+    latest = own(await look);
     onLook?.(latest);
     return latest;
   }

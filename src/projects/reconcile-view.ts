@@ -27,29 +27,6 @@ export function observedIn(
   return { ...own, taken };
 }
 
-/**
- * Without what another node's agent has made, and without what that one's containers stand on. `own`: the names that
- * this agent's node has and had.
- */
-export function ownPart(observed: ObservedProject, own: ReadonlySet<string>): ObservedProject {
-  const isOwn = (key: string): boolean => {
-    const maker = observed.makers.get(key);
-    return maker === undefined || own.has(maker);
-  };
-  const containers = observed.containers.filter(({ id }) => isOwn(id));
-  if (containers.length < observed.containers.length)
-    return { ...observed, containers, network: undefined, volumes: new Set() };
-  const { network, volumes } = observed;
-  return {
-    ...observed,
-    network: network !== undefined && isOwn(network) ? network : undefined,
-    volumes: new Set([...volumes].filter(isOwn)),
-  };
-}
-
-export const isNothing = ({ containers, network, volumes }: ObservedProject): boolean =>
-  containers.length === 0 && network === undefined && volumes.size === 0;
-
 /** "a" with "b-c" and "a-b" with "c" want the same name; Docker gives it to the first. */
 function holderOf(name: string, look: Look, project: string): string | undefined {
   const stranger = look.foreign.get(name);

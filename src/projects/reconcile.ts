@@ -8,7 +8,7 @@ import type { Log } from "../platform/log.ts";
 import type { ProjectStatus } from "../protocol/caravanserai/resources.ts";
 import type { AssignedNames } from "./assigned-names.ts";
 import type { Assignment } from "./assignment.ts";
-import type { DesiredProject } from "./desired.ts";
+import { type DesiredProject, desire } from "./desired.ts";
 import type { Continuity } from "./continuity.ts";
 import type { EngineEvent } from "./engine.ts";
 import { type Orphan, createOrphanWatch } from "./orphan-watch.ts";
@@ -24,8 +24,6 @@ import type { Goal, Standing } from "./worker-state.ts";
 export interface ReconcilePorts {
   readonly api: Pick<CaravanseraiApi, "place" | "nodePlace">;
   readonly node: string;
-  /** Names that this agent's node has and had: what carries another one's label is left to that one. */
-  readonly ownNodes: ReadonlySet<string>;
   readonly assigned: AssignedNames;
   readonly continuity: Continuity;
   readonly looks: Looks;
@@ -59,6 +57,8 @@ export interface Reconcile {
   states(): readonly ProjectState[];
   /** What is to run here, of the projects on the list; the same array until it changes. */
   desired(): readonly DesiredProject[];
+  /** The specification of a project on the list, in whatever phase. */
+  specOf(name: string): DesiredProject | undefined;
   /** What would be removed, why and when, and what is only looked at. Removes nothing. */
   orphans(): readonly Orphan[];
   readonly done: Promise<void>;
@@ -69,7 +69,7 @@ export function startReconcile(
   policy: ReconcilePolicy,
   signal: AbortSignal,
 ): Reconcile {
-  const { ownNodes, assigned, continuity, looks, daemon, reports, registry, log } = ports;
+  const { assigned, continuity, looks, daemon, reports, registry, log } = ports;
   const workers = new Map<string, Worker>();
   const warned = new Map<string, string>();
   let listed: ReadonlyMap<string, OnList> = new Map();
@@ -85,7 +85,6 @@ export function startReconcile(
     apply: ports.apply,
     pulls: ports.pulls,
     policy: policy.service,
-    ownNodes,
     slots: createSlots(policy.parallel),
     onPlan: (project, plan) => tell(project, plan.report),
     log,
@@ -227,6 +226,11 @@ export function startReconcile(
     assign,
     wake,
     desired: () => desired,
+    specOf(name) {
+      const on = listed.get(name);
+      if (on?.goal?.do === "keep") return on.goal.desired;
+      return on !== undefined && "project" in on.assigned.spec ? desire(on.assigned.spec.project) : undefined;
+    },
     pullsChanged() {
       for (const worker of workers.values()) if ((worker.plan()?.notes.length ?? 1) > 0) worker.wake();
     },

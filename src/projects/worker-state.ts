@@ -5,8 +5,8 @@ import type { Plan } from "./plan.ts";
 /** What a worker is to bring about. */
 export type Goal =
   | { readonly do: "keep"; readonly desired: DesiredProject }
-  /** `why`: for people. `what`: "own" spares volumes, and what another node's agent has made. */
-  | { readonly do: "remove"; readonly why: string; readonly what: "all" | "own" };
+  /** `why`: for people. `what`: see `removable` in ownership.ts. */
+  | { readonly do: "remove"; readonly why: string; readonly what: "all" | "removable" };
 
 export interface Standing {
   readonly state: "running" | "working" | "waiting" | "failed" | "removing" | "removed";

@@ -17,7 +17,8 @@ import type { ServicePolicy } from "./plan-service.ts";
 import { type Plan, planProject, planTeardown } from "./plan.ts";
 import { type Daemon, isAway } from "./reconcile-daemon.ts";
 import type { Looks } from "./reconcile-looks.ts";
-import { observedIn, ownPart } from "./reconcile-view.ts";
+import { removable } from "./ownership.ts";
+import { observedIn } from "./reconcile-view.ts";
 import { type Step, subjectOf } from "./step.ts";
 import { type Goal, type Standing, lineOf, standingOf } from "./worker-state.ts";
 
@@ -28,8 +29,6 @@ export interface WorkerPorts {
   readonly apply: (step: Step, project: string, signal: AbortSignal) => Promise<void>;
   readonly pulls: () => ReadonlyMap<string, PullState>;
   readonly policy: ServicePolicy;
-  /** Names that this agent's node has and had. */
-  readonly ownNodes: ReadonlySet<string>;
   /** Bounds how many projects are worked on at the same time. */
   readonly slots: Slots;
   /** Told of every plan. */
@@ -94,9 +93,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     const seen = observedIn(look, project, goal.do === "keep" ? goal.desired : undefined);
     const situation = {
       observed:
-        goal.do === "remove" && goal.what === "own"
-          ? { ...ownPart(seen, ports.ownNodes), volumes: new Set<string>() }
-          : seen,
+        goal.do === "remove" && goal.what === "removable" ? removable(seen, look.unowned.get(project)) : seen,
       history,
       images: { present: look.images, pulls: ports.pulls() },
       policy: ports.policy,

@@ -1,6 +1,7 @@
 // A whole project by the planner's steps on a real engine: up, changed, and away again.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
+import { openDatabase } from "../../src/platform/database.ts";
 import { silent } from "../../src/platform/log.ts";
 import { type Hands, applyStep } from "../../src/projects/apply.ts";
 import type { DesiredProject } from "../../src/projects/desired.ts";
@@ -8,6 +9,7 @@ import { NO_HISTORY } from "../../src/projects/history.ts";
 import { holdersIn, takenNames } from "../../src/projects/observe-names.ts";
 import type { ObservedProject } from "../../src/projects/observed.ts";
 import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan.ts";
+import { createRecords, recordsMigration } from "../../src/projects/records.ts";
 import { createPulls } from "../../src/projects/pulls.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 
@@ -15,6 +17,7 @@ setDefaultTimeout(seconds(60));
 
 const signal = new AbortController().signal;
 const own = engine();
+const records = createRecords(openDatabase(":memory:", [recordsMigration]));
 const pulls = createPulls({ engine: own, parallel: 1, idle: seconds(10), log: silent });
 const NOTHING: ObservedProject = {
   containers: [],
@@ -42,7 +45,7 @@ async function converge(
   plan: (situation: Situation) => Plan,
   desired: DesiredProject,
 ): Promise<string[]> {
-  const hands: Hands = { engine: own, pulls, project: desired.name, grace: seconds(2) };
+  const hands: Hands = { engine: own, records, pulls, log: silent, project: desired.name, grace: seconds(2) };
   const done: string[] = [];
   await until(
     `${desired.name} is ${phase}`,

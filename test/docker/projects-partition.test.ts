@@ -1,4 +1,5 @@
 // Server, node and other agents on the same Docker: who is away, who has forgotten whom, and what stays untouched.
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
@@ -223,16 +224,64 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
     expect(shop.reports()).toHaveLength(told);
   });
 
-  test.concurrent("what the server has given to another node is removed here, also when never assigned", async () => {
-    await using node = await ProjectNode.start({ settings: { project_resync_interval: "1h" } });
-    using _other = phantom(node, "node-9");
-    node.sandbox.setUnschedulable(node.name, true);
-    const shop = node.project("shop", [{ name: "web" }]).apply();
-    await shop.until("it is given to node-9", () => shop.resource()?.status.nodeRef === "node-9");
-    // Long after the agent's first look at Docker, and long before the next it takes by itself.
+  test.concurrent("what only carries our labels is never removed, nor its volumes, whatever becomes of the project", async () => {
+    await using node = await ProjectNode.start();
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Running");
+    const image = await node.docker("commit", `${shop.name}-web`, `${shop.name}-copy`);
+    try {
+      // A copy with all labels of ours, under a name of its own; and one of a service that there is not.
+      const run = ["run", "--detach", "--network", "none", "--volume", "/scratch"];
+      const copy = await node.docker(...run, "--name", `${shop.name}-copy`, image);
+      await byStranger(node.project("gone", []));
+      shop.delete();
+      await shop.until(
+        "the copy alone is left",
+        async () => (await shop.remains()).join() === `${shop.name}-copy`,
+      );
+      await shop.until("both are shown", () => {
+        const reasons = node.agent.status().caravanserai?.orphans.map(({ reason }) => reason) ?? [];
+        return reasons.filter((reason) => reason === "not on record as made here").length === 2;
+      });
+      await Bun.sleep(seconds(1)); // Twice the grace.
+      const running = "{{.State.Running}} {{len .Mounts}}";
+      expect(await node.docker("inspect", "--format", running, copy)).toBe("true 1");
+      expect(await node.docker("inspect", "--format", "{{.State.Running}}", `${node.prefix}-gone-web`)).toBe(
+        "true",
+      );
+      expect(node.log.join()).toContain(`${shop.name}: removed container`);
+    } finally {
+      await node.docker("rm", "--force", "--volumes", `${shop.name}-copy`);
+      await node.docker("rmi", "--force", image);
+    }
+  });
+
+  test.concurrent("a copy that has the name of a service fails the project, and is neither taken over nor removed", async () => {
+    await using node = await ProjectNode.start();
+    const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
     await byStranger(shop);
+    const before = await shop.running("web");
+    await shop.apply().becomes("Failed");
+    expect(shop.ready().message).toContain("is not ours");
+    shop.delete();
+    await Bun.sleep(seconds(1)); // Twice the grace.
+    expect(await shop.running("web")).toEqual(before);
+  });
+
+  test.concurrent("an agent that lost its state knows its containers again by their shape, and removes them with the project", async () => {
+    await using node = await ProjectNode.start();
+    const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
+    await shop.apply().becomes("Running");
+    const before = await shop.running("web");
+    await node.stops();
+    rmSync(join(node.directory, "state"), { recursive: true });
+    await node.starts();
+    await shop.until("it is taken over", () => node.log.join().includes(`${shop.name}-web is taken over`));
+    expect(await shop.running("web")).toEqual(before);
+    shop.delete();
     await shop.isGone();
-    expect(shop.reports()).toEqual([]);
   });
 });
 

@@ -13,7 +13,7 @@ const answer = fc.oneof(
   { weight: 2, arbitrary: fc.constant<Answer>({ is: "silent" }) },
   {
     weight: 1,
-    arbitrary: fc.constantFrom<Answer>({ is: "forgotten" }, { is: "unplaced" }, { is: "data" }),
+    arbitrary: fc.constantFrom<Answer>({ is: "forgotten" }, { is: "unplaced" }, { is: "rest" }),
   },
   {
     weight: 1,

@@ -3,7 +3,12 @@ import { type DesiredProject } from "../../src/projects/desired.ts";
 import { NO_HISTORY, type Outcome, type ProjectHistory, remember } from "../../src/projects/history.ts";
 import { type Images, type PullState, fullReference } from "../../src/projects/images.ts";
 import { nameInRole, roleOf } from "../../src/projects/names.ts";
-import type { ContainerState, ObservedContainer, ObservedProject } from "../../src/projects/observed.ts";
+import type {
+  ContainerState,
+  MadeFrom,
+  ObservedContainer,
+  ObservedProject,
+} from "../../src/projects/observed.ts";
 import { type Plan, type Situation, planProject } from "../../src/projects/plan.ts";
 import type { Step } from "../../src/projects/step.ts";
 
@@ -17,6 +22,8 @@ export interface WorldContainer {
   networks: Set<string>;
   since: number;
   exitCode: number;
+  /** Default: without variables and mounts, on its project's network. */
+  made?: MadeFrom;
   /** Of one that ends by itself soon. */
   endsAt?: number;
 }
@@ -62,7 +69,18 @@ export class World {
         Object.assign(one, { state: "exited", exitCode: 1, since: one.endsAt });
     return {
       containers: [...this.containers.values()].map(
-        ({ id, name, service, state, image, fingerprint, networks, since, exitCode }): ObservedContainer => ({
+        ({
+          id,
+          name,
+          service,
+          state,
+          image,
+          fingerprint,
+          networks,
+          since,
+          exitCode,
+          made,
+        }): ObservedContainer => ({
           id,
           name,
           service,
@@ -70,7 +88,7 @@ export class World {
           state,
           image,
           fingerprint,
-          made: fingerprint === undefined ? { env: [], mounts: [] } : undefined,
+          made: made ?? { env: [], mounts: [], networks: [`cara-${this.project}`], restarts: false },
           networks: new Map([...networks].map((network) => [network, "10.0.0.2"])),
           since,
           exit: state === "exited" ? { code: exitCode, oomKilled: false, lastLines: "" } : undefined,
@@ -166,6 +184,12 @@ export class World {
           networks: new Set([this.network]),
           since: this.now,
           exitCode: 0,
+          made: {
+            env: step.service.env,
+            mounts: step.service.mounts.map(({ volume, path }) => `${volume}:${path}`),
+            networks: [`cara-${this.project}`],
+            restarts: false,
+          },
         });
         return;
       }

@@ -4,7 +4,7 @@ import type { Engine, EngineEvent, LogQuery, Look, ServiceContainer } from "../.
 import { steadyNow } from "../../src/platform/steady-clock.ts";
 import { fullReference } from "../../src/projects/images.ts";
 import type { Role } from "../../src/projects/names.ts";
-import { roleOf } from "../../src/projects/names.ts";
+import { nameInRole, roleOf } from "../../src/projects/names.ts";
 import type { ObservedProject } from "../../src/projects/observed.ts";
 import type { Step } from "../../src/projects/step.ts";
 import { type Behaviour, World, type WorldContainer } from "./docker-world.ts";
@@ -103,7 +103,7 @@ export class WorldEngine implements Engine {
     const projects = new Map<string, ObservedProject>();
     for (const [name, world] of this.worlds)
       if (!this.isEmpty(name)) projects.set(name, this.#observe(world));
-    return { projects, foreign: new Map(this.foreign), images: new Set(this.images), at };
+    return { projects, foreign: new Map(this.foreign), unowned: new Map(), images: new Set(this.images), at };
   }
 
   /** Ids of the models are unique within a project only. */
@@ -204,17 +204,21 @@ export class WorldEngine implements Engine {
     return this.#act(project, service, make(own, service), signal);
   }
 
-  createNetwork(project: string, name: string, signal: AbortSignal) {
-    return this.#act(project, "", { do: "createNetwork", name }, signal);
+  async createNetwork(project: string, name: string, signal: AbortSignal) {
+    await this.#act(project, "", { do: "createNetwork", name }, signal);
+    return `${project}/${this.world(project).network}`;
   }
   createVolume(project: string, name: string, signal: AbortSignal) {
     return this.#act(project, "", { do: "createVolume", name }, signal);
   }
-  createContainer(
+  async createContainer(
     ...[project, service, role, , signal]: Parameters<Engine["createContainer"]>
-  ): Promise<void> {
+  ): Promise<string> {
     if (role === "previous") throw new Error("nobody makes a previous one");
-    return this.#act(project, service.name, { do: "createContainer", service, role }, signal);
+    await this.#act(project, service.name, { do: "createContainer", service, role }, signal);
+    const name = nameInRole(project, service.name, role);
+    const made = [...this.world(project).containers.values()].find((one) => one.name === name);
+    return `${project}/${made?.id}`;
   }
   startContainer(id: string, signal: AbortSignal) {
     return this.#byId(id, (id, service) => ({ do: "startContainer", id, service, again: false }), signal);

@@ -4,7 +4,7 @@ import { milliseconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { createAssignedNames } from "../../../src/projects/assigned-names.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
-import { MIGRATIONS, Server, runProjects, stateWith, until } from "./harness.ts";
+import { MIGRATIONS, type ProjectsState, Server, runProjects, stateWith, until } from "./harness.ts";
 
 const open = (): ReturnType<typeof openDatabase> => openDatabase(":memory:", MIGRATIONS);
 
@@ -25,27 +25,29 @@ test("of too many the oldest make way, also on disk", () => {
   expect(createAssignedNames(database, "one").all()).toEqual(["c", "d", "e"]);
 });
 
-/** A project that runs on Docker and that the server has never heard of. */
-async function unknownToTheServer(engine: WorldEngine): Promise<void> {
+/** The records of a node that has made a project under another server; it runs. */
+async function madeElsewhere(engine: WorldEngine): Promise<ProjectsState["records"]> {
   const other = new Server();
   other.put("shop");
-  await using _run = runProjects(engine, other);
+  const state = stateWith();
+  await using _run = runProjects(engine, other, { state });
   await until("it runs", () => other.phase("shop") === "Running");
+  return state.records;
 }
 
-test("a project that no life of this agent was assigned is left alone", async () => {
+test("a project that this server never assigned is left alone, also when this node made it", async () => {
   const engine = new WorldEngine();
-  await unknownToTheServer(engine);
-  await using run = runProjects(engine, new Server());
+  const records = await madeElsewhere(engine);
+  await using run = runProjects(engine, new Server(), { state: { ...stateWith(), records } });
   await until("it was asked after", () => run.reconcile.orphans().some(({ verdict }) => verdict === "kept"));
   await Bun.sleep(300); // Five times the grace.
   expect(engine.running("shop")).toEqual(["shop-web"]);
 });
 
-test("one that an earlier life was assigned is removed", async () => {
+test("one that it assigned to an earlier run is removed", async () => {
   const engine = new WorldEngine();
-  await unknownToTheServer(engine);
-  await using _run = runProjects(engine, new Server(), { state: stateWith("shop") });
+  const records = await madeElsewhere(engine);
+  await using _run = runProjects(engine, new Server(), { state: { ...stateWith("shop"), records } });
   await until("it is gone", () => engine.isDown("shop"));
 });
 

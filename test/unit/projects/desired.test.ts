@@ -43,7 +43,7 @@ const adopted = (mount: string): ObservedContainer => ({
   state: "running",
   image: "web:1",
   fingerprint: undefined,
-  made: { env: [], mounts: [mount] },
+  made: { env: [], mounts: [mount], networks: ["cara-shop"], restarts: false },
   networks: new Map([["net", ""]]),
   since: 0,
   exit: undefined,

@@ -15,7 +15,10 @@ import {
 } from "../../../src/projects/assigned-names.ts";
 import { type AssignmentStore, assignmentLoop } from "../../../src/projects/assignment.ts";
 import { type Continuity, continuityMigration, createContinuity } from "../../../src/projects/continuity.ts";
+import type { Look } from "../../../src/projects/engine.ts";
+import { createOwnership } from "../../../src/projects/ownership.ts";
 import { createPulls } from "../../../src/projects/pulls.ts";
+import { type Making, type Records, createRecords, recordsMigration } from "../../../src/projects/records.ts";
 import { startDaemon } from "../../../src/projects/reconcile-daemon.ts";
 import { createLooks } from "../../../src/projects/reconcile-looks.ts";
 import { startReconcile } from "../../../src/projects/reconcile.ts";
@@ -128,16 +131,34 @@ export const emptyStore = (): AssignmentStore => {
   };
 };
 
+/** A process that has died writes nothing more, whatever it was waiting for. */
+function mortal(records: Records, signal: AbortSignal): Records {
+  const alive =
+    <T extends unknown[]>(write: (...what: T) => void) =>
+    (...what: T): void =>
+      signal.aborted ? undefined : write(...what);
+  return {
+    has: (kind, id) => records.has(kind, id),
+    wasBegun: (making) => records.wasBegun(making),
+    begin: alive((making: Making) => records.begin(making)),
+    made: alive((making: Making, id: string) => records.made(making, id)),
+    refused: alive((making: Making) => records.refused(making)),
+    prune: alive((look: Look) => records.prune(look)),
+  };
+}
+
 /** What an agent keeps on disk of its projects' owners. */
 export interface ProjectsState {
+  readonly records: Records;
   readonly assigned: AssignedNames;
   readonly continuity: Continuity;
 }
 
-export const MIGRATIONS = [assignedNamesMigration, continuityMigration];
+export const MIGRATIONS = [assignedNamesMigration, continuityMigration, recordsMigration];
 
 /** As the agent reads it from its database at a start. */
 export const stateIn = (database: Database): ProjectsState => ({
+  records: createRecords(database),
   assigned: createAssignedNames(database, "server"),
   continuity: createContinuity(database, "server", NODE, silent),
 });
@@ -162,7 +183,10 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
   const log: Log = { debug() {}, info: write("info"), warn: write("warn"), error: write("error") };
   const registry = new LoopRegistry();
   const poll = options.poll ?? milliseconds(20);
-  const looks = createLooks({ engine, pace: milliseconds(1) }, signal);
+  const state = options.state ?? stateWith();
+  const records = mortal(state.records, signal);
+  const ownership = createOwnership({ records, desired: (name) => reconcile.specOf(name), log });
+  const looks = createLooks({ engine, own: (look) => ownership.own(look), pace: milliseconds(1) }, signal);
   const reports = createReports({ api: server, log, maxAge: seconds(10), random: () => 0 }, signal);
   const pulls = createPulls({
     engine,
@@ -186,13 +210,12 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
     {
       api: server,
       node: NODE,
-      ownNodes: new Set([NODE]),
-      ...(options.state ?? stateWith()),
+      ...state,
       looks,
       daemon,
       reports,
       apply: (step, project, signal) =>
-        applyStep(step, { engine, pulls, project, grace: seconds(10) }, signal),
+        applyStep(step, { engine, records, pulls, log, project, grace: seconds(10) }, signal),
       pulls: () => pulls.states(),
       registry,
       log,

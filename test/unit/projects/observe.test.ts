@@ -112,8 +112,11 @@ describe("what a listing does not tell", () => {
     endings: new Map([[listed().Id, { finishedAt: "x", exit: { code, oomKilled: false, lastLines: "" } }]]),
     sightings: new Map([[listed().Id, { state: "exited", finishedAt: "x", since }]]),
   });
-  const isAsked = (container: ListedContainer, details = NOTHING): boolean =>
-    missingDetails({ containers: [container], at: AT }, details).length > 0;
+  const isAsked = (container: ListedContainer, details = NOTHING, isRecorded = true): boolean =>
+    missingDetails({ containers: [container], at: AT }, details, () => isRecorded).length > 0;
+
+  test("is asked for of one that is not on record, so that its shape is known before it is taken over", () =>
+    expect(isAsked(listed(), NOTHING, false)).toBe(true));
 
   test("is not asked for of one that runs", () => expect(isAsked(listed())).toBe(false));
 

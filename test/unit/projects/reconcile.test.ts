@@ -1,5 +1,6 @@
 // The reconcile loop: what the server wants comes about on Docker, whatever goes away meanwhile.
 import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
+import { steadyNow } from "../../../src/lib/clock.ts";
 import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "./harness.ts";
@@ -306,7 +307,10 @@ test("the data of an orphan stays when its containers go, and is named; the end 
   server.put("moved", "Running", spec(), "elsewhere");
   server.put("ended", "Terminating");
   await until("both are gone", () => engine.isDown("moved") && engine.isEmpty("ended"));
-  await until("the data is named", () => run.reconcile.orphans()[0]?.reason === "only its volumes are left");
+  await until(
+    "the data is named",
+    () => run.reconcile.orphans()[0]?.reason === "nothing is left that the agent removes",
+  );
   expect(run.reconcile.orphans()).toMatchObject([
     { name: "moved", verdict: "kept", containers: 0, volumes: ["cara-moved-data"] },
   ]);
@@ -317,8 +321,8 @@ test("the data of an orphan stays when its containers go, and is named; the end 
 });
 
 test("what is made of an unlisted project after the last look is found without a resync", async () => {
-  const [engine, server] = [new WorldEngine(), new Server()];
-  await using run = runProjects(engine, server, { resync: hours(1) });
+  const [engine, server, state] = [new WorldEngine(), new Server(), stateWith()];
+  await using run = runProjects(engine, server, { resync: hours(1), state });
   const isIdle = (name: string): boolean =>
     run.registry.all().some((one) => one.name === name && one.lastSuccess !== undefined);
   await until(
@@ -326,7 +330,8 @@ test("what is made of an unlisted project after the last look is found without a
     () => isIdle("assignment") && isIdle("docker") && isIdle("orphans"),
   );
   server.put("moved", "Running", spec(), "elsewhere");
-  byStranger(engine, "moved");
+  const id = byStranger(engine, "moved");
+  state.records.made({ kind: "container", name: "moved-web", fingerprint: "" }, id);
   await until("it is gone", () => engine.isEmpty("moved"));
 });
 
@@ -338,26 +343,25 @@ test("what another node's agent has made on this Docker is kept, whatever the se
   await using run = runProjects(engine, server, { state: stateWith("moved", "deleted") });
   const reasons = (): string[] =>
     run.reconcile.orphans().map(({ verdict, reason }) => `${verdict}: ${reason}`);
-  await until("both were asked after", () => reasons().length === 2);
+  await until("both are seen", () => reasons().length === 2);
   expect(reasons()).toEqual(Array(2).fill("kept: belongs to node elsewhere"));
   await Bun.sleep(300);
   expect([engine.running("moved"), engine.running("deleted")]).toEqual([["moved-web"], ["deleted-web"]]);
   expect(engine.done).toEqual([]);
 });
 
-test("of a project that both nodes have made something of, the other one's part is spared, with network and volume", async () => {
+test("the network of an orphan stays while containers of others stand on it, and nothing of theirs is touched", async () => {
   const [engine, server] = [new WorldEngine(), new Server()];
-  server.put("shop", "Scheduled", spec(service("web"), service("db")));
+  server.put("shop");
   await using run = runProjects(engine, server);
   await until("it runs", () => server.phase("shop") === "Running");
-  const world = engine.world("shop");
-  const db = [...world.containers.values()].find(({ service }) => service === "db");
-  world.makers.set(db?.id ?? "", "elsewhere");
+  byStranger(engine, "shop", "elsewhere", "db");
   server.put("shop", "Running", spec(), "elsewhere");
   await until("ours is gone", () => engine.running("shop").join() === "shop-db");
-  await until("it is known whose the rest is", () =>
-    run.reconcile.orphans().some(({ reason }) => reason === "belongs to node elsewhere"),
+  await until("nothing more is removed", () =>
+    run.reconcile.orphans().some(({ reason }) => reason === "nothing is left that the agent removes"),
   );
+  const world = engine.world("shop");
   expect([world.network !== undefined, world.volumes.size]).toEqual([true, 1]);
 });
 
@@ -411,18 +415,19 @@ test("two projects that want one container name: the second fails and says who h
   expect(engine.running("a")).toEqual(["a-b-c"]);
 });
 
-/** A running container of this project that none of ours has made; Docker tells of it. */
-function byStranger(engine: WorldEngine, project: string, node?: string): void {
+/** A running container of this project that none of ours has made; Docker tells of it. Returns its id. */
+function byStranger(engine: WorldEngine, project: string, node?: string, service = "web"): string {
   const { id } = engine.world(project).add({
-    name: `${project}-web`,
-    service: "web",
+    name: `${project}-${service}`,
+    service,
     state: "running",
     image: "web:1",
     fingerprint: undefined,
     networks: new Set(),
-    since: Date.now(),
+    since: steadyNow(),
     exitCode: 0,
   });
   if (node !== undefined) engine.world(project).makers.set(id, node);
   engine.tell({ project, action: "container start" });
+  return `${project}/${id}`;
 }

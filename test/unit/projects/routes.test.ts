@@ -56,6 +56,7 @@ const look = (...containers: ObservedContainer[]): Look => ({
     ["shop", { containers, network: "net", volumes: new Set<string>(), taken: new Map(), makers: new Map() }],
   ]),
   foreign: new Map(),
+  unowned: new Map(),
   images: new Set(),
   at: 0,
 });

@@ -1,0 +1,77 @@
+// What this node made, on disk: over restarts, crashes in the middle of a making, and things that vanish.
+import { expect, test } from "bun:test";
+import { openDatabase } from "../../../src/platform/database.ts";
+import type { ObservedContainer, ObservedProject } from "../../../src/projects/observed.ts";
+import { type Records, createRecords, recordsMigration } from "../../../src/projects/records.ts";
+
+const WEB = { kind: "container", name: "shop-web", fingerprint: "f1" } as const;
+
+function opened() {
+  const database = openDatabase(":memory:", [recordsMigration]);
+  return { restarted: (): Records => createRecords(database), records: createRecords(database) };
+}
+
+const container = (id: string, name = "shop-web"): ObservedContainer => ({
+  id,
+  name,
+  service: "web",
+  role: "current",
+  state: "running",
+  image: "web:1",
+  fingerprint: "f1",
+  made: undefined,
+  networks: new Map(),
+  since: 0,
+  exit: undefined,
+});
+const look = (...containers: ObservedContainer[]) => ({
+  projects: new Map<string, ObservedProject>([
+    ["shop", { containers, network: undefined, volumes: new Set(), taken: new Map(), makers: new Map() }],
+  ]),
+});
+
+test("what was made is known after a restart, and its beginning is over", () => {
+  const { records, restarted } = opened();
+  records.begin(WEB);
+  records.made(WEB, "id1");
+  expect([restarted().has("container", "id1"), restarted().wasBegun(WEB)]).toEqual([true, false]);
+});
+
+test("a crash before Docker's answer leaves the name and the fingerprint", () => {
+  const { records, restarted } = opened();
+  records.begin(WEB);
+  expect(restarted().wasBegun(WEB)).toBe(true);
+  expect(restarted().wasBegun({ ...WEB, fingerprint: "f2" })).toBe(false);
+  expect(restarted().wasBegun({ ...WEB, name: "shop-db" })).toBe(false);
+});
+
+test("what Docker refused to make was not made here", () => {
+  const { records, restarted } = opened();
+  records.begin(WEB);
+  records.refused(WEB);
+  expect(restarted().wasBegun(WEB)).toBe(false);
+});
+
+test("what two looks in a row do not show is dropped, and not what one of them misses", () => {
+  const { records, restarted } = opened();
+  records.made(WEB, "id1");
+  records.prune(look());
+  records.prune(look(container("id1")));
+  records.prune(look());
+  expect(records.has("container", "id1")).toBe(true);
+  records.prune(look());
+  expect([records.has("container", "id1"), restarted().has("container", "id1")]).toEqual([false, false]);
+});
+
+test("a making of this run outlasts looks that do not show it; one of an earlier run does not", () => {
+  const { records, restarted } = opened();
+  records.begin(WEB);
+  for (let n = 0; n < 3; n++) records.prune(look());
+  expect(records.wasBegun(WEB)).toBe(true);
+  const later = restarted();
+  later.prune(look(container("id1")));
+  later.prune(look());
+  expect(later.wasBegun(WEB)).toBe(true);
+  later.prune(look());
+  expect([later.wasBegun(WEB), restarted().wasBegun(WEB)]).toEqual([false, false]);
+});
