@@ -1,9 +1,10 @@
 // Finds and reads configuration files: which ones count, whether they may be trusted, what stands in them.
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from "node:fs";
 import { extname, resolve } from "node:path";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { isRoot } from "../platform/account.ts";
 import { distrustOf, requireTrusted, secure } from "../platform/trust/root-trust.ts";
+import { isForeign, mentionsNoKey } from "./foreign.ts";
 import { position, scanJson } from "./json.ts";
 import { SyntaxProblem } from "./syntax-problem.ts";
 import type { RawValue } from "./value.ts";
@@ -128,6 +129,8 @@ export interface Reading {
   /** As root, take over a file at the agent's own place that another user owns; otherwise it is read as it is. */
   readonly takeOver: boolean;
   readonly warnings: string[];
+  /** Files of the working directory that are not read, which must not be written either. */
+  readonly passedOver: Set<string>;
 }
 
 /** Reads the file at `path`, which is absolute. As root, throws an AgentError when another user could change it. */
@@ -158,8 +161,8 @@ export function openTrusted(path: string, { takeOver, warnings }: Reading): Open
 }
 
 /**
- * The first of `candidates` that exists. One in the working directory that another user could change is passed over: root
- * may stand in /tmp.
+ * The first of `candidates` that exists. One in the working directory is passed over, with a warning, when another user
+ * could change it, since root may stand in /tmp, and when it is another program's.
  */
 export async function findFile(
   candidates: readonly string[],
@@ -168,13 +171,35 @@ export async function findFile(
 ): Promise<ConfigFile | undefined> {
   for (const candidate of candidates) {
     const path = resolve(cwd, candidate);
-    const opened = openFile(path);
-    if (opened === undefined) continue;
-    const distrust = candidate.startsWith("/") ? undefined : distrusted(path, opened, 0o002);
-    if (distrust === undefined) return readTrustedFile(path, reading);
-    reading.warnings.push(`${path} is not read: ${distrust}`);
+    const why = candidate.startsWith("/") ? undefined : await whyPassedOver(path);
+    if (why !== undefined) {
+      reading.warnings.push(`${path} is not read: ${why}`);
+      reading.passedOver.add(path);
+      continue;
+    }
+    const file = await readTrustedFile(path, reading);
+    if (file !== undefined) return file;
   }
   return undefined;
+}
+
+async function whyPassedOver(path: string): Promise<string | undefined> {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() === true && stat.size > MAX_BYTES)
+    return "it is larger than 1 MiB: that is no configuration";
+  const opened = openFile(path);
+  if (opened === undefined) return undefined;
+  if (await isAnotherPrograms(path, opened.text))
+    return "no setting of this agent stands in it, so it is another program's";
+  return distrusted(path, opened, 0o002);
+}
+
+async function isAnotherPrograms(path: string, text: string): Promise<boolean> {
+  try {
+    return isForeign(await parseFile(path, text));
+  } catch {
+    return mentionsNoKey(text);
+  }
 }
 
 export const configFile = (

@@ -52,7 +52,7 @@ export interface Sources {
   readonly namedDirectory: string | undefined;
   /**
    * The file that a new value for `key` belongs into: the one that has the key, else the first that was read, else
-   * the one that was named, else ./config.json.
+   * the one that was named, else ./config.json, or ./config.local.json where that is not ours.
    */
   readonly savePath: (key?: OptionKey) => string;
 }
@@ -63,7 +63,7 @@ type Layer = (key: OptionKey) => Found | undefined;
 export async function readSources(options: LoadOptions): Promise<Sources> {
   const { env, cwd } = options;
   const warnings: string[] = [];
-  const reading: Reading = { takeOver: options.takeOver ?? false, warnings };
+  const reading: Reading = { takeOver: options.takeOver ?? false, warnings, passedOver: new Set() };
   const named = options.configFile ?? (env["NODERAX_CONFIG_FILE"] || undefined);
   const namedPath = named === undefined ? undefined : resolve(cwd, named);
   const stored =
@@ -96,9 +96,24 @@ export async function readSources(options: LoadOptions): Promise<Sources> {
     },
     savePath(key) {
       const holder = stored.findLast(({ entries }) => entries.some((entry) => entry.key === key));
-      return (holder ?? stored.at(-1))?.path ?? namedPath ?? resolve(cwd, "config.json");
+      return (holder ?? stored.at(-1))?.path ?? namedPath ?? freePath(cwd, reading);
     },
   };
+}
+
+/** Where a new file can stand that will be found. Throws AgentError where all places are taken by other programs. */
+function freePath(cwd: string, { passedOver }: Reading): string {
+  const places = ["config.json", "config.local.json", "config/config.json"].map((name) => resolve(cwd, name));
+  const free = places.find((path) => !passedOver.has(path));
+  if (free !== undefined) return free;
+  throw new AgentError(
+    "config.place",
+    `${cwd} has no place for a configuration file: other programs have theirs there`,
+    {
+      exit: exit.usage,
+      hint: "Name one:  --config /etc/noderax-agent/config.json",
+    },
+  );
 }
 
 /** At most one YAML and one JSON file, in the order in which they apply. */

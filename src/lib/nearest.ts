@@ -1,8 +1,11 @@
 // "did you mean": the known word closest to a mistyped one.
 
-/** The candidate within a third of the word's length (at least 2) of edits, or `undefined`. */
-export function nearest(word: string, candidates: Iterable<string>): string | undefined {
-  const limit = Math.max(2, Math.floor(word.length / 3));
+/** The candidate within `limit` edits, by default a third of the word's length (at least 2), or `undefined`. */
+export function nearest(
+  word: string,
+  candidates: Iterable<string>,
+  limit = Math.max(2, Math.floor(word.length / 3)),
+): string | undefined {
   let best: { candidate: string; distance: number } | undefined;
   for (const candidate of candidates) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());

@@ -5,8 +5,8 @@ import { cpuTime } from "../../support/cpu-time.ts";
 
 test("keys of Object's prototype are unknown keys like any other", async () => {
   using folder = scratch({
-    "config.json": '{ "__proto__": {"task_user": "root"}, "constructor": 1, "toString": 2 }',
-    "config.yaml": "__proto__:\n  task_user: root\n",
+    "config.json": '{ "node_id": "n", "__proto__": {"task_user": "root"}, "constructor": 1, "toString": 2 }',
+    "config.yaml": "node_id: n\n__proto__:\n  task_user: root\n",
   });
   const text = told(await folder.refuses());
   for (const key of ["__proto__", "constructor", "toString"]) expect(text).toContain(`unknown key ${key}`);
@@ -29,7 +29,7 @@ test("a file of a megabyte is read within a second", async () => {
   expect(used()).toBeLessThan(1_000);
 });
 
-const keys = Array.from({ length: 50_000 }, (_, index) => `"key${index}": ${index}`);
+const keys = ['"node_id": "n"', ...Array.from({ length: 50_000 }, (_, index) => `"key${index}": ${index}`)];
 test.each([
   ["config.json", `{${keys.join(",\n")}}`],
   ["config.yaml", keys.join("\n")],
@@ -43,9 +43,10 @@ test.each([
   },
 );
 
-test("a file above a megabyte is refused", async () => {
+test("a file above a megabyte is refused when it is named, and passed over when it is found", async () => {
   using folder = scratch({ "config.json": `{ "task_user": "${"x".repeat(1_100_000)}" }` });
-  expect((await folder.refuses()).message).toContain("larger than 1 MiB");
+  expect((await folder.refuses({ configFile: "config.json" })).message).toContain("larger than 1 MiB");
+  expect((await folder.load()).warnings.join()).toContain("larger than 1 MiB");
 });
 
 test("a value of a megabyte is refused in one short line", async () => {

@@ -136,7 +136,7 @@ test.each([
   ['{"api_url": 01}', "1:14"],
 ])("malformed JSON %p is refused at %s", async (text, place) => {
   using folder = scratch({ "config.json": text });
-  const error = await folder.refuses();
+  const error = await folder.refuses({ configFile: "config.json" });
   expect(error.message).toStartWith(`${folder.at("config.json")}:${place}: `);
   expect(error.exit).toBe(2);
 });
