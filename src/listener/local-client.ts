@@ -3,6 +3,7 @@
 // A client is on this machine when its own socket stands in the tables of our network namespace: so 127.0.0.1 and every other
 // address of the machine are alike, and a container that reaches us through an address of the machine is none.
 import { networkInterfaces } from "node:os";
+import { sharedCall } from "../lib/shared-call.ts";
 import { type TcpSocket, readTcpTables, socketsAt } from "../platform/tcp-sockets.ts";
 import { type Address, isLoopback, parseAddress } from "./access-address.ts";
 
@@ -44,6 +45,9 @@ function isOwnAddress(address: Address): boolean {
   return own.some((entry) => isSame(parseAddress(entry.address), address));
 }
 
+/** A reading takes some milliseconds: thousands of connections that come at once wait for one or two. */
+const readTables = sharedCall(readTcpTables);
+
 /** A row can be missed while the table changes under the reader. */
 const READINGS = 2;
 
@@ -55,7 +59,7 @@ export async function findLocalClient(
   const address = parseAddress(connection.address);
   if (address === undefined || !isOwnAddress(address)) return undefined;
   for (let reading = 0; reading < READINGS; reading++) {
-    const users = usersOf(socketsAt(await readTcpTables(), connection.port), connection);
+    const users = usersOf(socketsAt(await readTables(), connection.port), connection);
     const [uid] = users.toSorted((a, b) => Number(isTrusted(a)) - Number(isTrusted(b)));
     // The least of them decides.
     if (uid !== undefined) return { uid, trusted: isTrusted(uid) };
