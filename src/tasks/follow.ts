@@ -46,7 +46,7 @@ export async function follow(
 ): Promise<Outcome | undefined> {
   const { run, spool, shipper, outbox, stop } = ports;
   shipper.follow(spool, launched.at);
-  const outcome = await untilEnd(launched, ports, signal);
+  const outcome = await untilEnd(taskId, launched, ports, signal);
   if (outcome === undefined) return undefined;
   const rebooted = isRebooted(launched);
   if (!rebooted) await drain(run, signal);
@@ -63,11 +63,12 @@ export async function follow(
 }
 
 async function untilEnd(
+  taskId: string,
   launched: Launch,
   ports: FollowPorts,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
-  const { run, spool, shipper, stop, grace } = ports;
+  const { run, spool, shipper, outbox, stop, grace } = ports;
   let ending: Promise<void> | undefined;
   /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
   let ended: boolean | undefined;
@@ -91,7 +92,10 @@ async function untilEnd(
     }
     // A request to stop wakes us at once; after it, looks go on at their pace.
     const wake = stop.current() === undefined ? AbortSignal.any([signal, stop.signal]) : signal;
-    await sleep(lookEvery(now - launched.at), wake);
+    const pause = lookEvery(now - launched.at);
+    if (outbox.isEmpty(taskId)) await sleep(pause, wake);
+    // The next row may follow as soon as this one is delivered.
+    else await outbox.drained(taskId, AbortSignal.any([wake, AbortSignal.timeout(pause)]));
   }
   return undefined;
 }

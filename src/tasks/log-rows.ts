@@ -1,11 +1,14 @@
 // Which part of a task's output becomes the next log row, and when. Pure: the control plane shows an operator the first
-// 100 rows of a task and nothing else, so rows are few, large, and the last of them are kept for the end of the output.
+// 100 rows of a task and nothing else, and runs the lines of a row together. So a line has a row of its own while lines are
+// few and come slowly; then rows are few and large. The last of them are kept for the end of the output.
 //
 //   rows 0 … 9      the head, whatever comes later
+//   rows … 59       a line each, while they are few
 //   rows … 79       as the output comes, in order, nothing left out while everything pending still fits
 //   rows … 95       after the end: the rest, or its last part
 //   rows … 99       notes of the agent itself (a limit, output still held open)
-import { seconds } from "../lib/duration.ts";
+import type { SteadyTime } from "../lib/clock.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
 import { takeText } from "../lib/utf8.ts";
 import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
 
@@ -34,12 +37,19 @@ export interface Pending {
   readonly bytes: Readonly<Record<Stream, number>>;
   /** The stream with the oldest of them. */
   readonly oldest: Stream | undefined;
+  /** Bytes of that stream before the next ones of the other came. */
+  readonly run: number;
+  /** How many runs of one stream there are, counted up to `LOG_ROWS_VISIBLE`. */
+  readonly runs: number;
+  /** How many lines there are, a last one without an end included; Infinity when they fill more than a row. */
+  readonly lines: number;
 }
 
 export type Decision =
   | { readonly do: "nothing" }
   | { readonly do: "wait"; readonly until: number }
-  | { readonly do: "row"; readonly stream: Stream }
+  /** Up to `max` bytes of the stream; one line when `single`. */
+  | { readonly do: "row"; readonly stream: Stream; readonly max: number; readonly single: boolean }
   /** Leave out so many bytes of the stream and say so in a row. */
   | { readonly do: "skip"; readonly stream: Stream; readonly bytes: number };
 
@@ -51,38 +61,64 @@ const NOTES = 4;
 const TAIL = 16;
 /** Rows that may leave while the command runs. */
 const LIVE = LOG_ROWS_VISIBLE - NOTES - TAIL;
+/** Rows in which a line may stand alone. */
+const SINGLES = 60;
+/** Rows that a command may have at once: a short one is over before its first lines have to share a row. */
+const BURST = 16;
+/** So young, a command is expected to be a short one. */
+const YOUNG = seconds(1);
+/** So many lines, or changes between the streams, that wait for the pace are not yet fast. */
+const SLOW = 3;
 /** A row cut at a line holds at least this many code points, and so at least as many bytes. */
 const ROW_FILL = 4_000;
 /** More of a stream than one row can ever take. */
 export const ROW_WINDOW = LOG_LINE_MAX * 4;
 
 /**
- * The age of a task at which live row `n` may leave: one a second for 12 s, then 8 % later each. 12 s · 1.08^68 is
- * 37 minutes, so that the live rows last for the 30 minutes a task may run.
+ * The age of a task at which live row `n` may leave: the burst at once, then one a second for 12 s, then 10.3 % later each.
+ * 12 s · 1.103^51 is 29.7 minutes, so that the live rows last for the 30 minutes a task may run.
  */
-const notBefore = (n: number): number => seconds(n < 12 ? n : 12 * 1.08 ** (n - 12));
+function notBefore(n: number): Duration {
+  const later = Math.max(0, n - BURST);
+  return seconds(later < 12 ? later : 12 * 1.103 ** (later - 12));
+}
 
-/** `ended`: the output is complete. Times in milliseconds since the epoch. */
+/** `ended`: the output is complete. All times are of the steady clock. */
 export function decideRow(
   shipped: Shipped,
   pending: Pending,
-  startedAt: number,
+  startedAt: SteadyTime,
   ended: boolean,
-  now: number,
+  now: SteadyTime,
 ): Decision {
   if (pending.oldest === undefined) return { do: "nothing" };
+  const single = isSingle(shipped, pending, now - startedAt, ended);
   if (!ended) {
     if (shipped.rows >= LIVE) return { do: "nothing" };
-    const pace =
-      shipped.rows === 0 ? 0 : Math.max(shipped.lastRowAt + seconds(1), startedAt + notBefore(shipped.rows));
+    const due = startedAt + notBefore(shipped.rows);
+    const pace = single || shipped.rows === 0 ? due : Math.max(shipped.lastRowAt + seconds(1), due);
     if (now < pace) return { do: "wait", until: pace };
   }
   const room = LOG_ROWS_VISIBLE - NOTES - shipped.rows;
   const gap = shipped.rows < HEAD ? undefined : leaveOut(pending.bytes, room, ended);
   if (gap !== undefined) return { do: "skip", ...gap };
   // Only a task that skipped again and again gets here without room; its last rows have been sent.
-  return room > 0 ? { do: "row", stream: pending.oldest } : { do: "nothing" };
+  if (room <= 0) return { do: "nothing" };
+  const inOrder = single || (ended ? pending.runs + rowsFor(pending.bytes) <= room : pending.runs <= SLOW);
+  const max = inOrder ? pending.run : pending.bytes[pending.oldest];
+  return { do: "row", stream: pending.oldest, max, single };
 }
+
+/** Whether the next line has a row of its own: while there are rows enough, and what waits does not become ever more. */
+function isSingle({ rows }: Shipped, { lines }: Pending, age: Duration, ended: boolean): boolean {
+  if (lines > SINGLES - rows) return false;
+  if (ended || age < YOUNG || lines <= SLOW) return true;
+  // As many rows may leave at this moment.
+  return notBefore(rows + lines - 1) <= age;
+}
+
+const rowsFor = (bytes: Pending["bytes"]): number =>
+  Math.ceil(bytes.stdout / ROW_FILL) + Math.ceil(bytes.stderr / ROW_FILL);
 
 /** When what is pending does not fit into the rows left: the stream to shorten, and by how much. */
 function leaveOut(
@@ -115,10 +151,11 @@ export interface Row {
 
 /**
  * Cuts one row from the front of what is pending, which must not be empty: at most 5000 code points, whole characters,
- * ending with a line where one ends in its last fifth. The line feed at its end is left out, since rows are shown one
- * below the other.
+ * ending with a line where one ends in its last fifth, or with the first line when `single`. The line feed at its end is
+ * left out, since rows are shown one below the other.
  */
-export function cutRow(bytes: Uint8Array, lastRow: string): Row {
+export function cutRow(pending: Uint8Array, lastRow: string, single = false): Row {
+  const bytes = single ? pending.subarray(0, firstLine(pending)) : pending;
   let { text, bytes: used } = takeText(bytes, LOG_LINE_MAX, true);
   if (used < bytes.length) {
     const lines = text.slice(0, text.lastIndexOf("\n") + 1);
@@ -132,13 +169,30 @@ export function cutRow(bytes: Uint8Array, lastRow: string): Row {
   return { line: less.text, bytes: less.bytes, hash: hashOf(less.text) };
 }
 
+/** Length of the first line, with the empty ones before it: two rows that are empty would be equal. */
+function firstLine(bytes: Uint8Array): number {
+  let start = 0;
+  while (bytes[start] === LINE_FEED) start++;
+  const end = bytes.indexOf(LINE_FEED, start);
+  return end < 0 ? bytes.length : end + 1;
+}
+
+const LINE_FEED = 0x0a;
+
+/** Lines in what is pending, a last one without an end included. */
+export function countLines(bytes: Uint8Array): number {
+  let lines = 0;
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] === LINE_FEED) lines++;
+  return bytes.length === 0 || bytes.at(-1) === LINE_FEED ? lines : lines + 1;
+}
+
 /** Code points, which the control plane counts. */
 const countOf = (text: string): number => Array.from(text).length;
 const hashOf = (line: string): string => Bun.hash(line).toString(36);
 
 /** The note that stands where output was left out. */
 export function gapNote(stream: Stream, lines: number, bytes: number, taskId: string): string {
-  const count = lines === 1 ? "1 line" : `${group(lines)} lines`;
+  const count = lines === 0 ? "part of a line" : lines === 1 ? "1 line" : `${group(lines)} lines`;
   return `… ${count} (${humanBytes(bytes)}) of ${stream} not shown here; full output on the node: noderax-agent task logs ${taskId.slice(0, 8)}`;
 }
 

@@ -3,7 +3,17 @@ import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
 import type { LogRequest, LogStream } from "../protocol/noderax/tasks.ts";
 import type { Outbox } from "../control/outbox.ts";
 import type { Journal, TaskRecord } from "./journal.ts";
-import { ROW_WINDOW, type Shipped, type Stream, cutRow, decideRow, gapNote } from "./log-rows.ts";
+import {
+  type Pending,
+  ROW_WINDOW,
+  STREAMS,
+  type Shipped,
+  type Stream,
+  countLines,
+  cutRow,
+  decideRow,
+  gapNote,
+} from "./log-rows.ts";
 import type { Spool } from "./spool.ts";
 
 /** The kinds of parcels a task's lane holds. */
@@ -45,9 +55,10 @@ export function createShipper(
     send("system", line, hash, offset, now);
   }
 
-  function sendRow(spool: Spool, stream: Stream, now: number): void {
+  function sendRow(spool: Spool, { stream, max, single }: RowDecision, now: number): void {
     const from = shipped.offset[stream];
-    const { line, bytes, hash } = cutRow(spool.read(stream, from, ROW_WINDOW), shipped.lastRow);
+    const pending = spool.read(stream, from, Math.min(max, ROW_WINDOW));
+    const { line, bytes, hash } = cutRow(pending, shipped.lastRow, single);
     send(stream, line, hash, { ...shipped.offset, [stream]: from + bytes }, now);
   }
 
@@ -66,13 +77,26 @@ export function createShipper(
       if (source === undefined) return true;
       if (!outbox.isEmpty(task.id)) return false;
       const { spool, startedAt } = source;
-      const decision = decideRow(shipped, spool.pending(shipped.offset), startedAt, ended, now);
-      if (decision.do === "row") sendRow(spool, decision.stream, now);
+      const decision = decideRow(shipped, pendingOf(spool, shipped.offset), startedAt, ended, now);
+      if (decision.do === "row") sendRow(spool, decision, now);
       else if (decision.do === "skip") skip(spool, decision.stream, decision.bytes, now);
       return decision.do === "nothing";
     },
     note: (text, now) => note(text, now),
   };
+}
+
+type RowDecision = Extract<ReturnType<typeof decideRow>, { do: "row" }>;
+
+/** Lines are only counted where they could have rows of their own: this is asked with every look. */
+function pendingOf(spool: Spool, offset: Shipped["offset"]): Pending {
+  const pending = spool.pending(offset);
+  const { stdout, stderr } = pending.bytes;
+  if (stdout + stderr > ROW_WINDOW) return { ...pending, lines: Infinity };
+  const counts = STREAMS.map((stream) =>
+    countLines(spool.read(stream, offset[stream], pending.bytes[stream])),
+  );
+  return { ...pending, lines: counts.reduce((sum, count) => sum + count, 0) };
 }
 
 /** The start of the next line within 4 kB, else of the next character. */

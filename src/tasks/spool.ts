@@ -6,6 +6,7 @@ import { appendFileSync, closeSync, existsSync, fstatSync, openSync, readFileSyn
 import { join } from "node:path";
 import { seconds } from "../lib/duration.ts";
 import { completeLength } from "../lib/utf8.ts";
+import { LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
 import { type Pending, STREAMS, type Stream } from "./log-rows.ts";
 import type { OutputReader } from "./output.ts";
 
@@ -24,7 +25,7 @@ export interface Spool {
   /** Takes in what was written since; true when something was. With `final`, also what is not complete. */
   observe(final: boolean, now: number): boolean;
   /** What lies behind `shipped`. */
-  pending(shipped: Readonly<Record<Stream, number>>): Pending;
+  pending(shipped: Readonly<Record<Stream, number>>): Omit<Pending, "lines">;
   /** Observed bytes of a stream. */
   read(stream: Stream, from: number, max: number): Uint8Array;
   /** Counts line feeds between two offsets. */
@@ -118,7 +119,8 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
           first[stream]++;
       }
       const waiting = STREAMS.filter((stream) => bytes[stream] > 0);
-      return { bytes, oldest: waiting.sort((a, b) => first[a] - first[b])[0] };
+      const oldest = waiting.sort((a, b) => first[a] - first[b])[0];
+      return { bytes, oldest, ...runsOf(pieces, Math.min(first.stdout, first.stderr), shipped) };
     },
     read: (stream, from, max) => bytesOf(stream, from, Math.min(seen[stream], from + max)),
     countLines(stream, from, to) {
@@ -147,6 +149,24 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
 
 const isBehind = (piece: Piece | undefined, stream: Stream, offset: number): boolean =>
   piece !== undefined && piece.stream === stream && piece.to > offset;
+
+/** The length of the first run of one stream that is pending from this piece on, and how many there are, up to a limit. */
+function runsOf(
+  pieces: readonly Piece[],
+  from: number,
+  shipped: Readonly<Record<Stream, number>>,
+): { run: number; runs: number } {
+  let [run, runs] = [0, 0];
+  let last: Stream | undefined;
+  for (let at = from; at < pieces.length && runs < LOG_ROWS_VISIBLE; at++) {
+    const piece = pieces[at];
+    if (piece === undefined || piece.to <= shipped[piece.stream]) continue;
+    if (piece.stream !== last) runs++;
+    if (runs === 1) run = piece.to - shipped[piece.stream];
+    last = piece.stream;
+  }
+  return { run, runs };
+}
 
 function readPieces(
   pieces: readonly Piece[],

@@ -38,6 +38,8 @@ test("a task that has written nothing yet has nothing pending", () => {
   expect(spool.pending({ stdout: 0, stderr: 0 })).toEqual({
     bytes: { stdout: 0, stderr: 0 },
     oldest: undefined,
+    run: 0,
+    runs: 0,
   });
   expect(textOf(spool.reader())).toBe("");
 });
