@@ -5,8 +5,8 @@ import { clearTextWarnings, repeatWarnings } from "./agent/clear-text.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./agent/caravanserai-plane.ts";
 import { type NoderaxLife, startNoderax } from "./agent/noderax-life.ts";
 import { steadyNow } from "./lib/clock.ts";
-import type { Duration } from "./lib/duration.ts";
-import { LoopRegistry } from "./lib/loop.ts";
+import { type Duration, seconds } from "./lib/duration.ts";
+import { LoopRegistry, loop } from "./lib/loop.ts";
 import type { Plane } from "./config/option.ts";
 import type { Settings } from "./config/options.ts";
 import { outboxMigration } from "./control/outbox.ts";
@@ -18,6 +18,7 @@ import { type Status, loopStatus } from "./ops/status.ts";
 import { currentAccount } from "./platform/account.ts";
 import { version } from "./platform/build.ts";
 import { openDatabase } from "./platform/database.ts";
+import { createDiskReserve } from "./platform/disk-reserve.ts";
 import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
 import { assignedNamesMigration } from "./projects/assigned-names.ts";
@@ -102,6 +103,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let noderax: NoderaxLife | undefined;
   let caravanserai: CaravanseraiPlane | undefined;
 
+  const disk = createDiskReserve(directory, log);
+  // On a full disk lock and database open only after the reserve was given up.
+  disk.look();
   const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), {
     listen_token: settings.listen_token ?? null,
   });
@@ -111,6 +115,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     host: readHost(),
     authorities: (): string => trustedAuthorities(settings.api_tls_ca_file),
     database,
+    disk,
     log,
   };
   if (urls.noderax !== undefined) {
@@ -135,7 +140,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   }
   const registry = urls.noderax === undefined ? registries.caravanserai : registries.noderax;
   const reminding = repeatWarnings(inClear, { registry, log }, stop.signal);
-  const ended = Promise.all([noderax?.done, caravanserai?.done, reminding]).then(() => {});
+  const watching = loop(
+    { name: "disk", every: seconds(2) },
+    async (_, record) => {
+      disk.look();
+      record.note = disk.shortage() ?? "";
+      const given = disk.shortage() === undefined ? 0 : (noderax?.makeRoom() ?? 0);
+      if (given > 0) log.warn("disk", `the kept output of ${given} finished tasks was given up`);
+    },
+    registry,
+    stop.signal,
+  );
+  const ended = Promise.all([noderax?.done, caravanserai?.done, reminding, watching]).then(() => {});
 
   function status(): Status {
     return {
@@ -149,7 +165,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         ...registries.noderax.all().map((record) => loopStatus("noderax", record)),
         ...registries.caravanserai.all().map((record) => loopStatus("caravanserai", record)),
       ],
-      warnings: caution,
+      warnings: [...caution, disk.shortage()].filter((text) => text !== undefined),
     };
   }
 

@@ -11,6 +11,7 @@ import { awaitIdentity } from "../identity/await-identity.ts";
 import type { NoderaxStatus } from "../ops/status.ts";
 import type { Account } from "../platform/account.ts";
 import { version } from "../platform/build.ts";
+import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
 import { type NoderaxPlane, startNoderaxPlane } from "./noderax-plane.ts";
@@ -25,12 +26,15 @@ export interface NoderaxLifePorts {
   readonly runs: string;
   readonly account: Account;
   readonly registry: LoopRegistry;
+  readonly disk: DiskReserve;
   readonly log: Log;
 }
 
 export interface NoderaxLife {
   status(): NoderaxStatus;
   endTasks(): Promise<void>;
+  /** On a full disk, gives up what finished tasks have left. Returns of how many. */
+  makeRoom(): number;
   /** After `stop`: no task comes in any more and no terminal is left, then what is owed goes out; `abandon` cuts it short. */
   windUp(grace: Duration): Promise<void>;
   /** Resolves when nothing of it runs any more. */
@@ -98,6 +102,7 @@ export function startNoderax(
       },
     }),
     endTasks: async () => plane?.tasks.endAll(),
+    makeRoom: () => plane?.makeRoom() ?? 0,
     async windUp(grace) {
       await Promise.all([plane?.claiming, plane?.hangUp(Math.min(grace, HANG_UP_LIMIT))]);
       await plane?.tasks.reported(abandon.signal);

@@ -12,6 +12,7 @@ import { beat, heartbeats } from "../identity/heartbeat.ts";
 import type { Identity } from "../identity/identity-file.ts";
 import { type RootAccess, createRootAccess } from "../identity/root-access.ts";
 import { type Account, currentAccount, runnerFor } from "../platform/account.ts";
+import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
 import { metricsLoop } from "../metrics/report.ts";
@@ -21,7 +22,7 @@ import { type Session, createSession } from "../realtime/session.ts";
 import { socketIo } from "../realtime/transport.ts";
 import { claimLoop } from "../tasks/claim.ts";
 import { createJournal, createOpenClaim } from "../tasks/journal.ts";
-import { sweepLoop } from "../tasks/sweep.ts";
+import { makeRoom, sweepLoop } from "../tasks/sweep.ts";
 import { type Tasks, createTasks } from "../tasks/tasks.ts";
 import { type Terminals, createTerminals, endLeftOvers } from "../terminal/terminals.ts";
 import { rootVetoes } from "./accounts.ts";
@@ -41,6 +42,7 @@ export interface NoderaxPorts {
   /** Whom tasks and terminals run as, unless they get root. */
   readonly account: Account;
   readonly registry: LoopRegistry;
+  readonly disk: DiskReserve;
   readonly log: Log;
 }
 
@@ -54,6 +56,8 @@ export interface NoderaxPlane {
   readonly realtime: { readonly session: Session; readonly terminals: Terminals } | undefined;
   /** Ends the terminals, tells the control plane so, and closes the session; within `grace`. Never rejects. */
   hangUp(grace: Duration): Promise<void>;
+  /** On a full disk, gives up what finished tasks have left. Returns of how many. */
+  makeRoom(): number;
   /** Resolves when no task comes in any more. */
   readonly claiming: Promise<void>;
   /** Resolves when every loop has ended. */
@@ -85,6 +89,7 @@ export function startNoderaxPlane(
       slots: createSlots(settings.max_parallel_tasks),
       rootAccess,
       log,
+      disk: ports.disk,
       runs,
       runners,
       settings: {
@@ -172,6 +177,7 @@ export function startNoderaxPlane(
       await realtime?.terminals.stop(grace);
       hungUp.abort();
     },
+    makeRoom: () => makeRoom({ journal, runs }, ports.disk),
     claiming,
     done,
   };

@@ -30,6 +30,8 @@ function prepare(database: Database, path: string, migrations: readonly Migratio
   if (path !== ":memory:") chmodSync(path, 0o600);
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = FULL");
+  // The write-ahead log grows to 1 MB, not 4: it must fit into the reserve of a full disk.
+  database.run("PRAGMA wal_autocheckpoint = 250");
   database.run("PRAGMA foreign_keys = ON");
   database.run("PRAGMA busy_timeout = 5000");
   // What is deleted may have been a secret of a task.

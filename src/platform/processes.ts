@@ -38,6 +38,16 @@ export function parseStat(line: string): Stat | undefined {
 /** The parent's pid; undefined when the process is gone. */
 export const parentOf = (pid: number): number | undefined => readStat(pid)?.parent;
 
+/** The processes it has started; those of a process that is gone, or of a kernel that does not tell, are none. */
+export function childrenOf(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1");
+    return text.split(" ").filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
 /** Another one after every boot; of a container too, whose kernel goes on but whose first process is another. */
 export function bootId(): string {
   const kernel = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

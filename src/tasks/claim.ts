@@ -56,8 +56,9 @@ export function claimLoop(
       record.note = "waiting until an unanswered claim is over on the server";
       return left;
     }
-    if (!tasks.hasRoom()) {
-      record.note = "holding as many tasks as it can";
+    const obstacle = tasks.obstacle();
+    if (obstacle !== undefined) {
+      record.note = obstacle;
       return seconds(1);
     }
     record.note = "waiting for a task";

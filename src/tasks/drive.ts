@@ -7,6 +7,7 @@ import type { TaskApi } from "../control/noderax-api.ts";
 import type { Outbox } from "../control/outbox.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
+import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
@@ -30,6 +31,7 @@ export interface DrivePorts {
   readonly slots: Slots;
   readonly rootAccess: RootAccess;
   readonly log: Log;
+  readonly disk: DiskReserve;
   /** Where run directories are made. */
   readonly runs: string;
   /** Whom unprivileged commands run as, and root. */
@@ -175,7 +177,10 @@ async function launchAndFollow(
   driven: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
-  const { journal, runners, settings, log } = ports;
+  const { journal, runners, settings, disk, log } = ports;
+  disk.look();
+  const shortage = disk.shortage();
+  if (shortage !== undefined) return unrun("failed", `not run: ${shortage}`);
   const runner = prepared.asRoot ? runners.root : runners.task;
   const now = steadyNow();
   const { deadline, limit } = limitOf(task, prepared, settings.grace, now);
@@ -237,7 +242,7 @@ async function adopt(
 async function followLaunch(
   task: TaskRecord,
   launched: Launch,
-  { runs, outbox, settings }: DrivePorts,
+  { runs, outbox, disk, settings }: DrivePorts,
   { stop, shipper, say, ended, leave }: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
@@ -253,7 +258,7 @@ async function followLaunch(
     return await follow(
       task.id,
       launched,
-      { run, spool, shipper, outbox, stop, grace: settings.grace, ended: over },
+      { run, spool, shipper, outbox, stop, grace: settings.grace, disk, ended: over },
       signal,
     );
   } finally {

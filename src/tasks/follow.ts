@@ -3,6 +3,7 @@ import { steadyNow } from "../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Outbox } from "../control/outbox.ts";
+import type { DiskReserve } from "../platform/disk-reserve.ts";
 import { bootId } from "../platform/processes.ts";
 import type { Launch, Outcome, Stop } from "./journal.ts";
 import { STREAMS } from "./log-rows.ts";
@@ -24,6 +25,7 @@ export interface FollowPorts {
   readonly outbox: Outbox;
   readonly stop: StopRequest;
   readonly grace: Duration;
+  readonly disk: DiskReserve;
   /** The command has ended: its place is free, even while its last rows wait for the server. */
   readonly ended: () => void;
 }
@@ -68,13 +70,21 @@ async function untilEnd(
   ports: FollowPorts,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
-  const { run, spool, shipper, outbox, stop, grace } = ports;
+  const { run, spool, shipper, outbox, stop, grace, disk } = ports;
   let ending: Promise<void> | undefined;
   /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
   let ended: boolean | undefined;
+  let isCutTold = false;
   while (!signal.aborted) {
     const now = steadyNow();
+    // First: on a full disk, nothing of what follows can be written.
+    disk.watch();
+    const shortage = disk.shortage();
+    const isCut = shortage !== undefined && run.stopKeeping();
     spool.observe(false, now);
+    if (isCut && !isCutTold)
+      shipper.note(`${shortage}; of what this command writes, the rest is not kept`, now);
+    isCutTold ||= isCut;
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
     // Not for a command that ended while nobody watched: it kept its limit, or its own end came first.
     if (now >= launched.deadline && run.exitCode() === undefined && !isRebooted(launched))

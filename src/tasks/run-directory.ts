@@ -20,6 +20,7 @@ import { familyOf } from "../platform/census.ts";
 import {
   type ProcessId,
   bootId,
+  childrenOf,
   holdersOf,
   identify,
   isAlive,
@@ -40,6 +41,8 @@ const AGENT_UNIT = "noderax-agent.service";
 const PREVENTED = "prevented\n";
 /** In the environment of every task: how processes that left its session are found again. */
 export const COOKIE = "TASK_ID";
+/** Output that is kept on a full disk, too: what most commands write. */
+const LITTLE = 64 * 1024;
 /** More than an exit status and its time take; a file system that keeps small files elsewhere keeps this one whole. */
 const RESERVED = 4_096;
 
@@ -147,6 +150,8 @@ export interface Run {
   pumping(): boolean;
   /** "pid 4711 (sleep)" of those that keep the output open. */
   outputHolders(): string[];
+  /** From now on, a stream that has written more than a little is counted, not kept. True when there is one. */
+  stopKeeping(): boolean;
 }
 
 export function openRun(directory: string, taskId: string, launched: Launch): Run {
@@ -209,8 +214,17 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
         (pid) => `pid ${pid} (${nameOf(pid)})`,
       );
     },
+    stopKeeping() {
+      const large = (known()?.pumps ?? []).filter(({ log }) => sizeOf(join(directory, log)) > LITTLE);
+      const copiers = large.flatMap(({ pid }) => childrenOf(pid)).filter((pid) => nameOf(pid) === "cat");
+      // It ignores the signals that a command may send it; its pump goes on with `wc`.
+      for (const pid of copiers) process.kill(pid, "SIGKILL");
+      return large.length > 0;
+    },
   };
 }
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 /** How long a command ran, as far as that is known, and when it ended. */
 export interface RunSpan {
@@ -235,9 +249,14 @@ function reserveFile(path: string): void {
   }
 }
 
+interface Pump extends ProcessId {
+  /** The file it writes. */
+  readonly log: string;
+}
+
 interface Session {
   readonly wrapper: ProcessId;
-  readonly pumps: readonly ProcessId[];
+  readonly pumps: readonly Pump[];
   readonly began: SteadyTime | undefined;
 }
 
@@ -249,7 +268,10 @@ function readSession(path: string): Session | undefined {
   const startTime = parseStat(stat)?.startTime;
   if (startTime === undefined) return undefined;
   // A pump that has ended already is not identified, which is as good as dead.
-  const pumps = [out, err].map((text) => identify(Number(text))).filter((pump) => pump !== undefined);
+  const pumps = [
+    { log: "stdout.log", id: identify(Number(out)) },
+    { log: "stderr.log", id: identify(Number(err)) },
+  ].flatMap(({ log, id }) => (id === undefined ? [] : [{ ...id, log }]));
   return { wrapper: { pid, startTime }, pumps, began: parseUptime(up) };
 }
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Journal } from "./journal.ts";
 
 export interface Kept {
@@ -41,15 +42,34 @@ export function sweepLoop(
   return loop(
     { name: "sweep", every: minutes(1) },
     async () => {
-      const busy = new Set(journal.unfinished().map(({ id }) => id));
-      const kept = directories(runs).filter(({ name }) => !busy.has(name.split(".")[0] ?? name));
-      for (const name of expired(kept, limits, epochOf(wallNow())))
+      for (const name of expired(finishedRuns(journal, runs), limits, epochOf(wallNow())))
         rmSync(join(runs, name), { recursive: true, force: true });
       journal.forgetAllBut(REMEMBERED);
     },
     registry,
     signal,
   );
+}
+
+/** Removes what finished tasks have left, the oldest first, until the disk has room. Returns how many. */
+export function makeRoom(
+  ports: { readonly journal: Journal; readonly runs: string },
+  disk: DiskReserve,
+): number {
+  const oldestFirst = finishedRuns(ports.journal, ports.runs).sort((a, b) => a.at - b.at);
+  let removed = 0;
+  for (const { name } of oldestFirst) {
+    if (disk.shortage() === undefined) break;
+    rmSync(join(ports.runs, name), { recursive: true, force: true });
+    removed++;
+    disk.look();
+  }
+  return removed;
+}
+
+function finishedRuns(journal: Journal, runs: string): Kept[] {
+  const busy = new Set(journal.unfinished().map(({ id }) => id));
+  return directories(runs).filter(({ name }) => !busy.has(name.split(".")[0] ?? name));
 }
 
 function directories(root: string): Kept[] {

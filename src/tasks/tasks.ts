@@ -1,5 +1,5 @@
 // All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
-import { type SteadyTime, steadyNow } from "../lib/clock.ts";
+import { type SteadyTime, isoOf, steadyNow } from "../lib/clock.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
@@ -27,8 +27,8 @@ export interface Tasks {
   resume(): void;
   /** Journals a claimed task and drives it; a task that is known already is left alone. */
   accept(task: Task): void;
-  /** True while another task may be claimed. */
-  hasRoom(): boolean;
+  /** Why no other task may be claimed now, for people; undefined when one may. */
+  obstacle(): string | undefined;
   active(): TaskSummary[];
   /** Resolves when every command that is over has been reported, or `signal` aborts. */
   reported(signal: AbortSignal): Promise<void>;
@@ -109,6 +109,19 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     while (active.size > 0) await Promise.all([...active.values()].map(({ done }) => done));
   }
 
+  /** Answers a task that cannot be put into the journal. It is not run; unanswered, it would fail after its lease. */
+  async function refuse(taskId: string, why: string): Promise<void> {
+    const timestamp = isoOf(api.serverClock.at(steadyNow()));
+    try {
+      await api.started({ taskId, timestamp }, signal);
+      await api.completed({ taskId, timestamp, status: "failed", error: why, exitCode: null }, signal);
+    } catch (error) {
+      log.warn("tasks", `${taskId.slice(0, 8)} could not be answered: ${messageOf(error)}`, {
+        task_id: taskId,
+      });
+    }
+  }
+
   return {
     resume() {
       for (const { id } of journal.unfinished()) start(id);
@@ -124,17 +137,26 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     },
     accept(task) {
       if (ending) return;
-      const known = !journal.claimed(
-        { id: task.id, type: task.type, payload: task.payload ?? {} },
-        momentNow(),
-      );
+      const record = { id: task.id, type: task.type, payload: task.payload ?? {} };
+      let known: boolean;
+      try {
+        known = !journal.claimed(record, momentNow());
+      } catch (error) {
+        const why = `the node could not write the task down: ${messageOf(error)}`;
+        log.error("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
+        void refuse(task.id, why);
+        return;
+      }
       if (known)
         log.warn("tasks", `${task.id.slice(0, 8)} was handed out again; it is not run twice`, {
           task_id: task.id,
         });
       else start(task.id);
     },
-    hasRoom: () => !ending && active.size < HELD_MAX,
+    obstacle() {
+      if (ending) return "ending all tasks";
+      return active.size < HELD_MAX ? ports.disk.shortage() : "holding as many tasks as it can";
+    },
     active: () =>
       [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: steadyNow() - since })),
     async reported(signal) {

@@ -171,24 +171,20 @@ describe.skipIf(!mayMount())("with file systems of its own (needs root and leave
   });
 
   test(
-    "a full disk ends neither the agent nor the task for ever: both go on when there is room again",
+    "output that would fill the disk is not kept: its task says so and keeps its exit code, and the node goes on",
     async () => {
       using host = machine();
-      using disk = mounted(host.at("work/data"), "size=4m,mode=700");
+      using _disk = mounted(host.at("work/data"), "size=16m,mode=700");
       await using sandbox = await startSandbox(host);
       await enrolled(host, sandbox, "web-01");
       await using agent = host.start(["run", "--task-poll-interval", "500ms"]);
-      const id = await sandbox.order("web-01", "seq 1000000");
-      await until("the disk is full", () =>
-        Bun.spawnSync(["df", host.at("work/data")])
-          .stdout.toString()
-          .includes(" 100% "),
+      const id = await sandbox.order("web-01", "seq 3000000; sleep 5; exit 7");
+      expect(await sandbox.sees(id, "failed")).toMatchObject({ result: { exitCode: 7 } });
+      expect(await sandbox.log(id)).toMatch(
+        /is full: \d+ kB left; of what this command writes, the rest is not kept/,
       );
-      // It still answers: no loop spins, none is dead.
-      await until("status answers", async () => [0, 6].includes((await host.run(["status"])).code));
-      disk?.again("size=32m");
-      expect(await sandbox.sees(id, "success", "failed")).toMatchObject({ status: expect.any(String) });
-      expect(await sandbox.log(id)).toMatch(/stdout w(as|ere) not kept: .*full/);
+      expect(await sandbox.log(id)).toMatch(/\d+ bytes or a little more of stdout were not kept/);
+      // Nobody made room: what the task has left was given up.
       const next = await sandbox.order("web-01", "echo room again");
       expect(await sandbox.sees(next, "success", "failed")).toMatchObject({ output: "room again\n" });
       agent.signal("SIGTERM");
@@ -196,6 +192,52 @@ describe.skipIf(!mayMount())("with file systems of its own (needs root and leave
     },
     seconds(60),
   );
+
+  test(
+    "a disk that others fill: a running task is reported with its exit code, none is claimed, and status says why",
+    async () => {
+      using host = machine();
+      using disk = mounted(host.at("work/data"), "size=16m,mode=700");
+      await using sandbox = await startSandbox(host);
+      await enrolled(host, sandbox, "web-01");
+      await using agent = host.start(["run", "--task-poll-interval", "500ms"]);
+      const running = await sandbox.order(
+        "web-01",
+        `echo begun; while [ ! -e ${host.at("go")} ]; do sleep 0.05; done; exit 5`,
+      );
+      await until("the command runs", async () => (await sandbox.log(running)).includes("begun"));
+      Bun.spawnSync(["sh", "-c", `cat /dev/zero >${host.at("work/data/foreign")}`]);
+      await agent.line(/is full: \d+ kB left; no task is claimed/);
+      await until("no claim is open", async () =>
+        /claim +the disk/.test((await host.run(["status"])).stdout),
+      );
+      const queued = await sandbox.order("web-01", "echo room again");
+      host.write("go", "");
+      expect(await sandbox.sees(running, "failed")).toMatchObject({ result: { exitCode: 5 } });
+      const status = (await host.run(["status"])).stdout;
+      expect(status).toMatch(/the disk of \S+ is full: \d+ kB left/);
+      expect(await sandbox.sees(queued, "queued")).toMatchObject({ status: "queued" });
+      Bun.spawnSync(["rm", host.at("work/data/foreign")]);
+      expect(await sandbox.sees(queued, "success")).toMatchObject({ output: "room again\n" });
+      expect(disk).toBeDefined();
+    },
+    seconds(60),
+  );
+
+  test("an agent starts on a disk that was filled to the last byte while it was away", async () => {
+    using host = machine();
+    using _disk = mounted(host.at("work/data"), "size=16m,mode=700");
+    await using sandbox = await startSandbox(host);
+    await enrolled(host, sandbox, "web-01");
+    const first = host.start(["run", "--task-poll-interval", "500ms"]);
+    await first.line(/started/);
+    first.signal("SIGTERM");
+    expect(await first.exited).toBe(0);
+    Bun.spawnSync(["sh", "-c", `cat /dev/zero >${host.at("work/data/foreign")}`]);
+    await using second = host.start(["run", "--task-poll-interval", "500ms"]);
+    await second.line(/started/);
+    expect((await host.run(["status"])).stdout).toMatch(/is full/);
+  });
 });
 
 describe("state that cannot be used", () => {
