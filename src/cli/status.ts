@@ -137,9 +137,16 @@ function showListener(listener: NonNullable<CaravanseraiStatus["listener"]>): vo
   print(`  listener     ${parts.filter(Boolean).join(" · ")}`);
   if (last !== null)
     print(
-      `    last refused ${printable(last.address)}, ${age(Date.parse(last.at))} ago: ${printable(last.why)}`,
+      `    last refused ${printable(last.address)}, ${age(Date.parse(last.at))} ago: ${refusalText(last)}`,
     );
   for (const warning of warnings) print(`    ${paint.yellow("!")} ${warning}`);
+}
+
+/** With the line that would let them in. */
+function refusalText({ address, why }: { address: string; why: string }): string {
+  if (why === "address") return `not in listen_allow (listen_allow=${printable(address)} would let it in)`;
+  if (why === "user") return "neither root nor in Docker's group (listen_local=everybody would let them in)";
+  return printable(why);
 }
 
 const whereText = ({ address, trouble }: { address: string | null; trouble: string | null }): string =>

@@ -29,6 +29,9 @@ export function parseAddress(text: string): Address | undefined {
   }
 }
 
+/** As a person writes it: "::ffff:192.0.2.1" is 192.0.2.1. */
+export const unmapped = (text: string): string => text.replace(/^::ffff:(?=\d+\.)/i, "");
+
 /** "10.0.0.0/8", "fd00::/8", or one address. Undefined for what is no network. */
 export function parseNetwork(text: string): Network | undefined {
   const [before = "", length, ...rest] = text.trim().split("/");

@@ -12,7 +12,14 @@
 // A refusal names who was refused and the settings that would allow it, and nothing of what they hold.
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
-import { type Network, contains, isLoopback, parseAddress, parseNetwork } from "./access-address.ts";
+import {
+  type Network,
+  contains,
+  isLoopback,
+  parseAddress,
+  parseNetwork,
+  unmapped,
+} from "./access-address.ts";
 import type { LocalClient } from "./local-client.ts";
 
 export interface AccessPolicy {
@@ -104,7 +111,7 @@ function decideByPlace({ peer, headers, local }: Caller, policy: AccessPolicy): 
   if (isHere && local?.trusted === true) return { allowed: true, by: "local" };
   if (isHere && local !== undefined) return refuse(403, "user", userRefusal(local.uid));
   // Written by the kernel; whatever else it were would not be repeated.
-  const who = address === undefined ? "this address" : peer.replace(/^::ffff:(?=\d+\.)/i, "");
+  const who = address === undefined ? "this address" : unmapped(peer);
   const detail = `${who} may not ask: listen_allow=${who} at this node would let it in without a token, listen_token with one`;
   return refuse(403, "address", detail);
 }

@@ -5,6 +5,7 @@ import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
 import { type AccessPolicy, type Verdict, decide, presentedTokens, readableBy } from "./access.ts";
+import { unmapped } from "./access-address.ts";
 import type { Attempts } from "./attempts.ts";
 import { readiness } from "./health.ts";
 import { type Connection, findLocalClient } from "./local-client.ts";
@@ -133,7 +134,8 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
 /** Undefined once the connection is closed. */
 function clientOf<Data>(request: Request, server: Server<Data>): Connection | undefined {
   const peer = server.requestIP(request);
-  return peer === null ? undefined : { address: peer.address, port: peer.port, serverPort: server.port ?? 0 };
+  if (peer === null) return undefined;
+  return { address: unmapped(peer.address), port: peer.port, serverPort: server.port ?? 0 };
 }
 
 const tooLarge = (): Response =>

@@ -104,9 +104,6 @@ export function trailersOf(raw: readonly string[]): [string, string][] {
   return trailers;
 }
 
-/** "::ffff:192.0.2.1" → "192.0.2.1" */
-export const clientAddress = (remote: string): string => remote.replace(/^::ffff:(?=\d+\.)/i, "");
-
 const takesTrailers = (raw: readonly string[]): boolean =>
   valuesOf("te", raw).some((value) => /(?:^|,)\s*trailers\s*(?:,|$)/i.test(value));
 

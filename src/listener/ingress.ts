@@ -3,10 +3,11 @@
 import { minutes, seconds } from "../lib/duration.ts";
 import type { LoopRegistry } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
+import { unmapped } from "./access-address.ts";
 import { keepBound, parseListenAddress } from "./bind.ts";
 import type { Route } from "./containers.ts";
 import { exchange } from "./ingress-exchange.ts";
-import { clientAddress, requestHeaders } from "./ingress-headers.ts";
+import { requestHeaders } from "./ingress-headers.ts";
 import { type Refusal, refuse } from "./ingress-page.ts";
 import { askedOf, framingOf, valuesOf } from "./ingress-request.ts";
 import { type Arrival, type IngressLimits, listen } from "./ingress-server.ts";
@@ -85,7 +86,7 @@ export function startIngress(ports: IngressPorts, signal: AbortSignal): Ingress 
       authority: asked.authority,
       framing,
       method,
-      client: clientAddress(socket.remoteAddress ?? ""),
+      client: unmapped(socket.remoteAddress ?? ""),
       expects,
       upgrade: upgrade === undefined ? undefined : valuesOf("upgrade", rawHeaders).join(", "),
     });

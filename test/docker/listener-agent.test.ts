@@ -1,7 +1,9 @@
 // The agent's own HTTP server as a part of the whole agent: found through the server, health by the loops' truth, and trouble.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { AGENT_PATIENCE } from "../../src/control/agent-client.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { logsPath } from "../../src/protocol/caravanserai/tunnel.ts";
@@ -118,6 +120,21 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
       expect(await whyNot()).toBe("user");
       expect(await onTheHost("0", address)).toContain("200 OK");
     }
+  });
+
+  test("asks for a token that is set on this machine too, which `logs` has from the agent where it may", async () => {
+    const listen_token = "correct-horse-battery";
+    await using node = await ProjectNode.start({ settings: { listen_token } });
+    const shop = await boxRuns(node.project("shop", [await boxService(node)]).apply());
+    const asked = await fetch(`http://127.0.0.1:${await node.port()}${logsPath(shop.name, "box")}`);
+    expect(asked.status).toBe(401);
+    const configFile = join(node.directory, "elsewhere.json");
+    writeFileSync(
+      configFile,
+      JSON.stringify({ state_file: join(node.directory, "state/agent_identity.json") }),
+    );
+    const { code, notes } = await command(["logs", `${shop.name}/box`, "--config", configFile]).ended();
+    expect([code, notes]).toEqual([0, ""]);
   });
 
   test("does without a port that is taken, says so, and takes it when it is free", async () => {
