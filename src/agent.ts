@@ -27,6 +27,7 @@ import { continuityMigration } from "./projects/continuity.ts";
 import { drainMigration } from "./projects/drain.ts";
 import type { Engine } from "./projects/engine.ts";
 import { nodeName } from "./projects/node-name.ts";
+import { endedJobsMigration } from "./projects/ended-jobs.ts";
 import { pullMemoryMigration } from "./projects/pull-memory.ts";
 import { announcedMigration, journalMigration, momentsMigration } from "./tasks/journal.ts";
 import { recordsMigration } from "./projects/records.ts";
@@ -45,6 +46,7 @@ const MIGRATIONS = [
   assignmentMigration,
   assignedNamesMigration,
   pullMemoryMigration,
+  endedJobsMigration,
   drainMigration,
   continuityMigration,
   momentsMigration,

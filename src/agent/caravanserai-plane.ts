@@ -17,13 +17,13 @@ import { applyStep } from "../projects/apply.ts";
 import { createAssignedNames } from "../projects/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/assignment.ts";
 import { createContinuity } from "../projects/continuity.ts";
-import { createDocker } from "../projects/docker.ts";
+import { type DockerOptions, createDocker } from "../projects/docker.ts";
 import { isOnThisMachine, socketPathOf } from "../projects/docker-host.ts";
 import { createDrain } from "../projects/drain.ts";
+import { createEndedJobs } from "../projects/ended-jobs.ts";
 import type { Engine, Look } from "../projects/engine.ts";
 import { nodeState, startNode } from "../projects/node.ts";
 import { createOwnership } from "../projects/ownership.ts";
-import type { IsRecorded } from "../projects/observe.ts";
 import { createPullMemory } from "../projects/pull-memory.ts";
 import { createPulls } from "../projects/pulls.ts";
 import { createRecords } from "../projects/records.ts";
@@ -71,7 +71,12 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
   const api = caravanseraiApi(http, settings.request_timeout);
   const records = createRecords(database);
-  const engine = ports.engine ?? dockerOf(settings, node, (id) => records.has("container", id));
+  const engine =
+    ports.engine ??
+    dockerOf(settings, node, {
+      recorded: (id) => records.has("container", id),
+      endedJobs: createEndedJobs(database),
+    });
   // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
   const isLocal = isOnThisMachine(settings.docker_host);
   const drain = createDrain(database);
@@ -220,10 +225,14 @@ const infoOf = ({ kernelVersion, platformVersion: osImage }: Host): NodeInfo => 
   agentVersion: version,
 });
 
-function dockerOf({ docker_host: host }: Settings, node: string, recorded: IsRecorded): Engine {
+function dockerOf(
+  { docker_host: host }: Settings,
+  node: string,
+  known: Required<Pick<DockerOptions, "recorded" | "endedJobs">>,
+): Engine {
   const { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH } = process.env;
   const environment = { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH };
-  return createDocker({ host, environment, account: currentAccount(), node, recorded });
+  return createDocker({ host, environment, account: currentAccount(), node, ...known });
 }
 
 /** The same addresses may be somebody else's here. */

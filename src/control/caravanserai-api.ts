@@ -12,8 +12,8 @@ import {
 } from "../protocol/caravanserai/resources.ts";
 import { type Http, NO_BODY } from "./http.ts";
 
-/** What the agent works on: other phases need no containers, or wait for a person. */
-const LISTED = ["Scheduled", "Running", "Terminating"];
+/** What the agent works on: other phases need no containers. */
+const LISTED = ["Scheduled", "Running", "Failed", "Terminating"];
 
 /** All of them may be sent twice without harm. Throws what `Http` throws, but for the answers that are fine. */
 export function caravanseraiApi(http: Http, timeout: Duration) {

@@ -13,15 +13,21 @@ import { pauseAfter, retry } from "../control/retry.ts";
 import type { Migration } from "../platform/database.ts";
 import type { Log } from "../platform/log.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
-import { NAME, Project, ProjectPlace } from "../protocol/caravanserai/resources.ts";
+import { type Condition, NAME, Project, ProjectPlace } from "../protocol/caravanserai/resources.ts";
 
-export type AssignedPhase = "Scheduled" | "Running" | "Terminating";
+/** Failed is not forgotten: what runs of it serves, what does not is tried again, and a corrected spec heals it. */
+const WORK = ["Scheduled", "Running", "Failed", "Terminating"] as const;
+export type AssignedPhase = (typeof WORK)[number];
 
 /** A project of this node. One whose spec cannot be read can still be taken down, and be told of. */
 export interface Assigned {
   readonly name: string;
   readonly phase: AssignedPhase;
-  readonly spec: { readonly project: Project } | { readonly problem: string };
+  readonly spec:
+    | { readonly project: Project }
+    | { readonly problem: string; readonly reason: "ReconcileError" | "RemoveError" };
+  /** What the server shows of it. */
+  readonly conditions: readonly Condition[];
 }
 
 export interface Assignment {
@@ -45,25 +51,36 @@ export function readAssignment(
     if (!place.success) nameless++;
     else if (place.output.status.nodeRef === node) {
       const { name } = place.output.metadata;
-      const { phase } = place.output.status;
-      if (isWork(phase)) projects.set(name, { name, phase, spec: readSpec(item, name) });
+      const { phase, conditions } = place.output.status;
+      if (!isWork(phase)) continue;
+      const spec = isHalfRemoved(phase, conditions) ? HALF_REMOVED : readSpec(item, name);
+      projects.set(name, { name, phase, spec, conditions });
     }
   }
   return { projects: [...projects.values()], nameless };
 }
 
-const isWork = (phase: string): phase is AssignedPhase =>
-  phase === "Scheduled" || phase === "Running" || phase === "Terminating";
+const isWork = (phase: string): phase is AssignedPhase => (WORK as readonly string[]).includes(phase);
+
+/** Another agent has given up its removal. It was to go, so it is not brought up again; nor do we know that it still is to go. */
+const isHalfRemoved = (phase: string, conditions: readonly Condition[]): boolean =>
+  phase === "Failed" && conditions.some(({ reason }) => reason === "RemoveError");
+
+const HALF_REMOVED: Assigned["spec"] = {
+  problem: "its removal was not finished; delete it once more",
+  reason: "RemoveError",
+};
 
 function readSpec(item: unknown, name: string): Assigned["spec"] {
-  if (!NAME.test(name)) return { problem: `"${name.slice(0, 80)}" is no name for a project` };
+  const unreadable = (problem: string): Assigned["spec"] => ({ problem, reason: "ReconcileError" });
+  if (!NAME.test(name)) return unreadable(`"${name.slice(0, 80)}" is no name for a project`);
   const parsed = v.safeParse(Project, item);
   if (parsed.success) return { project: parsed.output };
   const issues = parsed.issues.slice(0, 3).map((issue) => {
     const where = v.getDotPath(issue);
     return where === null ? issue.message : `${where}: ${issue.message}`;
   });
-  return { problem: `its specification cannot be read: ${issues.join("; ")}` };
+  return unreadable(`its specification cannot be read: ${issues.join("; ")}`);
 }
 
 export const assignmentMigration: Migration = {

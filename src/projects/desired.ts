@@ -17,6 +17,8 @@ export interface DesiredService {
   /** "NAME=value", in the order of the spec; of a name that stands twice the last one counts. */
   readonly env: readonly string[];
   readonly mounts: readonly DesiredMount[];
+  /** The ingress leads to it: it is started again also when it ends well. */
+  readonly stays: boolean;
   /** Changes when anything changes that the container is made from, and only then. */
   readonly fingerprint: string;
 }
@@ -48,10 +50,12 @@ export function desire({ metadata, spec }: Project): DesiredProject {
       );
   }
   const services = new Map<string, DesiredService>();
+  const served = new Set(spec.ingress.map(({ target }) => target.service));
   for (const service of spec.services) {
     if (services.has(service.name))
       warnings.push(`service ${service.name} stands twice, the last one counts`);
-    services.set(service.name, desireService(service, project, volumes, warnings));
+    const made = desireService(service, project, volumes, warnings);
+    services.set(service.name, { ...made, stays: served.has(service.name) });
   }
   return {
     name: project,
@@ -68,7 +72,7 @@ function desireService(
   project: string,
   volumes: ReadonlyMap<string, string>,
   warnings: string[],
-): DesiredService {
+): Omit<DesiredService, "stays"> {
   const variables = new Map(env.map((one) => [one.name, `${one.name}=${one.value}`]));
   const mounts = new Map<string, DesiredMount>();
   for (const { name: wanted, mountPath } of volumeMounts) {
@@ -90,7 +94,7 @@ function desireService(
 }
 
 /** The order of variables does not matter to a container, so it does not to its fingerprint. */
-function fingerprint({ name, image, env, mounts }: Omit<DesiredService, "fingerprint">): string {
+function fingerprint({ name, image, env, mounts }: Omit<DesiredService, "fingerprint" | "stays">): string {
   const parts = ["1", name, image, [...env].sort(), mounts.map(({ volume, path }) => [volume, path])];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
 }

@@ -21,6 +21,7 @@ import {
   parseAnswer,
 } from "./docker-answers.ts";
 import { type Call, type Modem, dial, watchCall } from "./docker-call.ts";
+import { createJobs } from "./docker-ending.ts";
 import { EVENT_FILTERS, readEvent } from "./docker-events.ts";
 import { dockerFailure } from "./docker-failure.ts";
 import { type DockerEnvironment, certificatesAt, parseDockerHost, readCertificates } from "./docker-host.ts";
@@ -29,6 +30,7 @@ import { type Unframe, createUnframe } from "./docker-logs.ts";
 import { serviceIn } from "./docker-service.ts";
 import { settleVersion } from "./docker-version.ts";
 import { type Watch, watch } from "./docker-watch.ts";
+import type { EndedJobs } from "./ended-jobs.ts";
 import type { Engine, Look } from "./engine.ts";
 import { fullReference } from "./images.ts";
 import { FINGERPRINT_LABEL, NODE_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole } from "./names.ts";
@@ -59,6 +61,8 @@ export interface DockerOptions {
   readonly node?: string;
   /** Default: all are. */
   readonly recorded?: IsRecorded;
+  /** Jobs that are known to be done; without it, as long as this engine lives. */
+  readonly endedJobs?: EndedJobs;
   /** How long the daemon may think about a question before it counts as away; half a minute when left out. */
   readonly patience?: Duration;
 }
@@ -80,7 +84,15 @@ const LOG_LIMIT = { Type: "json-file", Config: { "max-size": "10m", "max-file": 
 
 /** Connects when first asked, and anew after the daemon was away. */
 export function createDocker(options: DockerOptions): Engine {
-  const { host, environment, account, node = "", recorded = () => true, patience = PATIENCE } = options;
+  const {
+    host,
+    environment,
+    account,
+    node = "",
+    recorded = () => true,
+    endedJobs,
+    patience = PATIENCE,
+  } = options;
   const labelsOf = (project: string): Record<string, string> => ({
     [PROJECT_LABEL]: project,
     ...(node === "" ? {} : { [NODE_LABEL]: node }),
@@ -92,6 +104,11 @@ export function createDocker(options: DockerOptions): Engine {
   const origins = new Map<string, Origin>();
   let sightings: Sightings = new Map();
   let volumeOwners: ReadonlyMap<string, string> = new Map();
+  const isJobDone = createJobs(
+    endedJobs,
+    (call, signal) => open(get(call.path, call.query), signal),
+    failure,
+  );
 
   async function connect(signal: AbortSignal): Promise<Connection> {
     if (connection !== undefined) return connection;
@@ -138,6 +155,9 @@ export function createDocker(options: DockerOptions): Engine {
     }
   }
 
+  const open = async (call: Call, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> =>
+    streamOf(await dial((await connect(signal)).modem, call, true, signal));
+
   async function read<S extends GenericSchema>(
     schema: S,
     call: Call,
@@ -181,8 +201,10 @@ export function createDocker(options: DockerOptions): Engine {
     const inspected = await unless(["docker.gone"], inspect(listed.Id, signal));
     if (inspected === undefined) return false;
     if (needsOrigin(listed, recorded)) origins.set(listed.Id, originOf(inspected));
-    if (hasEnded(listed) && !inspected.State.Running)
-      endings.set(listed.Id, endingOf(inspected, await readLog(listed.Id, inspected, signal)));
+    if (hasEnded(listed) && !inspected.State.Running) {
+      const lines = await readLog(listed.Id, inspected, signal);
+      endings.set(listed.Id, endingOf(inspected, lines, await isJobDone(listed.Id, inspected, signal)));
+    }
     return true;
   }
 
@@ -196,6 +218,7 @@ export function createDocker(options: DockerOptions): Engine {
       read(ImageList, get("/images/json"), signal),
     ]);
     const ids = new Set(containers.map(({ Id }) => Id));
+    endedJobs?.keep(ids);
     for (const known of [endings, origins]) for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
     const slots = createSlots(INSPECTIONS);
     const gone = new Set<string>();
@@ -250,13 +273,9 @@ export function createDocker(options: DockerOptions): Engine {
     async events(onEvent, signal) {
       const call = get("/events", { filters: EVENT_FILTERS });
       using limit = watchCall(call, host, signal);
-      const open = async (): Promise<unknown> => {
-        const { modem } = await connect(signal);
-        return dial(modem, call, true, limit.signal);
-      };
-      const stream = streamOf(
-        await limit.race(open()).catch((error: unknown) => Promise.reject(failure(error))),
-      );
+      const stream = await limit
+        .race(open(call, limit.signal))
+        .catch((error: unknown) => Promise.reject(failure(error)));
       limit.lift();
       onEvent({ project: "", action: "connected" });
       const listen = async (): Promise<void> => {
@@ -285,8 +304,7 @@ export function createDocker(options: DockerOptions): Engine {
       const call = get(`/containers/${encodeURIComponent(id)}/logs`, query);
       const limit = watchCall(call, host, signal);
       try {
-        const { modem } = await connect(limit.signal);
-        const stream = streamOf(await limit.race(dial(modem, call, true, limit.signal)));
+        const stream = await limit.race(open(call, limit.signal));
         limit.lift();
         return pieces(stream, limit, Config.Tty ? (chunk) => chunk : createUnframe());
       } catch (error) {
@@ -348,8 +366,7 @@ export function createDocker(options: DockerOptions): Engine {
       await ask({ ...post(`/containers/${id}/rename`), query: { name } }, signal);
     },
     async removeContainer(id, signal) {
-      const removed = remove(`/containers/${id}`, { force: true, v: true }, signal);
-      await unless(/removal of container .* is already in progress/, removed);
+      await remove(`/containers/${id}`, { force: true, v: true }, signal);
     },
     async connectNetwork(id, network, alias, signal) {
       const body = { Container: id, EndpointConfig: { Aliases: [alias] } };
@@ -363,10 +380,9 @@ export function createDocker(options: DockerOptions): Engine {
       const login = problem ?? `log in with \`docker login ${registry}\` as ${account.name}`;
       using limit = watch(idle, (waited) => stalled(waited), signal);
       const work = async (): Promise<void> => {
-        const { modem } = await connect(limit.signal);
         const query = { fromImage, tag };
         const call = { ...post("/images/create"), query, authconfig: auth };
-        const stream = streamOf(await dial(modem, call, true, limit.signal));
+        const stream = await open(call, limit.signal);
         const layers = new Map();
         for await (const line of jsonLines(stream)) {
           limit.touch();

@@ -7,6 +7,8 @@ export interface Trouble {
   readonly message: string;
   /** What was refused. */
   readonly step: Step["do"];
+  /** When Docker refused it last. */
+  readonly at: number;
   /** In a row. */
   readonly attempts: number;
   /** The container that did not start was removed meanwhile, to be made anew. */
@@ -34,14 +36,27 @@ export const NO_HISTORY: ProjectHistory = {
 
 const BASE = seconds(2);
 const CAP = minutes(5);
+/** What is to go is asked for again soon: somebody waits for it, and Docker's refusals of it pass. */
+const CAP_OF_REMOVAL = seconds(30);
+const REMOVALS: ReadonlySet<Step["do"]> = new Set<Step["do"]>([
+  "stopContainer",
+  "removeContainer",
+  "removeNetwork",
+  "removeVolume",
+]);
 
-/** 2 s doubling to 5 min. */
+/** 2 s doubling to 5 min, or to 30 s for what is to go. */
 function troubled(before: Trouble | undefined, step: Step["do"], message: string, now: number): Trouble {
   const same = before?.step === step ? before : undefined;
   const attempts = (same?.attempts ?? 0) + 1;
-  const pause: Duration = Math.min(CAP, BASE * 2 ** (attempts - 1));
-  return { message, step, attempts, remade: same?.remade ?? false, retryAt: now + pause };
+  const cap = REMOVALS.has(step) ? CAP_OF_REMOVAL : CAP;
+  const pause: Duration = Math.min(cap, BASE * 2 ** Math.min(attempts - 1, 30));
+  return { message, step, at: now, attempts, remade: same?.remade ?? false, retryAt: now + pause };
 }
+
+/** When a refused step is due again; soon when Docker has told since of something that may have freed it. */
+export const dueAgain = ({ at, retryAt }: Trouble, toldAt: number): number =>
+  toldAt > at ? Math.min(retryAt, at + BASE) : retryAt;
 
 /** What became of a step. */
 export type Outcome = { readonly is: "done" } | { readonly is: "refused"; readonly message: string };

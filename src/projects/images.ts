@@ -48,7 +48,8 @@ const FRESH: Duration = minutes(1);
 export type ImageVerdict =
   | { readonly image: "ready" }
   | { readonly image: "pull" }
-  | { readonly image: "wait"; readonly note: string; readonly until?: number }
+  /** `failed`: a pull has failed, and is tried again at `until`. */
+  | { readonly image: "wait"; readonly note: string; readonly failed: boolean; readonly until?: number }
   | { readonly image: "failed"; readonly message: string; readonly until: number };
 
 /** How often a pull that may yet succeed is tried before the project is called failed. */
@@ -65,12 +66,19 @@ export function judgeImage(
   const pull = pulls.get(reference);
   const here = present.has(reference);
   if (here && policy === "if-not-present") return { image: "ready" };
-  if (pull?.state === "pulling") return { image: "wait", note: `pulling ${image}: ${pull.progress}` };
+  if (pull?.state === "pulling")
+    return { image: "wait", note: `pulling ${image}: ${pull.progress}`, failed: false };
   if (here && pull?.state === "failed") return { image: "ready" };
   if (here && pull?.state === "pulled" && now - pull.at < FRESH) return { image: "ready" };
   if (pull?.state !== "failed" || now >= pull.retryAt) return { image: "pull" };
   const message = `${image}: ${pull.message}`;
   return pull.lasting || pull.attempts >= PATIENCE
     ? { image: "failed", message, until: pull.retryAt }
-    : { image: "wait", note: `pull failed (${message})`, until: pull.retryAt };
+    : {
+        image: "wait",
+        note: `pull failed (${message})`,
+        // Where Docker itself went away, nothing is known of the image.
+        failed: pull.attempts > 0,
+        until: pull.retryAt,
+      };
 }

@@ -122,14 +122,15 @@ function endedAgain(
   return (age !== undefined && at - age > seen.since) || (code !== undefined && Number(code) !== seen.code);
 }
 
-/** How a container ended, from its inspection and the end of its log. */
-export function endingOf({ State }: Inspected, lines: string): Ending {
+/** How a container ended, from its inspection, the end of its log, and whether nobody stopped it. */
+export function endingOf({ State }: Inspected, lines: string, byItself: boolean): Ending {
   return {
     finishedAt: State.FinishedAt,
     exit: {
       code: State.ExitCode,
       oomKilled: State.OOMKilled,
       lastLines: lines === "" ? State.Error : lines,
+      byItself,
     },
   };
 }

@@ -42,7 +42,13 @@ export interface ObservedContainer {
   readonly since: number;
   /** Of one that ended. */
   readonly exit:
-    | { readonly code: number; readonly oomKilled: boolean; readonly lastLines: string }
+    | {
+        readonly code: number;
+        readonly oomKilled: boolean;
+        readonly lastLines: string;
+        /** It is known that nobody has stopped it. */
+        readonly byItself: boolean;
+      }
     | undefined;
 }
 

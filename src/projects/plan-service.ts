@@ -15,7 +15,7 @@ import type { DesiredService } from "./desired.ts";
 import type { ProjectHistory, Trouble } from "./history.ts";
 import { type Images, type PullPolicy, fullReference, judgeImage, policyOf } from "./images.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
-import { type RestartPolicy, decideRestart } from "./restarts.ts";
+import { type RestartPolicy, decideRestart, isSpent } from "./restarts.ts";
 import type { Step } from "./step.ts";
 import type { Role } from "./names.ts";
 
@@ -25,8 +25,10 @@ export const PROBATION: Duration = seconds(2);
 export const SETTLING: Duration = milliseconds(300);
 /** Docker has told of an end about the time of a start: its list may show that later than the event (see worker.ts). */
 const DOUBT: Duration = seconds(1);
-/** So many steps refused in a row, and the project has failed; it is tried on nevertheless. */
+/** After so many refused steps in a row the project has failed; the steps are repeated all the same. */
 const PATIENCE = 3;
+/** One that used up its restarts runs again only when it has run for so long. */
+const PROVEN: Duration = seconds(10);
 
 export interface ServicePolicy {
   readonly pull: PullPolicy | undefined;
@@ -38,8 +40,21 @@ export type Verdict =
   | { readonly is: "running"; readonly step?: Step; readonly until?: number }
   /** It was started a moment ago, and has not ended yet. */
   | { readonly is: "starting"; readonly until: number }
+  /** It ended with 0 by itself, and nobody needs it to stay. */
+  | { readonly is: "completed"; readonly step?: Step }
   | { readonly is: "working"; readonly step: Step }
-  | { readonly is: "waiting"; readonly note: string; readonly until?: number }
+  | Hindered;
+
+/** What it needs is not there yet. `step` keeps up what there is meanwhile. */
+type Hindered =
+  | {
+      readonly is: "waiting";
+      readonly note: string;
+      /** Something went wrong, and is tried again: worth telling the server of. */
+      readonly trouble?: boolean;
+      readonly until?: number;
+      readonly step?: Step;
+    }
   | {
       readonly is: "failed";
       readonly reason: Reason;
@@ -69,11 +84,14 @@ export function planService(view: ServiceView): Verdict {
     // What was to replace a running container and is refused by Docker gives way at once.
     if (previous !== undefined && current?.state === "created")
       return giveWay(view, current, trouble.message);
-    if (now < trouble.retryAt) return stuck(trouble);
+    if (now < trouble.retryAt)
+      return previous === undefined ? beside(stuck(trouble), view, current) : stuck(trouble);
     if (isUnstartable(trouble, current)) return work(remove(current));
   }
   const stray = own.find(({ role }) => role === undefined);
   if (stray !== undefined) return work(remove(stray));
+  const lacking = lackingOf(view);
+  if (lacking !== undefined) return beside(stuck(lacking), view, current);
   if (previous !== undefined) return planReplacement(view, { current, next, previous });
   if (current === undefined) return planAbsent(view, next);
   if (!matches(current, service)) return planDrift(view, current, next);
@@ -91,10 +109,42 @@ const isUnstartable = (
   !remade &&
   (current?.state === "exited" || current?.state === "created");
 
-const stuck = ({ message, attempts, retryAt }: Trouble): Verdict =>
+const stuck = ({ message, attempts, retryAt }: Trouble): Hindered =>
   attempts >= PATIENCE
     ? { is: "failed", reason: "ReconcileError", message, until: retryAt }
-    : { is: "waiting", note: message, until: retryAt };
+    : { is: "waiting", note: message, trouble: true, until: retryAt };
+
+/** Why Docker does not make the network or a volume that the service stands on; undefined when all of it is there. */
+function lackingOf({ service, observed, history }: ServiceView): Trouble | undefined {
+  const isThere =
+    observed.network !== undefined &&
+    service.mounts.every(({ volume, declared }) => !declared || observed.volumes.has(volume));
+  return isThere ? undefined : history.troubles.get("");
+}
+
+/** Steps that bring up the container that is there, and take nothing away. */
+const UPKEEP: ReadonlySet<Step["do"]> = new Set(["startContainer", "unpauseContainer", "connectNetwork"]);
+
+/** What keeps a service from being as it should must not cost it the container that it has: that one is kept up. */
+function beside(hindered: Hindered, view: ServiceView, current: ObservedContainer | undefined): Hindered {
+  const isOld = current !== undefined && !matches(current, view.service);
+  // One of an earlier specification that has never run is not started any more.
+  if (current === undefined || (isOld && current.state === "created")) return hindered;
+  const kept = planCurrent(view, current);
+  const wanted = "step" in kept ? kept.step : undefined;
+  const trouble = view.history.troubles.get(view.service.name);
+  const isRefused = trouble !== undefined && trouble.step === wanted?.do && view.now < trouble.retryAt;
+  const step = wanted !== undefined && UPKEEP.has(wanted.do) && !isRefused ? wanted : undefined;
+  const times = [hindered.until, "until" in kept ? kept.until : undefined].filter((at) => at !== undefined);
+  return {
+    ...hindered,
+    ...(hindered.is === "failed" && isOld && current.state === "running"
+      ? { message: `${hindered.message}; the previous one runs on` }
+      : {}),
+    ...(times.length === 0 ? {} : { until: Math.min(...times) }),
+    ...(step === undefined ? {} : { step }),
+  };
+}
 
 const giveWay = ({ service }: ServiceView, { id }: ObservedContainer, message: string): Verdict =>
   work({
@@ -104,7 +154,7 @@ const giveWay = ({ service }: ServiceView, { id }: ObservedContainer, message: s
     failed: { fingerprint: service.fingerprint, message },
   });
 
-const work = (step: Step): Verdict => ({ is: "working", step });
+const work = (step: Step): { is: "working"; step: Step } => ({ is: "working", step });
 const remove = ({ id, service }: ObservedContainer): Step => ({ do: "removeContainer", id, service });
 const start = ({ id, service }: ObservedContainer, again: boolean): Step => ({
   do: "startContainer",
@@ -146,7 +196,7 @@ function planAbsent(view: ServiceView, next: ObservedContainer | undefined): Ver
   return work({ do: "renameContainer", id: next.id, service: service.name, to: "current" });
 }
 
-function create(view: ServiceView, role: "current" | "next"): Verdict {
+function create(view: ServiceView, role: "current" | "next"): Hindered | { is: "working"; step: Step } {
   const { service, observed, images, policy, now } = view;
   const holder = observed.taken.get(service.name);
   if (holder !== undefined) {
@@ -163,6 +213,7 @@ function create(view: ServiceView, role: "current" | "next"): Verdict {
       return {
         is: "waiting",
         note: verdict.note,
+        trouble: verdict.failed,
         ...(verdict.until === undefined ? {} : { until: verdict.until }),
       };
     case "failed":
@@ -189,6 +240,7 @@ function planCurrent(view: ServiceView, current: ObservedContainer): Verdict {
     case "created":
       return work(attached ? start(current, false) : remove(current));
     case "exited":
+      if (isCompleted(current, service)) return { is: "completed" };
       return attached ? restart(view, current) : work(remove(current));
     case "paused":
       return work({ do: "unpauseContainer", id: current.id, service: service.name });
@@ -200,11 +252,16 @@ function planCurrent(view: ServiceView, current: ObservedContainer): Verdict {
   return { is: "waiting", note: `its container is ${current.state}` };
 }
 
+/** A job that is done. What the ingress leads to is no job: it has to stay, whatever it ends with. */
+const isCompleted = ({ exit }: ObservedContainer, { stays }: DesiredService): boolean =>
+  exit?.code === 0 && exit.byItself && !stays;
+
 /** Of one that was started by somebody else, or in an earlier life, nothing is known, and it is believed. */
-function settling({ service, history, now, endedAt = -Infinity }: ServiceView): Verdict | undefined {
+function settling({ service, history, policy, now, endedAt = -Infinity }: ServiceView): Verdict | undefined {
   const started = history.starts.get(service.name) ?? -Infinity;
+  const isProven = !isSpent(history.restarts.get(service.name) ?? [], now, policy.restart);
   const doubt = Math.abs(endedAt - started) < DOUBT ? endedAt + DOUBT : -Infinity;
-  const until = Math.max(started + SETTLING, doubt);
+  const until = Math.max(started + (isProven ? SETTLING : PROVEN), doubt);
   return now < until ? { is: "starting", until } : undefined;
 }
 
@@ -218,6 +275,7 @@ function restart({ service, history, policy, now }: ServiceView, ended: Observed
     is: "failed",
     reason: ended.exit?.code === 0 ? "ContainerExited" : "ContainerCrashed",
     message: howItEnded(ended),
+    ...(decision.until === undefined ? {} : { until: decision.until }),
   };
 }
 
@@ -237,12 +295,15 @@ function planDrift(
   const { service, history } = view;
   const lost = lostMounts(current, service);
   if (lost.length > 0)
-    return keepOld(view, current, `would not have ${lost.join(" and ")}`, "ReconcileError");
+    return beside(notReplaced(`would not have ${lost.join(" and ")}`, "ReconcileError"), view, current);
   const failure = history.replacements.get(service.name);
   // Not tried again by itself: every try costs the old one a pause. It is when the operator assigns the project anew.
   if (failure?.fingerprint === service.fingerprint)
-    return keepOld(view, current, `does not start (${failure.message})`);
-  if (next === undefined) return create(view, "next");
+    return beside(notReplaced(`does not start (${failure.message})`, "ContainerCrashed"), view, current);
+  if (next === undefined) {
+    const made = create(view, "next");
+    return made.is === "working" ? made : beside(made, view, current);
+  }
   // One that has run already, or whose network is gone, is not what was made to be started now.
   if (!matches(next, service) || next.state !== "created" || !isAttached(next, view.observed))
     return work(remove(next));
@@ -262,22 +323,11 @@ function planDrift(
 }
 
 /** The new version cannot take over: the old one is kept running, and the operator told. */
-function keepOld(
-  view: ServiceView,
-  current: ObservedContainer,
-  why: string,
-  reason: Reason = "ContainerCrashed",
-): Verdict {
-  const kept = planCurrent(view, current);
-  const runs = kept.is === "running" || kept.is === "starting" ? "; the previous one runs on" : "";
-  return {
-    is: "failed",
-    reason,
-    message: `the new version ${why}${runs}`,
-    ...("step" in kept && kept.step !== undefined ? { step: kept.step } : {}),
-    ...("until" in kept && kept.until !== undefined ? { until: kept.until } : {}),
-  };
-}
+const notReplaced = (why: string, reason: Reason): Hindered => ({
+  is: "failed",
+  reason,
+  message: `the new version ${why}`,
+});
 
 interface Replacement {
   readonly current: ObservedContainer | undefined;
@@ -314,6 +364,7 @@ function planReplacement(view: ServiceView, { current, next, previous }: Replace
       return work(remove(current));
     case "exited":
   }
+  if (isCompleted(current, service)) return { is: "completed", step: remove(previous) };
   if (!isAttached(current, observed)) return work(remove(current));
   // Once more: the machine may have been rebooted just now, which ends what is well.
   const once = { limit: 1, window: PROBATION * 10 };

@@ -1,7 +1,7 @@
 // One project: from what is wanted and what was seen to the next steps and the report. Pure; made anew after every round.
 import type { ProjectStatus, Reason } from "../protocol/caravanserai/resources.ts";
 import type { DesiredProject } from "./desired.ts";
-import type { ProjectHistory } from "./history.ts";
+import { type ProjectHistory, dueAgain } from "./history.ts";
 import type { Images } from "./images.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
 import { type ServicePolicy, type Verdict, planService } from "./plan-service.ts";
@@ -14,6 +14,8 @@ export interface Plan {
   readonly lookAt: number | undefined;
   /** What the server should be told, if it has not been told. */
   readonly report: ProjectStatus | undefined;
+  /** What went wrong and is tried again: to be shown beside the phase, which stays as it is. */
+  readonly condition?: Pick<ProjectStatus, "reason" | "message"> | undefined;
   /** What it waits for, in words for a person; empty when all is well. */
   readonly notes: readonly string[];
 }
@@ -25,32 +27,41 @@ export interface Situation {
   readonly policy: ServicePolicy;
   /** When Docker told last that a container of it has ended. */
   readonly endedAt?: number | undefined;
+  /** When Docker told last of anything about it. */
+  readonly toldAt?: number | undefined;
   /** Of the steady clock, as every time in a plan. */
   readonly now: number;
 }
 
 /** Brings a project up and keeps it there. Never removes a network or a volume, nor anything without our labels. */
 export function planProject(desired: DesiredProject, situation: Situation): Plan {
-  const foundation = planFoundation(desired, situation);
-  if (foundation !== undefined) return foundation;
-  const { observed } = situation;
+  const { observed, history, now } = situation;
+  const foundation = foundationSteps(desired, observed);
+  const refused = foundation.length === 0 ? undefined : history.troubles.get("");
+  // The network and the volumes come first. While Docker refuses one, what can do without it goes on.
+  if (foundation.length > 0 && (refused === undefined || now >= refused.retryAt))
+    return { steps: foundation, lookAt: undefined, report: undefined, notes: [] };
   const verdicts = desired.services.map((service) => ({
     name: service.name,
     verdict: planService({ service, ...situation }),
   }));
   // Services that are not in the spec any more go once all others run, so that a rename is not an outage.
-  const superfluous = observed.containers.filter(
-    ({ service }) => !desired.services.some(({ name }) => name === service),
-  );
-  const settled = verdicts.every(({ verdict }) => verdict.is === "running");
-  const steps = [
-    ...verdicts.flatMap(({ verdict }) => ("step" in verdict ? (verdict.step ?? []) : [])),
-    ...(settled ? superfluous.map(takeDown) : []),
-  ];
+  const superfluous = verdicts.every(isWell)
+    ? observed.containers.filter(({ service }) => !desired.services.some(({ name }) => name === service))
+    : [];
+  const removal = takeDown(superfluous, situation);
   return {
-    steps,
-    lookAt: earliest(verdicts.map(({ verdict }) => ("until" in verdict ? verdict.until : undefined))),
+    steps: [
+      ...verdicts.flatMap(({ verdict }) => ("step" in verdict ? (verdict.step ?? []) : [])),
+      ...removal.steps,
+    ],
+    lookAt: earliest([
+      ...verdicts.map(({ verdict }) => ("until" in verdict ? verdict.until : undefined)),
+      removal.lookAt,
+      refused?.retryAt,
+    ]),
     report: reportOf(verdicts),
+    condition: conditionOf(verdicts),
     notes: verdicts.flatMap(({ name, verdict }) => {
       if (verdict.is === "waiting") return [`${name}: ${verdict.note}`];
       return verdict.is === "failed" ? [`${name}: ${verdict.message}`] : [];
@@ -58,25 +69,12 @@ export function planProject(desired: DesiredProject, situation: Situation): Plan
   };
 }
 
-/** The network and the volumes come first, and a network that Docker refuses is everybody's trouble. */
-function planFoundation(desired: DesiredProject, { observed, history, now }: Situation): Plan | undefined {
-  const steps: Step[] = [];
-  if (observed.network === undefined) steps.push({ do: "createNetwork", name: desired.network });
-  for (const name of desired.volumes)
-    if (!observed.volumes.has(name)) steps.push({ do: "createVolume", name });
-  if (steps.length === 0) return undefined;
-  const trouble = history.troubles.get("");
-  if (trouble === undefined || now >= trouble.retryAt)
-    return { steps, lookAt: undefined, report: undefined, notes: [] };
-  return {
-    steps: [],
-    lookAt: trouble.retryAt,
-    report:
-      trouble.attempts < 3
-        ? undefined
-        : { phase: "Failed", reason: "ReconcileError", message: trouble.message },
-    notes: [trouble.message],
-  };
+function foundationSteps({ network, volumes }: DesiredProject, observed: ObservedProject): readonly Step[] {
+  const missing = volumes.filter((name) => !observed.volumes.has(name));
+  return [
+    ...(observed.network === undefined ? [{ do: "createNetwork", name: network } as const] : []),
+    ...missing.map((name) => ({ do: "createVolume", name }) as const),
+  ];
 }
 
 interface Named {
@@ -91,11 +89,23 @@ const WORDS: Partial<Record<Reason, string>> = {
   ContainerExited: "Containers exited",
 };
 
+const isWell = ({ verdict }: Named): boolean => verdict.is === "running" || verdict.is === "completed";
+
+/** "Containers running: web; completed: migrate" */
+function wellMessage(verdicts: readonly Named[]): string {
+  const named = (is: Verdict["is"]): string =>
+    verdicts
+      .filter(({ verdict }) => verdict.is === is)
+      .map(({ name }) => name)
+      .join(", ");
+  const [running, completed] = [named("running"), named("completed")];
+  const parts = [running && `running: ${running}`, completed && `completed: ${completed}`].filter(Boolean);
+  return `Containers ${parts.join("; ")}`;
+}
+
 function reportOf(verdicts: readonly Named[]): ProjectStatus | undefined {
-  if (verdicts.every(({ verdict }) => verdict.is === "running")) {
-    const names = verdicts.map(({ name }) => name).join(", ");
-    return { phase: "Running", reason: "ContainersRunning", message: `Containers running: ${names}` };
-  }
+  if (verdicts.every(isWell))
+    return { phase: "Running", reason: "ContainersRunning", message: wellMessage(verdicts) };
   const failed = verdicts.flatMap(({ name, verdict }) =>
     verdict.is === "failed" ? [{ name, reason: verdict.reason, message: verdict.message }] : [],
   );
@@ -108,37 +118,73 @@ function reportOf(verdicts: readonly Named[]): ProjectStatus | undefined {
   return { phase: "Failed", reason, message: `${words === undefined ? "" : `${words}: `}${all.join(", ")}` };
 }
 
-/** Takes everything of a project away: containers first, then network, then volumes. Also when half of it is gone. */
-export function planTeardown({ observed, history, now }: Situation): Plan {
-  const busy = [...history.troubles.values()].filter(({ retryAt }) => now < retryAt);
-  const blocked = (subject: string): boolean => now < (history.troubles.get(subject)?.retryAt ?? 0);
-  const steps: Step[] = observed.containers.filter(({ service }) => !blocked(service)).map(takeDown);
-  if (observed.containers.length === 0 && !blocked("")) {
-    if (observed.network !== undefined) steps.push({ do: "removeNetwork", id: observed.network });
-    for (const name of observed.volumes) steps.push({ do: "removeVolume", name });
-  }
-  const gone =
-    observed.containers.length === 0 && observed.network === undefined && observed.volumes.size === 0;
-  const stuck = busy.find(({ attempts }) => attempts >= 3);
+function conditionOf(verdicts: readonly Named[]): Plan["condition"] {
+  const troubles = verdicts.flatMap(({ name, verdict }) =>
+    verdict.is === "waiting" && verdict.trouble === true ? [`${name}: ${verdict.note}`] : [],
+  );
+  return troubles.length === 0 ? undefined : { reason: "ReconcileError", message: troubles.join(", ") };
+}
+
+/** After so many refusals in a row the server is shown what keeps a removal from its end. */
+const PATIENCE = 3;
+
+/**
+ * Takes everything of a project away: containers first, then network, then volumes. Also when half of it is gone. It is
+ * never given up, and never reported as failed: a project that Failed is one that is to run again.
+ */
+export function planTeardown(situation: Situation): Plan {
+  const { observed, history } = situation;
+  const { containers, network, volumes } = observed;
+  const rest: readonly Step[] =
+    containers.length === 0 && waitOf("", situation) === undefined
+      ? [
+          ...(network === undefined ? [] : [{ do: "removeNetwork", id: network } as const]),
+          ...[...volumes].map((name) => ({ do: "removeVolume", name }) as const),
+        ]
+      : [];
+  const gone = containers.length === 0 && network === undefined && volumes.size === 0;
+  const subjects = gone ? [] : [...containers.map(({ service }) => service), ""];
+  const troubles = subjects.flatMap((subject) => history.troubles.get(subject) ?? []);
+  const stuck = troubles.find(({ attempts }) => attempts >= PATIENCE);
   return {
-    steps,
-    lookAt: earliest(busy.map(({ retryAt }) => retryAt)),
+    steps: [...takeDown(containers, situation).steps, ...rest],
+    lookAt: earliest(subjects.map((subject) => waitOf(subject, situation))),
     report: gone
       ? {
           phase: "Terminated",
           reason: "ResourcesRemoved",
           message: "Containers, network and volumes removed",
         }
-      : stuck && { phase: "Failed", reason: "RemoveError", message: stuck.message },
-    notes: busy.map(({ message }) => message),
+      : undefined,
+    condition: stuck && { reason: "RemoveError", message: stuck.message },
+    notes: troubles.map(({ message }) => message),
   };
 }
 
-/** Stopped with grace while it runs, removed by force when it does not. */
-function takeDown({ id, service, state }: ObservedContainer): Step {
-  return state === "running" || state === "paused" || state === "restarting"
-    ? { do: "stopContainer", id, service }
-    : { do: "removeContainer", id, service };
+const toldIn = ({ toldAt = -Infinity }: Situation): number => toldAt;
+
+/** When a step about `subject` that Docker refused is due again; undefined when it is due now. */
+function waitOf(subject: string, situation: Situation): number | undefined {
+  const trouble = situation.history.troubles.get(subject);
+  if (trouble === undefined) return undefined;
+  const due = dueAgain(trouble, toldIn(situation));
+  return situation.now < due ? due : undefined;
+}
+
+/** Those whose turn it is: stopped with grace while they run, removed by force when they do not, or do not stop. */
+function takeDown(
+  containers: readonly ObservedContainer[],
+  situation: Situation,
+): { readonly steps: readonly Step[]; readonly lookAt: number | undefined } {
+  const steps = containers
+    .filter(({ service }) => waitOf(service, situation) === undefined)
+    .map(({ id, service, state }): Step => {
+      const refused = situation.history.troubles.get(service)?.step;
+      const isAlive = state === "running" || state === "paused" || state === "restarting";
+      const isStubborn = refused === "stopContainer" || refused === "removeContainer";
+      return { do: isAlive && !isStubborn ? "stopContainer" : "removeContainer", id, service };
+    });
+  return { steps, lookAt: earliest(containers.map(({ service }) => waitOf(service, situation))) };
 }
 
 function earliest(times: readonly (number | undefined)[]): number | undefined {

@@ -11,24 +11,31 @@ export interface OnList {
   readonly text: string;
   /** Undefined for one whose specification cannot be read: nothing is done to its containers. */
   readonly goal: Goal | undefined;
+  /** The conditions that stood on the server when its specification changed: they say nothing of the new one. */
+  readonly outdated: string;
   /** When the server was asked for the list, of the steady clock; undefined for a list from an earlier life. */
   readonly askedAt: number | undefined;
 }
 
 /** `before`: how it stood on the list before this one; undefined when it did not. */
 export function onList(assigned: Assigned, askedAt: number | undefined, before: OnList | undefined): OnList {
-  const { phase, spec } = assigned;
+  const { phase, spec, conditions } = assigned;
+  const keep = (text: string, goal: Goal | undefined): OnList => {
+    const isChanged = before !== undefined && before.text !== text;
+    const outdated = isChanged ? JSON.stringify(conditions) : (before?.outdated ?? "");
+    return { assigned, text, goal, outdated, askedAt };
+  };
   if (phase === "Terminating") {
     const same = before?.text === phase;
     const goal: Goal =
       same && before.goal !== undefined ? before.goal : { do: "remove", why: "terminated", what: "all" };
-    return { assigned, text: phase, goal, askedAt };
+    return keep(phase, goal);
   }
   const text = JSON.stringify("project" in spec ? spec.project.spec : spec.problem);
-  if (before?.text === text) return { assigned, text, goal: before.goal, askedAt };
+  if (before?.text === text) return keep(text, before.goal);
   const goal: Goal | undefined =
     "project" in spec ? { do: "keep", desired: desire(spec.project) } : undefined;
-  return { assigned, text, goal, askedAt };
+  return keep(text, goal);
 }
 
 /**
@@ -41,6 +48,7 @@ export function beginsAnew(
   delivered: Delivered | undefined,
 ): boolean {
   if (before === undefined || before.text !== now.text) return true;
-  if (before.assigned.phase === "Running" && now.assigned.phase === "Scheduled") return true;
-  return delivered?.report.phase === "Failed" && delivered.at < (now.askedAt ?? 0);
+  const { phase } = now.assigned;
+  if (phase === "Scheduled" && ["Running", "Failed"].includes(before.assigned.phase)) return true;
+  return phase !== "Failed" && delivered?.report.phase === "Failed" && delivered.at < (now.askedAt ?? 0);
 }

@@ -5,7 +5,7 @@ import { type LoopRegistry, loop } from "../lib/loop.ts";
 import { createSlots } from "../lib/slots.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import type { Log } from "../platform/log.ts";
-import type { ProjectStatus } from "../protocol/caravanserai/resources.ts";
+import type { ProjectStatus, Reason } from "../protocol/caravanserai/resources.ts";
 import type { AssignedNames } from "./assigned-names.ts";
 import type { Assignment } from "./assignment.ts";
 import { type DesiredProject, desire } from "./desired.ts";
@@ -86,7 +86,7 @@ export function startReconcile(
     pulls: ports.pulls,
     policy: policy.service,
     slots: createSlots(policy.parallel),
-    onPlan: (project, plan) => tell(project, plan.report),
+    onPlan: tell,
     log,
   };
 
@@ -109,10 +109,13 @@ export function startReconcile(
   }
 
   /** Only of what is on the server's list: it does not want to hear of the others. */
-  function tell(project: string, report: ProjectStatus | undefined): void {
+  function tell(project: string, plan: Pick<Plan, "report" | "condition"> | undefined): void {
     const on = listed.get(project);
     if (on === undefined) return;
-    const place = { phase: on.assigned.phase, askedAt: on.askedAt };
+    const { phase, conditions } = on.assigned;
+    const report = plan?.report ?? (plan?.condition && { phase, ...plan.condition });
+    const outdated = JSON.stringify(conditions) === on.outdated;
+    const place = { phase, conditions, outdated, askedAt: on.askedAt };
     reports.want(project, dueReport(report, place, reports.delivered(project)), on.askedAt);
   }
 
@@ -134,8 +137,8 @@ export function startReconcile(
       if (!before.has(name)) reports.forget(name);
       aim(name, before.get(name), now);
       const { spec } = now.assigned;
-      const report = now.goal === undefined && "problem" in spec ? unreadable(spec.problem) : undefined;
-      tell(name, report ?? workers.get(name)?.plan()?.report);
+      const isUnreadable = now.goal === undefined && "problem" in spec;
+      tell(name, isUnreadable ? { report: unreadable(spec) } : workers.get(name)?.plan());
     }
     for (const [name, worker] of workers)
       if (worker.goal() === undefined && !worker.atWork()) workers.delete(name);
@@ -254,9 +257,9 @@ export function startReconcile(
   };
 }
 
-const unreadable = (problem: string): ProjectStatus => ({
+const unreadable = ({ problem, reason }: { problem: string; reason: Reason }): ProjectStatus => ({
   phase: "Failed",
-  reason: "ReconcileError",
+  reason,
   message: problem,
 });
 

@@ -13,7 +13,7 @@ import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
-import type { ProjectStatus } from "../protocol/caravanserai/resources.ts";
+import type { Condition, ProjectStatus, Reason } from "../protocol/caravanserai/resources.ts";
 
 /** What the server answered last to a report of this project. */
 export interface Delivered {
@@ -24,22 +24,44 @@ export interface Delivered {
 /** What the server's list says of a project, and when it was asked; undefined for a list from an earlier life. */
 export interface Listed {
   readonly phase: string;
+  readonly conditions: readonly Condition[];
+  /** The conditions are about an earlier specification. */
+  readonly outdated?: boolean;
   readonly askedAt: number | undefined;
 }
 
 /**
- * What the server should be told now, if anything: only what differs from the phase it lists, and not again what it has
- * taken — unless a list that was asked for later still shows the old phase: then it has forgotten. Pure.
+ * What the server should be told now, if anything: what differs from what it shows. That is its list, or what it has
+ * taken since that was asked for. Another phase is told again when a later list does not know it: then the server has
+ * forgotten. Other words about the same phase are told once, since a server may not keep them. Pure.
  */
 export function dueReport(
   report: ProjectStatus | undefined,
   listed: Listed,
   delivered: Delivered | undefined,
 ): ProjectStatus | undefined {
-  if (report === undefined || report.phase === listed.phase) return undefined;
-  const known = delivered?.report.phase === report.phase && delivered.report.reason === report.reason;
-  return known && delivered.at >= (listed.askedAt ?? 0) ? undefined : report;
+  if (report === undefined) return undefined;
+  const taken =
+    delivered !== undefined && delivered.at >= (listed.askedAt ?? 0) ? delivered.report : undefined;
+  const shown = taken === undefined ? listed : { phase: taken.phase, conditions: [taken] };
+  if (report.phase !== shown.phase) return report;
+  if (isSame(delivered?.report, report)) return undefined;
+  const isShown =
+    report.reason === "ContainersRunning"
+      ? !shown.conditions.some(({ reason }) => TROUBLES.has(reason))
+      : listed.outdated !== true &&
+        shown.conditions.some((one) => one.reason === report.reason && one.message === cut(report.message));
+  return isShown ? undefined : report;
 }
+
+/** What stands beside the phase of a project in trouble, and must go when it is over. */
+const TROUBLES: ReadonlySet<string> = new Set<Reason>([
+  "ContainerExited",
+  "ContainerCrashed",
+  "ContainerMissing",
+  "InspectError",
+  "ReconcileError",
+]);
 
 /** Clients show the message in a line; last lines of a container's log may be long. */
 const MESSAGE_MAX = 1_000;
@@ -212,10 +234,11 @@ export function createReports(
   };
 }
 
-const isSame = (a: ProjectStatus | undefined, b: ProjectStatus | undefined): boolean =>
-  a === undefined || b === undefined
-    ? a === b
-    : a.phase === b.phase && a.reason === b.reason && a.message === cut(b.message);
+/** `kept`: cut already. */
+const isSame = (kept: ProjectStatus | undefined, report: ProjectStatus | undefined): boolean =>
+  kept === undefined || report === undefined
+    ? kept === report
+    : kept.phase === report.phase && kept.reason === report.reason && kept.message === cut(report.message);
 
 /** Whole characters only. */
 const cut = (text: string): string =>

@@ -1,21 +1,20 @@
-// When a container that ended is started again: 1 s doubling to 60 s, a few times in ten minutes, then no more.
-import { type Duration, minutes, seconds } from "../lib/duration.ts";
+// When a container that ended is started again: 1 s doubling to 60 s, a few times in ten minutes, and on in the next ten.
+import { type Duration, seconds } from "../lib/duration.ts";
 
 export interface RestartPolicy {
-  /** Restarts within `window` before the project has failed. */
+  /** Restarts within `window` at most: the project has failed until the next one is due. 0: it stays so. */
   readonly limit: number;
   readonly window: Duration;
 }
 
 const BASE = seconds(1);
 const CAP = seconds(60);
-/** Running for this long without an end makes everything before it forgotten. */
-const QUIET = minutes(10);
 
 export type RestartDecision =
   | { readonly do: "start" }
   | { readonly do: "wait"; readonly until: number }
-  | { readonly do: "give up"; readonly after: number };
+  /** For now; `until`: when the window has room again, undefined where there is never any. */
+  | { readonly do: "give up"; readonly until: number | undefined };
 
 /**
  * `restarts`: when we started it again, oldest first; `endedAt`: when it was seen to have ended. All of the steady clock.
@@ -26,19 +25,19 @@ export function decideRestart(
   now: number,
   { limit, window }: RestartPolicy,
 ): RestartDecision {
-  const recent = sinceQuiet(restarts, endedAt).filter((at) => now - at < window);
-  if (recent.length >= limit) return { do: "give up", after: recent.length };
+  const recent = restarts.filter((at) => now - at < window);
+  if (recent.length >= limit) {
+    const oldest = recent[recent.length - limit];
+    return { do: "give up", until: oldest === undefined ? undefined : oldest + window };
+  }
   const pause = Math.min(CAP, BASE * 2 ** recent.length);
   const until = endedAt + pause;
   return now >= until ? { do: "start" } : { do: "wait", until };
 }
 
-/** The restarts since it last ran quietly. */
-function sinceQuiet(restarts: readonly number[], endedAt: number): readonly number[] {
-  let from = 0;
-  restarts.forEach((at, index) => {
-    const end = restarts[index + 1] ?? endedAt;
-    if (end - at >= QUIET) from = index + 1;
-  });
-  return restarts.slice(from);
-}
+/** Whether it has lately used up its restarts, in this window or the one before. */
+export const isSpent = (
+  restarts: readonly number[],
+  now: number,
+  { limit, window }: RestartPolicy,
+): boolean => limit > 0 && restarts.filter((at) => now - at < 2 * window).length >= limit;

@@ -17,9 +17,7 @@ export function standingOf(goal: Goal, plan: Plan): Standing {
   const note = plan.notes.join("; ");
   if (goal.do === "remove") {
     if (plan.report?.phase === "Terminated") return { state: "removed", note: goal.why };
-    return plan.report === undefined
-      ? { state: "removing", note: note === "" ? goal.why : note }
-      : { state: "failed", note: plan.report.message };
+    return { state: "removing", note: note === "" ? goal.why : note };
   }
   if (plan.report?.phase === "Running") return { state: "running", note };
   if (plan.report?.phase === "Failed") return { state: "failed", note: plan.report.message };

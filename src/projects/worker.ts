@@ -98,6 +98,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
       images: { present: look.images, pulls: ports.pulls() },
       policy: ports.policy,
       endedAt,
+      toldAt: touchedAt,
       now: now(),
     };
     return goal.do === "keep" ? planProject(goal.desired, situation) : planTeardown(situation);

@@ -85,4 +85,5 @@ export const MIGRATIONS: readonly Migration[] = [
       CREATE INDEX cara_reports_by_project ON cara_reports (project);
     `,
   },
+  { name: "004-reports-count", sql: "ALTER TABLE cara_reports DROP COLUMN applied" },
 ];

@@ -189,8 +189,6 @@ export interface ReportRow {
   phase: Phase;
   reason: string;
   message: string;
-  /** False for one that came too late to count. */
-  applied: boolean;
   at: string;
 }
 
@@ -376,7 +374,6 @@ function tables(database: Database): Omit<Store, "close"> {
       phase: text,
       reason: text,
       message: text,
-      applied: boolean,
       at: text,
     }),
   };

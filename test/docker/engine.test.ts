@@ -138,7 +138,7 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     const before = steadyNow();
     await place.bringUp(place.wants([{ name: "job", image }]));
     const job = await ended(own, place.project, "job");
-    expect(job.exit).toEqual({ code: 7, oomKilled: false, lastLines: "two | three | four" });
+    expect(job.exit).toEqual({ code: 7, oomKilled: false, lastLines: "two | three | four", byItself: false });
     expect(job.since).toBeWithin(before, steadyNow());
   });
 

@@ -68,7 +68,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
   test("has nothing to follow of a stopped container, whose log can still be read", async () => {
     await using node = await ProjectNode.start({ settings: { restart_limit: 0 } });
     const shop = node.project("shop", [{ name: "job", image: await node.image("echo done; exit 0") }]);
-    await shop.apply().becomes("Failed");
+    await shop.apply().becomes("Running");
     const agent = `127.0.0.1:${await node.port()}`;
     const read = await command(["logs", `${shop.name}/job`, "--node", agent]).ended();
     expect(read).toEqual({ code: 0, out: "done\n", notes: "" });

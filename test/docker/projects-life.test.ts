@@ -40,12 +40,42 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     expect(shop.reports()).toHaveLength(1);
   });
 
-  test.concurrent("whose container ends well is Failed with ContainerExited", async () => {
+  test.concurrent("whose job ends well has run it once, also when the agent is restarted", async () => {
+    await using node = await ProjectNode.start();
+    const image = await node.image("exit 0");
+    const shop = node.project("shop", [{ name: "job", image }, { name: "web" }]);
+    await shop.apply().becomes("Running");
+    await shop.until("the job is done", () => shop.ready().message.endsWith("; completed: job"));
+    const before = await shop.container("job");
+    await node.stops();
+    await node.docker("kill", `${shop.name}-web`);
+    await node.starts();
+    await shop.until("web runs again", async () => (await shop.container("web"))?.state === "running");
+    expect(await shop.container("job")).toEqual(before);
+    expect(shop.phase()).toBe("Running");
+  });
+
+  test.concurrent("whose container ends well is Failed with ContainerExited where the ingress leads to it", async () => {
     await using node = await ProjectNode.start({ settings: { restart_limit: 0 } });
-    const shop = node.project("shop", [{ name: "job", image: await node.image("exit 0") }]);
-    await shop.apply().becomes("Failed");
+    const shop = node.project("shop", [{ name: "web", image: await node.image("exit 0") }]);
+    await shop.at("web", "web", 80).apply().becomes("Failed");
     expect(shop.ready()).toMatchObject({ reason: "ContainerExited" });
-    expect(shop.ready().message).toContain("job(exit=0");
+    expect(shop.ready().message).toContain("web(exit=0");
+  });
+
+  test.concurrent("whose container ends well because somebody stopped it is started again", async () => {
+    await using node = await ProjectNode.start();
+    const image = await node.image("trap 'exit 0' TERM; while :; do sleep 0.1; done");
+    const shop = await node
+      .project("shop", [{ name: "web", image }])
+      .apply()
+      .becomes("Running");
+    const before = await shop.running("web");
+    await node.docker("stop", before.id);
+    await shop.until("it runs again", async () => {
+      const now = await shop.container("web");
+      return now?.state === "running" && now.startedAt !== before.startedAt;
+    });
   });
 
   test.concurrent("that is changed while it runs gets the changed service anew, and keeps the other and the data", async () => {

@@ -189,6 +189,112 @@ test("an image that cannot be had fails the project with the registry's words, a
   );
 });
 
+test("an image that appears later is pulled, and heals the project that had failed for it", () => {
+  fc.assert(
+    fc.property(project, fc.integer({ min: 0, max: 60 }), (wanted, wait) => {
+      const unpullable = new Set(["docker.io/library/none:1"]);
+      const world = new World(PROJECT, () => "runs", unpullable);
+      const late = {
+        ...wanted,
+        services: wanted.services.map((one, n) => (n === 0 ? { ...one, image: "none:1" } : one)),
+      };
+      const phases = new Set<string | undefined>();
+      for (let round = 0; round < 30 + wait; round++) phases.add(world.round(late).report?.phase);
+      expect([...phases].filter(Boolean)).toEqual(["Failed"]);
+      unpullable.clear();
+      for (let round = 0; round < 30 && !converged(world, late); round++) world.round(late);
+      expect(converged(world, late)).toBe(true);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test("a network or volume that Docker refuses to make keeps nothing down that can run without it", () => {
+  fc.assert(
+    fc.property(project, fc.constantFrom("network", "volume"), (wanted, refused) => {
+      const world = new World(PROJECT);
+      for (let round = 0; round < 40; round++) world.round(wanted);
+      expect(converged(world, wanted)).toBe(true);
+      world.refused.add(refused === "network" ? "createNetwork" : "createVolume");
+      const more = { ...wanted, volumes: [...wanted.volumes, "cara-shop-more"] };
+      if (refused === "network") world.network = undefined;
+      for (const one of world.containers.values())
+        Object.assign(one, { state: refused === "network" ? "paused" : "exited", exitCode: 1 });
+      for (let round = 0; round < 60; round++) world.round(more);
+      expect([...world.containers.values()].every(({ state }) => state === "running")).toBe(true);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test("a job that ends with 0 by itself has run once and counts as well, and a service of the ingress is started again", () => {
+  fc.assert(
+    fc.property(project, (wanted) => {
+      const [first] = wanted.services;
+      const world = new World(PROJECT, (fingerprint) =>
+        fingerprint === first?.fingerprint ? "ends well" : "runs",
+      );
+      let report;
+      for (let round = 0; round < 100; round++) report = world.round(wanted).report ?? report;
+      expect(report).toMatchObject({ phase: "Running", reason: "ContainersRunning" });
+      expect(report?.message).toContain(`completed: ${first?.name}`);
+      expect(world.history.restarts.size).toBe(0);
+      const served = {
+        ...wanted,
+        services: wanted.services.map((one, n) => (n === 0 ? { ...one, stays: true } : one)),
+      };
+      for (let round = 0; round < 100; round++) report = world.round(served).report ?? report;
+      expect(report).toMatchObject({ phase: "Failed", reason: "ContainerExited" });
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test("a container that used up its restarts is told of as running again only when it has run for ten seconds", () => {
+  fc.assert(
+    fc.property(project, (wanted) => {
+      let how: Behaviour = "ends soon";
+      const world = new World(PROJECT, () => how);
+      const phases = new Set<string | undefined>();
+      for (let round = 0; round < 300; round++) phases.add(world.round(wanted).report?.phase);
+      expect([...phases].filter(Boolean)).toEqual(["Failed"]);
+      how = "runs";
+      const healed = (): boolean => world.round(wanted).report?.phase === "Running";
+      for (let round = 0; round < 100 && !healed(); round++);
+      const started = Math.max(...world.history.starts.values());
+      expect(world.now - started).toBeGreaterThanOrEqual(10_000);
+      expect(converged(world, wanted)).toBe(true);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test("a teardown that Docker refuses goes on for ever, at a bounded rate, by force after the stop, and never fails", () => {
+  fc.assert(
+    fc.property(
+      scene,
+      fc.subarray(["stopContainer", "removeContainer", "removeNetwork"] as const, { minLength: 1 }),
+      (given, refused) => {
+        const world = worldOf(given);
+        for (const step of refused) world.refused.add(step);
+        const start = world.now;
+        while (world.now < start + 3_600_000) {
+          const plan = world.teardown();
+          expect([undefined, "Terminated"]).toContain(plan.report?.phase as never);
+        }
+        // Six containers at most, each at 2, 4, 8, 16 and every 30 s.
+        expect(world.done.length).toBeLessThan(6 * 130);
+        world.refused.clear();
+        let last;
+        for (let round = 0; round < 30; round++) last = world.teardown();
+        expect(last?.report?.phase).toBe("Terminated");
+        expect([world.containers.size, world.network, world.volumes.size]).toEqual([0, undefined, 0]);
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
 test("a container that always ends is started again a few times, then the project has failed with its exit code", () => {
   fc.assert(
     fc.property(project, (wanted) => {

@@ -9,7 +9,7 @@ import type {
   ObservedContainer,
   ObservedProject,
 } from "../../src/projects/observed.ts";
-import { type Plan, type Situation, planProject } from "../../src/projects/plan.ts";
+import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan.ts";
 import type { Step } from "../../src/projects/step.ts";
 
 export interface WorldContainer {
@@ -24,12 +24,14 @@ export interface WorldContainer {
   exitCode: number;
   /** Default: without variables and mounts, on its project's network. */
   made?: MadeFrom;
+  /** It was ended by a step, or by somebody else. */
+  stopped?: boolean;
   /** Of one that ends by itself soon. */
   endsAt?: number;
 }
 
 /** What a fingerprint does when it is started: stays up, ends at once or a moment later, or is refused by Docker. */
-export type Behaviour = "runs" | "ends" | "ends soon" | "refused";
+export type Behaviour = "runs" | "ends" | "ends soon" | "ends well" | "refused";
 
 /** The moment of one that ends soon. */
 export const SOON = 200;
@@ -42,6 +44,8 @@ export class World {
   readonly present = new Set<string>();
   readonly pulls = new Map<string, PullState>();
   readonly done: Step[] = [];
+  /** Steps that Docker refuses. */
+  readonly refused = new Set<Step["do"]>();
   network: string | undefined;
   now = 1_000_000;
   history: ProjectHistory = NO_HISTORY;
@@ -80,6 +84,7 @@ export class World {
           since,
           exitCode,
           made,
+          stopped = false,
         }): ObservedContainer => ({
           id,
           name,
@@ -91,7 +96,10 @@ export class World {
           made: made ?? { env: [], mounts: [], networks: [`cara-${this.project}`], restarts: false },
           networks: new Map([...networks].map((network) => [network, "10.0.0.2"])),
           since,
-          exit: state === "exited" ? { code: exitCode, oomKilled: false, lastLines: "" } : undefined,
+          exit:
+            state === "exited"
+              ? { code: exitCode, oomKilled: false, lastLines: "", byItself: !stopped }
+              : undefined,
         }),
       ),
       network: this.network,
@@ -123,6 +131,14 @@ export class World {
     return plan;
   }
 
+  /** As `round`, for one that is to go. */
+  teardown(): Plan {
+    const plan = planTeardown(this.situation());
+    for (const step of plan.steps) this.apply(step);
+    this.now += plan.steps.length > 0 ? 50 : Math.max(50, (plan.lookAt ?? this.now + 30_000) - this.now);
+    return plan;
+  }
+
   apply(step: Step): void {
     this.done.push(step);
     let outcome: Outcome = { is: "done" };
@@ -142,6 +158,7 @@ export class World {
 
   /** Does it, or throws Docker's refusal; leaves the history alone. */
   act(step: Step): void {
+    if (this.refused.has(step.do)) throw new Error(`Docker does not want to: ${step.do}`);
     switch (step.do) {
       case "createNetwork":
         this.network = `net${++this.#ids}`;
@@ -199,9 +216,11 @@ export class World {
           throw new Error("network not found");
         const how = this.behaviour(container.fingerprint);
         if (how === "refused") throw new Error("exec: not found");
-        container.state = how === "ends" ? "exited" : "running";
+        container.state = how === "ends" || how === "ends well" ? "exited" : "running";
         container.exitCode = how === "ends" ? 1 : 0;
+        container.stopped = false;
         container.since = this.now;
+        delete container.endsAt;
         if (how === "ends soon") container.endsAt = this.now + SOON;
         return;
       }
@@ -209,6 +228,7 @@ export class World {
         const container = this.#get(step.id);
         container.state = "exited";
         container.exitCode = 143;
+        container.stopped = true;
         container.since = this.now;
         return;
       }

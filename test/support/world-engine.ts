@@ -20,6 +20,10 @@ export class WorldEngine implements Engine {
   /** What a container of this service does when it is started. */
   behaviour: (project: string, service: string) => Behaviour = () => "runs";
   unpullable = new Set<string>();
+  /** Why a pull fails, if it does. */
+  pullFailure: (image: string) => AgentError | undefined = () => undefined;
+  /** Steps that Docker refuses. */
+  refuse: (text: string) => boolean = () => false;
   away = false;
   looks = 0;
   /** What a container of this service has written. */
@@ -182,6 +186,7 @@ export class WorldEngine implements Engine {
       this.onStep(text, "before");
       await Bun.sleep(1);
       this.#check(signal);
+      if (this.refuse(text)) throw new AgentError("docker.refused", `Docker does not want to: ${step.do}`);
       const world = this.world(project);
       world.now = steadyNow();
       for (const image of this.images) world.present.add(image);
@@ -261,6 +266,8 @@ export class WorldEngine implements Engine {
   async pull(...[image, , , signal]: Parameters<Engine["pull"]>): Promise<void> {
     this.#check(signal);
     await Bun.sleep(1);
+    const failure = this.pullFailure(image);
+    if (failure !== undefined) throw failure;
     if (this.unpullable.has(image)) throw new AgentError("pull.unknown", "manifest unknown");
     this.images.add(fullReference(image));
   }

@@ -114,20 +114,33 @@ async function settled(
   return Promise.all(
     applied.map(async ({ result, resource }): Promise<Applied> => {
       if (resource.kind === "Node") return { result, resource };
-      return { result, resource: await settledProject(sandbox, resource.metadata.name, deadline) };
+      // A Failed one keeps its phase when its spec changes, until its node says something new.
+      const isStale = result === "changed" && resource.status.phase === "Failed";
+      const since = isStale ? resource.metadata.updatedAt : undefined;
+      const { name } = resource.metadata;
+      return { result, resource: await settledProject(sandbox, name, deadline, since) };
     }),
   );
 }
 
-async function settledProject(sandbox: Operator, name: string, deadline: number): Promise<ProjectAnswer> {
+/** `since`: when its last failure counts for nothing any more. */
+async function settledProject(
+  sandbox: Operator,
+  name: string,
+  deadline: number,
+  since?: string,
+): Promise<ProjectAnswer> {
   let said = "";
   let hintAt = 0;
   let blockedSince: number | undefined;
   for (;;) {
     const project = await getProject(sandbox, name);
     const { phase, nodeRef } = project.status;
-    const reason = reasonOf(project);
-    const line = `${name}: ${phase}${reason === "" ? "" : `  ${reason}`}`;
+    const isStale = phase === "Failed" && project.metadata.updatedAt === since;
+    const reason = isStale ? "" : reasonOf(project);
+    const line = isStale
+      ? `${name}: waits for ${nodeRef} to try the new spec`
+      : `${name}: ${phase}${reason === "" ? "" : `  ${reason}`}`;
     if (line !== said) {
       note(line);
       hintAt = performance.now() + QUIET;
@@ -137,7 +150,7 @@ async function settledProject(sandbox: Operator, name: string, deadline: number)
       note(`  nothing new for ${humanDuration(QUIET)}; ${asCalled(whereToLook(nodeRef))}`);
       hintAt = Infinity;
     }
-    if (phase === "Running" || phase === "Failed") return project;
+    if (phase === "Running" || (phase === "Failed" && !isStale)) return project;
     const blocked = blockedBy(project, await sandbox.call("GET", "/cara/nodes", v.array(NodeAnswer)));
     blockedSince = blocked === undefined ? undefined : (blockedSince ?? performance.now());
     if (blocked !== undefined && performance.now() - (blockedSince ?? 0) > BLOCKED_LIMIT) {

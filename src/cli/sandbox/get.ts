@@ -22,7 +22,6 @@ const Report = v.object({
   reason: v.string(),
   message: v.string(),
   at: v.string(),
-  applied: v.boolean(),
 });
 
 export default command({
@@ -113,12 +112,7 @@ async function showProject(sandbox: Operator, name: string, json: boolean): Prom
   print();
   const rows = reports
     .slice(-REPORTS_SHOWN)
-    .map(({ at, phase, reason, message, applied }) => [
-      ago(at),
-      applied ? phase : `${phase} (too late)`,
-      reason,
-      oneLine(message),
-    ]);
+    .map(({ at, phase, reason, message }) => [ago(at), phase, reason, oneLine(message)]);
   for (const line of table(rows, ["reported", "phase", "reason", "message"])) print(line);
 }
 

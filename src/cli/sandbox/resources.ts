@@ -11,7 +11,11 @@ const Condition = v.looseObject({
   reason: v.string(),
   message: v.string(),
 });
-const Metadata = v.looseObject({ name: v.string(), createdAt: v.string() });
+const Metadata = v.looseObject({
+  name: v.string(),
+  createdAt: v.string(),
+  updatedAt: v.optional(v.string(), ""),
+});
 
 /** Resources belong to the server: with --json they are printed as they come. */
 export const ProjectAnswer = v.looseObject({
@@ -67,9 +71,12 @@ export const getProject = (sandbox: Operator, name: string): Promise<ProjectAnsw
 
 /** What is last known of why a project stands where it stands: "ContainerCrashed: db(exit=137)". */
 export function reasonOf({ status: { phase, conditions } }: ProjectAnswer): string {
-  const wanted = phase === "Pending" || phase === "Scheduled" ? "Scheduled" : "Ready";
-  const told = conditions.find(({ type }) => type === wanted);
-  return told === undefined ? "" : because(told);
+  const told = (wanted: string) => conditions.find(({ type }) => type === wanted);
+  const ready = told("Ready");
+  // What its node waits for says more than that it has one.
+  const isTrouble = phase === "Scheduled" && ready?.status === "False";
+  const found = (phase === "Pending" || phase === "Scheduled") && !isTrouble ? told("Scheduled") : ready;
+  return found === undefined ? "" : because(found);
 }
 
 /** Reason and message in one line: a message may carry what a container printed. */

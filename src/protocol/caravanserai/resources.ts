@@ -62,10 +62,19 @@ export const Project = v.object({
 });
 export type Project = v.InferOutput<typeof Project>;
 
+/** What the server shows beside the phase. */
+export const Condition = v.object({ reason: v.nullish(v.string(), ""), message: v.nullish(v.string(), "") });
+export type Condition = v.InferOutput<typeof Condition>;
+
 /** Enough of a project to tell of one that cannot be read as a whole, to take it down, or to see whose it is. */
 export const ProjectPlace = v.object({
   metadata: v.object({ name: text }),
-  status: v.object({ phase: v.string(), nodeRef: v.nullish(v.string(), "") }),
+  status: v.object({
+    phase: v.string(),
+    nodeRef: v.nullish(v.string(), ""),
+    // Only compared with what we would say: ones that cannot be read hide no project.
+    conditions: v.fallback(list(Condition), []),
+  }),
 });
 export type ProjectPlace = v.InferOutput<typeof ProjectPlace>;
 
@@ -94,9 +103,12 @@ export const REASONS = [
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
-/** `PATCH /projects/{name}/status`: 204; 404 when the project is gone, 400 for a phase it does not know. */
+/**
+ * `PATCH /projects/{name}/status`: 204; 404 when the project is gone, 400 for a phase it does not know. The phase that
+ * it is in may be sent again, to show what is wrong: the server checks no transition.
+ */
 export interface ProjectStatus {
-  phase: "Running" | "Failed" | "Terminated";
+  phase: Exclude<Phase, "Pending">;
   reason: Reason;
   message: string;
 }

@@ -1,13 +1,12 @@
 // The life of a project, as pure decisions: what becomes of its row when something happens to it, or when time goes by.
 //
 //   Pending ──node──▶ Scheduled ──report──▶ Running ──report──▶ Failed
-//      ▲                 │ node lost            │ node lost         │
-//      ├─────────────────┘                      │ for 3 min         │
-//      ├────────────────────────────────────────┘                   │
-//      └──────────────────────── a new spec ────────────────────────┘
+//      ▲                 │ node lost            │ node lost     ▲   │
+//      ├─────────────────┘                      │ for 3 min     └───┘ a new spec: nothing but that changes
+//      └────────────────────────────────────────┘
 //   DELETE   Pending, Failed, Terminated: gone at once
 //            Scheduled, Running: Terminating ──report, or 10 min──▶ Terminated ──1 min──▶ gone
-//                                     └──report of a failure──▶ Failed
+//   A report leads from any phase to any other: the server checks no transition.
 import type { Phase } from "../../protocol/caravanserai/resources.ts";
 import type { CaraNodeRow, ProjectRow } from "../store.ts";
 import type { Timings } from "../timings.ts";
@@ -28,7 +27,7 @@ export const isChangeable = ({ phase }: Pick<ProjectRow, "phase">): boolean =>
   phase === "Pending" || phase === "Failed";
 
 /** Back to where the scheduler finds it. */
-export const toPending = (
+const toPending = (
   { conditions }: ProjectRow,
   reason: string,
   message: string,
@@ -49,25 +48,12 @@ export function onDelete(
   return phase === "Terminating" ? undefined : enter("Terminating", now);
 }
 
-/**
- * What a report of an agent does; undefined when it came too late to count. The server does not know who reports, so a
- * node that lost the project may do so: nothing is said of a project that waits for a node, or is no more, and of one
- * that is being removed only that it is, or that it cannot be.
- */
+/** What a report of an agent does. The server neither knows who reports nor asks whether the phase can follow. */
 export function onReport(
   { phase, conditions }: ProjectRow,
   report: StatusReport,
   now: number,
-): ProjectChange | undefined {
-  const counts: Readonly<Record<Phase, readonly Phase[]>> = {
-    Pending: [],
-    Scheduled: ["Running", "Failed"],
-    Running: ["Running", "Failed"],
-    Failed: ["Running", "Failed"],
-    Terminating: ["Terminated", "Failed"],
-    Terminated: [],
-  };
-  if (!counts[phase].includes(report.phase)) return undefined;
+): ProjectChange {
   const { reason, message } = report;
   const status = report.phase === "Running" ? "True" : "False";
   return {

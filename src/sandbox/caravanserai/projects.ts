@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Phase } from "../../protocol/caravanserai/resources.ts";
 import { UnknownError, conflict } from "../http/api-error.ts";
 import { type ProjectRow, type ReportRow, type Store, isoNow } from "../store.ts";
-import { isChangeable, onDelete, onReport, toPending } from "./lifecycle.ts";
+import { isChangeable, onDelete, onReport } from "./lifecycle.ts";
 import type { ProjectManifest, StatusReport } from "./manifest.ts";
 
 export function findProject(store: Store, name: string): ProjectRow {
@@ -47,8 +47,8 @@ export function createProject(store: Store, told: ProjectManifest): ProjectRow {
 }
 
 /**
- * Another spec is taken while the project is Pending or Failed, 409 else, and it is scheduled anew; so is a Failed one
- * with the same spec. With `force` — the sandbox's own — also in place while it is Scheduled or Running.
+ * Another spec is taken while the project is Pending or Failed, 409 else. Nothing but the spec changes: a Failed one stays
+ * Failed, on its node. With `force` — the sandbox's own — also while it is Scheduled or Running.
  */
 export function changeProject(store: Store, told: ProjectManifest, force = false): ProjectRow {
   const project = findProject(store, told.name);
@@ -59,8 +59,7 @@ export function changeProject(store: Store, told: ProjectManifest, force = false
       `project "${told.name}" is ${phase}: its spec can be changed only while it is Pending or Failed`,
     );
   }
-  const again = phase === "Failed" ? toPending(project, "SpecChanged", "waits for a node", Date.now()) : {};
-  return store.projects.save({ ...project, ...told, ...again, updatedAt: isoNow() });
+  return store.projects.save({ ...project, ...told, updatedAt: isoNow() });
 }
 
 /** The row as it stands then, or undefined when the record is gone. */
@@ -75,7 +74,7 @@ export function deleteProject(store: Store, name: string, force: boolean): Proje
 /** Older ones are forgotten. */
 const REPORTS_KEPT = 1_000;
 
-/** 404 when the project is gone. What came too late is kept in the history, and changes nothing. */
+/** 404 when the project is gone. */
 export function takeReport(store: Store, name: string, report: StatusReport): ProjectRow {
   const project = findProject(store, name);
   const change = onReport(project, report, Date.now());
@@ -83,7 +82,6 @@ export function takeReport(store: Store, name: string, report: StatusReport): Pr
     id: crypto.randomUUID(),
     project: name,
     ...report,
-    applied: change !== undefined,
     at: isoNow(),
   };
   store.reports.insert(row);
@@ -92,5 +90,5 @@ export function takeReport(store: Store, name: string, report: StatusReport): Pr
     name,
     REPORTS_KEPT,
   );
-  return change === undefined ? project : store.projects.save({ ...project, ...change });
+  return store.projects.save({ ...project, ...change });
 }

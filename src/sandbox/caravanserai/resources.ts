@@ -76,8 +76,6 @@ export interface Report {
   readonly reason: string;
   readonly message: string;
   readonly at: string;
-  /** False for one that came too late to count. */
-  readonly applied: boolean;
 }
 
 export function projectResource(row: ProjectRow): ProjectResource {

@@ -185,7 +185,7 @@ export function caraServer(store: Store, timings: Timings, paused: () => boolean
     reports: (name) =>
       store.reports
         .all("project = ? ORDER BY rowid", name)
-        .map(({ phase, reason, message, at, applied }) => ({ phase, reason, message, at, applied })),
+        .map(({ phase, reason, message, at }) => ({ phase, reason, message, at })),
     projectNames: () => names,
     terminateAll() {
       const now = new Date().toISOString();

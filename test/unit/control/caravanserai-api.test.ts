@@ -48,11 +48,11 @@ test("a refusal is told in the words of the problem document, with its status an
   ]);
 });
 
-test("the list is asked for with three phases and the node", async () => {
+test("the list is asked for with every phase that needs work, Failed too, and the node", async () => {
   await using it = apiOf(() => Response.json({ kind: "ProjectList", items: [{ anything: 1 }] }));
   expect(await it.api.projects("web-1", forever)).toEqual([{ anything: 1 }]);
   expect(it.seen).toEqual([
-    "GET /base/api/v1/projects?phase=Scheduled&phase=Running&phase=Terminating&nodeRef=web-1",
+    "GET /base/api/v1/projects?phase=Scheduled&phase=Running&phase=Failed&phase=Terminating&nodeRef=web-1",
   ]);
 });
 
@@ -119,6 +119,10 @@ test("a 204 is a delivered report and heartbeat, and a node that was made is reg
 
 test("whatever a name holds, it stays one part of the path", async () => {
   await using it = apiOf(() => Response.json({ metadata: { name: "x" }, status: { phase: "Failed" } }));
-  expect((await it.api.place("../nodes?a=b", forever))?.status).toEqual({ phase: "Failed", nodeRef: "" });
+  expect((await it.api.place("../nodes?a=b", forever))?.status).toEqual({
+    phase: "Failed",
+    nodeRef: "",
+    conditions: [],
+  });
   expect(it.seen).toEqual(["GET /base/api/v1/projects/..%2Fnodes%3Fa%3Db"]);
 });

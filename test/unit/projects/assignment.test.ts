@@ -14,6 +14,7 @@ import {
   pollPause,
   readAssignment,
 } from "../../../src/projects/assignment.ts";
+import { onList } from "../../../src/projects/reconcile-change.ts";
 import { emptyStore, spec, until } from "./harness.ts";
 
 const item = (name: string, phase = "Running", nodeRef = "here", what: unknown = spec()) => ({
@@ -37,11 +38,36 @@ test("each project is read by itself: one that cannot be hides no other, and say
 test("another node's project, and one in a phase without work, is not ours whatever the server lists", () => {
   const items = [
     item("a", "Running", "there"),
-    item("b", "Failed"),
+    item("b", "Pending"),
     item("c", "Paused"),
     item("d", "Running", ""),
   ];
   expect(readAssignment(items, "here").projects).toEqual([]);
+});
+
+test("one that has Failed is still ours to work on", () => {
+  const [found] = readAssignment([item("shop", "Failed")], "here").projects;
+  expect(found).toMatchObject({
+    name: "shop",
+    phase: "Failed",
+    spec: { project: { metadata: { name: "shop" } } },
+  });
+});
+
+test("one whose removal another agent has given up is neither brought up again nor removed", () => {
+  const conditions = [{ type: "Ready", status: "False", reason: "RemoveError", message: "busy" }];
+  const half = { ...item("shop"), status: { phase: "Failed", nodeRef: "here", conditions } };
+  const [found] = readAssignment([half], "here").projects;
+  expect(found?.spec).toEqual({
+    problem: "its removal was not finished; delete it once more",
+    reason: "RemoveError",
+  });
+  expect(onList(found!, 1, undefined).goal).toBeUndefined();
+});
+
+test("conditions that cannot be read hide no project", () => {
+  const odd = { ...item("shop"), status: { phase: "Running", nodeRef: "here", conditions: "none" } };
+  expect(readAssignment([odd], "here").projects).toMatchObject([{ name: "shop", conditions: [] }]);
 });
 
 test("what is no name for a project is not taken to Docker", () => {

@@ -34,6 +34,7 @@ export interface ServerProject {
   phase: string;
   nodeRef: string;
   spec: unknown;
+  conditions?: { reason: string; message: string }[];
 }
 
 export const service = (name: string, image = "web:1", env: Record<string, string> = {}) => ({
@@ -78,11 +79,13 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
     await Bun.sleep(0);
     this.#check();
     return [...this.projects_]
-      .filter(([, { phase, nodeRef }]) => nodeRef === node && /Scheduled|Running|Terminating/.test(phase))
-      .map(([name, { phase, nodeRef, spec }]) => ({
+      .filter(
+        ([, { phase, nodeRef }]) => nodeRef === node && /Scheduled|Running|Failed|Terminating/.test(phase),
+      )
+      .map(([name, { phase, nodeRef, spec, conditions = [] }]) => ({
         metadata: { name },
         spec,
-        status: { phase, nodeRef },
+        status: { phase, nodeRef, conditions },
       }));
   }
   async place(name: string) {
@@ -90,7 +93,9 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
     this.#check();
     this.questions++;
     const found = this.projects_.get(name);
-    return found && { metadata: { name }, status: { phase: found.phase, nodeRef: found.nodeRef } };
+    return (
+      found && { metadata: { name }, status: { phase: found.phase, nodeRef: found.nodeRef, conditions: [] } }
+    );
   }
   async nodePlace(_name: string) {
     await Bun.sleep(0);
@@ -104,7 +109,9 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
     this.#check();
     this.reports.push({ name, report });
     const found = this.projects_.get(name);
-    if (found) found.phase = report.phase;
+    if (found === undefined) return;
+    found.phase = report.phase;
+    found.conditions = [{ reason: report.reason, message: report.message }];
   }
 }
 
@@ -113,6 +120,7 @@ export interface RunOptions {
   readonly state?: ProjectsState;
   readonly grace?: Duration;
   readonly limit?: number;
+  readonly window?: Duration;
   readonly parallel?: number;
   readonly patience?: Duration;
   readonly poll?: Duration;
@@ -221,7 +229,10 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       log,
     },
     {
-      service: { pull: "if-not-present", restart: { limit: options.limit ?? 5, window: minutes(10) } },
+      service: {
+        pull: "if-not-present",
+        restart: { limit: options.limit ?? 5, window: options.window ?? minutes(10) },
+      },
       parallel: options.parallel ?? 8,
       resync: options.resync ?? seconds(1),
       orphans: { poll, grace: options.grace ?? milliseconds(60) },

@@ -52,7 +52,7 @@ describe("a container", () => {
     const container = listed({ State: "exited", Status: "Exited (0) Less than a second ago" });
     const ending = (finishedAt: string) => ({
       finishedAt,
-      exit: { code: 0, oomKilled: false, lastLines: "" },
+      exit: { code: 0, oomKilled: false, lastLines: "", byItself: false },
     });
     const details = (finishedAt: string, sightings: Details["sightings"]): Details => ({
       ...NOTHING,
@@ -109,7 +109,9 @@ describe("what a listing does not tell", () => {
   const ended = (Status: string): ListedContainer => listed({ State: "exited", Status });
   const known = (since: number, code = 1): Details => ({
     ...NOTHING,
-    endings: new Map([[listed().Id, { finishedAt: "x", exit: { code, oomKilled: false, lastLines: "" } }]]),
+    endings: new Map([
+      [listed().Id, { finishedAt: "x", exit: { code, oomKilled: false, lastLines: "", byItself: false } }],
+    ]),
     sightings: new Map([[listed().Id, { state: "exited", finishedAt: "x", since }]]),
   });
   const isAsked = (container: ListedContainer, details = NOTHING, isRecorded = true): boolean =>

@@ -2,6 +2,8 @@
 import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import { steadyNow } from "../../../src/lib/clock.ts";
 import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { AgentError } from "../../../src/lib/agent-error.ts";
+import { fullReference } from "../../../src/projects/images.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "./harness.ts";
 
@@ -82,18 +84,142 @@ test("a crash that a Docker under load shows seconds after its event is seen, wi
   await until("it runs again", () => engine.running("shop").length === 1);
 });
 
-test("when the budget of restarts is spent the project has failed, with the exit code, and is left as it is", async () => {
+test("when the budget of restarts is spent the project has failed, with the exit code, and rests until there is room again", async () => {
   const [engine, server] = [new WorldEngine(), new Server()];
   engine.behaviour = () => "ends";
   server.put("shop");
-  await using run = runProjects(engine, server, { limit: 1 });
+  await using run = runProjects(engine, server, { limit: 1, window: seconds(4) });
   await until("it has failed", () => server.phase("shop") === "Failed");
   expect(server.reports.at(-1)?.report).toMatchObject({ reason: "ContainerCrashed" });
   expect(server.reports.at(-1)?.report.message).toContain("web(exit=1)");
-  const done = engine.done.length;
-  await until("it was asked after", () => run.reconcile.orphans().some(({ verdict }) => verdict === "kept"));
-  await Bun.sleep(200);
-  expect(engine.done.length).toBe(done);
+  const starts = (): number => engine.done.filter((text) => text === "shop startContainer web").length;
+  expect(starts()).toBe(2);
+  const failed = performance.now();
+  await until("it is started again", () => starts() === 3);
+  expect(performance.now() - failed).toBeGreaterThan(seconds(2));
+  expect(run.reconcile.states()).toMatchObject([{ name: "shop", phase: "Failed" }]);
+  expect(run.reconcile.orphans()).toEqual([]);
+  await until("it failed again", () => run.reconcile.states()[0]?.state === "failed");
+  expect(server.told("shop")).toEqual(["Failed"]);
+});
+
+test("a service that has failed costs the others nothing: one that ends is started again", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.behaviour = (_, service) => (service === "web" ? "ends" : "runs");
+  server.put("shop", "Scheduled", spec(service("web"), service("db")));
+  await using run = runProjects(engine, server, { limit: 1 });
+  await until("it has failed", () => server.phase("shop") === "Failed");
+  await until("the server's list says so", () => run.reconcile.states()[0]?.phase === "Failed");
+  engine.crash("shop", "db");
+  await until("it runs again", () => engine.running("shop").join() === "shop-db");
+  expect(run.reconcile.desired().map(({ name }) => name)).toEqual(["shop"]);
+});
+
+test("a corrected specification heals a project that has failed, in place", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.unpullable.add(fullReference("nothing:1"));
+  server.put("shop", "Scheduled", spec(service("web", "nothing:1"), service("db")));
+  await using _run = runProjects(engine, server);
+  await until("it has failed", () => server.phase("shop") === "Failed");
+  server.put("shop", "Failed", spec(service("web", "web:1"), service("db")));
+  await until("it runs", () => server.phase("shop") === "Running");
+  expect(engine.done.filter((text) => text.endsWith("db"))).toEqual([
+    "shop createContainer db",
+    "shop startContainer db",
+  ]);
+});
+
+test("while an update waits for its image the old container is kept: it serves, and is started again when it ends", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.unpullable.add(fullReference("nothing:2"));
+  server.put("shop", "Running", spec(service("web", "nothing:2")));
+  await until("it has failed", () => server.phase("shop") === "Failed");
+  expect(server.reports.at(-1)?.report.message).toEndWith("; the previous one runs on");
+  await until("the server's list says so", () => run.reconcile.states()[0]?.phase === "Failed");
+  engine.crash("shop", "web");
+  await until("it runs again", () => engine.running("shop").join() === "shop-web");
+  const [container] = engine.world("shop").containers.values();
+  expect(container?.image).toBe("web:1");
+});
+
+test("a pull that fails for now is shown beside the phase at once, and the phase stays", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.pullFailure = () => new AgentError("pull.failed", "dial tcp: connection refused");
+  server.put("shop", "Scheduled", spec(service("web", "far:1")));
+  await using _run = runProjects(engine, server);
+  await until("it is shown", () => server.reports.length > 0, seconds(2));
+  expect(server.reports[0]?.report).toEqual({
+    phase: "Scheduled",
+    reason: "ReconcileError",
+    message: "web: pull failed (far:1: dial tcp: connection refused)",
+  });
+});
+
+test("a service that ends with 0 by itself has run once, and the project runs", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  engine.behaviour = (_, service) => (service === "job" ? "ends well" : "runs");
+  server.put("shop", "Scheduled", spec(service("job"), service("web")));
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  expect(server.reports.at(-1)?.report.message).toBe("Containers running: web; completed: job");
+  engine.crash("shop", "web");
+  await until("it runs again", () => engine.running("shop").join() === "shop-web");
+  expect(engine.done.filter((text) => text === "shop startContainer job")).toHaveLength(1);
+});
+
+test.each([
+  ["the ingress leads to it", { ingress: [{ name: "web", target: { service: "web", port: 80 } }] }, false],
+  ["somebody has stopped it", {}, true],
+])("a service that ends with 0 is started again when %s", async (_, more, stopped) => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop", "Scheduled", { ...spec(), ...more });
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  const [container] = engine.world("shop").containers.values();
+  container!.stopped = stopped;
+  engine.crash("shop", "web", 0);
+  await until("it runs again", () => engine.running("shop").length === 1);
+});
+
+test("a container that Docker does not stop is removed by force, however often that is refused, and never brought up again", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.refuse = (text) => /stopContainer|removeContainer/.test(text);
+  const asked: string[] = [];
+  engine.onStep = (text, when) => void (when === "before" && asked.push(text));
+  server.put("shop", "Terminating");
+  await until("what keeps it is shown", () => server.reports.length > 1, seconds(15));
+  expect(server.reports.at(-1)?.report).toMatchObject({ phase: "Terminating", reason: "RemoveError" });
+  expect([asked[0], ...new Set(asked.slice(1))]).toEqual([
+    "shop stopContainer web",
+    "shop removeContainer web",
+  ]);
+  expect(run.reconcile.states()).toMatchObject([{ phase: "Terminating", state: "removing" }]);
+  engine.refuse = () => false;
+  await until("it is terminated", () => server.phase("shop") === "Terminated", seconds(20));
+  expect(engine.isEmpty("shop")).toBe(true);
+});
+
+test("a network that somebody else uses is asked for at a bounded rate, and goes soon after that one has left", async () => {
+  const [engine, server] = [new WorldEngine(), new Server()];
+  server.put("shop");
+  await using _run = runProjects(engine, server);
+  await until("it runs", () => server.phase("shop") === "Running");
+  engine.refuse = (text) => text.includes("removeNetwork");
+  let asked = 0;
+  engine.onStep = (text, when) => void (when === "before" && text.includes("removeNetwork") && asked++);
+  server.put("shop", "Terminating");
+  await until("it was refused", () => asked === 3, seconds(15));
+  engine.refuse = () => false;
+  const left = performance.now();
+  engine.tell({ project: "shop", action: "network disconnect" });
+  await until("it is terminated", () => server.phase("shop") === "Terminated");
+  expect(performance.now() - left).toBeLessThan(seconds(3));
 });
 
 test("a container that ends a moment after its start is never reported as running", async () => {

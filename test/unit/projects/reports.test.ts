@@ -16,7 +16,7 @@ const RUNNING: ProjectStatus = {
 const FAILED: ProjectStatus = { phase: "Failed", reason: "ContainerCrashed", message: "web(exit=1)" };
 
 test("only what differs from the server's list is due", () => {
-  const listed = { phase: "Scheduled", askedAt: 10 };
+  const listed = { phase: "Scheduled", conditions: [], askedAt: 10 };
   expect(dueReport(RUNNING, listed, undefined)).toEqual(RUNNING);
   expect(dueReport(RUNNING, { ...listed, phase: "Running" }, undefined)).toBeUndefined();
   expect(dueReport(undefined, listed, undefined)).toBeUndefined();
@@ -24,10 +24,38 @@ test("only what differs from the server's list is due", () => {
 
 test("what the server has taken is due again only when a later list does not know it", () => {
   const delivered = { report: RUNNING, at: 20 };
-  expect(dueReport(RUNNING, { phase: "Scheduled", askedAt: 10 }, delivered)).toBeUndefined();
-  expect(dueReport(RUNNING, { phase: "Scheduled", askedAt: undefined }, delivered)).toBeUndefined();
-  expect(dueReport(RUNNING, { phase: "Scheduled", askedAt: 30 }, delivered)).toEqual(RUNNING);
-  expect(dueReport(FAILED, { phase: "Scheduled", askedAt: 10 }, delivered)).toEqual(FAILED);
+  expect(dueReport(RUNNING, { phase: "Scheduled", conditions: [], askedAt: 10 }, delivered)).toBeUndefined();
+  expect(
+    dueReport(RUNNING, { phase: "Scheduled", conditions: [], askedAt: undefined }, delivered),
+  ).toBeUndefined();
+  expect(dueReport(RUNNING, { phase: "Scheduled", conditions: [], askedAt: 30 }, delivered)).toEqual(RUNNING);
+  expect(dueReport(FAILED, { phase: "Scheduled", conditions: [], askedAt: 10 }, delivered)).toEqual(FAILED);
+});
+
+test("other words about the phase that is listed are due once, unless the server shows them already", () => {
+  const listed = { phase: "Failed", conditions: [], askedAt: 30 };
+  expect(dueReport(FAILED, listed, undefined)).toEqual(FAILED);
+  expect(dueReport(FAILED, listed, { report: FAILED, at: 20 })).toBeUndefined();
+  expect(dueReport(FAILED, { ...listed, conditions: [FAILED] }, undefined)).toBeUndefined();
+  const other: ProjectStatus = { ...FAILED, message: "db(exit=2)" };
+  expect(dueReport(other, { ...listed, conditions: [FAILED] }, { report: FAILED, at: 20 })).toEqual(other);
+});
+
+test("the same words are due again when they stood there before the specification changed", () => {
+  const listed = { phase: "Failed", conditions: [FAILED], outdated: true, askedAt: 30 };
+  expect(dueReport(FAILED, listed, undefined)).toEqual(FAILED);
+  expect(dueReport(FAILED, listed, { report: FAILED, at: 20 })).toBeUndefined();
+});
+
+test("what stood beside Running is taken back when all is well again, and a list from before does not hide it", () => {
+  const trouble: ProjectStatus = { phase: "Running", reason: "ReconcileError", message: "web: pull failed" };
+  const listed = { phase: "Running", conditions: [trouble], askedAt: 30 };
+  expect(dueReport(RUNNING, listed, undefined)).toEqual(RUNNING);
+  expect(dueReport(RUNNING, { ...listed, conditions: [] }, { report: trouble, at: 40 })).toEqual(RUNNING);
+  expect(dueReport(RUNNING, { ...listed, conditions: [RUNNING] }, undefined)).toBeUndefined();
+  expect(dueReport(RUNNING, listed, { report: RUNNING, at: 20 })).toBeUndefined();
+  const before = { phase: "Running", conditions: [], askedAt: 10 };
+  expect(dueReport(RUNNING, before, { report: FAILED, at: 20 })).toEqual(RUNNING);
 });
 
 function reporting(answer: (nth: number) => Promise<void>) {

@@ -11,7 +11,6 @@ import {
   projectDocument,
   reaches,
   readyNode,
-  report,
   runningProject,
 } from "./caravanserai-harness.ts";
 import { until } from "./harness.ts";
@@ -107,15 +106,6 @@ test("projects of a deleted node move like those of a silent one", async () => {
   await readyNode(sandbox, "n2");
   sandbox.deleteCaraNode("n1");
   await until(() => sandbox.project("shop").status.nodeRef === "n2");
-});
-
-test("a late report of the node that lost a project does not bring it back", async () => {
-  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 1 } });
-  await runningProject(sandbox, "shop");
-  await beat(sandbox, "n1", { state: "NotReady" });
-  await reaches(sandbox, "shop", "Pending");
-  expect((await report(sandbox, "shop", "Running")).status).toBe(204);
-  expect(sandbox.project("shop").status).toMatchObject({ phase: "Pending", nodeRef: "" });
 });
 
 test("a Terminating project stays with its lost node", async () => {
