@@ -1,9 +1,9 @@
 // `forward`: ports of this machine that lead to a service's container, wherever its node is.
 import { type AddressInfo, type Server, createServer } from "node:net";
 import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../control/agent-client.ts";
-import { AgentError, type ExitCode, messageOf } from "../lib/agent-error.ts";
+import { AgentError, type ExitCode } from "../lib/agent-error.ts";
 import { forwardPath } from "../protocol/caravanserai/tunnel.ts";
-import { portHolder } from "../platform/tcp-sockets.ts";
+import { whyNotListening } from "../platform/listen-failure.ts";
 import { command } from "./command.ts";
 import { type Mapping, mappingIn } from "./forward/mapping.ts";
 import { type Relay, createRelay } from "./forward/relay.ts";
@@ -98,14 +98,9 @@ async function notListening(
   host: string,
   { local, remote }: Mapping,
 ): Promise<AgentError> {
-  const holder = error.code === "EADDRINUSE" ? await portHolder(local) : undefined;
-  const reasons: Readonly<Record<string, readonly [string, string]>> = {
-    EADDRINUSE: [`${holder ?? "another program"} listens there`, `Take another local port:  0:${remote}`],
-    EACCES: ["ports below 1024 are root's", `Take another local port:  0:${remote}`],
-    EADDRNOTAVAIL: ["this machine does not have that address", "See --address."],
-  };
-  const [reason, hint] = reasons[error.code ?? ""] ?? [messageOf(error), undefined];
-  return new AgentError("forward.listen", `cannot listen on ${host}:${local}: ${reason}`, {
+  const why = await whyNotListening(error, local);
+  const hint = error.code === "EADDRNOTAVAIL" ? "See --address." : `Take another local port:  0:${remote}`;
+  return new AgentError("forward.listen", `cannot listen on ${host}:${local}: ${why}`, {
     hint,
     cause: error,
   });

@@ -18,7 +18,7 @@ export interface Interruption {
 export interface InterruptionOptions {
   /** What the second signal does. Default: the process ends at once. */
   readonly onSecond?: () => void;
-  /** Ends too when nobody can read stdout any more: for commands whose output is their purpose. */
+  /** Ends too when nobody can read stdout any more: for commands whose purpose is to show something. */
   readonly untilReaderLeaves?: boolean;
 }
 

@@ -38,3 +38,12 @@ export function programName(): string {
   const path = relative(process.cwd(), process.execPath);
   return path.startsWith("..") ? process.execPath : path.includes("/") ? path : `./${path}`;
 }
+
+/** What the person has typed to run this command, to be typed again with other flags. */
+export function typed(
+  command: string,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  const byNpm = command === "dev" && env["npm_lifecycle_event"] === "start";
+  return byNpm ? "npm start --" : `${programName()} ${command}`;
+}

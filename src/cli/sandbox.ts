@@ -1,6 +1,6 @@
 // `sandbox`: runs both control planes in miniature in the foreground; its sub-commands operate one that runs.
 import { existsSync, readFileSync } from "node:fs";
-import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { version } from "../platform/build.ts";
 import { createLog } from "../platform/log.ts";
@@ -73,7 +73,7 @@ export default command({
     faults: () => import("./sandbox/faults.ts"),
     "install-token": () => import("./sandbox/install-token.ts"),
   },
-  async run({ args }): Promise<ExitCode> {
+  async run({ args }) {
     const operatorToken = tokenFile(args["operator-token-file"]);
     const options: SandboxOptions = {
       host: args.host,
@@ -83,14 +83,14 @@ export default command({
       ...(operatorToken === undefined ? {} : { operatorToken }),
       ...tlsOf(args["tls-cert"], args["tls-key"]),
     };
-    const { code: stopped } = interruption({ untilReaderLeaves: true });
+    const { code: stopped } = interruption();
     await using sandbox = await serveSandbox("sandbox", args.port, options);
     using _announced = announced(sandbox);
     if (args.json) print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken }));
     else welcome(sandbox, args.data);
     warnIfOpen(args.host, options.tls !== undefined);
-    // Awaited here: leaving this block ends the sandbox.
-    return await stopped;
+    // Ctrl-C is how it is ended, no failure.
+    await stopped;
   },
 });
 

@@ -25,8 +25,11 @@ export function dockerFailure(error: unknown, host: string): AgentError {
       cause: error,
     });
   }
-  return away(host, AWAY[code] ?? messageOf(error), error);
+  return away(host, whyAway(error), error);
 }
+
+/** Why nobody could be asked, worded to follow the address and a colon. */
+export const whyAway = (error: unknown): string => AWAY[detailsOf(error).code] ?? messageOf(error);
 
 export const away = (host: string, why: string, cause?: unknown): AgentError =>
   new AgentError("docker.away", `Docker does not answer at ${host}: ${why}`, {

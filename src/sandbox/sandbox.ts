@@ -1,5 +1,6 @@
 // Both control planes in miniature on one port: test double, demo and quick start. As strict as the real ones.
-import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { AgentError } from "../lib/agent-error.ts";
+import { whyNotListening } from "../platform/listen-failure.ts";
 import { type Log, silent } from "../platform/log.ts";
 import { answerCaravanserai, isCaravanserai } from "./caravanserai/api.ts";
 import { caraRoutes } from "./caravanserai/routes.ts";
@@ -109,7 +110,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   };
   const running = new Set<Promise<Response>>();
 
-  const server = listen(
+  const server = await listen(
     options,
     () => {
       realtime.close();
@@ -214,12 +215,12 @@ function websocketsOf({ websocket }: Realtime): Bun.WebSocketHandler<SocketData>
   };
 }
 
-function listen(
+async function listen(
   options: SandboxOptions,
   close: () => void,
   websocket: Bun.WebSocketHandler<SocketData>,
   fetch: Handler,
-): Bun.Server<SocketData> {
+): Promise<Bun.Server<SocketData>> {
   const { port = 0, host = "127.0.0.1", tls } = options;
   try {
     return Bun.serve({
@@ -232,14 +233,8 @@ function listen(
     });
   } catch (error) {
     close();
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    throw new AgentError(
-      "sandbox.listen",
-      code === "EADDRINUSE"
-        ? `port ${port} on ${host} is already in use`
-        : `cannot listen on ${host}:${port}: ${messageOf(error)}`,
-      { hint: "choose another port:  noderax-agent sandbox --port 0", cause: error },
-    );
+    const why = await whyNotListening(error, port);
+    throw new AgentError("sandbox.listen", `cannot listen on ${host}:${port}: ${why}`, { cause: error });
   }
 }
 

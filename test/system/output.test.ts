@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { binary } from "../support/binary.ts";
 import { inTerminal } from "../support/screen.ts";
-import { type Machine, enrolled, machine, runs, startSandbox } from "../support/dev.ts";
+import { type Machine, enrolled, machine, runs, startSandbox, until } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(20_000);
@@ -85,7 +85,7 @@ test("a reader that leaves early ends a command without a message, as SIGPIPE en
   expect({ stdout, stderr }).toEqual({ stdout: "141\n", stderr: "" });
 });
 
-describe.each([["dev"], ["dev --json"], ["sandbox --json"]])("%s whose reader leaves", (command) => {
+describe.each([["dev"], ["dev --json"]])("%s whose reader leaves", (command) => {
   test("ends by itself and leaves neither a process nor a file", async () => {
     using host = machine();
     const line = `"$0" ${command} --port 0 | { read -r line; }; echo \${PIPESTATUS[0]}`;
@@ -93,6 +93,14 @@ describe.each([["dev"], ["dev --json"], ["sandbox --json"]])("%s whose reader le
     expect(stdout).toBe("141\n");
     expect(filesBelow(host.at("tmp"))).toEqual([]);
   });
+});
+
+test("a sandbox goes on when a script has read its first line", async () => {
+  using host = machine();
+  const line = `"$0" sandbox --json --port 0 | { read -r line; }`;
+  await using script = host.start(["-c", line, binary], { file: "/bin/bash" });
+  await until("it answers", async () => (await host.run(["sandbox", "nodes"])).code === 0);
+  expect(runs(script.pid)).toBeTrue();
 });
 
 describe("a signal while dev starts", () => {

@@ -75,6 +75,33 @@ describe("a command line that is wrong is refused with exit 2 and a way to help"
   });
 });
 
+test("dev and sandbox on a taken port tell who has it, and what to type in place of what was typed", async () => {
+  using host = machine();
+  await using sandbox = await startSandbox(host);
+  const { port } = new globalThis.URL(sandbox.url);
+  for (const command of ["dev", "sandbox"]) {
+    const { code, stderr } = await host.run([command, "--port", port]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      new RegExp(
+        `^error: cannot listen on 127\\.0\\.0\\.1:${port}: noderax-agent \\(pid ${sandbox.process.pid}\\) listens there\n` +
+          `  Take any free port:  \\S+noderax-agent ${command} --port 0\n$`,
+      ),
+    );
+  }
+  const npm = await host.run(["dev", "--port", port], { env: { npm_lifecycle_event: "start" } });
+  expect(npm.stderr).toEndWith("  Take any free port:  npm start -- --port 0\n");
+});
+
+test("a Docker that cannot be reached is told in words by dev", async () => {
+  using host = machine();
+  await using dev = host.start(["dev", "--port", "0"], { env: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
+  const line = await dev.line(/^ {2}docker/);
+  expect(line).toBe("  docker          not reachable (127.0.0.1:1: nobody listens there): projects are off");
+  // The first command that is suggested works where there is nothing but a shell and coreutils.
+  await dev.line(/sandbox task demo-1 'uname -a'$/);
+});
+
 /** Places where no state can be kept, whoever we are. */
 const places = {
   "a file stands where the directory should": (host: Machine) => {

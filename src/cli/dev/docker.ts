@@ -8,6 +8,7 @@ import * as v from "valibot";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
+import { whyAway } from "../../projects/docker-failure.ts";
 import {
   type DockerEnvironment,
   certificatesAt,
@@ -74,7 +75,7 @@ async function client(host: string, environment: DockerEnvironment): Promise<Ask
         ...(tls === undefined ? {} : { tls }),
       });
     } catch (error) {
-      const why = signal.aborted ? `no answer within ${limit / 1_000} s` : messageOf(error);
+      const why = signal.aborted ? `no answer within ${limit / 1_000} s` : whyAway(error);
       throw new AgentError("docker.away", `${where}: ${why}`, { cause: error });
     }
     const text = await response.text();

@@ -1,6 +1,7 @@
 // Calls to a running sandbox's operator side: where it is, what it answers, and what went wrong in words.
 import * as v from "valibot";
-import { AgentError, type ExitCode, exit, messageOf } from "../../lib/agent-error.ts";
+import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
+import { networkError } from "../../control/network-error.ts";
 import { seconds } from "../../lib/duration.ts";
 import { type Announced, findSandboxes } from "../../sandbox/announce.ts";
 import { OPERATOR_PREFIX } from "../../sandbox/operator.ts";
@@ -119,7 +120,8 @@ async function fetchJson(url: string, target: string, init: BunFetchRequestInit)
     const response = await fetch(target, init);
     return [response.status, await response.json()];
   } catch (error) {
-    throw new AgentError("sandbox.unreachable", `cannot reach a sandbox at ${url}: ${messageOf(error)}`, {
+    const { message } = networkError(error, url, PATIENCE, new AbortController().signal);
+    throw new AgentError("sandbox.unreachable", message, {
       exit: exit.unreachable,
       hint: "start one:  noderax-agent sandbox",
       cause: error,

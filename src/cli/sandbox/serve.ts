@@ -2,7 +2,8 @@
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
 import { announceSandbox } from "../../sandbox/announce.ts";
 import { type Sandbox, type SandboxOptions, startSandbox } from "../../sandbox/sandbox.ts";
-import { warn } from "../output.ts";
+import { note, warn } from "../output.ts";
+import { typed } from "../program.ts";
 
 const DEFAULT_PORT = 8080;
 
@@ -12,11 +13,18 @@ export async function serveSandbox(
   port: string | undefined,
   options: Omit<SandboxOptions, "port"> = {},
 ): Promise<Sandbox> {
-  if (port !== undefined) return startSandbox({ ...options, port: portOf(port, command) });
+  if (port !== undefined) {
+    return startSandbox({ ...options, port: portOf(port, command) }).catch((error: unknown) => {
+      if (!(error instanceof AgentError) || error.code !== "sandbox.listen") throw error;
+      const hint = `Take any free port:  ${typed(command)} --port 0`;
+      throw new AgentError(error.code, error.message, { hint, cause: error });
+    });
+  }
   try {
     return await startSandbox({ ...options, port: DEFAULT_PORT });
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== "sandbox.listen") throw error;
+    note(`${error.message}: taking another port`);
     return startSandbox({ ...options, port: 0 });
   }
 }

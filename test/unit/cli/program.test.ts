@@ -1,7 +1,7 @@
 // The program as people start it: a real process, a real working directory, exit codes.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { asCalled, calledAs, invokedAs } from "../../../src/cli/program.ts";
+import { asCalled, calledAs, invokedAs, typed } from "../../../src/cli/program.ts";
 import { scratch } from "../config/scratch.ts";
 
 const main = join(import.meta.dir, "../../../src/main.ts");
@@ -130,6 +130,12 @@ test("hints name the program as it was called", () => {
   expect(asCalled("or:  noderax-agent sandbox", "cara-agent")).toBe("or:  cara-agent sandbox");
   for (const kept of ["/etc/noderax-agent/config.json", "noderax-agent 0.1.0", "noderax-agent.service ended"])
     expect(asCalled(kept, "cara-agent")).toBe(kept);
+});
+
+test("what is to be typed again is what was typed", () => {
+  expect(typed("dev", { npm_lifecycle_event: "start" })).toBe("npm start --");
+  expect(typed("sandbox", { npm_lifecycle_event: "start" })).toEndWith(" sandbox");
+  expect(typed("dev", {})).toEndWith(" dev");
 });
 
 test("from source it is called noderax-agent, whatever runs it", () => {
