@@ -148,11 +148,17 @@ const PATIENCE: Duration = seconds(3);
 const LIVELY_FOR: Duration = seconds(30);
 const LIVELY_POLL: Duration = milliseconds(500);
 
-/** `quiet`: since when nothing changed; `took`: how long the server needed for its answer. */
-export function pollPause(every: Duration, quiet: Duration, took: Duration): Duration {
+/** So many slow answers in a row make a slow server. One alone may have met a lock or a lost packet. */
+const SLOW_ANSWERS = 3;
+/** Reports wait for a list: however slow the server is, it is asked so often. */
+const SLOW_PAUSE: Duration = seconds(15);
+
+/** `quiet`: since when nothing changed; `took`: how long the server needed for its last answers, the newest last. */
+export function pollPause(every: Duration, quiet: Duration, took: readonly Duration[]): Duration {
   const pause = quiet < LIVELY_FOR ? Math.min(every, LIVELY_POLL) : every;
-  // A server that needs long is asked less often: a fifth of its time at most goes to us.
-  return Math.max(pause, 4 * took);
+  const usual = took.length < SLOW_ANSWERS ? 0 : Math.min(...took.slice(-SLOW_ANSWERS));
+  // Pause four times as long as an answer takes: a fifth of the server's time at most goes to us.
+  return Math.max(pause, Math.min(4 * usual, SLOW_PAUSE));
 }
 
 /** Polls every `every`, oftener while something changes, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
@@ -164,6 +170,7 @@ export async function assignmentLoop(
   const kept = store.read();
   let unread = 0;
   let changedAt = steadyNow();
+  let took: readonly Duration[] = [];
   const fallback = setTimeout(recall, patience);
 
   function accept(items: readonly unknown[], askedAt: number | undefined): void {
@@ -196,13 +203,14 @@ export async function assignmentLoop(
     async (signal, record) => {
       const askedAt = steadyNow();
       const items = await api.projects(node, signal);
+      took = [...took, steadyNow() - askedAt].slice(-SLOW_ANSWERS);
       clearTimeout(fallback);
       heard = true;
       if (record.consecutiveFailures > 0) log.info("assignment", "the server answers again");
       if (store.write(items)) changedAt = askedAt;
       accept(items, askedAt);
       record.note = `${items.length} projects`;
-      return jitter(pollPause(every, askedAt - changedAt, steadyNow() - askedAt), 0.1, Math.random);
+      return jitter(pollPause(every, askedAt - changedAt, took), 0.1, Math.random);
     },
     registry,
     signal,

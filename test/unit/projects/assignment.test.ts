@@ -134,13 +134,30 @@ test("a server that hangs makes what was kept count after a while, once", async 
 }, 5_000);
 
 test("while projects change the server is asked twice a second, on a quiet node at the configured interval", () => {
-  expect(pollPause(seconds(3), seconds(10), milliseconds(20))).toBe(milliseconds(500));
-  expect(pollPause(seconds(3), minutes(2), milliseconds(20))).toBe(seconds(3));
-  expect(pollPause(milliseconds(100), seconds(10), 0)).toBe(milliseconds(100));
+  const quick = [milliseconds(20), milliseconds(20), milliseconds(20)];
+  expect(pollPause(seconds(3), seconds(10), quick)).toBe(milliseconds(500));
+  expect(pollPause(seconds(3), minutes(2), quick)).toBe(seconds(3));
+  expect(pollPause(milliseconds(100), seconds(10), [])).toBe(milliseconds(100));
 });
 
-test("a server that takes long to answer is asked rarer, also while projects change", () => {
-  expect(pollPause(seconds(3), seconds(10), seconds(2))).toBe(seconds(8));
+test("a server that takes long to answer again and again is asked rarer, also while projects change", () => {
+  const slow = [seconds(2), seconds(3), seconds(2)];
+  expect(pollPause(seconds(3), seconds(10), slow)).toBe(seconds(8));
+  expect(pollPause(seconds(3), seconds(10), [seconds(7), seconds(7), seconds(7)])).toBe(seconds(15));
+});
+
+test("one slow answer does not hold up the next question", async () => {
+  expect(pollPause(seconds(3), seconds(10), [seconds(7)])).toBe(milliseconds(500));
+  expect(pollPause(seconds(3), minutes(2), [milliseconds(20), milliseconds(20), seconds(7)])).toBe(
+    seconds(3),
+  );
+  let calls = 0;
+  await using it = polling(async () => {
+    if (++calls === 2) await Bun.sleep(700);
+    return [];
+  }, emptyStore());
+  await until("it was asked four times", () => calls > 3, seconds(2));
+  expect(it.seen.length).toBeGreaterThan(2);
 });
 
 test("a project that is given to a node soon after its start does not wait for the interval", async () => {
