@@ -62,6 +62,8 @@ export interface AgentOptions {
   readonly nodeNameChosen?: boolean;
   readonly log: Log;
   readonly warnings: readonly string[];
+  /** Gives up the wait for another agent that is stopping. */
+  readonly signal?: AbortSignal;
   /** Instead of Docker. */
   readonly engine?: Engine;
 }
@@ -108,8 +110,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const disk = createDiskReserve(directory, log);
   // On a full disk lock and database open only after the reserve was given up.
   disk.look();
-  const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), {
-    listen_token: settings.listen_token ?? null,
+  const access = { listen_token: settings.listen_token ?? null };
+  const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), access, {
+    onWait: (pid) =>
+      log.info("agent", `waiting for the agent that holds ${directory} (pid ${pid ?? "unknown"}) to end`),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   const database = openOrRelease(directory, socket);
   const common = {
@@ -160,6 +165,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       version,
       pid: process.pid,
       uptime_seconds: Math.round((steadyNow() - startedAt) / 1_000),
+      stopping: stop.signal.aborted,
       rss_bytes: process.memoryUsage.rss(),
       noderax: noderax?.status() ?? null,
       caravanserai: caravanserai?.status() ?? null,

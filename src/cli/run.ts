@@ -37,7 +37,12 @@ export default command({
       nodeNameChosen: isChosen(config),
       log,
       warnings: [...config.warnings, ...cautions],
+      signal: interrupted.signal,
+    }).catch((error: unknown) => {
+      if (interrupted.signal.aborted) return undefined;
+      throw error;
     });
+    if (agent === undefined) return interrupted.code;
     using _announced = announceAgent(config.settings);
     const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log);
     // As it is used, a scheme in front: what was typed may have been another thing.

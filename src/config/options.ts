@@ -83,10 +83,10 @@ export const options = {
   },
   shutdown_timeout: {
     type: "duration",
-    default: "20s",
+    default: "4s",
     env: ["SHUTDOWN_TIMEOUT"],
     planes: ["noderax", "caravanserai"],
-    doc: "How long a stop may take before the agent leaves anyway.",
+    doc: "How long a stop may take before the agent leaves anyway; what is left undone is on disk.",
   },
   task_timeout: {
     type: "duration",

@@ -2,7 +2,9 @@
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
-import { type Duration, seconds } from "../lib/duration.ts";
+import { steadyNow } from "../lib/clock.ts";
+import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
+import { sleep } from "../lib/loop.ts";
 import * as v from "valibot";
 import { isRoot } from "../platform/account.ts";
 import { takeLock } from "../platform/lock.ts";
@@ -14,19 +16,33 @@ const NAME = "agent.sock";
 const Access = v.object({ listen_token: v.nullable(v.string()) });
 export type Access = v.InferOutput<typeof Access>;
 
+/** How an agent that is about to end is waited for. */
+export interface LockWait {
+  /** Called once, with the pid of the other agent; undefined when it does not answer. */
+  readonly onWait?: (pid: number | undefined) => void;
+  /** Gives up waiting. */
+  readonly signal?: AbortSignal;
+}
+
+/** For an agent that says that it is stopping. Longer than a stop takes by default. */
+const STOPPING_PATIENCE = minutes(1);
+/** For any other: it may just have been told to stop. */
+const RUNNING_PATIENCE = seconds(3);
+const LOCK_PAUSE = milliseconds(100);
+
 /**
- * `onNews`: a command has written something beside us that should not wait. Throws an AgentError when another agent holds
- * the directory.
+ * `onNews`: a command has written something beside us that should not wait. Waits for another agent that is stopping;
+ * throws an AgentError when one holds the directory and goes on, or when the wait is given up.
  */
 export async function serveStatus(
   directory: string,
   status: () => Status,
   onNews: () => void = () => {},
   access: Access = { listen_token: null },
+  wait: LockWait = {},
 ): Promise<Disposable> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const lock = takeLock(join(directory, "agent.lock"));
-  if (lock === undefined) throw await alreadyRunning(directory);
+  const lock = await lockDirectory(directory, wait);
   const path = join(directory, NAME);
   try {
     // Whatever is there is left over: its owner would hold the lock.
@@ -51,6 +67,19 @@ export async function serveStatus(
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
+  }
+}
+
+async function lockDirectory(directory: string, { onWait, signal }: LockWait): Promise<Disposable> {
+  const begun = steadyNow();
+  for (let tries = 1; ; tries++) {
+    const lock = takeLock(join(directory, "agent.lock"));
+    if (lock !== undefined) return lock;
+    const other = await askStatus(directory, seconds(1)).catch(() => undefined);
+    const patience = other?.stopping === true ? STOPPING_PATIENCE : RUNNING_PATIENCE;
+    if (steadyNow() - begun > patience || signal?.aborted) throw await alreadyRunning(directory);
+    if (tries === 1) onWait?.(other?.pid);
+    await sleep(LOCK_PAUSE, signal);
   }
 }
 

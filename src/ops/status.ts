@@ -118,6 +118,8 @@ export const Status = v.object({
   version: v.string(),
   pid: v.number(),
   uptime_seconds: v.number(),
+  /** It was told to stop. Absent in an agent of before. */
+  stopping: v.optional(v.boolean()),
   rss_bytes: v.number(),
   noderax: v.nullable(NoderaxStatus),
   /** Absent in an agent of before. */

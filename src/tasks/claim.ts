@@ -32,12 +32,14 @@ export interface ClaimPorts {
 const FLOOR = milliseconds(25);
 /** An empty answer that came at once is no long poll: ask again at the pace of a poll. */
 const INSTANT = milliseconds(500);
+/** After a stop, for the claim in flight: a task that is just being handed out still arrives. */
+const STOP_PATIENCE = seconds(1);
 /** How much longer than it was asked to a server may hold a claim. */
 const CLAIM_SLACK = seconds(1);
 
 /**
- * Claims until `stop` aborts. A claim in flight then is let come to its end — abandoned, it may swallow a task — unless
- * `abandon` aborts. `wait` is how long the server is asked to wait for a task.
+ * Claims until `stop` aborts. A claim in flight then has a second to end, unless `abandon` aborts before: what is left of
+ * it on the server, where it may still take a task, is waited for by the next process (`openClaim`). `wait` is how long the server is asked to wait for a task.
  */
 export function claimLoop(
   ports: ClaimPorts,
@@ -46,6 +48,11 @@ export function claimLoop(
   abandon: AbortSignal,
 ): Promise<void> {
   const { api, tasks, rootAccess, auth, outbox, registry, log, openClaim } = ports;
+  const givenUp = new AbortController();
+  stop.addEventListener("abort", () => setTimeout(() => givenUp.abort(), STOP_PATIENCE).unref(), {
+    once: true,
+  });
+  const claimSignal = AbortSignal.any([abandon, givenUp.signal]);
   let silent = false;
   return loop({ name: "claim", every: FLOOR, onError }, round, registry, stop);
 
@@ -80,13 +87,13 @@ export function claimLoop(
       return await api.claim(
         wait,
         { capabilities: [...CAPABILITIES], rootAccess: rootAccess.report() },
-        abandon,
+        claimSignal,
       );
     } catch (error) {
       // Whoever was certainly not heard, or was answered, is not waiting on the server.
       if (!mayHaveArrived(error) || (error instanceof AgentError && error.status !== undefined))
         openClaim.write(undefined);
-      if (error instanceof AgentError && error.status === 401) await auth.doubted(abandon);
+      if (error instanceof AgentError && error.status === 401) await auth.doubted(claimSignal);
       throw error;
     }
   }

@@ -6,6 +6,8 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
+const SHORT_LEASE = { timings: { claimLease: 1_000, sweepInterval: 100 } };
+
 describe.concurrent("SIGTERM", () => {
   test("ends the agent and not its task, which the next agent finishes", async () => {
     await using node = await enrolledProcess({
@@ -29,8 +31,13 @@ describe.concurrent("SIGTERM", () => {
     expect(task.text()).toBe("1\n2");
   });
 
-  test("lets the claim in flight come to its end, so that it swallows no task", async () => {
-    await using node = await enrolledProcess({ watched: true, settings: { task_poll_interval: "2s" } });
+  test("loses no task that comes in the last moment", async () => {
+    // Where the machine is too busy for the second that the claim has, the lease brings it back.
+    await using node = await enrolledProcess({
+      watched: true,
+      sandbox: SHORT_LEASE,
+      settings: { task_poll_interval: "2s" },
+    });
     await until("a claim is open", () => node.gateway.count("claim") > 0);
     await until("it listens", () => node.log.some((line) => line.includes("started")));
     const ended = node.ends("SIGTERM");
@@ -40,6 +47,23 @@ describe.concurrent("SIGTERM", () => {
     await node.starts();
     await task.finishes("success");
     expect(task.text()).toBe("in the last moment");
+  });
+
+  test("gives up a long claim after a second, and the next agent waits until the server has, too", async () => {
+    await using node = await enrolledProcess({ watched: true, settings: { task_poll_interval: "9s" } });
+    await until("a claim is open", () => node.gateway.count("claim") === 1);
+    const [first] = node.gateway.seen.filter(({ route }) => route === "claim");
+    await node.isOnline();
+    const begun = performance.now();
+    expect(await node.ends("SIGTERM")).toBe(0);
+    expect(performance.now() - begun).toBeLessThan(5_000);
+    await node.starts();
+    await node.statusBecomes("says so", ({ loops }) =>
+      loops.some(({ note }) => note === "waiting until an unanswered claim is over on the server"),
+    );
+    await until("a second claim", () => node.gateway.count("claim") > 1);
+    const second = node.gateway.seen.filter(({ route }) => route === "claim")[1];
+    expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(9_000);
   });
 
   test("within shutdown_timeout, also when the server does not answer", async () => {
@@ -108,10 +132,33 @@ describe.concurrent("one state directory, one agent:", () => {
     process.kill(pid, "SIGKILL");
   });
 
+  test("one that is started while the old one still stops waits for it, says so, and takes its place", async () => {
+    await using node = await enrolledProcess({ watched: true, settings: { shutdown_timeout: "20s" } });
+    const reporting = Promise.withResolvers<void>();
+    node.gateway.interfere(async (route, forward) => {
+      if (route === "completed") await reporting.promise;
+      return forward();
+    });
+    const task = node.runs("true");
+    await until("its end is being reported", () => node.gateway.count("completed") > 0);
+    const old = node.pid;
+    process.kill(old, "SIGTERM");
+    await node.statusBecomes("it is stopping", ({ stopping }) => stopping === true);
+    await node.starts();
+    await until("it says so", () => node.log.some((line) => line.includes(`(pid ${old}) to end`)));
+    // Longer than an agent that goes on is waited for.
+    await Bun.sleep(3_500);
+    reporting.resolve();
+    await node.statusBecomes("the new one is in charge", ({ pid }) => pid === node.pid);
+    expect(node.pid).not.toBe(old);
+    expect(task.document().status).toBe("success");
+    await node.runs("true").finishes("success");
+  });
+
   test("what a killed one has left behind is no hindrance", async () => {
     // A claim of the dead takes what comes next, and the server gives it back when its lease is over.
     await using node = await enrolledProcess({
-      sandbox: { timings: { claimLease: 1_000, sweepInterval: 100 } },
+      sandbox: SHORT_LEASE,
     });
     await node.status();
     await node.dies();

@@ -44,6 +44,10 @@ export interface Machine extends AsyncDisposable {
   until(condition: string, within?: Duration): Promise<void>;
   /** Shuts it down and boots it again, as `reboot` does; the kernel goes on. */
   reboot(): Promise<void>;
+  /** The first half of a reboot. */
+  shutDown(): Promise<void>;
+  /** The second half. */
+  boot(): Promise<void>;
 }
 
 export const AGENT = "/opt/noderax-agent/noderax-agent";
@@ -94,7 +98,14 @@ export async function bootMachine(): Promise<Machine> {
       }
     },
     async reboot() {
-      await succeed(["docker", "restart", "-t", "60", id]);
+      await machine.shutDown();
+      await machine.boot();
+    },
+    async shutDown() {
+      await succeed(["docker", "stop", "-t", "120", id]);
+    },
+    async boot() {
+      await succeed(["docker", "start", id]);
       await machine.until("systemctl is-system-running --wait");
     },
     async [Symbol.asyncDispose]() {

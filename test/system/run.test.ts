@@ -74,16 +74,16 @@ describe("a task that runs", () => {
   });
 });
 
-test("SIGTERM ends the agent within shutdown_timeout although the control plane holds its claim for longer", async () => {
+test("SIGTERM ends an idle agent within two seconds although the control plane holds its claim for longer", async () => {
   using host = machine();
   await using sandbox = await startSandbox(host);
   await enrolled(host, sandbox, "web-01");
-  await using agent = host.start(["run", "--task-poll-interval", "30s", "--shutdown-timeout", "500ms"]);
+  await using agent = host.start(["run", "--task-poll-interval", "30s"]);
   await until("it is online", async () => (await host.run(["status"])).code === 0);
   const asked = performance.now();
   agent.signal("SIGTERM");
   expect(await agent.exited).toBe(0);
-  // Half a second, on a machine that is twenty times slower.
+  // On a machine that is five times slower.
   expect(performance.now() - asked).toBeLessThan(10_000);
 });
 

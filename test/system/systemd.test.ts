@@ -152,7 +152,7 @@ describe.skipIf(missing !== undefined)(
       const stopped = await node.sh(
         "begun=$(date +%s%3N); systemctl stop noderax-agent; echo $(($(date +%s%3N) - begun))",
       );
-      // A claim may be in flight, which the agent lets come to its end: 1 s here.
+      // A claim may be in flight, which is given up after a second.
       expect(Number(stopped)).toBeLessThan(seconds(5));
       figures.push(`stop ${stopped} ms`);
       expect(await state("noderax-agent")).toBe("Result=success\nExecMainStatus=0\nActiveState=inactive");
@@ -193,6 +193,28 @@ describe.skipIf(missing !== undefined)(
         const { status, result, log } = await node.ended(id);
         expect({ status, log }).toEqual({ status: "failed", log: "before" });
         expect(result).toMatchObject({ error: "interrupted by reboot" });
+      },
+      minutes(2),
+    );
+
+    test(
+      "goes down within 15 s with a task that ignores SIGTERM, and reports it as interrupted",
+      async () => {
+        const id = await node.order(
+          "trap '' TERM INT HUP; echo stubborn; touch /tmp/stubborn; while :; do sleep 1; done",
+        );
+        await node.until("[ -e /tmp/stubborn ]");
+        const begun = performance.now();
+        await node.shutDown();
+        const took = performance.now() - begun;
+        await node.boot();
+        figures.push(`shutdown with a stubborn task ${Math.round(took)} ms`);
+        expect(await node.ended(id)).toMatchObject({
+          status: "failed",
+          log: "stubborn",
+          result: { error: "interrupted by reboot" },
+        });
+        expect(took).toBeLessThan(seconds(15));
       },
       minutes(2),
     );

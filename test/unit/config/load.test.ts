@@ -17,7 +17,7 @@ test("without any source every default of the table applies", async () => {
     task_poll_interval: seconds(15),
     request_timeout: seconds(10),
     task_timeout: minutes(10),
-    shutdown_timeout: seconds(20),
+    shutdown_timeout: seconds(4),
     realtime_enabled: true,
     realtime_ping_interval: seconds(10),
     realtime_queue_size: 1024,

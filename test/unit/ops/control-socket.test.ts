@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds } from "../../../src/lib/duration.ts";
+import { until } from "../../support/until.ts";
 import { askAccess, askStatus, serveStatus, tellNews } from "../../../src/ops/control-socket.ts";
 import type { Status } from "../../../src/ops/status.ts";
 
@@ -71,6 +72,23 @@ test("a second agent on the same directory is refused with the first one's pid, 
     message: "an agent with this state directory runs already (pid 4711)",
   });
   expect((await askStatus(directory.path))?.pid).toBe(4_711);
+});
+
+test("a second agent waits for one that is stopping, tells its pid, and can be told to give up", async () => {
+  using directory = stateDirectory();
+  const first = await serveStatus(directory.path, () => ({ ...status, stopping: true }));
+  const told: (number | undefined)[] = [];
+  const enough = new AbortController();
+  const wait = { onWait: (pid?: number) => void told.push(pid), signal: enough.signal };
+  const impatient = serveStatus(directory.path, () => status, undefined, undefined, wait);
+  await until("it waits", () => told.length === 1);
+  enough.abort();
+  expect(impatient).rejects.toMatchObject({ code: "agent.running" });
+  const second = serveStatus(directory.path, () => status, undefined, undefined, { onWait: wait.onWait });
+  await until("it waits, too", () => told.length === 2);
+  first[Symbol.dispose]();
+  using _second = await second;
+  expect(told).toEqual([4_711, 4_711]);
 });
 
 test("agents on two directories do not see each other", async () => {
