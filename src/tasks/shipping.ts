@@ -1,7 +1,9 @@
 // Turns a task's output into log rows in the outbox, one row waiting at a time.
 import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
 import type { LogRequest, LogStream } from "../protocol/noderax/tasks.ts";
+import { isoOf } from "../lib/clock.ts";
 import type { Outbox } from "../control/outbox.ts";
+import type { ServerClock } from "../control/server-clock.ts";
 import type { Journal, TaskRecord } from "./journal.ts";
 import {
   type Pending,
@@ -29,14 +31,14 @@ export interface Shipper {
 /** Journal and outbox change in one transaction: after a crash no byte is sent twice or left out. */
 export function createShipper(
   task: TaskRecord,
-  ports: { readonly journal: Journal; readonly outbox: Outbox },
+  ports: { readonly journal: Journal; readonly outbox: Outbox; readonly serverClock: ServerClock },
 ): Shipper & { follow(spool: Spool, startedAt: number): void } {
-  const { journal, outbox } = ports;
+  const { journal, outbox, serverClock } = ports;
   let shipped: Shipped = task.shipped;
   let source: { spool: Spool; startedAt: number } | undefined;
 
   function send(stream: LogStream, line: string, hash: string, offset: Shipped["offset"], now: number): void {
-    const row: LogRequest = { taskId: task.id, stream, line, timestamp: new Date().toISOString() };
+    const row: LogRequest = { taskId: task.id, stream, line, timestamp: isoOf(serverClock.at(now)) };
     const next: Shipped = { rows: shipped.rows + 1, lastRowAt: now, offset, lastRow: hash };
     journal.atomically(() => {
       outbox.push(task.id, PARCEL.log, row);

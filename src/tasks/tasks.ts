@@ -91,7 +91,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       try {
         const record = journal.find(id);
         if (record === undefined) return;
-        const shipper = createShipper(record, { journal, outbox });
+        const shipper = createShipper(record, { journal, outbox, serverClock: api.serverClock });
         entry.refused = (why) =>
           shipper.note(`… a part of the log was refused by the control plane: ${why}`, steadyNow());
         const say = (note: string): void => void (entry.note = note);

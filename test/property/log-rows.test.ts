@@ -1,6 +1,7 @@
 // Log rows over random outputs: what an operator sees in the first 100 rows is true, whole where it fits, and ends with the end.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
+import { createServerClock } from "../../src/control/server-clock.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
 import { decodeText } from "../../src/lib/utf8.ts";
 import type { LogRequest } from "../../src/protocol/noderax/tasks.ts";
@@ -86,7 +87,11 @@ function ship(bursts: readonly Burst[]) {
   using store = openStore();
   const { database, journal, outbox } = store;
   const { spool, all, write } = spoolInMemory();
-  const shipper = createShipper(startedTask(journal, TASK, START), { journal, outbox });
+  const shipper = createShipper(startedTask(journal, TASK, START), {
+    journal,
+    outbox,
+    serverClock: createServerClock(),
+  });
   shipper.follow(spool, START);
   const sent: SentRow[] = [];
   const takeRow = database.query<{ body: string }, []>("DELETE FROM outbox RETURNING body");

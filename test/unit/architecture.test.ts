@@ -75,6 +75,13 @@ function faultsOf(file: string, source: string): string[] {
   );
   if (/\b(?:import|require)\s*\(\s*[^"'`\s)]/.test(source.replaceAll(/^\s*(\/\/.*|\/?\*.*)$/gm, "")))
     faults.push("a dynamic import names its module as a literal");
+  // The sandbox plays the servers, which keep their times by the wall clock.
+  if (
+    /\bDate\.now\(|\btimeOrigin\b/.test(source) &&
+    file !== "src/lib/clock.ts" &&
+    partOf(file) !== "sandbox"
+  )
+    faults.push("reads a clock past lib/clock.ts, whose types keep wall and steady time apart");
   const lines = source.trimEnd().split("\n");
   if (rowOf(partOf(file)) < 0) faults.push(`"${partOf(file)}" is no part of the layout`);
   if (lines.length > 450) faults.push(`${lines.length} lines; split above 450`);
@@ -194,6 +201,12 @@ describe("the rules themselves", () => {
 
   test("a file without its opening line is seen", () => {
     expect(faultsOf("src/lib/a.ts", "export {};\n").join()).toContain("opens without");
+  });
+
+  test("of the clocks", () => {
+    const source = "// A file.\nexport const now = Date.now();\n";
+    expect(faultsOf("src/tasks/a.ts", source).join()).toContain("reads a clock past lib/clock.ts");
+    expect(faultsOf("src/lib/clock.ts", source)).toEqual([]);
   });
 
   test.each(['test.skip("a", f);', 'test.todo("a");', 'test.skipIf(away)("a", f);'])("%s is seen", (code) => {

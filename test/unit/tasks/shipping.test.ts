@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
+import { createServerClock } from "../../../src/control/server-clock.ts";
 import type { LogRequest } from "../../../src/protocol/noderax/tasks.ts";
 import { createShipper } from "../../../src/tasks/shipping.ts";
 import { openSpool } from "../../../src/tasks/spool.ts";
@@ -14,7 +15,7 @@ function shipping() {
   const task = startedTask(journal);
   const spool = openSpool(directory.path);
   const open = (record = task) => {
-    const shipper = createShipper(record, { journal, outbox });
+    const shipper = createShipper(record, { journal, outbox, serverClock: createServerClock() });
     shipper.follow(spool, 0);
     return shipper;
   };
