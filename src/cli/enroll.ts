@@ -1,4 +1,5 @@
 // `enroll`: makes this machine a node, by a person's approval or with a bootstrap token.
+import { clearTextWarnings } from "../agent/clear-text.ts";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
@@ -27,7 +28,7 @@ import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { interruption } from "./interruption.ts";
-import { note, paint, print, printError } from "./output.ts";
+import { note, paint, print, printError, warn } from "./output.ts";
 import { asCalled } from "./program.ts";
 import { type Progress, createProgress } from "./progress.ts";
 import { type Understood, askUntil } from "./prompt.ts";
@@ -101,6 +102,8 @@ async function enrollAt(
 ): Promise<ExitCode | void> {
   const context: Context = { ...common, apiUrl, speak: { json: person.json } };
   const { settings, origins } = common.config;
+  for (const warning of clearTextWarnings({ noderax: apiUrl, caravanserai: undefined }, settings))
+    warn(warning);
   const chosen = (origins.get("request_timeout")?.from ?? "default") !== "default";
   try {
     const http = createHttp({

@@ -37,14 +37,29 @@ export function createTrustedUsers(socketPath: string | undefined): (uid: number
     const now = steadyNow();
     const before = known.get(uid);
     if (before !== undefined && now < before.until) return before.trusted;
-    const trusted = isTrustedUser(uid, process.getuid?.(), ownerOf(socketPath), isInGroup);
+    const trusted = isTrustedNow(uid, socketPath);
     if (known.size >= USERS_MAX) known.clear();
     known.set(uid, { trusted, until: now + REMEMBERED });
     return trusted;
   };
 }
 
-function ownerOf(path: string | undefined): SocketOwner | undefined {
-  if (path === undefined) return undefined;
-  return statSync(path, { throwIfNoEntry: false });
+function isTrustedNow(uid: number, socketPath: string | undefined): boolean {
+  const socket = socketPath === undefined ? undefined : ownerOf(socketPath);
+  return isTrustedUser(uid, process.getuid?.(), socket, (user, group) => {
+    try {
+      return isInGroup(user, group);
+    } catch {
+      return false; // There are no databases of users and groups.
+    }
+  });
+}
+
+/** Undefined where it is not there, or lies where this user may not look. */
+function ownerOf(path: string): SocketOwner | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
 }

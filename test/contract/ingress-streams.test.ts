@@ -170,13 +170,13 @@ test("an answer that broke is not taken for a whole one by HTTP/1.0, which has n
   expect(one.text()).toContain("0123456789abcdef");
 });
 
-test("nor is one that stands still for too long", async () => {
+test("an answer that stands still for too long is not taken for a whole one by HTTP/1.0", async () => {
   await using proxy = await ingress([routeTo(backend.port)], { idle: milliseconds(300) });
   await using one = client(proxy.port, `GET /events ${OLD}`);
   expect(await endOf(one)).toBe("reset");
 });
 
-test("nor is one that is under way when the agent stops", async () => {
+test("an answer under way when the agent stops is not taken for a whole one by HTTP/1.0", async () => {
   const proxy = await ingress([routeTo(backend.port)]);
   await using one = client(proxy.port, `GET /events ${OLD}`);
   await one.sees("\r\n\r\n");

@@ -322,6 +322,15 @@ test("with nobody to ask, a missing address or e-mail is wrong usage that names 
   });
 });
 
+test("an address over plain HTTP on another machine is warned of before anything is sent there", async () => {
+  using host = machine();
+  const { code, stderr } = await host.run(["enroll", "--api-url", "http://192.0.2.1:3001"]);
+  expect(code).toBe(2);
+  expect(stderr).toStartWith(
+    "warning: api_url http://192.0.2.1:3001: the node's token and all commands cross",
+  );
+});
+
 describe("with a control plane that does not answer", () => {
   test("says within the first second what it is doing, then why, and keeps to --request-timeout", async () => {
     using host = machine();

@@ -1,8 +1,11 @@
 // Whose socket is at the other end of a connection, and which users of the machine are let in.
 import { describe, expect, test } from "bun:test";
+import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { usersOf } from "../../../src/listener/local-client.ts";
 import type { TcpSocket } from "../../../src/platform/tcp-sockets.ts";
-import { isTrustedUser } from "../../../src/platform/trusted-users.ts";
+import { createTrustedUsers, isTrustedUser } from "../../../src/platform/trusted-users.ts";
 
 const socket = (change: Partial<TcpSocket> = {}): TcpSocket => ({
   localAddress: "127.0.0.1",
@@ -41,6 +44,11 @@ describe("the user of a connection", () => {
   });
 });
 
+function temporary(): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), "noderax-users-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true }) };
+}
+
 describe("a user of this machine", () => {
   const owner = { uid: 0, gid: 999, mode: 0o140_660 };
   const isMember = (uid: number, gid: number): boolean => uid === 1_000 && gid === 999;
@@ -50,6 +58,17 @@ describe("a user of this machine", () => {
   test("may as root, as the agent's user, as the owner or in the group of Docker's socket", () => {
     expect([0, 500, 1_000].map((uid) => trusted(uid, owner))).toEqual([true, true, true]);
     expect(trusted(1_001, { ...owner, uid: 1_001 })).toBe(true);
+  });
+
+  test("may as the owner of a real socket, and nobody else by one that is not there", () => {
+    using place = temporary();
+    const path = join(place.path, "docker.sock");
+    expect(createTrustedUsers(path)(54_321)).toBe(false);
+    writeFileSync(path, "", { mode: 0o660 });
+    if (process.getuid?.() === 0) chownSync(path, 54_321, 54_321);
+    const users = createTrustedUsers(path);
+    expect(users(statSync(path).uid)).toBe(true);
+    expect(users(54_322)).toBe(false);
   });
 
   test("may not otherwise, nor by a group that may not write, nor where there is no socket", () => {
