@@ -96,6 +96,7 @@ export function startNoderax(
         note,
         age_seconds: Math.round(age / 1_000),
       })),
+      protection: plane?.protection.status() ?? null,
       outbox: {
         waiting: plane?.outbox.state().waiting ?? 0,
         last_error: plane?.outbox.state().lastError ?? null,

@@ -11,7 +11,7 @@ import { type AuthState, createAuthState } from "../identity/auth-state.ts";
 import { beat, heartbeats } from "../identity/heartbeat.ts";
 import type { Identity } from "../identity/identity-file.ts";
 import { type RootAccess, createRootAccess } from "../identity/root-access.ts";
-import { type Account, currentAccount, runnerFor } from "../platform/account.ts";
+import type { Account } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
@@ -26,6 +26,7 @@ import { makeRoom, sweepLoop } from "../tasks/sweep.ts";
 import { type Tasks, createTasks } from "../tasks/tasks.ts";
 import { type Terminals, createTerminals, endLeftOvers } from "../terminal/terminals.ts";
 import { rootVetoes } from "./accounts.ts";
+import { type Protection, createProtection } from "./protection.ts";
 
 export interface NoderaxPorts {
   readonly settings: Settings;
@@ -52,6 +53,7 @@ export interface NoderaxPlane {
   readonly outbox: Outbox;
   readonly tasks: Tasks;
   readonly rootAccess: RootAccess;
+  readonly protection: Protection;
   /** Undefined where the owner switched the realtime session off. */
   readonly realtime: { readonly session: Session; readonly terminals: Terminals } | undefined;
   /** Ends the terminals, tells the control plane so, and closes the session; within `grace`. Never rejects. */
@@ -80,7 +82,7 @@ export function startNoderaxPlane(
   const journal = createJournal(database);
   const outbox = createOutbox(database);
   const rootAccess = createRootAccess(database, rootVetoes(settings));
-  const runners = { task: runnerFor(ports.account), root: runnerFor(currentAccount()) };
+  const protection = createProtection(settings, ports.account);
   const tasks = createTasks(
     {
       journal,
@@ -91,7 +93,9 @@ export function startNoderaxPlane(
       log,
       disk: ports.disk,
       runs,
-      runners,
+      runners: protection.taskRunners,
+      view: protection.view,
+      openFiles: protection.openFiles,
       settings: {
         timeout: settings.task_timeout,
         grace: settings.task_kill_grace,
@@ -152,7 +156,9 @@ export function startNoderaxPlane(
       channel: session,
       database,
       rootAccess,
-      runners,
+      runners: protection.terminalRunners,
+      view: protection.view,
+      openFiles: protection.openFiles,
       log,
       settings: {
         allowed: settings.allow_terminal,
@@ -172,6 +178,7 @@ export function startNoderaxPlane(
     outbox,
     tasks,
     rootAccess,
+    protection,
     realtime,
     async hangUp(grace) {
       await realtime?.terminals.stop(grace);

@@ -2,7 +2,7 @@
 import { type ExitCode, exit } from "../lib/agent-error.ts";
 import { humanDuration, seconds } from "../lib/duration.ts";
 import { printable } from "../lib/printable.ts";
-import type { CaravanseraiStatus, Status } from "../ops/status.ts";
+import type { CaravanseraiStatus, NoderaxStatus, Status } from "../ops/status.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { whenRemoved } from "./gc.ts";
@@ -65,7 +65,8 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
   print(`noderax        ${standingText(noderax.standing).padEnd(12)} ${noderax.api_url}`);
   print(`  node         ${noderax.node_id ?? asCalled("none: enroll with  noderax-agent enroll")}`);
   for (const loop of loops) if (loop.plane !== "caravanserai") showLoop(loop);
-  const { tasks, outbox, terminals } = noderax;
+  const { tasks, outbox, terminals, protection } = noderax;
+  if (protection) showProtection(protection);
   const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
   print(
     `  tasks        ${tasks.length} at work · ${waiting}${outbox.last_error === null ? "" : ` (${outbox.last_error})`}`,
@@ -83,6 +84,11 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
       `    ${terminal.id.slice(0, 8)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
     );
   }
+}
+
+function showProtection({ in_force: inForce, missing }: NonNullable<NoderaxStatus["protection"]>): void {
+  print(`  protection   ${inForce.join(" · ") || "none"}`);
+  for (const text of missing) print(`    ${paint.yellow("!")} ${printable(text)}`);
 }
 
 function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): void {

@@ -107,6 +107,19 @@ export const options = {
     planes: ["noderax"],
     doc: "The owner's veto: false refuses root tasks whatever the control plane's profile says.",
   },
+  task_isolation: {
+    type: "enum",
+    values: ["auto", "all", "off"],
+    default: "auto",
+    planes: ["noderax"],
+    doc: "Which tasks and terminals see only their own processes and terminals: auto those without root, all root's too.",
+  },
+  task_allow_setuid: {
+    type: "boolean",
+    default: false,
+    planes: ["noderax"],
+    doc: "Whether sudo and other set-uid programs work in tasks; in terminals they always do.",
+  },
   max_parallel_tasks: {
     type: "integer",
     default: 8,

@@ -13,6 +13,16 @@ const LoopStatus = v.object({
   consecutive_failures: v.number(),
 });
 
+/** What keeps tasks and terminals from each other and from the machine. */
+const ProtectionStatus = v.object({
+  /** The setting task_isolation. */
+  isolation: v.string(),
+  in_force: v.array(v.string()),
+  /** What this machine cannot do, with the reason. */
+  missing: v.array(v.string()),
+});
+export type ProtectionStatus = v.InferOutput<typeof ProtectionStatus>;
+
 const NoderaxStatus = v.object({
   api_url: v.string(),
   node_id: v.nullable(v.string()),
@@ -42,6 +52,8 @@ const NoderaxStatus = v.object({
     }),
   ),
   tasks: v.array(v.object({ id: v.string(), type: v.string(), note: v.string(), age_seconds: v.number() })),
+  /** Null before there is an identity; absent in an agent of before. */
+  protection: v.optional(v.nullable(ProtectionStatus)),
   outbox: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
 });
 export type NoderaxStatus = v.InferOutput<typeof NoderaxStatus>;

@@ -95,28 +95,39 @@ export interface Runner {
   readonly account: Account;
   /** Open file descriptors are passed on, and so is the environment. */
   readonly shell: (script: string) => string[];
+  /** Whether set-uid programs work in the script. Without setpriv they do. */
+  readonly mayGain: boolean;
 }
 
 /**
  * How a script is run as `account`, with that user's groups, from this process. Looks for the means once; throws an
- * AgentError when a root process finds none.
+ * AgentError when a root process finds none. `mayGain`: set-uid programs like sudo may give the script more rights than
+ * the account has; root keeps them all either way.
  */
-export function runnerFor(account: Account): Runner {
+export function runnerFor(account: Account, mayGain = true): Runner {
   const shell = (script: string): string[] => ["/bin/sh", "-c", script];
-  if (!isRoot() || account.uid === 0) return { account, shell };
+  const isSwitching = isRoot() && account.uid !== 0;
+  if (!isSwitching && (mayGain || account.uid === 0)) return { account, shell, mayGain };
   const { uid, gid, name } = account;
   // busybox has programs of the same names that know none of these flags; its `su` is enough.
   const setpriv = fullProgram("setpriv");
   if (setpriv !== undefined) {
-    const flags = [`--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--inh-caps=-all", "--"];
-    return { account, shell: (script) => [setpriv, ...flags, ...shell(script)] };
+    const flags = [
+      ...(isSwitching ? [`--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--inh-caps=-all"] : []),
+      ...(mayGain ? [] : ["--no-new-privs", ...(isRoot() ? ["--bounding-set=-all"] : [])]),
+    ];
+    return { account, shell: (script) => [setpriv, ...flags, "--", ...shell(script)], mayGain };
   }
+  if (!isSwitching) return { account, shell, mayGain: true };
   const chroot = fullProgram("chroot");
   if (chroot !== undefined) {
-    return { account, shell: (script) => [chroot, `--userspec=${uid}:${gid}`, "/", ...shell(script)] };
+    const words = [chroot, `--userspec=${uid}:${gid}`, "/"];
+    return { account, shell: (script) => [...words, ...shell(script)], mayGain: true };
   }
   const su = Bun.which("su", { PATH: SYSTEM_PATH });
-  if (su !== null) return { account, shell: (script) => [su, "-s", "/bin/sh", name, "-c", script] };
+  if (su !== null) {
+    return { account, shell: (script) => [su, "-s", "/bin/sh", name, "-c", script], mayGain: true };
+  }
   throw new AgentError(
     "account.no_means",
     `this machine has none of setpriv, chroot, su to run a task as ${name}`,

@@ -1,7 +1,7 @@
 // Who lives on this machine, in one look at /proc, and who of them belong together.
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { sleep } from "../lib/loop.ts";
-import { type ProcessId, type Stat, pauseAfterLook, readStat } from "./processes.ts";
+import { type ProcessId, type Stat, isAlive, pauseAfterLook, readStat } from "./processes.ts";
 import { steadyNow } from "./steady-clock.ts";
 
 export interface Inhabitant extends ProcessId, Stat {
@@ -54,21 +54,42 @@ export interface Family {
   readonly cookie: string;
   /** The systemd unit they run in, if any: only root leaves it. */
   readonly unit: string | undefined;
+  /** The init of the PID namespace they live in, if they have one of their own. Nobody leaves it. */
+  readonly init?: ProcessId | undefined;
 }
 
 /** Everything that shows one of the marks of the family. */
-export function familyOf({ leader, cookie, unit }: Family, census = takeCensus(nameOf(cookie))): number[] {
+export function familyOf(
+  { leader, cookie, unit, init }: Family,
+  census = takeCensus(nameOf(cookie)),
+): number[] {
   // While a session has members its number is not given away; with a stranger as its leader, it is another session.
   const now = leader && readStat(leader.pid);
   const session = now === undefined || now.startTime === leader?.startTime ? leader?.pid : undefined;
+  const namespace = init && foreignNamespaceOf(init);
   return [...census.values()]
     .filter(
       (one) =>
         one.session === session ||
         (unit !== undefined && isInUnit(one.pid, unit)) ||
+        (namespace !== undefined && namespaceOf(one.pid) === namespace) ||
         one.cookies.includes(cookie),
     )
     .map(({ pid }) => pid);
+}
+
+/** The PID namespace of that process, as long as it lives; never our own, in which everybody lives. */
+function foreignNamespaceOf(init: ProcessId): string | undefined {
+  const namespace = namespaceOf(init.pid);
+  return isAlive(init) && namespace !== namespaceOf("self") ? namespace : undefined;
+}
+
+function namespaceOf(pid: number | "self"): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined; // Gone, or another user's.
+  }
 }
 
 /** `pids` and all that descend from them, as far as their parents still live. */

@@ -8,6 +8,7 @@ import type { Outbox } from "../control/outbox.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
+import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
@@ -36,6 +37,10 @@ export interface DrivePorts {
   readonly runs: string;
   /** Whom unprivileged commands run as, and root. */
   readonly runners: { readonly task: Runner; readonly root: Runner };
+  /** What a command sees of others'. */
+  readonly view: (asRoot: boolean) => Promise<View>;
+  /** The soft limit of open files for commands. */
+  readonly openFiles: number | undefined;
   readonly settings: { readonly timeout: Duration; readonly grace: Duration; readonly outputLimit: number };
 }
 
@@ -182,6 +187,7 @@ async function launchAndFollow(
   const shortage = disk.shortage();
   if (shortage !== undefined) return unrun("failed", `not run: ${shortage}`);
   const runner = prepared.asRoot ? runners.root : runners.task;
+  const view = await ports.view(prepared.asRoot);
   const now = steadyNow();
   const { deadline, limit } = limitOf(task, prepared, settings.grace, now);
   if (deadline < now + prepared.timeout) {
@@ -206,6 +212,8 @@ async function launchAndFollow(
     runner,
     script: { ...prepared, environment: environmentOf(prepared, runner.account, task.id) },
     outputLimit: settings.outputLimit,
+    view,
+    openFiles: ports.openFiles,
   });
   if (failure !== undefined) return unrun("failed", `could not be started: ${failure}`);
   const text = `${task.type} as ${runner.account.name}, limit ${humanDuration(deadline - now)}`;

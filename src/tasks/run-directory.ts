@@ -17,6 +17,7 @@ import { type SteadyTime, parseUptime, steadyOf, wallFrom } from "../lib/clock.t
 import type { Duration } from "../lib/duration.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import { familyOf } from "../platform/census.ts";
+import { type View, confined, supervised } from "../platform/isolation.ts";
 import {
   type ProcessId,
   bootId,
@@ -64,6 +65,10 @@ export interface LaunchOrder {
   readonly script: CommandScript;
   /** Bytes kept of each stream. */
   readonly outputLimit: number;
+  /** What the command sees of other tasks. */
+  readonly view: View;
+  /** The soft limit of open files outside of a unit, which has systemd's. */
+  readonly openFiles: number | undefined;
 }
 
 /**
@@ -71,7 +76,7 @@ export interface LaunchOrder {
  * words, or undefined. The wrapper gets a clean environment; what the command is to see stands in command.sh.
  */
 export async function launch(order: LaunchOrder): Promise<string | undefined> {
-  const { directory, runner } = order;
+  const { directory, runner, view, mode } = order;
   try {
     // Asked before each launch: a directory above may have been given away, or exchanged, since the start.
     requireTrusted(dirname(directory), "run directory", { passShared: true });
@@ -85,8 +90,10 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
     return `the run directory cannot be written: ${messageOf(error)}`;
   }
   const blocks = String(Math.max(1, Math.ceil(order.outputLimit / 512)));
-  const wrapper = ["/bin/sh", "-c", ENTER, "sh", directory, blocks, ...runner.shell(READ_COMMAND)];
-  return order.mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
+  const openFiles = mode === "unit" ? undefined : order.openFiles;
+  const command = confined({ view, openFiles, onTerminal: false }, runner.shell(READ_COMMAND));
+  const wrapper = supervised(view, ["/bin/sh", "-c", ENTER, "sh", directory, blocks, view, ...command]);
+  return mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
 }
 
 function startSession({ directory }: LaunchOrder, wrapper: string[]): string | undefined {
@@ -144,7 +151,7 @@ export interface Run {
   span(): RunSpan | undefined;
   /** True while the wrapper lives; undefined when it has not said yet who it is. */
   wrapperAlive(): boolean | undefined;
-  /** The processes of the command, without wrapper and pumps. */
+  /** The processes of the command, without wrapper, pumps, and the init of their namespace, which ends with them. */
   members(): number[];
   /** True while a pump still waits for output. */
   pumping(): boolean;
@@ -161,10 +168,10 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
   const known = (): Session | undefined => (session ??= readSession(join(directory, "session")));
 
   function members(): number[] {
-    const { wrapper, pumps } = known() ?? { wrapper: undefined, pumps: [] };
+    const { wrapper, init, pumps } = known() ?? { wrapper: undefined, init: undefined, pumps: [] };
     const pumping = new Set(pumps.map(({ pid }) => pid));
-    const own = new Set([process.pid, wrapper?.pid, ...pumping]);
-    const family = familyOf({ leader: wrapper, cookie, unit });
+    const own = new Set([process.pid, wrapper?.pid, init?.pid, ...pumping]);
+    const family = familyOf({ leader: wrapper, cookie, unit, init });
     // A pump is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
     return family.filter((pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1));
   }
@@ -256,23 +263,30 @@ interface Pump extends ProcessId {
 
 interface Session {
   readonly wrapper: ProcessId;
+  /** Of the namespace of a private view. */
+  readonly init: ProcessId | undefined;
   readonly pumps: readonly Pump[];
   readonly began: SteadyTime | undefined;
 }
 
-/** The wrapper's stat line, then "<pump> <pump> <uptime> ok"; undefined until it is complete. */
+/** Undefined until the file is complete. One of an earlier version has neither the init nor the time. */
 function readSession(path: string): Session | undefined {
-  const [, stat, out, err, up = ""] = /^(.+)\n(\d+) (\d+) (?:(\S*) )?ok\n$/.exec(read(path) ?? "") ?? [];
-  if (stat === undefined) return undefined;
-  const pid = Number.parseInt(stat, 10);
-  const startTime = parseStat(stat)?.startTime;
-  if (startTime === undefined) return undefined;
+  const [, stat = "", init = "", out, err, up = ""] =
+    /^(.+)\n(?:(.*)\n)?(\d+) (\d+) (?:(\S*) )?ok\n$/.exec(read(path) ?? "") ?? [];
+  const wrapper = processOf(stat);
+  if (wrapper === undefined) return undefined;
   // A pump that has ended already is not identified, which is as good as dead.
   const pumps = [
     { log: "stdout.log", id: identify(Number(out)) },
     { log: "stderr.log", id: identify(Number(err)) },
   ].flatMap(({ log, id }) => (id === undefined ? [] : [{ ...id, log }]));
-  return { wrapper: { pid, startTime }, pumps, began: parseUptime(up) };
+  return { wrapper, init: processOf(init), pumps, began: parseUptime(up) };
+}
+
+/** From a line of /proc/<pid>/stat. */
+function processOf(stat: string): ProcessId | undefined {
+  const startTime = parseStat(stat)?.startTime;
+  return startTime === undefined ? undefined : { pid: Number.parseInt(stat, 10), startTime };
 }
 
 function read(path: string): string | undefined {

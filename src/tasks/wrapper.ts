@@ -3,7 +3,8 @@
 // In the run directory (0700, ours):
 //   command.sh      exports, working directory, and the command; read over descriptor 3, then removed
 //   began           made with O_EXCL by whoever comes first: the wrapper that starts, or an agent that gave up on it
-//   session         the wrapper's /proc/self/stat line, the pids of its two pumps and when the command began, then "ok"
+//   session         the wrapper's /proc/self/stat line, that of the init of a private PID namespace (or an empty line),
+//                   the pids of the two pumps and when the command began, then "ok"
 //   stdout.log …    what the command wrote; …discarded: how many bytes more than the limit
 //   exit            the exit status of the command and when it ended, then "ok"; its block is ours before the command
 //                   runs, so that a disk that is full by then loses no exit status
@@ -19,6 +20,10 @@
 // trap with a command is reset in the subshell of the command; one that ignores would be inherited by it. Times
 // are those of /proc/uptime, in seconds since the boot, because whoever reads them may come hours later, and the wall
 // clock may have been set.
+//
+// With a private view (platform/isolation.ts) the wrapper was started by `unshare --pid`: the first process that it forks
+// is the init of the namespace in which all its other children live. It sees their pids, and its own, as the machine does.
+import { REAP } from "../platform/isolation.ts";
 
 /**
  * Runs the wrapper of the directory in its first argument, if that belongs to our user. Asked of the working directory,
@@ -26,15 +31,23 @@
  */
 export const ENTER = 'cd "$1" && [ -O . ] && . ./wrapper.sh';
 
-/** Arguments: run directory, limit of a stream in 512-byte blocks, then the command line that reads descriptor 3. */
+/** Arguments: run directory, limit of a stream in 512-byte blocks, the view, and the command line that reads descriptor 3. */
 export const WRAPPER = `#!/bin/sh
 limit=$2
-shift 2
+view=$3
+shift 3
 umask 077
 trap : TERM INT HUP
 set -C
 : 2>/dev/null >began || exit 71
 set +C
+${REAP}
+init=
+if [ "$view" = private ]; then
+  reap </dev/null >/dev/null 2>&1 &
+  reaper=$!
+  read -r init <"/proc/$reaper/stat"
+fi
 mkfifo -m 622 stdout.pipe stderr.pipe || exit 72
 pump() {
   trap '' TERM INT HUP
@@ -48,14 +61,15 @@ out=$!
 err=$!
 read -r stat </proc/self/stat
 read -r up idle </proc/uptime
-printf '%s\\n%s %s %s ok\\n' "$stat" "$out" "$err" "$up" >session
+printf '%s\\n%s\\n%s %s %s ok\\n' "$stat" "$init" "$out" "$err" "$up" >session
 ( exec "$@" ) </dev/null >stdout.pipe 2>stderr.pipe
 code=$?
 exec 3<&-
 read -r up idle </proc/uptime
 printf '%s %s ok\\n' "$code" "$up" 1<>exit
-wait
+wait "$out" "$err"
 rm -f stdout.pipe stderr.pipe
+[ "$view" != private ] || release
 `;
 
 /** What the task's own shell runs: it takes the real script from descriptor 3, so that the payload's variables are in no argv. */

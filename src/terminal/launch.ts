@@ -2,7 +2,9 @@
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Runner } from "../platform/account.ts";
 import type { FlowControl } from "./flow-control.ts";
+import type { View } from "../platform/isolation.ts";
 import { type Pty, type PtyMode, spawnPty } from "./pty.ts";
+import { terminalCommand } from "./supervisor.ts";
 import { shellCandidates, shellEnvironment, shellScript, shellStarts } from "./shell.ts";
 
 export interface LaunchOrder {
@@ -12,6 +14,10 @@ export interface LaunchOrder {
   readonly size: () => { cols: number; rows: number };
   readonly language: string | undefined;
   readonly flow: FlowControl | undefined;
+  /** What the shell sees of the processes and terminals of others. */
+  readonly view: View;
+  /** The soft limit of open files it gets; undefined: ours. */
+  readonly openFiles: number | undefined;
   /** For tests; otherwise all of them. */
   readonly modes?: readonly PtyMode[] | undefined;
   readonly onData: (bytes: Uint8Array) => void;
@@ -43,7 +49,7 @@ export async function launchShell(
     try {
       const pty = await spawnPty(
         {
-          command: runner.shell(shellScript(shell)),
+          command: terminalCommand(order.view, order.openFiles, runner.shell(shellScript(shell))),
           environment: shellEnvironment(sessionId, account, shell, language),
           ...order.size(),
           owner: process.getuid?.() === 0 && account.uid !== 0 ? account.uid : undefined,

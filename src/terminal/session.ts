@@ -11,6 +11,7 @@ import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Runner } from "../platform/account.ts";
 import type { Census } from "../platform/census.ts";
+import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import { type ProcessId, hangUp, identify } from "../platform/processes.ts";
 import { steadyNow } from "../platform/steady-clock.ts";
@@ -38,6 +39,10 @@ export interface SessionPorts {
   readonly ledger: Ledger;
   readonly log: Log;
   readonly loadFlow: () => Promise<FlowControl | undefined>;
+  /** What the shell sees of others'. */
+  readonly view: (asRoot: boolean) => Promise<View>;
+  /** The soft limit of open files for shells. */
+  readonly openFiles: number | undefined;
   /** At who is alive. One for all terminals. */
   readonly look: () => Promise<Census>;
   /** The agent's own LANG. */
@@ -139,10 +144,11 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     ledger.starting(id);
     let launched: Launched | undefined;
     try {
-      const { language, modes } = ports;
+      const { language, modes, openFiles } = ports;
       const flow = await ports.loadFlow();
+      const view = await ports.view(asRoot);
       launched = await launchShell(
-        { sessionId: id, runner, asRoot, size: () => size, language, flow, modes, onData },
+        { sessionId: id, runner, asRoot, size: () => size, language, flow, modes, view, openFiles, onData },
         () => verdict !== undefined,
       );
     } catch (error) {

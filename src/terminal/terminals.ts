@@ -6,6 +6,7 @@ import { sleep } from "../lib/loop.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import type { Runner } from "../platform/account.ts";
 import { type Census, sharedCensus } from "../platform/census.ts";
+import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import {
   AboutSession,
@@ -46,6 +47,10 @@ export interface TerminalPorts {
   readonly rootAccess: Pick<RootAccess, "profile" | "refusal" | "onChange">;
   /** `task`: whose shell a terminal is. `root`: whose, when the operator asks for root and may have it. */
   readonly runners: { readonly task: Runner; readonly root: Runner };
+  /** What a shell sees of the processes and terminals of others. */
+  readonly view: (asRoot: boolean) => Promise<View>;
+  /** The soft limit of open files for shells; undefined: ours. */
+  readonly openFiles: number | undefined;
   readonly settings: TerminalSettings;
   readonly log: Log;
   /** For tests: only these start modes; what holds output back; who is alive. */
@@ -114,6 +119,8 @@ export function createTerminals(ports: TerminalPorts): Terminals {
         log,
         look,
         loadFlow,
+        view: ports.view,
+        openFiles: ports.openFiles,
         language: process.env["LANG"],
         modes: ports.modes,
         limits: { idle: settings.idleLimit, length: settings.maxLength },

@@ -92,6 +92,8 @@ export abstract class Machine {
       task_user: "nobody",
       task_poll_interval: "2s",
       task_kill_grace: "500ms",
+      // Commands print pids by which tests find their processes; isolation.test.ts has the default.
+      task_isolation: "off",
       ...settings,
     });
     if (this.options.enrolled !== false) await this.enrolls();

@@ -19,7 +19,7 @@ export function endCommands(runs: string): void {
   const pids = namesIn("/proc").filter((name) => /^\d+$/.test(name));
   const sessions = new Set<number>();
   for (const run of namesIn(runs)) {
-    const [, stat] = /^(.+)\n\d+ \d+ ok\n$/.exec(read(join(runs, run, "session"))) ?? [];
+    const [, stat] = /^(.+)\n(?:.*\n)?\d+ \d+ (?:\S* )?ok\n$/.exec(read(join(runs, run, "session"))) ?? [];
     const session = Number.parseInt(stat ?? "", 10);
     const leader = identify(session);
     // Unless another process has this pid by now: then nobody of that session is left.

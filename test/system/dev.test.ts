@@ -105,7 +105,8 @@ describe.each([
 ] as const)("%s", (signal, code) => {
   test("ends the running tasks, removes everything, and exits", async () => {
     using host = machine();
-    await using dev = await startDev(host);
+    // Its pid is the machine's.
+    await using dev = await startDev(host, { env: { NODERAX_TASK_ISOLATION: "off" } });
     const pidFile = host.at("work/pid");
     const id = await dev.order("demo-1", `trap '' TERM; echo $$ > ${pidFile}; while :; do sleep 1; done`);
     await dev.sees(id, "running");

@@ -1,5 +1,5 @@
 // The real wrapper under the real shell: what a command gets, what is kept of it, how it is taken up again and ended.
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   chownSync,
   existsSync,
@@ -19,6 +19,7 @@ import {
   runnerFor,
   isRoot,
 } from "../../../src/platform/account.ts";
+import { whyNoPrivateView } from "../../../src/platform/isolation.ts";
 import { bootId, identify, isAlive, nameOf, terminate } from "../../../src/platform/processes.ts";
 import type { Launch } from "../../../src/tasks/journal.ts";
 import {
@@ -43,6 +44,7 @@ const launched: Launch = {
 };
 const me = runnerFor(currentAccount());
 const other = isRoot() ? findAccount("nobody") : undefined;
+const free = { view: "shared", openFiles: undefined } as const;
 const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
 
 let scratch: ReturnType<typeof scratchDirectory>;
@@ -86,6 +88,7 @@ async function start(command: string, wish: Wish = {}): Promise<Started> {
     mode: "session",
     runner: me,
     outputLimit: 1_000_000,
+    ...free,
     ...order,
     script: { shell, command, environment: { ...ENVIRONMENT, ...environment }, workingDirectory },
   });
@@ -259,7 +262,7 @@ test.skipIf(!isRoot())("a wrapper does not run in a directory that is not root's
 test.skipIf(!isRoot())(
   "nothing is launched in a directory that was there before, or below another user's (needs root)",
   async () => {
-    const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1 } as const;
+    const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1, ...free } as const;
     const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
     mkdirSync(join(scratch.path, "theirs/there"), { recursive: true });
     const tried = (directory: string) =>
@@ -341,7 +344,8 @@ test("who forks faster than we look is ended as well", async () => {
   const it = await start("echo ready; while :; do sleep 0.01 & done 2>/dev/null");
   await until("the output", () => it.stdout() === "ready\n");
   expect(await terminate(() => it.run.members(), milliseconds(200))).toBe(true);
-  expect(it.run.members()).toEqual([]);
+  // The wrapper itself takes its pipes away meanwhile, for which it forks.
+  await until("nobody to be left", () => it.run.members().length === 0);
 });
 
 test("a wrapper that was killed is seen to be dead, and leaves no exit status", async () => {
@@ -391,7 +395,7 @@ test.skipIf(other === undefined)(
 );
 
 test("a directory that cannot be made is told in words", async () => {
-  const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1 } as const;
+  const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1, ...free } as const;
   const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
   const failure = await launch({ ...order, directory: "/proc/no/where", script });
   expect(failure).toStartWith("the run directory cannot be written: ");
@@ -413,4 +417,88 @@ test("a run of an earlier boot ended when its exit status was written, and its l
   const span = openRun(it.directory, TASK, { ...launched, bootId: "the boot before" }).span();
   expect(span?.duration).toBeWithin(280, 10_000);
   expect(span?.ended).toBeWithin(written - 20, written + 20);
+});
+
+const noPrivateView = isRoot() ? await whyNoPrivateView() : "root";
+describe.skipIf(other === undefined || noPrivateView !== undefined)(
+  `a command with a private view${noPrivateView === undefined ? "" : ` (needs ${noPrivateView})`}`,
+  () => {
+    const confined = { runner: runnerFor(other ?? currentAccount(), false), view: "private" } as const;
+    const initOf = ({ directory }: Started): number =>
+      Number.parseInt(textIn(join(directory, "session")).split("\n")[1] ?? "", 10);
+    const isGone = (pid: number): boolean => identify(pid) === undefined;
+
+    test("neither sees nor reaches another of the same user: environment, output, signals, ptrace", async () => {
+      const victim = await start("echo ready; exec sleep 300", {
+        ...confined,
+        environment: { SECRET: "hunter2" },
+      });
+      await until("the victim", () => victim.stdout() === "ready\n");
+      const [pid = 0] = victim.run.members().filter((one) => nameOf(one) === "sleep");
+      const attempts = [
+        `cat /proc/${pid}/environ`,
+        `echo intruder >/proc/${pid}/fd/1`,
+        `kill -9 ${pid}`,
+        "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -o hunter2",
+        "kill -9 -1",
+      ];
+      const attacker = await finish(`{ ${attempts.join("; ")}; } 2>/dev/null; echo done`, confined);
+      expect(attacker.stdout()).toBe("done\n");
+      expect(victim.stdout()).toBe("ready\n");
+      expect(nameOf(pid)).toBe("sleep");
+    });
+
+    test("has terminals of its own, and no path to those of others", async () => {
+      expect((await finish("ls /dev/pts", confined)).stdout()).toBe("ptmx\n");
+    });
+
+    test("ends with what it ended with, sees its own processes, and /tmp with everybody", async () => {
+      const it = await finish("ps -e -o comm= 2>/dev/null | grep -c . ; ls -d /tmp; kill -TERM $$", confined);
+      expect(it.code).toBe(143);
+      expect(it.stdout()).toEndWith("/tmp\n");
+    });
+
+    test("has no capability to gain, and gains none from set-uid programs", async () => {
+      const { stdout } = await finish("grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status", confined);
+      expect(stdout()).toBe("CapBnd:\t0000000000000000\nNoNewPrivs:\t1\n");
+    });
+
+    test("is known by its namespace: a daemon without session and environment is a member, and is ended", async () => {
+      const it = await start(
+        "(env -i /usr/bin/setsid /bin/sh -c 'trap \"\" TERM; while :; do sleep 0.2; done' &); echo ready; exec sleep 300",
+        confined,
+      );
+      await until("the command", () => it.stdout() === "ready\n");
+      await until("the daemon", () => it.run.members().some((pid) => nameOf(pid) === "sh"));
+      const members = it.run.members();
+      expect(members).not.toContain(initOf(it));
+      expect(await terminate(() => it.run.members(), milliseconds(300))).toBeTrue();
+      expect(members.filter((pid) => !isGone(pid))).toEqual([]);
+      await until("the end of the namespace", () => isGone(initOf(it)));
+    });
+
+    test("leaves in the background what it left there on purpose, for as long as that lives", async () => {
+      const it = await finish("setsid sleep 300 >/dev/null 2>&1 & sleep 1.2", confined);
+      await until("the end of the wrapper", () => it.run.wrapperAlive() === false);
+      const left = it.run.members().filter((pid) => nameOf(pid) === "sleep" && !isGone(pid));
+      expect(left.length).toBeGreaterThan(0);
+      expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
+      await until("the end of the namespace", () => isGone(initOf(it)));
+    });
+
+    test("is found, and ended, when its wrapper was killed", async () => {
+      const it = await start("echo ready; sleep 300 & exec sleep 300", confined);
+      await until("the command", () => it.stdout() === "ready\n");
+      process.kill(Number.parseInt(textIn(join(it.directory, "session")), 10), "SIGKILL");
+      await until("the death of the wrapper", () => it.run.wrapperAlive() === false);
+      expect(it.run.members().filter((pid) => nameOf(pid) === "sleep").length).toBeGreaterThan(1);
+      expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
+      await until("the end of the namespace", () => isGone(initOf(it)));
+    });
+  },
+);
+
+test("a command has the soft limit of open files it is given, and dies before the agent for want of memory", async () => {
+  const { stdout } = await finish("ulimit -Sn; cat /proc/self/oom_score_adj", { openFiles: 512 });
+  expect(stdout()).toBe("512\n0\n");
 });

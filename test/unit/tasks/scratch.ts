@@ -1,5 +1,6 @@
 // What the tests of tasks share: a directory of their own, a database, a journal with one task in it.
 import type { Database } from "bun:sqlite";
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +16,8 @@ import {
   momentsMigration,
 } from "../../../src/tasks/journal.ts";
 
-export const TASK = "7c1e2d3a-0000-4000-8000-000000000001";
+/** Another one in every run: the processes of a task are found by it, and those of a run beside this one are not ours. */
+export const TASK = randomUUID();
 
 /** `using directory = scratchDirectory()`, then `directory.path`. */
 export function scratchDirectory(): Disposable & { readonly path: string } {

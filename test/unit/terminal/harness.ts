@@ -80,6 +80,8 @@ export function terminalNode(options: NodeOptions = {}): Node {
       onChange: (listener) => void listeners.push(listener),
     },
     runners: { task: runnerFor(user), root: runnerFor(currentAccount()) },
+    view: async () => "shared",
+    openFiles: undefined,
     log,
     ...ports,
     settings: {

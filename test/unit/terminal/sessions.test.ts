@@ -247,7 +247,7 @@ test("where no shell can be started, the control plane hears why", async () => {
   const account = { ...user, shell: "/no/such/shell" };
   await using node = terminalNode({
     runners: {
-      task: { account, shell: () => ["/bin/false"] },
+      task: { account, shell: () => ["/bin/false"], mayGain: true },
       root: runnerFor(user),
     },
   });

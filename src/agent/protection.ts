@@ -1,0 +1,84 @@
+// What keeps tasks and terminals from each other and from the machine on this host: decided once, shown by `status`.
+import type { Settings } from "../config/options.ts";
+import { type Account, type Runner, currentAccount, isRoot, runnerFor } from "../platform/account.ts";
+import { type View, originalOpenFiles, whyNoPrivateView } from "../platform/isolation.ts";
+import { UNIT_TASKS_MAX, systemdRun } from "../platform/systemd.ts";
+import type { ProtectionStatus } from "../ops/status.ts";
+
+/** Whom commands run as. */
+export interface Runners {
+  readonly task: Runner;
+  readonly root: Runner;
+}
+
+export interface Protection {
+  readonly taskRunners: Runners;
+  readonly terminalRunners: Runners;
+  /** What a command sees of the others'; resolves when it is known what this machine can do. */
+  readonly view: (asRoot: boolean) => Promise<View>;
+  readonly openFiles: number | undefined;
+  status(): ProtectionStatus;
+}
+
+type ProtectionSettings = Pick<Settings, "task_isolation" | "task_allow_setuid">;
+
+/** Starts to find out what this machine can do. Throws when a root process has no means to become `account`. */
+export function createProtection(settings: ProtectionSettings, account: Account): Protection {
+  const root = runnerFor(currentAccount());
+  const task = runnerFor(account, settings.task_allow_setuid);
+  const wanted = settings.task_isolation;
+  let unavailable: string | undefined = isRoot() ? undefined : "the agent does not run as root";
+  const known =
+    wanted === "off" || unavailable !== undefined
+      ? Promise.resolve()
+      : whyNoPrivateView().then((why) => void (unavailable = why));
+  return {
+    taskRunners: { task, root },
+    terminalRunners: { task: runnerFor(account), root },
+    openFiles: originalOpenFiles(),
+    async view(asRoot) {
+      await known;
+      return unavailable === undefined && isIsolated(wanted, asRoot) ? "private" : "shared";
+    },
+    status: () =>
+      protectionStatus({
+        wanted,
+        unavailable,
+        allowSetuid: settings.task_allow_setuid,
+        mayGain: task.mayGain,
+        hasUnits: systemdRun() !== undefined,
+      }),
+  };
+}
+
+const isIsolated = (wanted: ProtectionSettings["task_isolation"], asRoot: boolean): boolean =>
+  wanted === "all" || (wanted === "auto" && !asRoot);
+
+export interface ProtectionFacts {
+  readonly wanted: ProtectionSettings["task_isolation"];
+  /** Why there is no private view. */
+  readonly unavailable: string | undefined;
+  readonly allowSetuid: boolean;
+  /** Whether set-uid programs work in tasks. */
+  readonly mayGain: boolean;
+  /** Tasks and terminals have units of their own. */
+  readonly hasUnits: boolean;
+}
+
+/** What is in force, and what is missing although nobody switched it off. Pure. */
+export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
+  const { wanted, unavailable, allowSetuid, mayGain, hasUnits } = facts;
+  const inForce: string[] = [];
+  const missing: string[] = [];
+  const whose = wanted === "all" ? "tasks and terminals" : "tasks and terminals without root";
+  const exposed = "can read, signal and write into each other";
+  if (wanted === "off") inForce.push(`tasks and terminals ${exposed} (task_isolation is off)`);
+  else if (unavailable === undefined) inForce.push(`${whose} see only their own processes`);
+  else missing.push(`tasks and terminals of one user ${exposed}: ${unavailable}`);
+  if (!mayGain) inForce.push("no set-uid programs in tasks");
+  else if (allowSetuid) inForce.push("set-uid programs in tasks (task_allow_setuid)");
+  else missing.push("set-uid programs work in tasks: there is no setpriv (util-linux)");
+  if (hasUnits) inForce.push(`${UNIT_TASKS_MAX} processes each`);
+  else missing.push("nothing bounds how many processes a task starts: there are no systemd units for it");
+  return { isolation: wanted, in_force: inForce, missing };
+}

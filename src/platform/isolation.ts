@@ -1,0 +1,142 @@
+// Keeps the commands we run for others out of each other's processes and terminals, and off our own limits.
+//
+// Users and systemd's ProtectProc= do not part two commands of the same user: only a PID namespace does, and systemd has
+// one from version 257 on. util-linux (and busybox) make one on every kernel we run on. The supervising shell stays
+// outside, so that everything about it is as it is without; only what it forks lives in the namespace:
+//
+//   unshare --pid sh supervisor      the first child it forks is the init of the namespace: `reap`
+//     ├─ reap                        collects orphans; ends, and with it the namespace, when nobody else is left
+//     └─ unshare --mount prelude     a /proc and a /dev/pts of its own, then the command
+//
+// Mounts of the machine still appear in there, as /tmp and everything else is shared; those made in there stay there.
+import { readFileSync } from "node:fs";
+import { seconds } from "../lib/duration.ts";
+import { SYSTEM_PATH } from "./account.ts";
+
+/**
+ * Two functions for a supervising shell. `reap` is for its first child: it looks whether it is alone, less and less often,
+ * up to every half minute; soon after its `sleep` was ended, as by whoever ends everybody in the namespace. `release` is
+ * for the end of the command: what that has left is a child of the reaper by then, beside the `sleep`; where there is
+ * nothing, the namespace ends at once. No trap and no `wait`, which shells get wrong in combination.
+ */
+export const REAP = `reap() {
+  nap=1
+  while
+    sleep "$nap" && nap=$((nap < 32 ? nap * 2 : nap)) || nap=1
+    kill -s 0 -- -1
+  do :; done
+}
+release() {
+  left="unknown, so wait"
+  read -r left <"/proc/$reaper/task/$reaper/children"
+  case $left in *" "*) ;; *) kill -s KILL "$reaper" ;; esac
+} 2>/dev/null`;
+
+/** What a command sees of the others' processes and terminals. */
+export type View = "private" | "shared";
+
+export interface Confinement {
+  readonly view: View;
+  /** The soft limit of open files it gets; undefined: ours. */
+  readonly openFiles: number | undefined;
+  /** Its standard input is a terminal that it is to keep. */
+  readonly onTerminal: boolean;
+}
+
+/** The supervising shell, so that its children get a PID namespace where the view is private. */
+export const supervised = (view: View, supervisor: readonly string[]): string[] =>
+  view === "private" ? ["unshare", "--pid", "--", ...supervisor] : [...supervisor];
+
+/**
+ * A command line that confines itself and then becomes `command`. A score of 0 makes the kernel's out-of-memory killer
+ * take a runaway command before the agent.
+ */
+export function confined({ view, openFiles, onTerminal }: Confinement, command: readonly string[]): string[] {
+  const prelude = [
+    "{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null",
+    ...(openFiles === undefined ? [] : [`ulimit -Sn ${openFiles} 2>/dev/null`]),
+    ...(view === "private" ? privateMounts(onTerminal) : []),
+    'exec "$@"',
+  ];
+  const shell = ["/bin/sh", "-c", prelude.join("\n"), "sh", ...command];
+  if (view === "shared") return shell;
+  return ["unshare", "--mount", "--propagation", "slave", "--mount-proc", "--", ...shell];
+}
+
+/**
+ * A /dev/pts without the terminals of others. One's own stays reachable as /dev/console, where ttyname(3) finds it: tmux
+ * and screen ask for its name.
+ */
+function privateMounts(onTerminal: boolean): string[] {
+  const pts = ptsOptions(readFileSync("/proc/self/mounts", "utf8"));
+  if (pts === undefined) return [];
+  const keep =
+    '{ ! [ -e /dev/console ] || mount --bind "$(readlink /proc/self/fd/0)" /dev/console; } 2>/dev/null';
+  return [...(onTerminal ? [keep] : []), `mount -t devpts -o ${pts} devpts /dev/pts || exit 126`];
+}
+
+/** For a second instance like the machine's own; undefined where there is none. */
+export function ptsOptions(mounts: string): string | undefined {
+  const [, options] = /^\S+ \/dev\/pts devpts (\S+) /m.exec(mounts) ?? [];
+  if (options === undefined) return undefined;
+  const kept = options.split(",").filter((option) => /^(gid|mode)=\d+$/.test(option));
+  return ["nosuid", "noexec", "newinstance", "ptmxmode=0666", ...kept].join(",");
+}
+
+/** Why commands cannot get a private view here; undefined when they can. Tried out, not guessed. */
+export async function whyNoPrivateView(): Promise<string | undefined> {
+  if (Bun.which("unshare", { PATH: SYSTEM_PATH }) === null) return "there is no unshare (util-linux)";
+  // The first child of this shell is the init of the namespace.
+  const script = '( exec "$@" )';
+  const inside = confined({ view: "private", openFiles: undefined, onTerminal: false }, [
+    "/bin/sh",
+    "-c",
+    // Of the processes outside, none is to be seen.
+    "[ ! -e /proc/$1 ]",
+    "sh",
+    String(process.pid),
+  ]);
+  const [program, ...words] = supervised("private", ["/bin/sh", "-c", script, "sh", ...inside]);
+  try {
+    const child = Bun.spawn([program ?? "", ...words], {
+      env: { PATH: SYSTEM_PATH },
+      stdio: ["ignore", "ignore", "pipe"],
+      timeout: seconds(10),
+    });
+    const [complaint, code] = await Promise.all([child.stderr.text(), child.exited]);
+    return code === 0 ? undefined : complaint.trim().split("\n")[0] || `unshare failed with ${code}`;
+  } catch (error) {
+    return String(error);
+  }
+}
+
+/**
+ * The soft limit of open files for our children. The runtime raises ours to the hard one before any code of ours runs, so
+ * the limit we were started with is taken from the process that started us; where that one has none either, it is
+ * what kernel and systemd give every program.
+ */
+export function originalOpenFiles(): number | undefined {
+  const own = openFilesOf("self");
+  if (own === undefined) return undefined;
+  const parent = openFilesOf(String(process.ppid));
+  const soft = parent !== undefined && parent.soft < own.hard ? parent.soft : USUAL_OPEN_FILES;
+  return Math.min(soft, own.hard);
+}
+
+/** More breaks programs that use select(2). */
+const USUAL_OPEN_FILES = 1_024;
+
+function openFilesOf(pid: string): { soft: number; hard: number } | undefined {
+  try {
+    return parseOpenFiles(readFileSync(`/proc/${pid}/limits`, "latin1"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** From the text of /proc/<pid>/limits. */
+export function parseOpenFiles(limits: string): { soft: number; hard: number } | undefined {
+  const [, soft, hard] = /^Max open files\s+(\d+|unlimited)\s+(\d+|unlimited)/m.exec(limits) ?? [];
+  const number = (text: string): number => (text === "unlimited" ? Infinity : Number(text));
+  return soft === undefined || hard === undefined ? undefined : { soft: number(soft), hard: number(hard) };
+}
