@@ -172,6 +172,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       store: createAssignmentStore(database, serverUrl, node),
       node,
       onAssignment: (assignment) => reconcile.assign(assignment),
+      isLost: (name) => reconcile.isLost(name),
       registry,
       log,
     },

@@ -31,7 +31,10 @@ export interface Assigned {
 }
 
 export interface Assignment {
+  /** Those on the server's list. */
   readonly projects: readonly Assigned[];
+  /** Those that left the list while nothing proves that they are not ours any more, as they stood on it last. */
+  readonly retained: readonly Assigned[];
   /** When the server was asked, of the steady clock; undefined for one that was kept from an earlier life. */
   readonly askedAt: number | undefined;
 }
@@ -58,6 +61,18 @@ export function readAssignment(
     }
   }
   return { projects: [...projects.values()], nameless };
+}
+
+/** The items that `readAssignment` takes for this node's work, by name of the project. */
+function workIn(items: readonly unknown[], node: string): ReadonlyMap<string, unknown> {
+  return new Map(
+    items.flatMap((item) => {
+      const place = v.safeParse(ProjectPlace, item);
+      if (!place.success) return [];
+      const { metadata, status } = place.output;
+      return status.nodeRef === node && isWork(status.phase) ? [[metadata.name, item] as const] : [];
+    }),
+  );
 }
 
 const isWork = (phase: string): phase is AssignedPhase => (WORK as readonly string[]).includes(phase);
@@ -133,6 +148,8 @@ export interface AssignmentPorts {
   readonly store: AssignmentStore;
   readonly node: string;
   readonly onAssignment: (assignment: Assignment) => void;
+  /** Whether it is proven of a project that left the list that it is not this node's any more. */
+  readonly isLost: (name: string) => boolean;
   readonly registry: LoopRegistry;
   readonly log: Log;
   readonly patience?: Duration;
@@ -163,22 +180,36 @@ export function pollPause(every: Duration, quiet: Duration, took: readonly Durat
 
 /** Polls every `every`, oftener while something changes, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
 export async function assignmentLoop(
-  { api, store, node, onAssignment, registry, log, patience = PATIENCE }: AssignmentPorts,
+  { api, store, node, onAssignment, isLost, registry, log, patience = PATIENCE }: AssignmentPorts,
   every: Duration,
   signal: AbortSignal,
 ): Promise<void> {
   const kept = store.read();
+  /** By name: what stood on the list once and is not lost. */
+  let held = workIn(kept ?? [], node);
   let unread = 0;
   let changedAt = steadyNow();
   let took: readonly Duration[] = [];
   const fallback = setTimeout(recall, patience);
 
-  function accept(items: readonly unknown[], askedAt: number | undefined): void {
+  /** Adds to the answer what left the list and is not lost: all of it is kept for the next run. */
+  function hold(items: readonly unknown[]): readonly unknown[] {
+    const listed = workIn(items, node);
+    const retained = [...held].filter(([name]) => !listed.has(name) && !isLost(name));
+    held = new Map([...listed, ...retained]);
+    return retained.map(([, item]) => item);
+  }
+
+  function accept(
+    items: readonly unknown[],
+    retained: readonly unknown[],
+    askedAt: number | undefined,
+  ): void {
     const { projects, nameless } = readAssignment(items, node);
     if (nameless !== unread && nameless > 0)
       log.warn("assignment", `${nameless} projects of the server's list say not even their name`);
     unread = nameless;
-    onAssignment({ projects, askedAt });
+    onAssignment({ projects, retained: readAssignment(retained, node).projects, askedAt });
   }
 
   let heard = false;
@@ -187,7 +218,7 @@ export async function assignmentLoop(
     if (kept === undefined || heard || signal.aborted) return;
     heard = true;
     log.warn("assignment", "the server does not answer: going by its last list");
-    accept(kept, undefined);
+    accept(kept, [], undefined);
   }
 
   await loop(
@@ -207,8 +238,9 @@ export async function assignmentLoop(
       clearTimeout(fallback);
       heard = true;
       if (record.consecutiveFailures > 0) log.info("assignment", "the server answers again");
-      if (store.write(items)) changedAt = askedAt;
-      accept(items, askedAt);
+      const retained = hold(items);
+      if (store.write([...held.values()])) changedAt = askedAt;
+      accept(items, retained, askedAt);
       record.note = `${items.length} projects`;
       return jitter(pollPause(every, askedAt - changedAt, took), 0.1, Math.random);
     },

@@ -11,7 +11,6 @@ import { type Answer, type OrphanPolicy, type Suspect, UNKNOWN, isLoss, judge } 
 import type { Daemon } from "./reconcile-daemon.ts";
 import type { Looks } from "./reconcile-looks.ts";
 import { type Unowned, isNothing, removable } from "./ownership.ts";
-import type { Goal } from "./worker-state.ts";
 
 export interface Orphan {
   readonly name: string;
@@ -32,11 +31,15 @@ export interface OrphanPorts {
   readonly looks: Looks;
   readonly daemon: Pick<Daemon, "lost">;
   /** The projects on the server's newest list. */
-  readonly listed: () => ReadonlySet<string> | ReadonlyMap<string, unknown>;
+  readonly listed: () => ReadonlySet<string>;
+  /** Those that left it and are looked after as before, until what is decided here. */
+  readonly retained: () => readonly string[];
+  /** Whether the server has ordered the removal of this project. */
+  readonly isRemoving: (name: string) => boolean;
   /** Whether a step of this project is under way. */
   readonly isAtWork: (name: string) => boolean;
-  /** Sets what is done to a project that is not listed; undefined halts a removal. */
-  readonly aim: (name: string, goal: Goal | undefined) => void;
+  /** Called after every answer about a project that is not listed. */
+  readonly onDecision: (name: string, decision: Suspect) => void;
   readonly log: Log;
 }
 
@@ -58,12 +61,19 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
   /** Those whose last answer was "gone". */
   const missing = new Set<string>();
 
-  async function answerTo(name: string, seen: ObservedProject, signal: AbortSignal): Promise<Answer> {
+  async function answerTo(
+    name: string,
+    seen: ObservedProject | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer> {
     try {
       const place = await api.place(name, signal);
       const status = place?.status;
       if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
-      if (isNothing(removable(seen, looks.latest()?.unowned.get(name)))) return { is: "rest" };
+      // One that is looked after is brought up again where nothing is left of it.
+      const isHeld = ports.retained().includes(name);
+      const unowned = looks.latest()?.unowned.get(name);
+      if (!isHeld && seen !== undefined && isNothing(removable(seen, unowned))) return { is: "rest" };
       if (status?.nodeRef === "") return { is: "unplaced" };
       if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
       if (!assigned.has(name)) return { is: "foreign" };
@@ -96,7 +106,7 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
       log.warn("orphans", `${name}: ${after.reason}; its containers here are removed after the grace`);
     if (after.verdict === "kept" && before.verdict !== "kept")
       log.info("orphans", `${name}: ${after.reason}; what is here of it is kept`);
-    ports.aim(name, goalOf(after));
+    ports.onDecision(name, after);
   }
 
   /** A server that misses most of what it gave us has lost its data: nothing it misses is proven deleted. */
@@ -108,7 +118,9 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
 
   /** What is off the list and has left nothing here is not ours any more, whoever makes something of that name. */
   async function forget(signal: AbortSignal): Promise<void> {
-    const isOff = (name: string): boolean => !ports.listed().has(name) && !ports.isAtWork(name);
+    const retained = new Set(ports.retained());
+    const isOff = (name: string): boolean =>
+      !ports.listed().has(name) && !retained.has(name) && !ports.isAtWork(name);
     const isLeft = (name: string, look: Look | undefined): boolean => {
       const seen = look?.projects.get(name);
       return seen !== undefined && !isNothing(seen);
@@ -128,11 +140,12 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
 
   return {
     async inspect({ projects }, signal) {
-      for (const name of suspects.keys()) if (!projects.has(name)) drop(name);
-      const unlisted = [...projects].filter(([name]) => !ports.listed().has(name));
-      const due = unlisted.filter(([name]) => (suspects.get(name)?.askAt ?? 0) <= steadyNow());
-      for (const [name, seen] of due.slice(0, QUESTIONS)) {
-        const answer = await answerTo(name, seen, signal);
+      const known = new Set([...ports.retained(), ...projects.keys()]);
+      for (const name of suspects.keys()) if (!known.has(name)) drop(name);
+      const unlisted = [...known].filter((name) => !ports.listed().has(name) && !ports.isRemoving(name));
+      const due = unlisted.filter((name) => (suspects.get(name)?.askAt ?? 0) <= steadyNow());
+      for (const name of due.slice(0, QUESTIONS)) {
+        const answer = await answerTo(name, projects.get(name), signal);
         // It may have come onto the list meanwhile; after the abort, an answer is none.
         if (!signal.aborted && !ports.listed().has(name)) settle(name, answer);
       }
@@ -164,10 +177,4 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
 function unownedOrphan(name: string, { containers, node }: Unowned, own: string): Orphan {
   const reason = node === "" || node === own ? "not on record as made here" : `belongs to node ${node}`;
   return { name, verdict: "kept", reason, due: undefined, containers, volumes: [] };
-}
-
-/** On silence a removal under way halts: the next positive answer takes it up again. */
-function goalOf({ verdict, reason }: Suspect): Goal | undefined {
-  if (verdict === "terminated") return { do: "remove", why: reason, what: "all" };
-  return verdict === "remove" ? { do: "remove", why: reason, what: "removable" } : undefined;
 }

@@ -12,7 +12,7 @@ import { type DesiredProject, desire } from "./desired.ts";
 import type { Continuity } from "./continuity.ts";
 import type { EngineEvent } from "./engine.ts";
 import { type Orphan, createOrphanWatch } from "./orphan-watch.ts";
-import type { OrphanPolicy } from "./orphans.ts";
+import type { OrphanPolicy, Suspect } from "./orphans.ts";
 import type { Plan } from "./plan.ts";
 import { type OnList, beginsAnew, onList } from "./reconcile-change.ts";
 import type { Daemon } from "./reconcile-daemon.ts";
@@ -57,7 +57,9 @@ export interface Reconcile {
   states(): readonly ProjectState[];
   /** What is to run here, of the projects on the list; the same array until it changes. */
   desired(): readonly DesiredProject[];
-  /** The specification of a project on the list, in whatever phase. */
+  /** Whether a project that left the list is proven, since the last list, not to be ours any more. */
+  isLost(name: string): boolean;
+  /** The specification of a project that is ours, in whatever phase. */
   specOf(name: string): DesiredProject | undefined;
   /** What would be removed, why and when, and what is only looked at. Removes nothing. */
   orphans(): readonly Orphan[];
@@ -72,7 +74,12 @@ export function startReconcile(
   const { assigned, continuity, looks, daemon, reports, registry, log } = ports;
   const workers = new Map<string, Worker>();
   const warned = new Map<string, string>();
-  let listed: ReadonlyMap<string, OnList> = new Map();
+  /** Those on the server's newest list. */
+  let listed: ReadonlySet<string> = new Set();
+  /** With those that left it while nothing proves that they are not ours any more: they are looked after as before. */
+  let held = new Map<string, OnList>();
+  /** Proven not to be ours any more, since the last list. */
+  const lost = new Set<string>();
   let desired: readonly DesiredProject[] = [];
   /** Whether the server itself has said in this life what is ours. */
   let heard = false;
@@ -94,8 +101,10 @@ export function startReconcile(
     {
       ...ports,
       listed: () => listed,
+      retained: () => [...held.keys()].filter((name) => !listed.has(name)),
+      isRemoving: (name) => held.get(name)?.goal?.do === "remove",
       isAtWork: (name) => workers.get(name)?.atWork() === true,
-      aim: aimUnlisted,
+      onDecision: actOn,
     },
     policy.orphans,
   );
@@ -110,8 +119,8 @@ export function startReconcile(
 
   /** Only of what is on the server's list: it does not want to hear of the others. */
   function tell(project: string, plan: Pick<Plan, "report" | "condition"> | undefined): void {
-    const on = listed.get(project);
-    if (on === undefined) return;
+    const on = held.get(project);
+    if (on === undefined || !listed.has(project)) return;
     const { phase, conditions } = on.assigned;
     const report = plan?.report ?? (plan?.condition && { phase, ...plan.condition });
     const outdated = JSON.stringify(conditions) === on.outdated;
@@ -119,7 +128,7 @@ export function startReconcile(
     reports.want(project, dueReport(report, place, reports.delivered(project)), on.askedAt);
   }
 
-  function assign({ projects, askedAt }: Assignment): void {
+  function assign({ projects, retained, askedAt }: Assignment): void {
     heard ||= askedAt !== undefined;
     // A list that was asked for before the server forgot, or in an earlier run, says nothing about its memory now.
     const isOfNow = askedAt !== undefined && askedAt > continuity.changedAt();
@@ -127,12 +136,23 @@ export function startReconcile(
       projects.map(({ name }) => name),
       isOfNow ? continuity.memory() : undefined,
     );
-    const before = listed;
-    listed = new Map(projects.map((one) => [one.name, onList(one, askedAt, before.get(one.name))]));
-    const wanted = [...listed.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
-    if (wanted.length !== desired.length || wanted.some((one, i) => one !== desired[i])) desired = wanted;
-    for (const name of before.keys()) if (!listed.has(name)) release(name);
-    for (const [name, now] of listed) {
+    const before = held;
+    listed = new Set(projects.map(({ name }) => name));
+    held = new Map(
+      [...projects, ...retained].map((one) => {
+        const known = before.get(one.name);
+        return [one.name, onList(one, listed.has(one.name) ? askedAt : known?.askedAt, known)];
+      }),
+    );
+    lost.clear();
+    routeHeld();
+    for (const name of before.keys()) if (!held.has(name)) release(name);
+    for (const [name, now] of held) {
+      if (!listed.has(name)) {
+        // Of an earlier run: another node may have it by now, so it is not brought up before the server has said so.
+        if (!before.has(name) && now.goal?.do === "remove") workerOf(name).aim(now.goal, "keep");
+        continue;
+      }
       watch.isListed(name);
       if (!before.has(name)) reports.forget(name);
       aim(name, before.get(name), now);
@@ -153,7 +173,19 @@ export function startReconcile(
       workerOf(name).aim(now.goal, anew ? "forget" : "keep");
   }
 
-  /** It left the list: nothing more is done to it before the server has said why. */
+  function routeHeld(): void {
+    const wanted = [...held.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
+    if (wanted.length !== desired.length || wanted.some((one, i) => one !== desired[i])) desired = wanted;
+  }
+
+  /** It is not ours any more: it is not looked after from now on. */
+  function lose(name: string): void {
+    if (!held.delete(name)) return;
+    lost.add(name);
+    routeHeld();
+    release(name);
+  }
+
   function release(name: string): void {
     workers.get(name)?.aim(undefined, "forget");
     reports.forget(name);
@@ -176,14 +208,26 @@ export function startReconcile(
     }
     const look = looks.latest();
     if (!heard || look === undefined) return "waits for the server and for Docker";
-    for (const [name, worker] of workers) if (isOver(name, worker)) worker.aim(undefined, "forget");
+    for (const [name, worker] of workers) {
+      if (!isOver(name, worker)) continue;
+      worker.aim(undefined, "forget");
+      lose(name);
+    }
     return watch.inspect(look, signal);
   }
 
-  function aimUnlisted(name: string, goal: Goal | undefined): void {
+  /** What was decided about a project that is not listed. A removal that the server has ordered goes on in any case. */
+  function actOn(name: string, { verdict, reason }: Suspect): void {
+    const on = held.get(name);
+    if (on?.goal?.do === "remove") return;
+    if (verdict === "orphan" || verdict === "remove" || verdict === "terminated") lose(name);
+    const removal = removalOf(verdict, reason);
     const worker = workers.get(name);
-    if (goal === undefined) worker?.aim(undefined, "keep");
-    else if (worker?.goal() === undefined) workerOf(name).aim(goal, "keep");
+    if (removal !== undefined) {
+      if (worker?.goal()?.do !== "remove") workerOf(name).aim(removal, "keep");
+    } else if (on?.goal !== undefined && verdict === "kept") {
+      if (worker?.goal() !== on.goal) workerOf(name).aim(on.goal, "keep");
+    } else if (worker?.goal()?.do === "remove") worker.aim(undefined, "keep");
   }
 
   /** A removal of something unlisted that has nothing left to remove. */
@@ -193,7 +237,7 @@ export function startReconcile(
 
   function wake({ project, action }: EngineEvent = { project: "", action: "" }): void {
     // No worker looks at what is on no list. Twice: Docker may tell of it before its own list shows it.
-    if (project !== "" && !listed.has(project)) unseen = 2;
+    if (project !== "" && !held.has(project)) unseen = 2;
     if (project !== "") workers.get(project)?.touch(/\bdie$/.test(action));
     // The stream of events has just opened: what it would have told of may not be on Docker's list yet, either.
     else for (const worker of workers.values()) worker.touch();
@@ -229,8 +273,9 @@ export function startReconcile(
     assign,
     wake,
     desired: () => desired,
+    isLost: (name) => lost.has(name),
     specOf(name) {
-      const on = listed.get(name);
+      const on = held.get(name);
       if (on?.goal?.do === "keep") return on.goal.desired;
       return on !== undefined && "project" in on.assigned.spec ? desire(on.assigned.spec.project) : undefined;
     },
@@ -238,15 +283,15 @@ export function startReconcile(
       for (const worker of workers.values()) if ((worker.plan()?.notes.length ?? 1) > 0) worker.wake();
     },
     states: () => [
-      ...[...listed].map(([name, { assigned, goal }]) => ({
+      ...[...held].map(([name, { assigned, goal }]) => ({
         name,
-        phase: assigned.phase,
+        phase: listed.has(name) ? assigned.phase : "none",
         ...(goal === undefined && "problem" in assigned.spec
           ? { state: "failed" as const, note: assigned.spec.problem }
           : workers.get(name)?.standing()),
       })),
       ...[...workers]
-        .filter(([name, worker]) => !listed.has(name) && worker.goal() !== undefined)
+        .filter(([name, worker]) => !held.has(name) && worker.goal() !== undefined)
         .map(([name, worker]) => ({ name, phase: "none", ...worker.standing() })),
     ],
     orphans: () => watch.orphans(),
@@ -262,5 +307,11 @@ const unreadable = ({ problem, reason }: { problem: string; reason: Reason }): P
   reason,
   message: problem,
 });
+
+/** On silence a removal under way halts: the next positive answer takes it up again. */
+function removalOf(verdict: Suspect["verdict"], why: string): Goal | undefined {
+  if (verdict === "terminated") return { do: "remove", why, what: "all" };
+  return verdict === "remove" ? { do: "remove", why, what: "removable" } : undefined;
+}
 
 const isGone = (plan: Plan | undefined): boolean => plan?.report?.phase === "Terminated";

@@ -96,7 +96,7 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
     await shop.apply().becomes("Running");
     await shop.exec("web", "sh", "-c", "echo precious > /data/file");
-    const before = await shop.running("web");
+    const first = await shop.running("web");
     await node.plane.comesBack({ data: join(node.directory, "empty") });
     await shop.until("the node has registered again", () =>
       node.sandbox.caraNodes().some(({ metadata }) => metadata.name === node.name),
@@ -109,6 +109,12 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
           .caravanserai?.orphans.some(({ name, verdict }) => name === shop.name && verdict === "kept") ===
         true,
     );
+    await node.docker("kill", first.id);
+    await shop.until("it is supervised as before", async () => {
+      const now = await shop.container("web");
+      return now?.state === "running" && now.startedAt !== first.startedAt;
+    });
+    const before = await shop.running("web");
     await node.stops();
     await node.starts();
     await Bun.sleep(seconds(2)); // Five times the grace, in another run of the agent.

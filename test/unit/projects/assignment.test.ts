@@ -96,6 +96,7 @@ function polling(
       api: { projects },
       store,
       node: "here",
+      isLost: () => false,
       onAssignment: (one) => void seen.push(one),
       registry: new LoopRegistry(),
       log: silent,

@@ -245,6 +245,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       store: options.store ?? emptyStore(),
       node: NODE,
       onAssignment: (one) => reconcile.assign(one),
+      isLost: (name) => reconcile.isLost(name),
       registry,
       log,
       patience: options.patience ?? seconds(3),

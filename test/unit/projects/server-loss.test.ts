@@ -5,7 +5,7 @@ import { seconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { isLoss } from "../../../src/projects/orphans.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
-import { MIGRATIONS, REGISTERED, Server, runProjects, stateIn, until } from "./harness.ts";
+import { MIGRATIONS, REGISTERED, Server, emptyStore, runProjects, spec, stateIn, until } from "./harness.ts";
 
 setDefaultTimeout(seconds(30));
 
@@ -15,10 +15,11 @@ const LATER = "2026-02-02T00:00:00Z";
 async function running(names: readonly string[]) {
   const [engine, server] = [new WorldEngine(), new Server()];
   const database = openDatabase(":memory:", MIGRATIONS);
+  const store = emptyStore();
   const start = (): ReturnType<typeof runProjects> => {
     const state = stateIn(database);
     if (server.registered !== undefined) state.continuity.registeredAt(server.registered);
-    return runProjects(engine, server, { state });
+    return runProjects(engine, server, { state, store });
   };
   for (const name of names) server.put(name);
   const run = start();
@@ -58,6 +59,51 @@ test("a server that came back empty while the agent was down, and was registered
   await until("it is kept", () => again.reconcile.orphans()[0]?.verdict === "kept");
   await askedOften(server);
   expect(engine.running("shop")).toEqual(["shop-web"]);
+});
+
+test("what an emptied server has forgotten is supervised and routed as before, and is not reported", async () => {
+  const { engine, server, run } = await running(["shop"]);
+  await using _run = run;
+  server.losesAll(LATER);
+  await until("it is kept", () => run.reconcile.orphans()[0]?.verdict === "kept");
+  const reports = server.reports.length;
+  engine.crash("shop", "web");
+  await until("it runs again", () => engine.running("shop").length === 1);
+  expect(run.reconcile.desired().map(({ name }) => name)).toEqual(["shop"]);
+  expect(run.reconcile.states()).toMatchObject([{ name: "shop", phase: "none" }]);
+  expect(server.reports.length).toBe(reports);
+});
+
+test("it is supervised by the next run of the agent too, once the server has answered", async () => {
+  const { engine, server, run, start } = await running(["shop"]);
+  await run.crash();
+  server.losesAll(LATER);
+  engine.crash("shop", "web");
+  await using again = start();
+  await until("it runs again", () => engine.running("shop").length === 1);
+  expect(again.reconcile.orphans()).toMatchObject([{ name: "shop", verdict: "kept" }]);
+});
+
+test("what was moved to another node while the agent was down is not started once more", async () => {
+  const { engine, server, run, start } = await running(["shop"]);
+  await run.crash();
+  server.put("shop", "Running", spec(), "elsewhere");
+  engine.crash("shop", "web");
+  const done = engine.done.length;
+  await using _again = start();
+  await until("it is gone", () => engine.isDown("shop"));
+  expect(engine.done.slice(done).filter((text) => text.includes("startContainer"))).toEqual([]);
+});
+
+test("a removal that the server has ordered is finished when its list does not show the project any more", async () => {
+  const { engine, server, run } = await running(["shop"]);
+  await using _run = run;
+  engine.onStep = (text, when) => {
+    if (when === "before" && text === "shop stopContainer web") server.losesAll(LATER);
+  };
+  server.put("shop", "Terminating");
+  await until("all of it is gone, its data too", () => engine.isEmpty("shop"));
+  await until("it is forgotten", () => run.reconcile.states().length === 0);
 });
 
 test("what an emptied server is given again and then deletes is removed", async () => {
