@@ -12,6 +12,17 @@ export const EVENT_FILTERS = {
   event: "start die stop pause unpause destroy rename oom health_status connect disconnect remove".split(" "),
 };
 
+/**
+ * Keeps in `ended` the containers that Docker has told the end of, and no start since. Its list may show them as running
+ * for seconds more: that is written behind the event.
+ */
+export function noteEnd(line: unknown, ended: Set<string>): void {
+  const { Type, Action, Actor } = parseAnswer(EventLine, line);
+  if (Type !== "container") return;
+  if (Action === "die") ended.add(Actor.ID);
+  if (Action === "start" || Action === "destroy") ended.delete(Actor.ID);
+}
+
 /** Undefined for what is not ours. `ownerOfVolume` knows whose volumes were seen last. */
 export function readEvent(
   line: unknown,

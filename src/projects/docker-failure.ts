@@ -79,3 +79,18 @@ function wordsOf(error: unknown): string {
       .trim(),
   );
 }
+
+/** Undefined instead of an error with one of these codes, or with these words of the daemon's. */
+export async function unless<T>(
+  expected: readonly string[] | RegExp,
+  work: Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    const isFine = expected instanceof RegExp ? expected.test(error.message) : expected.includes(error.code);
+    if (isFine) return undefined;
+    throw error;
+  }
+}

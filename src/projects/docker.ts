@@ -2,54 +2,36 @@
 import type { GenericSchema, InferOutput } from "valibot";
 import { AgentError } from "../lib/agent-error.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
-import { createSlots } from "../lib/slots.ts";
 import type { Account } from "../platform/account.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
 import { type CredentialsOptions, findCredentials } from "./credentials.ts";
 import {
   ContainerList,
   Created,
   CreatedVolume,
-  ImageList,
   Info,
   type Inspected,
   Inspection,
-  type ListedContainer,
-  NetworkList,
   Version,
-  VolumeList,
   parseAnswer,
 } from "./docker-answers.ts";
 import { type Call, type Modem, dial, watchCall } from "./docker-call.ts";
 import { createJobs } from "./docker-ending.ts";
 import { EVENT_FILTERS, readEvent } from "./docker-events.ts";
-import { dockerFailure } from "./docker-failure.ts";
+import { dockerFailure, unless } from "./docker-failure.ts";
 import { type DockerEnvironment, certificatesAt, parseDockerHost, readCertificates } from "./docker-host.ts";
 import { jsonLines } from "./docker-lines.ts";
 import { type Unframe, createUnframe } from "./docker-logs.ts";
+import { createLooker } from "./docker-look.ts";
 import { serviceIn } from "./docker-service.ts";
 import { settleVersion } from "./docker-version.ts";
 import { type Watch, watch } from "./docker-watch.ts";
 import type { EndedJobs } from "./ended-jobs.ts";
-import type { Engine, Look } from "./engine.ts";
+import type { Engine } from "./engine.ts";
 import { fullReference } from "./images.ts";
 import { FINGERPRINT_LABEL, NODE_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole } from "./names.ts";
-import { lastLines } from "./observe-log.ts";
-import {
-  type Ending,
-  type IsRecorded,
-  type Origin,
-  endingOf,
-  hasEnded,
-  missingDetails,
-  needsOrigin,
-  observe,
-  originOf,
-  sightingsOf,
-} from "./observe.ts";
+import type { IsRecorded } from "./observe.ts";
 import { pullFailure } from "./pull-failure.ts";
 import { progressText, takeLine } from "./pull-progress.ts";
-import type { Sightings } from "./sightings.ts";
 
 export interface DockerOptions {
   /** `docker_host`: "unix:///var/run/docker.sock", "tcp://host:2375". */
@@ -77,8 +59,6 @@ interface Connection {
 const PATIENCE = seconds(30);
 /** Making, starting and removing wait for disks. */
 const WORK = minutes(2);
-/** How many containers are inspected side by side: after a reboot all of them have ended. */
-const INSPECTIONS = 4;
 /** What a container may log before Docker drops the oldest part, where the daemon sets no bound of its own. */
 const LOG_LIMIT = { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } };
 
@@ -100,15 +80,13 @@ export function createDocker(options: DockerOptions): Engine {
   let connection: Connection | undefined;
   /** Undefined until the first container was made: what the daemon does by itself is seen on a container only. */
   let logConfig: typeof LOG_LIMIT | "as the daemon does" | undefined;
-  const endings = new Map<string, Ending>();
-  const origins = new Map<string, Origin>();
-  let sightings: Sightings = new Map();
-  let volumeOwners: ReadonlyMap<string, string> = new Map();
-  const isJobDone = createJobs(
+  const looker = createLooker({
+    ask: (path, query, signal) => ask(get(path, query), signal),
+    inspect: (id, signal) => inspect(id, signal),
+    recorded,
     endedJobs,
-    (call, signal) => open(get(call.path, call.query), signal),
-    failure,
-  );
+    isJobDone: createJobs(endedJobs, (call, signal) => open(get(call.path, call.query), signal), failure),
+  });
 
   async function connect(signal: AbortSignal): Promise<Connection> {
     if (connection !== undefined) return connection;
@@ -182,66 +160,6 @@ export function createDocker(options: DockerOptions): Engine {
   const inspect = (id: string, signal: AbortSignal): Promise<Inspected> =>
     read(Inspection, get(`/containers/${id}/json`), signal);
 
-  /** The end of what it wrote since it was started last; empty where the daemon keeps no log. */
-  async function readLog(id: string, { Config, State }: Inspected, signal: AbortSignal): Promise<string> {
-    // Its first lines may be older than what Docker calls its start.
-    const since = Math.max(0, Math.floor(Date.parse(State.StartedAt) / 1_000) - 1) || 0;
-    const query = { stdout: true, stderr: true, tail: 3, since };
-    try {
-      const log = await ask(get(`/containers/${id}/logs`, query), signal);
-      return log instanceof Uint8Array ? lastLines(log, !Config.Tty) : "";
-    } catch (error) {
-      if (error instanceof AgentError && /^docker\.(refused|gone)$/.test(error.code)) return "";
-      throw error;
-    }
-  }
-
-  /** Resolves with false for one that is gone meanwhile. */
-  async function learn(listed: ListedContainer, signal: AbortSignal): Promise<boolean> {
-    const inspected = await unless(["docker.gone"], inspect(listed.Id, signal));
-    if (inspected === undefined) return false;
-    if (needsOrigin(listed, recorded)) origins.set(listed.Id, originOf(inspected));
-    if (hasEnded(listed) && !inspected.State.Running) {
-      const lines = await readLog(listed.Id, inspected, signal);
-      endings.set(listed.Id, endingOf(inspected, lines, await isJobDone(listed.Id, inspected, signal)));
-    }
-    return true;
-  }
-
-  async function look(signal: AbortSignal): Promise<Look> {
-    const at = steadyNow();
-    const labelled = { filters: { label: [PROJECT_LABEL] } };
-    const [containers, networks, { Volumes: volumes }, images] = await Promise.all([
-      read(ContainerList, get("/containers/json", { all: true }), signal),
-      read(NetworkList, get("/networks", labelled), signal),
-      read(VolumeList, get("/volumes", labelled), signal),
-      read(ImageList, get("/images/json"), signal),
-    ]);
-    const ids = new Set(containers.map(({ Id }) => Id));
-    endedJobs?.keep(ids);
-    for (const known of [endings, origins]) for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
-    const slots = createSlots(INSPECTIONS);
-    const gone = new Set<string>();
-    await Promise.all(
-      missingDetails({ containers, at }, { endings, origins, sightings }, recorded).map(async (listed) => {
-        const release = await slots.take(signal);
-        try {
-          if (!(await learn(listed, signal))) gone.add(listed.Id);
-        } finally {
-          release?.();
-        }
-      }),
-    );
-    const present = containers.filter(({ Id }) => !gone.has(Id));
-    const details = { endings, origins, sightings };
-    const seen = observe({ containers: present, networks, volumes, images, at }, details);
-    sightings = sightingsOf(seen, details);
-    volumeOwners = new Map(
-      [...seen.projects].flatMap(([name, project]) => [...project.volumes].map((volume) => [volume, name])),
-    );
-    return seen;
-  }
-
   /** Creates it, and learns from the first one whether the daemon bounds logs by itself. */
   async function create(name: string, body: Record<string, unknown>, signal: AbortSignal): Promise<string> {
     const { HostConfig, ...config } = body;
@@ -263,7 +181,7 @@ export function createDocker(options: DockerOptions): Engine {
   };
 
   return {
-    look,
+    look: (signal) => looker.look(signal),
     async info(signal) {
       connection = undefined;
       const { DockerRootDir: root } = await read(Info, get("/info"), signal);
@@ -277,10 +195,12 @@ export function createDocker(options: DockerOptions): Engine {
         .race(open(call, limit.signal))
         .catch((error: unknown) => Promise.reject(failure(error)));
       limit.lift();
+      looker.missed();
       onEvent({ project: "", action: "connected" });
       const listen = async (): Promise<void> => {
         for await (const line of jsonLines(stream)) {
-          const event = readEvent(line, (volume) => volumeOwners.get(volume));
+          looker.hear(line);
+          const event = readEvent(line, (volume) => looker.ownerOfVolume(volume));
           if (event !== undefined) onEvent(event);
         }
       };
@@ -352,7 +272,7 @@ export function createDocker(options: DockerOptions): Engine {
     },
     async startContainer(id, signal) {
       await ask(post(`/containers/${id}/start`), signal);
-      endings.delete(id);
+      looker.started(id);
     },
     async stopContainer(id, grace, signal) {
       const query = { t: Math.ceil(grace / seconds(1)) };
@@ -406,18 +326,6 @@ export function createDocker(options: DockerOptions): Engine {
 
 const stalled = (waited: string): AgentError =>
   new AgentError("pull.stalled", `nothing happened for ${waited}`);
-
-/** Undefined instead of an error with one of these codes, or with these words of the daemon's. */
-async function unless<T>(expected: readonly string[] | RegExp, work: Promise<T>): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (!(error instanceof AgentError)) throw error;
-    const isFine = expected instanceof RegExp ? expected.test(error.message) : expected.includes(error.code);
-    if (isFine) return undefined;
-    throw error;
-  }
-}
 
 function streamOf(answer: unknown): AsyncIterable<Uint8Array> {
   if (isStream(answer)) return answer;

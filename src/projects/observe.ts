@@ -49,6 +49,8 @@ export interface Details {
   readonly endings: ReadonlyMap<string, Ending>;
   readonly origins: ReadonlyMap<string, Origin>;
   readonly sightings: Sightings;
+  /** Ids of those that Docker's events tell the end of. */
+  readonly ended: ReadonlySet<string>;
 }
 
 export interface Ownership {
@@ -84,13 +86,13 @@ export const stateOf = ({ State }: Pick<ListedContainer, "State">): ContainerSta
 /** What must be asked for one by one, because the listing does not tell and it is not known from before. */
 export function missingDetails(
   { containers, at }: Pick<Listings, "containers" | "at">,
-  { endings, origins, sightings }: Details,
+  { endings, origins, sightings, ended }: Details,
   recorded: IsRecorded,
 ): readonly ListedContainer[] {
   return containers.filter((listed) => {
     if (ownerOf(listed) === undefined) return false;
     if (needsOrigin(listed, recorded) && !origins.has(listed.Id)) return true;
-    if (!hasEnded(listed)) return false;
+    if (!hasEnded(listed)) return ended.has(listed.Id) && stateOf(listed) === "running";
     const known = endings.get(listed.Id);
     const since = sightings.get(listed.Id)?.since ?? at;
     return known === undefined || endedAgain(listed, { code: known.exit.code, since }, at);

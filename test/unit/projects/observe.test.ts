@@ -1,13 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
 import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker-answers.ts";
+import { noteEnd } from "../../../src/projects/docker-events.ts";
 import { lastLines } from "../../../src/projects/observe-log.ts";
 import { ageAtMost } from "../../../src/projects/observe-status.ts";
 import { type Details, missingDetails, observe, sightingsOf } from "../../../src/projects/observe.ts";
 
 /** Of the steady clock, which knows nothing of Docker's times. */
 const AT = hours(1_000);
-const NOTHING: Details = { endings: new Map(), origins: new Map(), sightings: new Map() };
+const NOTHING: Details = { endings: new Map(), origins: new Map(), sightings: new Map(), ended: new Set() };
 
 function listed(more: Record<string, unknown> = {}): ListedContainer {
   const container = {
@@ -127,6 +128,16 @@ describe("what a listing does not tell", () => {
     expect(isAsked(ended("Exited (1) 5 seconds ago"), known(AT - seconds(5.5)))).toBe(false);
     expect(isAsked(ended("Exited (1) About an hour ago"), known(AT - hours(1.4)))).toBe(false);
     expect(isAsked(ended("Exited (1) 3 days ago"), known(AT - days(3.4)))).toBe(false);
+  });
+
+  test("is asked for of one that is listed as running after Docker has told of its end", () => {
+    const told = new Set<string>();
+    const event = (Action: string) => ({ Type: "container", Action, Actor: { ID: listed().Id } });
+    noteEnd(event("die"), told);
+    expect(isAsked(listed(), { ...NOTHING, ended: told })).toBe(true);
+    expect(isAsked(listed({ State: "paused" }), { ...NOTHING, ended: told })).toBe(false);
+    noteEnd(event("start"), told);
+    expect(isAsked(listed(), { ...NOTHING, ended: told })).toBe(false);
   });
 
   test("is asked for again of one that ended again", () => {
