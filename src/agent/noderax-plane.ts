@@ -1,13 +1,13 @@
 // The Noderax plane of an enrolled node: builds its parts and runs its loops until it is stopped.
 import type { Database } from "bun:sqlite";
 import type { Duration } from "../lib/duration.ts";
-import type { LoopRegistry } from "../lib/loop.ts";
+import { type LoopRegistry, Wake } from "../lib/loop.ts";
 import { createSlots } from "../lib/slots.ts";
 import type { Settings } from "../config/options.ts";
 import type { Http } from "../control/http.ts";
 import { type PublicApi, taskApi } from "../control/noderax-api.ts";
 import { type Outbox, createOutbox } from "../control/outbox.ts";
-import { type AuthState, createAuthState } from "../identity/auth-state.ts";
+import { type AuthState, createAuthState, isRejected } from "../identity/auth-state.ts";
 import { beat, heartbeats } from "../identity/heartbeat.ts";
 import type { Identity } from "../identity/identity-file.ts";
 import { type RootAccess, createRootAccess } from "../identity/root-access.ts";
@@ -78,9 +78,11 @@ export function startNoderaxPlane(
   const { settings, identity, host, api, database, runs, registry, log } = ports;
   const tasksApi = taskApi(ports.http, identity, settings.request_timeout);
   const sendBeat = (signal: AbortSignal): Promise<void> => beat(api, identity, host, signal);
-  const auth = createAuthState(sendBeat, log);
   const journal = createJournal(database);
   const outbox = createOutbox(database);
+  // What reaches the server again first, with the credentials of all, ends the pauses of the others.
+  const wake = new Wake(() => outbox.nudge());
+  const auth = createAuthState(sendBeat, log, () => wake.call());
   const rootAccess = createRootAccess(database, rootVetoes(settings));
   const protection = createProtection(settings, ports.account);
   const tasks = createTasks(
@@ -110,7 +112,7 @@ export function startNoderaxPlane(
     tasks,
     rootAccess,
     auth,
-    outbox,
+    wake,
     registry,
     log,
     openClaim: createOpenClaim(database),
@@ -119,14 +121,16 @@ export function startNoderaxPlane(
   const realtime = settings.realtime_enabled ? openRealtime() : undefined;
   const session = realtime?.session;
   const cleared = realtime ?? endLeftOvers({ database, log, grace: settings.terminal_kill_grace });
-  const keptOnline = (): boolean => session?.keepsOnline(settings.heartbeat_interval) ?? false;
+  // A session that was let in earlier says nothing of a token that the other routes refuse: the heartbeat finds out.
+  const keptOnline = (): boolean =>
+    !isRejected(auth.standing()) && session?.keepsOnline(settings.heartbeat_interval) === true;
   const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
   const hungUp = new AbortController();
   const sampler = createSampler();
   const done = Promise.all([
     claiming,
     session?.run(AbortSignal.any([hungUp.signal, abandon])),
-    heartbeats({ beat: sendBeat, keptOnline, auth, registry, log }, settings.heartbeat_interval, stop),
+    heartbeats({ beat: sendBeat, keptOnline, auth, wake, registry, log }, settings.heartbeat_interval, stop),
     metricsLoop({ channel: session, api, identity, sampler, registry, log }, settings.metrics_interval, stop),
     sweepLoop({ journal, runs, registry }, limits, stop),
     cleared,
@@ -146,6 +150,7 @@ export function startNoderaxPlane(
       host,
       auth,
       rootAccess,
+      wake,
       registry,
       log,
       pingInterval: settings.realtime_ping_interval,

@@ -23,8 +23,8 @@ export const retry = {
   driver: { base: seconds(1), cap: seconds(60), within: Infinity },
   /** A node is shown offline 90 s after its last heartbeat; 2 s doubling to 60 s tries some times before that. */
   heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
-  /** The realtime session, after the first fast retry: 1 s doubling to 30 s, as `realtime/pace.ts` spreads it. */
-  session: { base: seconds(1), cap: seconds(30), within: Infinity },
+  /** The realtime session, after the first fast retry: 1 s doubling to 15 s, as `realtime/pace.ts` spreads it. */
+  session: { base: seconds(1), cap: seconds(15), within: Infinity },
   /** Metrics over HTTP, throttled as the heartbeat is: 2 min doubling to 5; never sooner than a minute, by the halving. */
   metrics: { base: minutes(2), cap: minutes(5), within: Infinity },
   /** A container node is NotReady 90 s after its last heartbeat: 1 s doubling to 15 s tries often before that. */

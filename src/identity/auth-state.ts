@@ -11,6 +11,9 @@ import type { Log } from "../platform/log.ts";
 
 export type AuthStanding = "unknown" | "ok" | "suspect" | "refused" | "deleted";
 
+export const isRejected = (standing: AuthStanding): boolean =>
+  standing === "refused" || standing === "deleted";
+
 export interface AuthState {
   standing(): AuthStanding;
   since(): SteadyTime;
@@ -24,8 +27,12 @@ export interface AuthState {
   doubted(signal: AbortSignal): Promise<AuthStanding>;
 }
 
-/** `probe` sends a heartbeat. */
-export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>, log: Log): AuthState {
+/** `probe` sends a heartbeat; `recovered` is called when we are accepted again. */
+export function createAuthState(
+  probe: (signal: AbortSignal) => Promise<unknown>,
+  log: Log,
+  recovered: () => void = () => {},
+): AuthState {
   let standing: AuthStanding = "unknown";
   let since = steadyNow();
 
@@ -33,9 +40,11 @@ export function createAuthState(probe: (signal: AbortSignal) => Promise<unknown>
     if (next !== standing) {
       if (next === "refused" || next === "deleted")
         log.error("identity", `${next}: ${why ?? ""}; trying again now and then`);
-      else if (next === "ok" && standing !== "unknown") log.info("identity", "accepted again");
+      const again = next === "ok" && standing !== "unknown";
+      if (again) log.info("identity", "accepted again");
       standing = next;
       since = steadyNow();
+      if (again) recovered();
     }
     return standing;
   }

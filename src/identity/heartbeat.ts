@@ -2,7 +2,7 @@
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { type LoopRegistry, loop } from "../lib/loop.ts";
+import { type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
 import type { PublicApi } from "../control/noderax-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
 import { version } from "../platform/build.ts";
@@ -44,6 +44,8 @@ export function heartbeats(
     /** Whether the session lets the server hear of us often enough; left out where there is none. */
     readonly keptOnline?: () => boolean;
     readonly auth: AuthState;
+    /** Called when the server is reached again. */
+    readonly wake: Wake;
     readonly registry: LoopRegistry;
     readonly log: Log;
   },
@@ -55,6 +57,7 @@ export function heartbeats(
     {
       name: "heartbeat",
       every,
+      wake: ports.wake,
       onError(error, { consecutiveFailures: failures }) {
         if (failures === 1) log.warn("heartbeat", `not delivered: ${messageOf(error)}`);
         return pauseAfter(error, backoff(retry.heartbeat, failures, Math.random));
@@ -67,8 +70,11 @@ export function heartbeats(
       }
       record.note = "";
       await ports.beat(roundSignal);
-      if (record.consecutiveFailures > 0) log.info("heartbeat", "delivered again");
       auth.accepted("heartbeat");
+      if (record.consecutiveFailures > 0) {
+        log.info("heartbeat", "delivered again");
+        ports.wake.call();
+      }
       return undefined;
     },
     registry,

@@ -30,7 +30,40 @@ export interface LoopOptions {
   readonly random?: Random;
   /** Told of every failed round; may return the pause instead of `retry`. */
   readonly onError?: (error: unknown, record: LoopRecord) => Duration | void;
+  /**
+   * Cuts the pause after a failed round short. Of two such pauses in a row only the first: what others can do again may
+   * still fail here.
+   */
+  readonly wake?: Wake | undefined;
+  /** Asked after a failed round: whether its pause may be cut short (default: yes). */
+  readonly mayWake?: () => boolean;
 }
+
+/** Shared by what waits for the same server: the first that reaches it again wakes the others. */
+export class Wake {
+  readonly #also: () => void;
+  #next = new AbortController();
+
+  /** `also` is called with every call. */
+  constructor(also: () => void = () => {}) {
+    this.#also = also;
+  }
+
+  /** Aborts with the next call. */
+  get signal(): AbortSignal {
+    return this.#next.signal;
+  }
+
+  call(): void {
+    const now = this.#next;
+    this.#next = new AbortController();
+    now.abort();
+    this.#also();
+  }
+}
+
+/** A loop that was woken begins within this time: the requests of an agent do not all leave in one moment. */
+const WAKE_SPREAD = milliseconds(500);
 
 /** One round. May return the pause before the next one; throwing makes the loop back off. */
 export type Round = (signal: AbortSignal, record: LoopRecord) => Promise<Duration | void>;
@@ -73,9 +106,16 @@ export async function loop(
   } = options;
   const record = registry.register(options.name);
   if (options.phase === "random") await rest(every * random(), record, signal);
+  let cut = false;
   while (!signal.aborted) {
+    // From before the round: it may be called while the round still fails.
+    const called = options.wake?.signal;
     const pause = await runRound();
-    await rest(pause, record, signal);
+    if (record.consecutiveFailures < 2) cut = false;
+    const mayCut: boolean = record.consecutiveFailures > 0 && !cut && options.mayWake?.() !== false;
+    await rest(pause, record, called !== undefined && mayCut ? AbortSignal.any([signal, called]) : signal);
+    cut = mayCut && called?.aborted === true;
+    if (cut) await rest(WAKE_SPREAD * random(), record, signal);
   }
   record.note = "stopped";
 

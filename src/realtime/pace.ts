@@ -4,7 +4,16 @@ import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.t
 import { retry } from "../control/retry.ts";
 
 /** A session that was online for so long was a good one: the next loss is answered by a fast retry. */
-export const GOOD_LIFE = seconds(10);
+const GOOD_LIFE = seconds(10);
+
+/** One that lived so long was a healthy one: what ended it is no reason to wait ever longer. */
+const HEALTHY_LIFE = seconds(2);
+
+/** Lives in a row that were no healthy ones, after one that was online for so long; undefined: it never was. */
+export function failuresAfter(failures: number, onlineFor: Duration | undefined): number {
+  if (onlineFor === undefined || onlineFor < HEALTHY_LIFE) return failures + 1;
+  return onlineFor >= GOOD_LIFE ? 0 : 1;
+}
 
 /** The fast retry after a good life: a blip is over, and a fleet that lost its server spreads over half a second. */
 const FAST = milliseconds(500);
@@ -21,7 +30,7 @@ export interface Past {
    * not accepted.
    */
   readonly ended: "lost" | "thrown out" | "refused";
-  /** Lives in a row that were no good ones; 0 after a good one. */
+  /** From `failuresAfter`: 0 after a good life. */
   readonly failures: number;
   readonly contested: boolean;
   /** The server's own wish. */
@@ -40,7 +49,7 @@ function ownPause({ ended, failures, contested, jitter }: Past, random: Random):
   if (contested) return between(CONTESTED, random);
   if (ended === "refused") return backoff(retry.refused, failures, random);
   const { base, cap } = retry.session;
-  // 1 s doubling to 30 s: a server that restarts in a minute sees about six tries of each agent.
+  // 1 s doubling to 15 s: a server that restarts in a minute sees about seven tries of each agent.
   const ceiling = failures === 0 ? FAST : Math.min(cap, base * 2 ** Math.min(failures - 1, 30));
   const pause = ceiling * (1 - jitter + jitter * random());
   return ended === "thrown out" ? Math.max(pause, between(THROWN_OUT, random)) : pause;

@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Random } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
+import { type LoopRecord, type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
 import type { AuthState } from "../identity/auth-state.ts";
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { Ack } from "../protocol/noderax/realtime.ts";
@@ -15,11 +15,13 @@ import type { Channel } from "./channel.ts";
 import type { Check, CheckResult } from "./check.ts";
 import { type Failure, type FailureClass, classify } from "./failure.ts";
 import { type LifeEnd, type LifePorts, type Live, live } from "./life.ts";
-import { GOOD_LIFE, calmer, reconnectPause, thrownOut, uncontested } from "./pace.ts";
+import { calmer, failuresAfter, reconnectPause, thrownOut, uncontested } from "./pace.ts";
 
 export interface SessionPorts extends Omit<LifePorts, "random"> {
   readonly check: Check;
   readonly auth: Pick<AuthState, "accepted" | "refused">;
+  /** Called when the server is reached again. */
+  readonly wake: Wake;
   readonly registry: LoopRegistry;
   /** `realtime_backoff_jitter` */
   readonly backoffJitter: number;
@@ -73,6 +75,8 @@ export function createSession(ports: SessionPorts): Session {
   let contest = uncontested;
   let lastSign = -Infinity;
   let pause: Duration = seconds(1);
+  /** The pause was asked for by the server, or keeps two agents from throwing each other out: nothing shortens it. */
+  let firm = false;
 
   async function round(signal: AbortSignal, record: LoopRecord): Promise<Duration> {
     become(record, "connecting");
@@ -106,7 +110,8 @@ export function createSession(ports: SessionPorts): Session {
     const before = contest.contested;
     contest = kicked ? thrownOut(contest, now, end.onlineFor) : calmer(contest, now);
     if (contest.contested && !before) log.error("session", CONTESTED);
-    failures = end.kind === "lost" && end.onlineFor >= GOOD_LIFE ? 0 : failures + 1;
+    failures = failuresAfter(failures, end.kind === "lost" ? end.onlineFor : undefined);
+    firm = kicked || contest.contested || result?.retryAfter !== undefined;
     pause = reconnectPause(
       {
         ended: end.kind === "refused" ? "refused" : kicked ? "thrown out" : "lost",
@@ -152,6 +157,7 @@ export function createSession(ports: SessionPorts): Session {
       current = live;
       timesOnline++;
       record.lastSuccess = steadyNow();
+      if (record.consecutiveFailures > 0) ports.wake.call();
       record.consecutiveFailures = 0;
       become(record, "online", null, contest.contested ? CONTESTED : "");
       log[contest.contested ? "debug" : "info"]("session", timesOnline === 1 ? "online" : "online again");
@@ -189,7 +195,14 @@ export function createSession(ports: SessionPorts): Session {
 
   return {
     async run(signal) {
-      const options = { name: "session", every: seconds(1), onError: () => pause };
+      const { wake } = ports;
+      const options = {
+        name: "session",
+        every: seconds(1),
+        onError: () => pause,
+        wake,
+        mayWake: () => !firm,
+      };
       await loop(options, round, registry, signal);
       state = { state: "stopped", since: steadyNow(), failure: null, note: "" };
     },

@@ -3,12 +3,11 @@ import { steadyNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
+import { type LoopRecord, type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
 import { mayHaveArrived } from "../control/network-error.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
-import type { Outbox } from "../control/outbox.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
-import type { AuthState } from "../identity/auth-state.ts";
+import { type AuthState, isRejected } from "../identity/auth-state.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import type { Log } from "../platform/log.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
@@ -22,7 +21,8 @@ export interface ClaimPorts {
   readonly tasks: Tasks;
   readonly rootAccess: RootAccess;
   readonly auth: AuthState;
-  readonly outbox: Outbox;
+  /** Called when the server is reached again. */
+  readonly wake: Wake;
   readonly registry: LoopRegistry;
   readonly log: Log;
   readonly openClaim: OpenClaim;
@@ -47,14 +47,14 @@ export function claimLoop(
   stop: AbortSignal,
   abandon: AbortSignal,
 ): Promise<void> {
-  const { api, tasks, rootAccess, auth, outbox, registry, log, openClaim } = ports;
+  const { api, tasks, rootAccess, auth, registry, log, openClaim } = ports;
   const givenUp = new AbortController();
   stop.addEventListener("abort", () => setTimeout(() => givenUp.abort(), STOP_PATIENCE).unref(), {
     once: true,
   });
   const claimSignal = AbortSignal.any([abandon, givenUp.signal]);
   let silent = false;
-  return loop({ name: "claim", every: FLOOR, onError }, round, registry, stop);
+  return loop({ name: "claim", every: FLOOR, onError, wake: ports.wake }, round, registry, stop);
 
   async function round(_: AbortSignal, record: LoopRecord): Promise<Duration> {
     const left = (openClaim.read() ?? -Infinity) - steadyNow();
@@ -70,8 +70,10 @@ export function claimLoop(
     }
     record.note = "waiting for a task";
     const begun = steadyNow();
-    openClaim.write(begun + Math.min(wait, CLAIM_WAIT_MAX) + CLAIM_SLACK);
-    const answer = await claim();
+    // A server that was silent is asked for what it has at this moment: its answer says at once that it is back.
+    const patience = silent ? 0 : wait;
+    openClaim.write(begun + Math.min(patience, CLAIM_WAIT_MAX) + CLAIM_SLACK);
+    const answer = await claim(patience);
     accepted();
     if (answer.rootAccess !== undefined) rootAccess.desire(answer.rootAccess);
     // Journalled before the claim is marked as over: in between, a crash must not lose what we were handed.
@@ -82,10 +84,10 @@ export function claimLoop(
     return jitter(FLOOR, 0.5, Math.random);
   }
 
-  async function claim(): Promise<ClaimAnswer> {
+  async function claim(patience: Duration): Promise<ClaimAnswer> {
     try {
       return await api.claim(
-        wait,
+        patience,
         { capabilities: [...CAPABILITIES], rootAccess: rootAccess.report() },
         claimSignal,
       );
@@ -102,8 +104,8 @@ export function claimLoop(
     auth.accepted("task");
     if (!silent) return;
     silent = false;
-    // Only now: a lane that pauses although claims are answered has a reason of its own, and counts its tries.
-    outbox.nudge();
+    // Only now: what pauses although claims are answered has a reason of its own, and counts its tries.
+    ports.wake.call();
     log.info("claim", "the control plane answers again");
   }
 
@@ -114,7 +116,7 @@ export function claimLoop(
     silent ||= !ours;
     if (failures === 1) log.warn("claim", messageOf(error));
     const standing = auth.standing();
-    const rejected = standing === "refused" || standing === "deleted";
+    const rejected = isRejected(standing);
     const policy = rejected ? retry.refused : retry.claim;
     record.note = rejected
       ? `${standing} by the control plane; asking again now and then`

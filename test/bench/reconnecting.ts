@@ -1,6 +1,6 @@
 // An agent's session and nothing else, which reconnects without a pause: run by realtime.bench.ts in a process of its own.
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
-import { LoopRegistry } from "../../src/lib/loop.ts";
+import { LoopRegistry, Wake } from "../../src/lib/loop.ts";
 import { createAuthState } from "../../src/identity/auth-state.ts";
 import { silent } from "../../src/platform/log.ts";
 import { endpointCheck } from "../../src/realtime/check.ts";
@@ -20,6 +20,7 @@ const session = createSession({
   host: { platformVersion: "Bench Linux 1", kernelVersion: "6.0" },
   rootAccess: { desire() {}, report: () => ({ appliedProfile: "off" as const, lastError: null }) },
   auth: createAuthState(() => Promise.resolve(), silent),
+  wake: new Wake(),
   registry: new LoopRegistry(),
   log: silent,
   pingInterval: seconds(10),

@@ -36,6 +36,20 @@ describe.concurrent("the agent goes on by itself", () => {
     expect(node.agent.status().noderax?.standing).toBe("ok");
   });
 
+  test("when its token was refused for a while: what is accepted first ends the long pauses of the others", async () => {
+    await using node = await enrolledAgent({ watched: true, started: false });
+    node.gateway.interfere((route) => refusal(401, route === "heartbeat" ? "Invalid agent token" : "no"));
+    await node.starts();
+    await node.statusBecomes("refused", ({ noderax }) => noderax?.standing === "refused");
+    const refused = node.gateway.count("claim");
+    const since = performance.now();
+    node.gateway.interfere(undefined);
+    await until("it claims again", () => node.gateway.count("claim") > refused);
+    // By itself it would pause for five seconds at least, and for minutes after some refusals.
+    expect(performance.now() - since).toBeLessThan(4_500);
+    await node.statusBecomes("ok", ({ noderax }) => noderax?.standing === "ok");
+  });
+
   test("when its token is refused, which it says", async () => {
     await using node = await enrolledAgent({ started: false });
     const { node_id: id } = JSON.parse(await Bun.file(node.stateFile).text()) as { node_id: string };

@@ -1,7 +1,7 @@
 // Heartbeats leave the work to the session while that keeps the node online, and come back soon after.
 import { expect, test } from "bun:test";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { LoopRegistry } from "../../../src/lib/loop.ts";
+import { LoopRegistry, Wake } from "../../../src/lib/loop.ts";
 import { createAuthState } from "../../../src/identity/auth-state.ts";
 import { heartbeats } from "../../../src/identity/heartbeat.ts";
 import { silent } from "../../../src/platform/log.ts";
@@ -14,6 +14,7 @@ function running(every: number, keptOnline?: () => boolean) {
   const ports = {
     beat: () => Promise.resolve(void times.push(performance.now())),
     auth: createAuthState(() => Promise.resolve(), silent),
+    wake: new Wake(),
     registry,
     log: silent,
     ...(keptOnline === undefined ? {} : { keptOnline }),

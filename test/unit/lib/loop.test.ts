@@ -2,11 +2,13 @@
 import { expect, test } from "bun:test";
 import { steadyNow } from "../../../src/lib/clock.ts";
 import { days, hours, milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
+import { until } from "../../support/until.ts";
 import {
   type LoopOptions,
   type LoopRecord,
   LoopRegistry,
   type Round,
+  Wake,
   loop,
   sleep,
 } from "../../../src/lib/loop.ts";
@@ -93,6 +95,64 @@ test("whoever is told of a failure may choose the pause", async () => {
   const pause = await rested(record);
   expect(pause).toBeGreaterThanOrEqual(minutes(5));
   expect(pause).toBeLessThan(minutes(6));
+  stop();
+  await done;
+});
+
+/** A loop that fails `failures` times, pauses for an hour after each, and can be woken. */
+function sleeper(failures: number, options: Partial<LoopOptions> = {}) {
+  const wake = new Wake();
+  let rounds = 0;
+  const running = start({ onError: () => hours(1), wake, random: () => 0, ...options }, () => {
+    rounds++;
+    return rounds <= failures ? Promise.reject(new Error("no")) : Promise.resolve();
+  });
+  return { ...running, wake, rounds: () => rounds };
+}
+
+test("a loop that pauses after a failure is woken, and the pause after the next failure is its own", async () => {
+  const { record, wake, rounds, stop, done } = sleeper(2);
+  await rested(record);
+  wake.call();
+  await until("the second round", () => rounds() === 2);
+  await rested(record);
+  wake.call();
+  await sleep(milliseconds(20));
+  expect(rounds()).toBe(2);
+  expect(record.nextAt).toBeDefined();
+  stop();
+  await done;
+});
+
+test("a loop whose last round was good is not woken", async () => {
+  const { record, wake, rounds, stop, done } = sleeper(0);
+  await rested(record);
+  wake.call();
+  await sleep(milliseconds(20));
+  expect(rounds()).toBe(1);
+  stop();
+  await done;
+});
+
+test("a call while a round still fails counts for the pause after it", async () => {
+  const wake = new Wake();
+  let rounds = 0;
+  const { stop, done } = start({ onError: () => hours(1), wake, random: () => 0 }, () => {
+    if (++rounds > 1) return Promise.resolve();
+    wake.call();
+    return Promise.reject(new Error("no"));
+  });
+  await until("the second round", () => rounds === 2);
+  stop();
+  await done;
+});
+
+test("a pause that must be kept is", async () => {
+  const { record, wake, rounds, stop, done } = sleeper(1, { mayWake: () => false });
+  await rested(record);
+  wake.call();
+  await sleep(milliseconds(20));
+  expect(rounds()).toBe(1);
   stop();
   await done;
 });

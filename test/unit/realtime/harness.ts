@@ -3,7 +3,7 @@ import { type AddressInfo, type Socket as TcpSocket, connect, createServer } fro
 import { Server as Engine } from "@socket.io/bun-engine";
 import { Server, type Socket } from "socket.io";
 import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { LoopRegistry } from "../../../src/lib/loop.ts";
+import { LoopRegistry, Wake } from "../../../src/lib/loop.ts";
 import { type AuthState, createAuthState } from "../../../src/identity/auth-state.ts";
 import type { Log } from "../../../src/platform/log.ts";
 import type { AppliedRootAccess, DesiredRootAccess } from "../../../src/protocol/noderax/root-access.ts";
@@ -170,6 +170,7 @@ export function start(url: string, { endpoint: own = {}, ...wish }: Wish = {}): 
     host: { platformVersion: "Test Linux 1", kernelVersion: "6.0" },
     rootAccess: access,
     auth,
+    wake: new Wake(),
     registry,
     log,
     pingInterval: milliseconds(100),

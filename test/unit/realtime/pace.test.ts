@@ -5,6 +5,7 @@ import {
   type Contest,
   type Past,
   calmer,
+  failuresAfter,
   reconnectPause,
   thrownOut,
   uncontested,
@@ -28,11 +29,17 @@ test("after a good life it is back within half a second", () => {
 test.each([
   [1, 1_000],
   [2, 2_000],
-  [5, 16_000],
-  [6, 30_000],
-  [1_000, 30_000],
+  [5, 15_000],
+  [6, 15_000],
+  [1_000, 15_000],
 ])("after %d lives in a row that were none it waits up to %d ms", (failures, longest) => {
   expect(range({ failures })).toEqual([0, longest]);
+});
+
+test("a short life that was a healthy one does not make the pause grow, one that was over at once does", () => {
+  expect([seconds(10), seconds(2), seconds(1.9), undefined].map((life) => failuresAfter(5, life))).toEqual([
+    0, 1, 6, 6,
+  ]);
 });
 
 test.each([
@@ -45,7 +52,7 @@ test.each([
 
 test("a server that asks to leave is left alone for a second at least, and a fleet does not return at once", () => {
   expect(range({ ended: "thrown out", failures: 0 })).toEqual([1_000, 5_000]);
-  expect(range({ ended: "thrown out", failures: 6 })).toEqual([1_000, 30_000]);
+  expect(range({ ended: "thrown out", failures: 6 })).toEqual([1_000, 15_000]);
 });
 
 test("a refused identity is asked for again at its own pace", () => {
@@ -55,7 +62,7 @@ test("a refused identity is asked for again at its own pace", () => {
 
 test("the server's Retry-After wins when it is longer, is spread, and bounded", () => {
   expect(range({ failures: 1, retryAfter: seconds(60) })).toEqual([60_000, 72_000]);
-  expect(range({ failures: 6, jitter: 0, retryAfter: seconds(2) })).toEqual([30_000, 30_000]);
+  expect(range({ failures: 6, jitter: 0, retryAfter: seconds(2) })).toEqual([15_000, 15_000]);
   expect(range({ retryAfter: minutes(60 * 24) })).toEqual([600_000, 720_000]);
 });
 
