@@ -17,6 +17,8 @@ export interface DiskSpace {
   /** Bytes that we may still write. */
   readonly free: number;
   readonly total: number;
+  /** Files that may still be made; undefined where that has no limit. */
+  readonly inodes?: number | undefined;
 }
 
 export interface ReserveState {
@@ -69,13 +71,15 @@ export function createDiskReserve(
   let lookedAt: SteadyTime = -Infinity;
 
   function look(): void {
-    const { free, total } = spaceOf(directory);
+    const { free, total, inodes = Infinity } = spaceOf(directory);
     const size = reserveSize(total);
     const before = { held: isHeld(path, size), low: state.low };
-    const next = nextReserve(before, free, size, steadyNow() - lowSince);
+    const reserve = nextReserve(before, free, size, steadyNow() - lowSince);
+    const next = { held: reserve.held, low: reserve.low || inodes < INODES_MIN };
     if (before.held && !next.held) rmSync(path, { force: true });
     if (!before.held && next.held) writeReserve(path, size);
-    shortage = next.low ? `the disk of ${directory} is full: ${kilobytes(free)} kB left` : undefined;
+    const what = inodes < INODES_MIN ? `${inodes} inodes` : `${kilobytes(free)} kB`;
+    shortage = next.low ? `the disk of ${directory} is full: ${what} left` : undefined;
     if (next.low && !before.low) log.error("disk", `${shortage}; no task is claimed until there is room`);
     if (!next.low && before.low) log.info("disk", `there is room again on the disk of ${directory}`);
     if (!next.low) lowSince = Infinity;
@@ -105,12 +109,16 @@ export function createDiskReserve(
 const kilobytes = (bytes: number): number => Math.floor(bytes / 1_024);
 
 function diskSpace(directory: string): DiskSpace {
-  const { bavail, bfree, blocks, bsize } = statfsSync(directory);
-  return { free: (isRoot() ? bfree : bavail) * bsize, total: blocks * bsize };
+  const { bavail, bfree, blocks, bsize, files, ffree } = statfsSync(directory);
+  const inodes = files > 0 ? ffree : undefined; // btrfs makes them as they are needed.
+  return { free: (isRoot() ? bfree : bavail) * bsize, total: blocks * bsize, inodes };
 }
 
 const isHeld = (path: string, size: number): boolean =>
   statSync(path, { throwIfNoEntry: false })?.size === size;
+
+/** A task takes a dozen files. */
+const INODES_MIN = 100;
 
 /** Random bytes: a file system that compresses would keep no room for zeros. */
 function writeReserve(path: string, size: number): void {

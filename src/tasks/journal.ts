@@ -197,6 +197,7 @@ export interface Journal {
   atomically(work: () => void): void;
 }
 
+/** The order of the tasks is that of their claims, by `rowid`: times of the wall clock do not stay in order when it is set. */
 export function createJournal(database: Database): Journal {
   const all = (where: string, ...values: (string | number)[]): TaskRecord[] =>
     database
@@ -255,14 +256,14 @@ export function createJournal(database: Database): Journal {
     },
     find,
     startingWith: (prefix) =>
-      all("WHERE substr(id, 1, ?) = ? ORDER BY claimed_at DESC LIMIT 2", prefix.length, prefix),
-    unfinished: () => all(`WHERE phase IN ${UNFINISHED} ORDER BY claimed_at`),
-    recent: (limit) => all("ORDER BY claimed_at DESC LIMIT ?", limit),
+      all("WHERE substr(id, 1, ?) = ? ORDER BY rowid DESC LIMIT 2", prefix.length, prefix),
+    unfinished: () => all(`WHERE phase IN ${UNFINISHED} ORDER BY rowid`),
+    recent: (limit) => all("ORDER BY rowid DESC LIMIT ?", limit),
     forgetAllBut(remembered) {
       database
         .query<null, [number]>(
           `DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE phase IN ('finished', 'dropped')
-           ORDER BY finished_at DESC LIMIT -1 OFFSET ?)`,
+           ORDER BY rowid DESC LIMIT -1 OFFSET ?)`,
         )
         .run(remembered);
     },

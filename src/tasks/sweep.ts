@@ -1,7 +1,7 @@
 // Keeps what finished tasks leave behind within its bounds: their output by age and size, their journal rows by number.
 import { readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { epochOf, wallNow } from "../lib/clock.ts";
+import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
@@ -39,16 +39,26 @@ export function sweepLoop(
   signal: AbortSignal,
 ): Promise<void> {
   const { journal, runs, registry } = ports;
+  const now = cautiousClock();
   return loop(
     { name: "sweep", every: minutes(1) },
     async () => {
-      for (const name of expired(finishedRuns(journal, runs), limits, epochOf(wallNow())))
+      for (const name of expired(finishedRuns(journal, runs), limits, now()))
         rmSync(join(runs, name), { recursive: true, force: true });
       journal.forgetAllBut(REMEMBERED);
     },
     registry,
     signal,
   );
+}
+
+/**
+ * Milliseconds since the epoch for the ages of files; the earlier of two clocks: the wall clock, and what it showed when
+ * this was called, counted on. Setting it forward, maybe by mistake, makes nothing old at once.
+ */
+export function cautiousClock(): () => number {
+  const origin = epochOf(wallNow()) - steadyNow();
+  return () => Math.min(epochOf(wallNow()), origin + steadyNow());
 }
 
 /** Removes what finished tasks have left, the oldest first, until the disk has room. Returns how many. */

@@ -86,7 +86,7 @@ export function createLedger(database: Database, log: Log): Ledger {
       attempt(() => database.query<null, [string]>("DELETE FROM terminals WHERE id = ?").run(id)),
     all: () =>
       database
-        .query<Row, []>("SELECT * FROM terminals ORDER BY started_at")
+        .query<Row, []>("SELECT * FROM terminals ORDER BY rowid")
         .all()
         .map((row) => entryOf(row, boot)),
   };

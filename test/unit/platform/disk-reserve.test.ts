@@ -58,8 +58,8 @@ test("it says what is full and how much is left, once, and frees the reserve's b
   const directory = mkdtempSync(join(tmpdir(), "noderax-test-"));
   const lines: string[] = [];
   const log = createLog({ level: "info", format: "json", write: (line) => void lines.push(line) });
-  let free = 1e9;
-  const disk = createDiskReserve(directory, log, () => ({ free, total: 32 * 65_536 }));
+  let [free, inodes] = [1e9, 1e6];
+  const disk = createDiskReserve(directory, log, () => ({ free, inodes, total: 32 * 65_536 }));
   const held = (): number | undefined =>
     statSync(join(directory, "disk-reserve"), { throwIfNoEntry: false })?.size;
   try {
@@ -76,6 +76,12 @@ test("it says what is full and how much is left, once, and frees the reserve's b
     free = 1e9;
     disk.look();
     expect([held(), disk.shortage()]).toEqual([256 * 1024, undefined]);
+    inodes = 3;
+    disk.look();
+    expect(disk.shortage()).toBe(`the disk of ${directory} is full: 3 inodes left`);
+    inodes = 1e6;
+    disk.look();
+    expect(disk.shortage()).toBeUndefined();
   } finally {
     rmSync(directory, { recursive: true });
   }
