@@ -1,8 +1,10 @@
 // What `run` makes sure of before a root agent does anything: that nobody but root can change what it executes.
 import { existsSync } from "node:fs";
 import { stateDirectory } from "../agent.ts";
+import type { Config } from "../config/load.ts";
 import type { Settings } from "../config/options.ts";
-import { SYSTEM_PATH, isRoot } from "../platform/account.ts";
+import { takeOverGoAgent } from "../install/go-agent/take-over.ts";
+import { SYSTEM_PATH, currentAccount, findAccount, isRoot } from "../platform/account.ts";
 import { compiled } from "../platform/build.ts";
 import { distrustOf, secure, sharedAbove } from "../platform/trust/root-trust.ts";
 
@@ -26,4 +28,12 @@ export function placeWarnings(settings: Pick<Settings, "state_file">): string[] 
     (shared) =>
       `the state directory lies below ${shared}, where others than root may write: keep it elsewhere (state_file)`,
   );
+}
+
+/** Ends what a Go agent left in force on this node. Beside an agent for containers alone, that one may still be in use. */
+export function endGoAgent({ settings, planes }: Pick<Config, "settings" | "planes">): string[] {
+  if (!planes.includes("noderax")) return [];
+  const task = findAccount(settings.task_user) ?? findAccount("nobody") ?? currentAccount();
+  const { done, warnings } = takeOverGoAgent({ task, stateDirectory: stateDirectory(settings) });
+  return [...done, ...warnings];
 }

@@ -11,7 +11,7 @@ import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { type Interruption, interruption } from "./interruption.ts";
 import { announceAgent } from "./running-agent.ts";
-import { placeWarnings, secureExecutable } from "./root-checks.ts";
+import { endGoAgent, placeWarnings, secureExecutable } from "./root-checks.ts";
 import { checkStateDirectory } from "./state-directory.ts";
 
 export default command({
@@ -29,7 +29,7 @@ export default command({
     for (const warning of config.warnings) log.warn("config", warning);
     if (config.planes.length === 0) throw notConfigured();
     checkStateDirectory(config.settings);
-    cautions.push(...placeWarnings(config.settings));
+    cautions.push(...placeWarnings(config.settings), ...endGoAgent(config));
     for (const warning of cautions) log.warn("agent", warning);
     const agent = await startAgent({
       settings: config.settings,

@@ -185,6 +185,32 @@ describe.skipIf(missing !== undefined)(
       expect(await mainPid()).toBe(agent);
     });
 
+    test("ends what a Go agent left in force: a task cannot become root by its rules, nor change what root obeys", async () => {
+      const rule = "noderax ALL=(root) NOPASSWD: /bin/bash";
+      await node.write("/etc/sudoers.d/noderax-agent-root-access", `${rule}\n`);
+      await node.write("/usr/local/libexec/noderax-agent-task-root", "#!/bin/sh\n");
+      await node.sh(
+        "chmod 440 /etc/sudoers.d/noderax-agent-root-access; chown -R noderax /opt/noderax-agent /etc/noderax-agent",
+      );
+      const becomesRoot = "setpriv --reuid=noderax --regid=noderax --init-groups sudo -n bash -c 'id -u'";
+      expect(await node.sh(becomesRoot)).toBe("0");
+
+      await node.sh("systemctl restart noderax-agent");
+      await node.until(`${AGENT} status`);
+      expect(await node.sh(`${becomesRoot} 2>/dev/null || echo refused`)).toBe("refused");
+      const { log } = await node.ended(
+        await node.order("sudo -n bash -c 'id -u' 2>/dev/null || echo refused"),
+      );
+      expect(log).toBe("refused");
+      const owners =
+        "stat -c %U /opt/noderax-agent /opt/noderax-agent/noderax-agent /etc/noderax-agent/config.json";
+      expect(await node.sh(owners)).toBe("root\nroot\nroot");
+      expect(await node.sh("ls /etc/sudoers.d /usr/local/libexec | grep noderax || echo none")).toBe("none");
+      const journal = await node.sh("journalctl --unit=noderax-agent");
+      expect(journal).toContain(rule);
+      expect(journal).toContain("/etc/noderax-agent/config.json belonged to noderax");
+    });
+
     test(
       "reports what a reboot interrupted as failed, with the output so far",
       async () => {

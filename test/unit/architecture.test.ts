@@ -10,7 +10,7 @@ const root = join(import.meta.dir, "../..");
 const rows = [
   ["main"],
   ["cli"],
-  ["agent", "sandbox"],
+  ["agent", "sandbox", "install"],
   ["ops"],
   ["tasks", "packages", "terminal", "projects", "listener", "metrics"],
   ["control", "realtime", "identity"],
@@ -33,7 +33,7 @@ function faultOfEdge(from: string, to: string): string | undefined {
   if (a === b) return undefined;
   if (a === "sandbox")
     return sharedWithSandbox.includes(b) ? undefined : `${edge}: the sandbox shares only the wire`;
-  if ((b === "agent" || b === "sandbox") && a !== "cli") return `${edge}: only cli knows agent and sandbox`;
+  if (["agent", "sandbox", "install"].includes(b) && a !== "cli") return `${edge}: only cli knows ${b}`;
   if (rowOf(a) > rowOf(b)) return `${edge} runs up`;
   if (rowOf(a) === rowOf(b) && !sideways.includes(edge)) return `${edge} runs sideways`;
   return undefined;

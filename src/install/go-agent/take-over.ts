@@ -1,0 +1,111 @@
+// Ends what a Go agent left in force: its sudo rules and root helpers, by which every task could become root whatever the
+// root profile says, and files in the hands of its account. What is not recognised as that agent's is only warned about.
+import { existsSync, lstatSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../lib/agent-error.ts";
+import { type Account, isRoot } from "../../platform/account.ts";
+import { secure } from "../../platform/trust/root-trust.ts";
+import { asGoodAsRoot, groupsOf } from "./groups.ts";
+import { isOnlyFor, readSudoers, rulesFor } from "./sudoers.ts";
+
+/** The account that its installer makes. */
+const ACCOUNT = "noderax";
+const SUDOERS = ["etc/sudoers.d/noderax-agent", "etc/sudoers.d/noderax-agent-root-access"];
+const LIBEXEC = "usr/local/libexec";
+const HELPERS = ["self-update", "root-profile", "package-mutation", "operational-log-scan", "task-root"].map(
+  (name) => `noderax-agent-${name}`,
+);
+/** In its state directory: orders to the helpers, and the profile they had applied, which ours keeps in its database. */
+const STATE = [
+  "update-request.json",
+  "package-mutation-request.txt",
+  "operational-log-scan-request.json",
+  "task-root-request.txt",
+  "root_access_state.json",
+];
+const INSTALLED = ["/opt/noderax-agent/noderax-agent", "/etc/noderax-agent/config.json"];
+
+export interface TakenOver {
+  /** What was changed on this machine. */
+  readonly done: readonly string[];
+  /** What a person should look at. */
+  readonly warnings: readonly string[];
+}
+
+export interface TakeOverOptions {
+  /** Whom tasks run as. */
+  readonly task: Account;
+  readonly stateDirectory: string;
+  /** In place of / for tests: ownership is left alone then. */
+  readonly root?: string;
+}
+
+/** Only as root; otherwise does nothing. A file that cannot be removed is a warning. */
+export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
+  if (!isRoot()) return { done: [], warnings: [] };
+  const { task, stateDirectory, root = "/" } = options;
+  const done: string[] = [];
+  const warnings: string[] = [];
+
+  function remove(path: string, what: string): void {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined || found.isDirectory()) return;
+    try {
+      rmSync(path);
+      done.push(`removed ${path}: ${what}`);
+    } catch (error) {
+      warnings.push(`${path} of the Go agent cannot be removed: ${messageOf(error)}`);
+    }
+  }
+
+  const accounts = [ACCOUNT, task.name].flatMap((name) => [name, `%${name}`]).concat(`#${task.uid}`);
+  for (const path of SUDOERS.map((name) => join(root, name))) {
+    const sudoers = readSudoers(textOf(path));
+    if (isOnlyFor(sudoers, accounts))
+      remove(path, `sudo rules of the Go agent (${sudoers.rules.map(({ text }) => text).join("; ")})`);
+  }
+  for (const name of HELPERS) remove(join(root, LIBEXEC, name), "helper of the Go agent, which ran as root");
+  for (const name of STATE) remove(join(stateDirectory, name), "of the Go agent, used no more");
+  if (root === "/")
+    for (const path of INSTALLED) if (existsSync(path)) done.push(...secure(path, "take-over"));
+
+  const groups = groupsOf(task, textOf(join(root, "etc/group")));
+  const subjects = [task.name, `#${task.uid}`, "ALL", ...groups.map((name) => `%${name}`)];
+  for (const path of sudoersFiles(root)) {
+    for (const { text } of rulesFor(readSudoers(textOf(path)), subjects))
+      warnings.push(`tasks run as ${task.name} and may use sudo without a password: ${path}: ${text}`);
+  }
+  for (const name of asGoodAsRoot(groups))
+    warnings.push(`tasks run as ${task.name}, which can become root as a member of the group ${name}`);
+  for (const name of namesIn(join(root, LIBEXEC))) {
+    if (name.startsWith("noderax-agent-") && !HELPERS.includes(name))
+      warnings.push(
+        `${join(root, LIBEXEC, name)} is not known to this agent: remove it if a Go agent left it`,
+      );
+  }
+  return { done, warnings };
+}
+
+/** Sudo itself passes over names with a dot or a tilde. */
+const sudoersFiles = (root: string): string[] => [
+  join(root, "etc/sudoers"),
+  ...namesIn(join(root, "etc/sudoers.d"))
+    .filter((name) => !/\.|~$/.test(name))
+    .map((name) => join(root, "etc/sudoers.d", name)),
+];
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).toSorted();
+  } catch {
+    return [];
+  }
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
