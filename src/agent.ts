@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { unprivilegedAccount } from "./agent/accounts.ts";
 import { clearTextWarnings, repeatWarnings } from "./agent/clear-text.ts";
+import { openState, repairFiles } from "./agent/state.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./agent/caravanserai-plane.ts";
 import { type NoderaxLife, startNoderax } from "./agent/noderax-life.ts";
 import { steadyNow } from "./lib/clock.ts";
@@ -17,7 +18,6 @@ import { refuseOtherOwnersAgent, serveStatus } from "./ops/control-socket.ts";
 import { type Status, loopStatus } from "./ops/status.ts";
 import { currentAccount } from "./platform/account.ts";
 import { version } from "./platform/build.ts";
-import { openDatabase } from "./platform/database.ts";
 import { createDiskReserve } from "./platform/disk-reserve.ts";
 import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
@@ -104,6 +104,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   await refuseOtherOwnersAgent(directory);
   const secured = secureState(settings.state_file, account, log);
   const caution = [...options.warnings, ...inClear, ...accountWarnings, ...secured.warnings];
+  caution.push(...repairFiles(settings.state_file, runsPath(directory), log));
   let noderax: NoderaxLife | undefined;
   let caravanserai: CaravanseraiPlane | undefined;
 
@@ -116,7 +117,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       log.info("agent", `waiting for the agent that holds ${directory} (pid ${pid ?? "unknown"}) to end`),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
-  const database = openOrRelease(directory, socket);
+  const paths = {
+    database: databasePath(directory),
+    runs: runsPath(directory),
+    former: secured.formerDatabase,
+  };
+  const { database, warnings: damage } = openOrRelease(socket, () => openState(paths, MIGRATIONS, log));
+  caution.push(...damage);
   const common = {
     settings,
     host: readHost(),
@@ -203,9 +210,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 }
 
 /** A database that cannot be used must not keep the directory locked. */
-function openOrRelease(directory: string, socket: Disposable): ReturnType<typeof openDatabase> {
+function openOrRelease<T>(socket: Disposable, open: () => T): T {
   try {
-    return openDatabase(databasePath(directory), MIGRATIONS);
+    return open();
   } catch (error) {
     socket[Symbol.dispose]();
     throw error;

@@ -1,10 +1,11 @@
 // The node's identity on disk: one 0600 file, read as the Go agent wrote it, replaced atomically.
-import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
+import { setAside } from "../platform/set-aside.ts";
 
 /** `registered_at` is informational. */
 const IdentityDocument = v.object({
@@ -47,6 +48,8 @@ function closeToOthers(path: string): void {
 
 export function writeIdentity(path: string, { nodeId, agentToken }: Identity, now: Date): void {
   const document = { node_id: nodeId, agent_token: agentToken, registered_at: now.toISOString() };
+  // A directory cannot be replaced by a file.
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true) setAside(path, "damaged");
   writeFileAtomic(path, `${JSON.stringify(document, null, 2)}\n`);
 }
 

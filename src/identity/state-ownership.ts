@@ -15,10 +15,12 @@ import {
 import { basename, dirname, join } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Account, findAccount, isRoot, userName } from "../platform/account.ts";
+import { setDatabaseAside } from "../platform/database.ts";
 import type { Log } from "../platform/log.ts";
 import { setAside } from "../platform/set-aside.ts";
 import type { PathStep } from "../platform/trust/decide.ts";
 import { takeOver } from "../platform/trust/take-over.ts";
+import { identityCopyPath } from "./identity-copy.ts";
 import { isAgentsPlace, secure } from "../platform/trust/root-trust.ts";
 
 /** The account that the Go agent's installer makes. */
@@ -26,8 +28,8 @@ const GO_ACCOUNT = "noderax";
 const STICKY = 0o1000;
 
 /** What the agent makes in its state directory and reads again. */
-const DATABASE = ["state.db", "state.db-wal", "state.db-shm"];
-const OWN = [...DATABASE, "agent.lock", "agent.sock", "tasks"];
+const DATABASE = "state.db";
+const OWN = [DATABASE, `${DATABASE}-wal`, `${DATABASE}-shm`, "agent.lock", "agent.sock", "tasks"];
 /** What a person approved: kept, whoever wrote it down. */
 const KEPT = ["pending_enrollment.json"];
 
@@ -55,14 +57,19 @@ export function secureState(stateFile: string, task: Account, log: Log): Secured
   if (said.length > 0) hideNames(directory);
   for (const text of said) log.warn("agent", text);
   let formerDatabase: string | undefined;
-  for (const path of [...OWN, ...KEPT, basename(stateFile)].map((name) => join(directory, name))) {
+  for (const path of [
+    ...[...OWN, ...KEPT].map((name) => join(directory, name)),
+    stateFile,
+    identityCopyPath(stateFile),
+  ]) {
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found === undefined || found.uid === 0) continue;
     if (!owners.has(found.uid)) throw planted(path, found.uid);
     if (OWN.includes(basename(path)) || !found.isFile()) {
-      const aside = setAside(path, `of-${userName(found.uid)}`);
+      const isDatabase = basename(path) === DATABASE;
+      const aside = (isDatabase ? setDatabaseAside : setAside)(path, `of-${userName(found.uid)}`);
       closeToOthers(aside);
-      if (path === join(directory, "state.db")) formerDatabase = aside;
+      if (isDatabase) formerDatabase = aside;
       log.warn(
         "agent",
         `${path} belonged to ${userName(found.uid)}: root does not use it; it is ${aside} now`,

@@ -1,12 +1,23 @@
 // A lock that lives as long as its process: however that ends, nobody has to clean up after it.
 import { Database } from "bun:sqlite";
-import { chmodSync } from "node:fs";
+import { chmodSync, truncateSync } from "node:fs";
 
 /**
  * Takes the lock at `path`, or returns undefined when another process — or this one — holds it. SQLite's own lock on
  * a file is the kernel's, which a crash gives back.
  */
 export function takeLock(path: string): Disposable | undefined {
+  try {
+    return tryLock(path);
+  } catch (error) {
+    if (codeOf(error) !== "SQLITE_NOTADB") throw error;
+    // Somebody wrote into it. Not replaced, only emptied: two agents that both find it so must meet in one file.
+    truncateSync(path);
+    return tryLock(path);
+  }
+}
+
+function tryLock(path: string): Disposable | undefined {
   const database = new Database(path, { create: true });
   try {
     chmodSync(path, 0o600);
@@ -14,9 +25,11 @@ export function takeLock(path: string): Disposable | undefined {
     database.run("BEGIN EXCLUSIVE");
   } catch (error) {
     database.close();
-    if (error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY"))
-      return undefined;
+    if (codeOf(error).startsWith("SQLITE_BUSY")) return undefined;
     throw error;
   }
   return { [Symbol.dispose]: () => database.close() };
 }
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : "";

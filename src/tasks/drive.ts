@@ -19,6 +19,7 @@ import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
 import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output.ts";
 import { environmentOf, prepare } from "./prepare.ts";
+import { markFinished, runRecord } from "./recover.ts";
 import { completionOf, unrun } from "./report.ts";
 import { type RunSpan, launch, launchMode, openRun, runDirectory } from "./run-directory.ts";
 import { PARCEL, type createShipper } from "./shipping.ts";
@@ -85,7 +86,8 @@ export async function drive(
   // What is still under way of a task that the server has given up is refused there; nobody waits for it.
   if (driven.stop.current()?.reason !== "server") await outbox.drained(id, signal);
   if (signal.aborted) return;
-  const { outcome } = task();
+  const { outcome, launch: launched } = task();
+  if (launched !== undefined) markFinished(runDirectory(ports.runs, id, launched.attempt));
   journal.finished(id, wallNow());
   log.info("tasks", `${id.slice(0, 8)} finished: ${outcome?.status ?? "unknown"}`, {
     task_id: id,
@@ -214,6 +216,7 @@ async function launchAndFollow(
     outputLimit: settings.outputLimit,
     view,
     openFiles: ports.openFiles,
+    record: runRecord(task.id, task.type, record),
   });
   if (failure !== undefined) return unrun("failed", `could not be started: ${failure}`);
   const text = `${task.type} as ${runner.account.name}, limit ${humanDuration(deadline - now)}`;

@@ -85,7 +85,7 @@ export type Phase = "claimed" | "started" | "launched" | "reported" | "finished"
 const UNFINISHED = "('claimed', 'started', 'launched', 'reported')";
 
 /** How a task was set going: enough to find it again after a crash of ours. Times are steady, of the boot `bootId`. */
-const Launch = v.object({
+export const Launch = v.object({
   at: v.number(),
   /** The same by the wall clock, in milliseconds since the epoch: for people. */
   wall: v.number(),

@@ -69,6 +69,8 @@ export interface LaunchOrder {
   readonly view: View;
   /** The soft limit of open files outside of a unit, which has systemd's. */
   readonly openFiles: number | undefined;
+  /** A file beside the wrapper's, by which the run is found again without the journal. */
+  readonly record: { readonly name: string; readonly text: string };
 }
 
 /**
@@ -84,6 +86,7 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
     using made = makePrivateDirectory(directory);
     made.write("command.sh", commandScript(order.script));
     made.write("wrapper.sh", WRAPPER);
+    made.write(order.record.name, order.record.text);
     made.check();
     reserveFile(join(directory, "exit"));
   } catch (error) {

@@ -2,11 +2,21 @@
 //
 // Pieces end with a line where they can, else with a whole character, so that rows and summaries made of them are
 // whole as well. The order stands in the file `order` and survives us.
-import { appendFileSync, closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import { seconds } from "../lib/duration.ts";
 import { completeLength } from "../lib/utf8.ts";
 import { LOG_ROWS_VISIBLE } from "../protocol/noderax/limits.ts";
+import { setAside } from "../platform/set-aside.ts";
 import { type Pending, STREAMS, type Stream } from "./log-rows.ts";
 import type { OutputReader } from "./output.ts";
 
@@ -45,6 +55,9 @@ export interface Spool {
 /** "read-only" leaves the order on disk to the agent that follows the task. */
 export function openSpool(directory: string, mode: "follow" | "read-only" = "follow"): Spool {
   const order = join(directory, "order");
+  // Whatever stands in its place cannot be appended to: without it, the order is only what is seen from now on.
+  if (mode === "follow" && statSync(order, { throwIfNoEntry: false })?.isFile() === false)
+    setAside(order, "damaged");
   const files = new Map<Stream, number>();
   const seen: Record<Stream, number> = { stdout: 0, stderr: 0 };
   const partialSince: Record<Stream, { size: number; at: number }> = {
@@ -220,9 +233,10 @@ function readIfThere(path: string): string {
   }
 }
 
+/** Undefined for anything but a file, too. */
 function openIfThere(path: string): number | undefined {
   try {
-    return openSync(path, "r");
+    return statSync(path).isFile() ? openSync(path, "r") : undefined;
   } catch {
     return undefined;
   }

@@ -9,6 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { join } from "node:path";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
 import {
   clearPending,
@@ -43,12 +44,15 @@ test("a new identity replaces the old one in one step, and nothing is left besid
   expect(readdirSync(directory.path)).toEqual(["agent_identity.json"]);
 });
 
-test("a write that fails leaves the old identity and no half file", () => {
+test("a directory in its place is set aside, and no half file is left", () => {
   using directory = scratchDirectory();
   const path = directory.at("agent_identity.json");
-  mkdirSync(path); // A directory in its place: the rename cannot succeed.
-  expect(() => writeIdentity(path, identity, new Date(0))).toThrow();
-  expect(readdirSync(directory.path)).toEqual(["agent_identity.json"]);
+  mkdirSync(join(path, "something"), { recursive: true });
+  writeIdentity(path, identity, new Date(0));
+  expect(readIdentity(path)).toEqual(identity);
+  const [, aside = ""] = readdirSync(directory.path).toSorted();
+  expect(aside).toStartWith("agent_identity.json.damaged-");
+  expect(readdirSync(directory.at(aside))).toEqual(["something"]);
 });
 
 test("the Go agent's file is taken over as it is", () => {

@@ -44,7 +44,7 @@ const launched: Launch = {
 };
 const me = runnerFor(currentAccount());
 const other = isRoot() ? findAccount("nobody") : undefined;
-const free = { view: "shared", openFiles: undefined } as const;
+const free = { view: "shared", openFiles: undefined, record: { name: "task.json", text: "{}" } } as const;
 const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
 
 let scratch: ReturnType<typeof scratchDirectory>;

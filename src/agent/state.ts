@@ -1,0 +1,101 @@
+// Opens the agent's state, whatever has become of it: what is damaged is set aside and said, what can be recovered is.
+import type { Database } from "bun:sqlite";
+import { lstatSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { steadyNow } from "../lib/clock.ts";
+import { AgentError } from "../lib/agent-error.ts";
+import { seconds } from "../lib/duration.ts";
+import { createOutbox } from "../control/outbox.ts";
+import { keepIdentityCopy } from "../identity/identity-copy.ts";
+import { readPending } from "../identity/identity-file.ts";
+import { type Migration, openDatabase, setDatabaseAside } from "../platform/database.ts";
+import type { Log } from "../platform/log.ts";
+import { setAside } from "../platform/set-aside.ts";
+import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
+import { createJournal, createOpenClaim } from "../tasks/journal.ts";
+import { adoptRuns, interruptedTasks, reportInterrupted } from "../tasks/recover.ts";
+
+const PENDING = "pending_enrollment.json";
+const FILES = ["agent.lock", "agent.sock", PENDING];
+
+/**
+ * Sets aside what stands in the place of one of the agent's files and is of another kind, and brings back a damaged
+ * identity. Returns warnings.
+ */
+export function repairFiles(stateFile: string, runs: string, log: Log): string[] {
+  const directory = dirname(stateFile);
+  const brought = keepIdentityCopy(stateFile);
+  if (brought !== undefined) log.error("identity", brought);
+  const pending = join(directory, PENDING);
+  const isTorn = isDirectory(pending) === false && readPending(stateFile) === undefined;
+  return [
+    ...(brought === undefined ? [] : [brought]),
+    ...clearPlaces(directory, runs, isTorn ? [pending] : [], log),
+  ];
+}
+
+function clearPlaces(directory: string, runs: string, torn: readonly string[], log: Log): string[] {
+  const wrong = [
+    ...torn,
+    ...FILES.map((name) => join(directory, name)).filter((path) => isDirectory(path) === true),
+    ...[runs].filter((path) => isDirectory(path) === false),
+  ];
+  return wrong.map((path) => {
+    const text = `${path} was damaged, or something else stood in its place: it is ${setAside(path, "damaged")} now`;
+    log.error("agent", text);
+    return text;
+  });
+}
+
+/** Undefined when nothing is there. */
+const isDirectory = (path: string): boolean | undefined =>
+  lstatSync(path, { throwIfNoEntry: false })?.isDirectory();
+
+export interface StatePaths {
+  readonly database: string;
+  readonly runs: string;
+  /** A database that belonged to another account. */
+  readonly former: string | undefined;
+}
+
+export interface OpenedState {
+  readonly database: Database;
+  /** For `status`. */
+  readonly warnings: readonly string[];
+}
+
+/** Throws an AgentError when the database cannot be used for another reason than damage: a full disk, say. */
+export function openState(paths: StatePaths, migrations: readonly Migration[], log: Log): OpenedState {
+  const warnings: string[] = [];
+  const database = openWhole(paths, migrations, log, warnings);
+  if (paths.former !== undefined) {
+    const ids = interruptedTasks(paths.former);
+    const why =
+      "interrupted: the agent runs as root now, and does not go on with what it began as another user";
+    reportInterrupted(ids, why, createJournal(database), createOutbox(database));
+    if (ids.length > 0) log.warn("tasks", `${ids.length} tasks are reported as failed: ${why}`);
+  }
+  return { database, warnings };
+}
+
+function openWhole(
+  { database: path, runs }: StatePaths,
+  migrations: readonly Migration[],
+  log: Log,
+  warnings: string[],
+): Database {
+  try {
+    return openDatabase(path, migrations);
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== "state.damaged") throw error;
+    const aside = setDatabaseAside(path, "damaged");
+    const database = openDatabase(path, migrations);
+    const { adopted, finished } = adoptRuns(runs, createJournal(database), createOutbox(database));
+    // The process before us may have left a claim that nobody knows of any more.
+    createOpenClaim(database).write(steadyNow() + CLAIM_WAIT_MAX + seconds(1));
+    const text = `${error.message}; it is ${basename(aside)} now. From the run directories ${adopted} unfinished and ${finished} finished tasks were taken up; reports that waited for the control plane may be lost`;
+    log.error("agent", text);
+    warnings.push(text);
+    return database;
+  }
+}
