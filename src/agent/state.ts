@@ -16,7 +16,7 @@ import { createJournal, createOpenClaim } from "../tasks/journal.ts";
 import { adoptRuns, interruptedTasks, reportInterrupted } from "../tasks/recover.ts";
 
 const PENDING = "pending_enrollment.json";
-const FILES = ["agent.lock", "agent.sock", PENDING];
+const FILES = ["agent.lock", "agent.sock", "disk-reserve", PENDING];
 
 /**
  * Sets aside what stands in the place of one of the agent's files and is of another kind, and brings back a damaged

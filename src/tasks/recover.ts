@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { steadyNow, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
 import type { Outbox } from "../control/outbox.ts";
+import { createServerClock } from "../control/server-clock.ts";
 import { momentNow } from "../platform/moment.ts";
 import { type Journal, Launch } from "./journal.ts";
 import { STREAMS, type Stream } from "./log-rows.ts";
@@ -71,6 +72,8 @@ const ROWS_ASSUMED = 40;
  */
 export function adoptRuns(runs: string, journal: Journal, outbox: Outbox): Recovered {
   const found = findRuns(runs);
+  // No answer of the control plane was heard yet: our own clock has to do for the row.
+  const serverClock = createServerClock();
   for (const { id, type, launch, isFinished } of found) {
     const moment = { boot: launch.bootId, steady: launch.at, wall: launch.wall };
     journal.claimed({ id, type, payload: {} }, moment);
@@ -86,7 +89,7 @@ export function adoptRuns(runs: string, journal: Journal, outbox: Outbox): Recov
     const written = { stdout: stdout ?? 0, stderr: stderr ?? 0 };
     journal.shipped(id, { rows: ROWS_ASSUMED, lastRowAt: launch.at, offset: written, lastRow: "" });
     const task = journal.find(id);
-    if (task !== undefined) createShipper(task, { journal, outbox }).note(ADOPTED, steadyNow());
+    if (task !== undefined) createShipper(task, { journal, outbox, serverClock }).note(ADOPTED, steadyNow());
   }
   const finished = found.filter(({ isFinished }) => isFinished).length;
   return { adopted: found.length - finished, finished };
