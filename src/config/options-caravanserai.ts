@@ -111,7 +111,7 @@ export const caravanseraiOptions = {
     values: ["docker", "everybody"],
     default: "docker",
     planes: ["caravanserai"],
-    doc: "Who here may use forward and logs without a token: root and Docker's group while none is set; or everybody.",
+    doc: "Local users who need no token: docker (root and the socket's group, while listen_token is unset) or everybody.",
   },
   listen_token: {
     type: "string",
