@@ -75,7 +75,7 @@ export default command({
     const token = await readToken(args);
     if (told !== undefined) return enrollAt(withoutApiPrefix(told), context, token, person);
     for (;;) {
-      const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn));
+      const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn, signal));
       try {
         return await enrollAt(typed, context, token, person);
       } catch (error) {
@@ -254,7 +254,7 @@ async function begin(
   asking: (problem?: string) => void,
 ): Promise<PendingEnrollment> {
   const { apiUrl, host, config, signal } = context;
-  const email = await emailOf(person);
+  const email = await emailOf(person, signal);
   asking();
   const hostname = host.hostname.toLowerCase();
   const pending = await initiate(api, { apiUrl, email, hostname, host }, signal, asking);
@@ -263,9 +263,9 @@ async function begin(
   return pending;
 }
 
-async function emailOf(person: Person): Promise<string> {
+async function emailOf(person: Person, signal: AbortSignal): Promise<string> {
   if (person.email === undefined) {
-    person.email = await askUntil("E-mail of the person who approves:", "--email", emailIn);
+    person.email = await askUntil("E-mail of the person who approves:", "--email", emailIn, signal);
     return person.email;
   }
   const { value, problem } = emailIn(person.email);

@@ -1,5 +1,6 @@
 // How this program was called, so that what we tell people to type next works where they are.
-import { relative } from "node:path";
+import { realpathSync } from "node:fs";
+import { relative, resolve } from "node:path";
 import { compiled } from "../platform/build.ts";
 
 export const PROGRAM = "noderax-agent";
@@ -15,28 +16,32 @@ export function calledAs(name = invokedAs(), isCompiled = compiled): string {
 }
 
 /**
- * Every part of the agent writes its hints as `noderax-agent <command>`; here they get the name this program was called
- * by. Users of `cara-agent` know flags and no `config set`.
+ * Every part of the agent writes its hints as `noderax-agent <command>`; here they get what the person has to type.
+ * Users of `cara-agent` know flags and no `config set`.
  */
-export function asCalled(text: string, name = calledAs()): string {
-  if (name === PROGRAM) return text;
+export function asCalled(text: string, name = calledAs(), program = compiled ? programName() : name): string {
   const own =
     name === OTHER_AGENT
       ? text.replace(
           /noderax-agent config set ([a-z_]+) /g,
-          (_, key: string) => `${name} -${key.replaceAll("_", "-")} `,
+          (_, key: string) => `${program} -${key.replaceAll("_", "-")} `,
         )
       : text;
   // A command follows: paths, units and plain talk of the agent keep its name.
-  return own.replace(/(?<![\w/.-])noderax-agent(?= [a-z-])/g, name);
+  return own.replace(/(?<![\w/.-])noderax-agent(?= [a-z-])/g, () => program);
 }
 
-/** "noderax-agent" when found on the PATH, "dist/noderax-agent" when called by its path, from source the whole call. */
+/** What starts the program here: "noderax-agent" where the PATH finds it, else "dist/noderax-agent"; from source the whole call. */
 export function programName(): string {
   if (!compiled) return `${process.execPath} ${relative(process.cwd(), process.argv[1] ?? "")}`;
-  if (!process.argv0.includes("/")) return process.argv0;
-  const path = relative(process.cwd(), process.execPath);
-  return path.startsWith("..") ? process.execPath : path.includes("/") ? path : `./${path}`;
+  const found = Bun.which(invokedAs());
+  return pathToType(process.argv0, process.cwd(), found !== null && realpathSync(found) === process.execPath);
+}
+
+export function pathToType(argv0: string, cwd: string, isOnPath: boolean): string {
+  if (isOnPath || !argv0.includes("/")) return invokedAs(argv0);
+  const path = relative(cwd, resolve(cwd, argv0));
+  return path.startsWith("..") ? resolve(cwd, argv0) : path.includes("/") ? path : `./${path}`;
 }
 
 /** What the person has typed to run this command, to be typed again with other flags. */

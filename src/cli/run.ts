@@ -31,6 +31,7 @@ export default command({
     checkStateDirectory(config.settings);
     cautions.push(...placeWarnings(config.settings), ...endGoAgent(config));
     for (const warning of cautions) log.warn("agent", warning);
+    if (interrupted.signal.aborted) return interrupted.code;
     const agent = await startAgent({
       settings: config.settings,
       planes: config.planes,

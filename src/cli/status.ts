@@ -1,7 +1,7 @@
 // `status`: what the running agent is doing, and what it is waiting for.
 import { type ExitCode, exit } from "../lib/agent-error.ts";
 import { humanDuration, seconds } from "../lib/duration.ts";
-import { printable } from "../lib/printable.ts";
+import { printableIn } from "../lib/printable.ts";
 import type { CaravanseraiStatus, NoderaxStatus, Status } from "../ops/status.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
@@ -19,7 +19,7 @@ export default command({
     const settings = settingsOfAgent(await configFrom(args));
     const status = await runningAgent(settings);
     if (args.json) printJson(status);
-    else show(status);
+    else show(printableIn(status));
     return exitOf(status);
   },
 });
@@ -88,7 +88,7 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
 
 function showProtection({ in_force: inForce, missing }: NonNullable<NoderaxStatus["protection"]>): void {
   print(`  protection   ${inForce.join(" · ") || "none"}`);
-  for (const text of missing) print(`    ${paint.yellow("!")} ${printable(text)}`);
+  for (const text of missing) print(`    ${paint.yellow("!")} ${text}`);
 }
 
 function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): void {
@@ -115,7 +115,7 @@ function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): vo
   print(`  projects     ${counted(projects)}`);
   const unwell = projects.filter(({ state }) => state !== "running");
   for (const { name, state, note } of unwell.slice(0, LINES_MAX))
-    print(`    ${name.padEnd(10)} ${state}${note === "" ? "" : `: ${printable(note)}`}`);
+    print(`    ${name.padEnd(10)} ${state}${note === "" ? "" : `: ${note}`}`);
   if (unwell.length > LINES_MAX) print(`    … and ${unwell.length - LINES_MAX} more`);
   if (reports.waiting > 0)
     print(
@@ -142,17 +142,15 @@ function showListener(listener: NonNullable<CaravanseraiStatus["listener"]>): vo
   ];
   print(`  listener     ${parts.filter(Boolean).join(" · ")}`);
   if (last !== null)
-    print(
-      `    last refused ${printable(last.address)}, ${age(Date.parse(last.at))} ago: ${refusalText(last)}`,
-    );
+    print(`    last refused ${last.address}, ${age(Date.parse(last.at))} ago: ${refusalText(last)}`);
   for (const warning of warnings) print(`    ${paint.yellow("!")} ${warning}`);
 }
 
 /** With the line that would let them in. */
 function refusalText({ address, why }: { address: string; why: string }): string {
-  if (why === "address") return `not in listen_allow (listen_allow=${printable(address)} would let it in)`;
+  if (why === "address") return `not in listen_allow (listen_allow=${address} would let it in)`;
   if (why === "user") return "neither root nor in Docker's group (listen_local=everybody would let them in)";
-  return printable(why);
+  return why;
 }
 
 const whereText = ({ address, trouble }: { address: string | null; trouble: string | null }): string =>

@@ -9,6 +9,13 @@ export function printable(text: string): string {
   return text.replace(ALL, (character) => escapeOf(character));
 }
 
+/** A document with all its texts made printable. */
+export function printableIn<T>(document: T): T {
+  return JSON.parse(JSON.stringify(document), (_, value: unknown) =>
+    typeof value === "string" ? printable(value) : value,
+  ) as T;
+}
+
 /** JSON writes the short ones. */
 function escapeOf(character: string): string {
   const written = JSON.stringify(character).slice(1, -1);

@@ -220,7 +220,12 @@ export class ProcessNode extends Machine {
   starts(): Promise<void> {
     const child = Bun.spawn([process.execPath, "--no-env-file", MAIN, "run", "--config", this.configFile], {
       cwd: this.directory,
-      env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...this.options.env },
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        HOME: process.env["HOME"] ?? "",
+        TMPDIR: this.directory,
+        ...this.options.env,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;

@@ -1,7 +1,7 @@
 // The compiled executable as the tests run it: built when stale, started in a clean environment, ended with its children.
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Duration, seconds } from "../../src/lib/duration.ts";
 
 const root = join(import.meta.dir, "../..");
@@ -122,7 +122,8 @@ export function temporaryDirectory(): Disposable & { readonly path: string } {
 
 function placed({ cwd = tmpdir(), env }: RunOptions): { cwd: string; env: Record<string, string> } {
   const clean = {
-    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    // As installed: the PATH finds the program, so hints have its bare name.
+    PATH: `${dirname(binary)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
     HOME: process.env["HOME"] ?? "/nonexistent",
     LANG: "C.UTF-8",
   };

@@ -172,7 +172,12 @@ export class ProjectNode implements AsyncDisposable {
   #spawn(configFile: string): void {
     const child = Bun.spawn([process.execPath, "--no-env-file", MAIN, "run", "--config", configFile], {
       cwd: this.directory,
-      env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...this.#options.env },
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        HOME: process.env["HOME"] ?? "",
+        TMPDIR: this.directory,
+        ...this.#options.env,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;

@@ -1,4 +1,5 @@
 // A person at a pseudo-terminal: what they type, what they are shown, and how they change their window.
+import { dirname } from "node:path";
 import { binary } from "./binary.ts";
 import { type Machine, until } from "./dev.ts";
 
@@ -22,7 +23,7 @@ export function inTerminal(host: Machine, args: readonly string[], file: string 
   const child = Bun.spawn([file, ...args], {
     cwd: host.at("work"),
     env: {
-      PATH: "/usr/bin:/bin",
+      PATH: `${dirname(binary)}:/usr/bin:/bin`,
       HOME: process.env["HOME"] ?? "/nonexistent",
       TMPDIR: host.at("tmp"),
       TERM: "xterm-256color",

@@ -33,7 +33,10 @@ test("enroll takes an address without a scheme for https", async () => {
   await person.shows("Control plane URL: ");
   person.type("127.0.0.1:1\r");
   await person.shows("error: cannot reach https://127.0.0.1:1: connection refused");
-  expect(await person.exited).toBe(4);
+  person.forgets();
+  await person.shows("Control plane URL: ");
+  person.type("\u0003");
+  expect(await person.exited).toBe(130);
 });
 
 test.each([

@@ -1,7 +1,7 @@
 // The program as people start it: a real process, a real working directory, exit codes.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { asCalled, calledAs, invokedAs, typed } from "../../../src/cli/program.ts";
+import { asCalled, calledAs, invokedAs, pathToType, typed } from "../../../src/cli/program.ts";
 import { scratch } from "../config/scratch.ts";
 
 const main = join(import.meta.dir, "../../../src/main.ts");
@@ -130,6 +130,25 @@ test("hints name the program as it was called", () => {
   expect(asCalled("or:  noderax-agent sandbox", "cara-agent")).toBe("or:  cara-agent sandbox");
   for (const kept of ["/etc/noderax-agent/config.json", "noderax-agent 0.1.0", "noderax-agent.service ended"])
     expect(asCalled(kept, "cara-agent")).toBe(kept);
+});
+
+test.each([
+  ["noderax-agent", "/x", false, "noderax-agent"],
+  ["./noderax-agent", "/x", false, "./noderax-agent"],
+  ["dist/noderax-agent", "/x", false, "dist/noderax-agent"],
+  ["/x/dist/noderax-agent", "/x", false, "dist/noderax-agent"],
+  ["../noderax-agent", "/x/y", false, "/x/noderax-agent"],
+  ["/opt/agent/cara-agent", "/x", false, "/opt/agent/cara-agent"],
+  ["/usr/bin/noderax-agent", "/x", true, "noderax-agent"],
+])("called as %s in %s (on the PATH: %p) it is typed as %s", (argv0, cwd, isOnPath, path) => {
+  expect(pathToType(argv0, cwd, isOnPath)).toBe(path);
+});
+
+test("hints have the path it was called by, and prose keeps the name", () => {
+  const hint = "Start it:  noderax-agent run   (see /etc/noderax-agent/config.json)";
+  expect(asCalled(hint, "noderax-agent", "./noderax-agent")).toBe(
+    "Start it:  ./noderax-agent run   (see /etc/noderax-agent/config.json)",
+  );
 });
 
 test("what is to be typed again is what was typed", () => {

@@ -1,6 +1,6 @@
 // Text of others cannot do anything to a terminal.
 import { expect, test } from "bun:test";
-import { printable } from "../../../src/lib/printable.ts";
+import { printable, printableIn } from "../../../src/lib/printable.ts";
 
 test.each([
   ["a\u001b[2Jb", "a\\x1b[2Jb"],
@@ -10,4 +10,13 @@ test.each([
   ["\u202egpj.exe", "\\u202egpj.exe"],
 ])("%j is shown as %s", (text, shown) => {
   expect(printable(text)).toBe(shown);
+});
+
+test("in a document every text is made printable, at any depth, and nothing else changes", () => {
+  const document = { a: "one\ntwo", list: [{ b: "\u001b[2J" }, 3, null, true], c: "plain" };
+  expect(printableIn(document)).toEqual({
+    a: "one\\ntwo",
+    list: [{ b: "\\x1b[2J" }, 3, null, true],
+    c: "plain",
+  });
 });
