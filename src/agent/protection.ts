@@ -38,12 +38,14 @@ export function createProtection(settings: ProtectionSettings, account: Account)
     openFiles: originalOpenFiles(),
     async view(asRoot) {
       await known;
-      return unavailable === undefined && isIsolated(wanted, asRoot) ? "private" : "shared";
+      const isRoots = asRoot || account.uid === 0;
+      return unavailable === undefined && isIsolated(wanted, isRoots) ? "private" : "shared";
     },
     status: () =>
       protectionStatus({
         wanted,
         unavailable,
+        isTaskRoot: account.uid === 0,
         allowSetuid: settings.task_allow_setuid,
         mayGain: task.mayGain,
         hasUnits: systemdRun() !== undefined,
@@ -58,6 +60,8 @@ export interface ProtectionFacts {
   readonly wanted: ProtectionSettings["task_isolation"];
   /** Why there is no private view. */
   readonly unavailable: string | undefined;
+  /** The task user is root. */
+  readonly isTaskRoot: boolean;
   readonly allowSetuid: boolean;
   /** Whether set-uid programs work in tasks. */
   readonly mayGain: boolean;
@@ -67,15 +71,17 @@ export interface ProtectionFacts {
 
 /** What is in force, and what is missing although nobody switched it off. Pure. */
 export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
-  const { wanted, unavailable, allowSetuid, mayGain, hasUnits } = facts;
+  const { wanted, unavailable, isTaskRoot, allowSetuid, mayGain, hasUnits } = facts;
   const inForce: string[] = [];
   const missing: string[] = [];
   const whose = wanted === "all" ? "tasks and terminals" : "tasks and terminals without root";
   const exposed = "can read, signal and write into each other";
-  if (wanted === "off") inForce.push(`tasks and terminals ${exposed} (task_isolation is off)`);
+  if (isTaskRoot && wanted === "auto") inForce.push("tasks and terminals see the whole machine, as root");
+  else if (wanted === "off") inForce.push(`tasks and terminals ${exposed} (task_isolation is off)`);
   else if (unavailable === undefined) inForce.push(`${whose} see only their own processes`);
   else missing.push(`tasks and terminals of one user ${exposed}: ${unavailable}`);
-  if (!mayGain) inForce.push("no set-uid programs in tasks");
+  if (isTaskRoot) missing.push("the task user is root: tasks and terminals can do everything");
+  else if (!mayGain) inForce.push("no set-uid programs in tasks");
   else if (allowSetuid) inForce.push("set-uid programs in tasks (task_allow_setuid)");
   else missing.push("set-uid programs work in tasks: there is no setpriv (util-linux)");
   if (hasUnits) inForce.push(`${UNIT_TASKS_MAX} processes each`);

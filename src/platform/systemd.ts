@@ -1,5 +1,6 @@
 // systemd, where it runs this machine: transient units that outlive us.
 import { existsSync } from "node:fs";
+import { seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH, isRoot } from "./account.ts";
 
 /** The `systemd-run` to use, when systemd is the init of this machine and we may ask it for units. */
@@ -38,6 +39,51 @@ export function unitProperties(version: number): string[] {
     ...(version >= 250 ? ["ExitType=cgroup", "KillMode=control-group"] : ["KillMode=process"]),
   ];
 }
+
+export interface Scope {
+  readonly name: string;
+  readonly slice: string;
+  readonly description: string;
+  /** A unit that is stopped before this one when the machine goes down. */
+  readonly outlives: string;
+}
+
+/**
+ * The words before a command line that move it into a scope of its own and then become it: the process, its terminal and
+ * its environment stay.
+ */
+export const scopePrefix = (systemdRunPath: string, scope: Scope): string[] => [
+  systemdRunPath,
+  "--scope",
+  "--quiet",
+  "--collect",
+  `--unit=${scope.name}`,
+  `--slice=${scope.slice}`,
+  `--description=${scope.description}`,
+  `--property=Before=${scope.outlives}`,
+  `--property=TasksMax=${UNIT_TASKS_MAX}`,
+  `--property=TimeoutStopSec=${STOP_SECONDS}`,
+  "--",
+];
+
+/**
+ * The prefix for a scope, or nothing where there is no systemd, or where it does not answer: a person who comes to mend
+ * that must get a terminal.
+ */
+export async function usableScope(scope: Scope): Promise<string[]> {
+  const run = systemdRun();
+  if (run === undefined) return [];
+  const trial = Bun.spawn([...scopePrefix(run, { ...scope, name: `trial-${scope.name}` }), "true"], {
+    env: { PATH: SYSTEM_PATH },
+    stdio: ["ignore", "ignore", "ignore"],
+    timeout: seconds(3),
+    killSignal: "SIGKILL",
+  });
+  return (await trial.exited) === 0 ? scopePrefix(run, scope) : [];
+}
+
+/** Goes down before what it started when the machine does: else it would see that killed, and report it. */
+export const AGENT_UNIT = "noderax-agent.service";
 
 export interface TransientUnit {
   readonly name: string;

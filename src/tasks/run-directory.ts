@@ -30,14 +30,18 @@ import {
   parseStat,
 } from "../platform/processes.ts";
 import { makePrivateDirectory } from "../platform/private-directory.ts";
-import { installedVersion, systemdRun, transientUnit, unitProperties } from "../platform/systemd.ts";
+import {
+  AGENT_UNIT,
+  installedVersion,
+  systemdRun,
+  transientUnit,
+  unitProperties,
+} from "../platform/systemd.ts";
 import { requireTrusted } from "../platform/trust/root-trust.ts";
 import type { Launch } from "./journal.ts";
 import { type CommandScript, ENTER, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
 
 const SLICE = "noderax-tasks.slice";
-/** Goes down before the tasks, when the machine does: else it would see them killed, and report that. */
-const AGENT_UNIT = "noderax-agent.service";
 /** What stands in `began` when an agent, not the wrapper, came first. */
 const PREVENTED = "prevented\n";
 /** In the environment of every task: how processes that left its session are found again. */

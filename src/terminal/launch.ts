@@ -4,6 +4,7 @@ import type { Runner } from "../platform/account.ts";
 import type { FlowControl } from "./flow-control.ts";
 import type { View } from "../platform/isolation.ts";
 import { type Pty, type PtyMode, spawnPty } from "./pty.ts";
+import { AGENT_UNIT, type Scope, usableScope } from "../platform/systemd.ts";
 import { terminalCommand } from "./supervisor.ts";
 import { shellCandidates, shellEnvironment, shellScript, shellStarts } from "./shell.ts";
 
@@ -46,10 +47,13 @@ export async function launchShell(
       failures.push(`${shell} does not start`);
       continue;
     }
+    const scope = await usableScope(scopeOf(sessionId));
+    if (unwanted()) return undefined;
     try {
+      const command = terminalCommand(order.view, order.openFiles, runner.shell(shellScript(shell)));
       const pty = await spawnPty(
         {
-          command: terminalCommand(order.view, order.openFiles, runner.shell(shellScript(shell))),
+          command: [...scope, ...command],
           environment: shellEnvironment(sessionId, account, shell, language),
           ...order.size(),
           owner: process.getuid?.() === 0 && account.uid !== 0 ? account.uid : undefined,
@@ -66,3 +70,11 @@ export async function launchShell(
   const tried = failures.length === 0 ? "there is none" : failures.join("; ");
   throw new AgentError("terminal.shell", `No shell could be started as ${account.name}: ${tried}`);
 }
+
+/** Out of the agent's control group: its limit of processes and its name in the journal are not for terminals. */
+const scopeOf = (sessionId: string): Scope => ({
+  name: `noderax-terminal-${sessionId}.scope`,
+  slice: "noderax-terminals.slice",
+  description: `noderax terminal ${sessionId}`,
+  outlives: AGENT_UNIT,
+});

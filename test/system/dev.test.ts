@@ -105,8 +105,7 @@ describe.each([
 ] as const)("%s", (signal, code) => {
   test("ends the running tasks, removes everything, and exits", async () => {
     using host = machine();
-    // Its pid is the machine's.
-    await using dev = await startDev(host, { env: { NODERAX_TASK_ISOLATION: "off" } });
+    await using dev = await startDev(host);
     const pidFile = host.at("work/pid");
     const id = await dev.order("demo-1", `trap '' TERM; echo $$ > ${pidFile}; while :; do sleep 1; done`);
     await dev.sees(id, "running");

@@ -10,7 +10,7 @@ import { parseOsRelease, readHost } from "../../../src/platform/host.ts";
 import { createLog } from "../../../src/platform/log.ts";
 import { identify, isAlive, parentOf, parseStat, terminate } from "../../../src/platform/processes.ts";
 import { rebootRefusal, serviceOf } from "../../../src/platform/service.ts";
-import { systemdVersion, transientUnit, unitProperties } from "../../../src/platform/systemd.ts";
+import { scopePrefix, systemdVersion, transientUnit, unitProperties } from "../../../src/platform/systemd.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 
 const STAT =
@@ -133,6 +133,14 @@ test("a unit's command keeps its words: none is taken for an option, no variable
   expect(line.slice(line.indexOf("--") + 1).slice(-3)).toEqual(["--help", "a $$HOME $${x} $$$$", "-x"]);
   expect(line).toContain("--working-directory=/x y");
   expect(line).toContain("--property=TasksMax=5");
+});
+
+test("a terminal's scope is bounded and becomes the command, whose words are its own", () => {
+  const place = { name: "t.scope", slice: "s.slice", description: "d", outlives: "agent.service" };
+  const line = [...scopePrefix("/bin/systemd-run", place), "sh", "-c", "$HOME"];
+  expect(line).toContain("--scope");
+  expect(line).toContain("--property=TasksMax=2048");
+  expect(line.slice(line.indexOf("--") + 1)).toEqual(["sh", "-c", "$HOME"]);
 });
 
 test.each([
