@@ -145,6 +145,49 @@ describe.skipIf(missing !== undefined)(
       expect(await isAlive("holder")).toBeFalse();
     });
 
+    test("keeps exit code and last words of a task whose unit is stopped", async () => {
+      const id = await node.order(
+        "exec 2>/dev/null; trap 'echo last words; exit 3' TERM; touch /tmp/stoppable; while :; do sleep 0.1; done",
+      );
+      await node.until("[ -e /tmp/stoppable ]");
+      await node.sh(`systemctl stop noderax-task-${id}-1.service`);
+      const { status, result, log } = await node.ended(id);
+      expect({ status, log }).toEqual({ status: "failed", log: "last words" });
+      expect(result).toMatchObject({ exitCode: 3 });
+    });
+
+    test("ends what is left of a task whose supervisor was killed, before it reports that", async () => {
+      const id = await node.order(`${demon("orphan", ">/dev/null 2>&1")}; exec sleep 600`);
+      await node.until("[ -e /tmp/orphan ]");
+      await node.sh(`kill -9 $(systemctl show --property=MainPID --value noderax-task-${id}-1.service)`);
+      const { status, result } = await node.ended(id);
+      expect({ status, orphan: await isAlive("orphan") }).toEqual({ status: "failed", orphan: false });
+      expect(String(result?.["error"])).toStartWith("the command's supervisor was killed from outside");
+    });
+
+    test("bounds tasks and terminals each for itself, and neither logs under its name", async () => {
+      const show =
+        "cat /proc/self/cgroup; logger -t noderax-agent forged; cat /sys/fs/cgroup/pids.max; id -un; ls /dev/pts";
+      const terminal = await node.run([AGENT, "sandbox", "terminal", "web"], `${show}\nexit\n`);
+      expect(terminal).toMatch(/noderax-terminals\.slice\/noderax-terminal-[0-9a-f-]+\.scope/);
+      expect(terminal).toMatch(/^ptmx\r?$/m);
+      const id = await node.order(`${show}; touch /tmp/shown; until [ -e /tmp/seen ]; do sleep 0.1; done`);
+      await node.until("[ -e /tmp/shown ]");
+      const limits = await node.sh(
+        `systemctl show --property=TasksMax,OOMPolicy,KillMode,ExitType noderax-task-${id}-1.service`,
+      );
+      await node.sh("touch /tmp/seen");
+      expect(limits.split("\n").sort()).toEqual([
+        "ExitType=cgroup",
+        "KillMode=control-group",
+        "OOMPolicy=continue",
+        "TasksMax=2048",
+      ]);
+      expect((await node.ended(id)).status).toBe("success");
+      await node.until("journalctl --identifier=noderax-agent | grep -q forged");
+      expect(await node.sh("journalctl --unit=noderax-agent | grep -c forged || true")).toBe("0");
+    });
+
     test("stops quickly and cleanly, and leaves a running task alone", async () => {
       const id = await node.order(
         "touch /tmp/running; until [ -e /tmp/enough ]; do sleep 0.1; done; echo done",
