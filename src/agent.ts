@@ -1,6 +1,6 @@
 // The composition root: opens the agent's state, starts the planes that are configured, and stops them again.
 import { dirname, join } from "node:path";
-import { unprivilegedAccount } from "./agent/accounts.ts";
+import { endingServiceWarning, unprivilegedAccount } from "./agent/accounts.ts";
 import { clearTextWarnings, repeatWarnings } from "./agent/clear-text.ts";
 import { openState, repairFiles } from "./agent/state.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./agent/caravanserai-plane.ts";
@@ -21,6 +21,7 @@ import { version } from "./platform/build.ts";
 import { createDiskReserve } from "./platform/disk-reserve.ts";
 import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
+import { endingService } from "./platform/service.ts";
 import { assignedNamesMigration } from "./projects/assigned-names.ts";
 import { assignmentMigration } from "./projects/assignment.ts";
 import { continuityMigration } from "./projects/continuity.ts";
@@ -31,6 +32,7 @@ import { endedJobsMigration } from "./projects/ended-jobs.ts";
 import { pullMemoryMigration } from "./projects/pull-memory.ts";
 import { announcedMigration, journalMigration, momentsMigration } from "./tasks/journal.ts";
 import { recordsMigration } from "./projects/records.ts";
+import { launchMode } from "./tasks/run-directory.ts";
 import { terminalMigration } from "./terminal/ledger.ts";
 
 /** All files of the agent lie beside its identity. */
@@ -105,6 +107,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const secured = secureState(settings.state_file, account, log);
   const caution = [...options.warnings, ...inClear, ...accountWarnings, ...secured.warnings];
   caution.push(...repairFiles(settings.state_file, runsPath(directory), log));
+  const service = urls.noderax === undefined || launchMode() === "unit" ? undefined : endingService();
+  if (service !== undefined) {
+    caution.push(endingServiceWarning(service));
+    log.warn("agent", endingServiceWarning(service));
+  }
   let noderax: NoderaxLife | undefined;
   let caravanserai: CaravanseraiPlane | undefined;
 
@@ -134,7 +141,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
   if (urls.noderax !== undefined) {
     noderax = startNoderax(
-      { ...common, url: urls.noderax, runs: runsPath(directory), account, registry: registries.noderax },
+      {
+        ...common,
+        url: urls.noderax,
+        runs: runsPath(directory),
+        service,
+        account,
+        registry: registries.noderax,
+      },
       stop.signal,
       abandon,
     );

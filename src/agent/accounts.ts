@@ -4,6 +4,7 @@ import type { Settings } from "../config/options.ts";
 import type { RootVetoes } from "../identity/root-access.ts";
 import { type Account, currentAccount, findAccount, isRoot } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
+import type { ServiceRun } from "../platform/service.ts";
 import { tlsVeto } from "./clear-text.ts";
 
 /** For what this machine gives no root, and why: every feature that needs root asks here, through `RootAccess`. */
@@ -19,6 +20,25 @@ export function rootVetoes(settings: Settings): RootVetoes {
     ...(settings.allow_root_terminals ? {} : { terminal: terminals }),
   };
 }
+
+/**
+ * What tasks can do to an agent that runs as the same user: nothing keeps them apart. Empty for root, whose tasks run as
+ * another one.
+ */
+export function sharedAccountWarnings(settings: Pick<Settings, "task_user">): string[] {
+  const { name } = currentAccount();
+  if (!isRoot())
+    return [
+      `the agent runs as ${name}, and so do its tasks and terminals: each of them can read the node's identity and state, use its control socket and stop it. Run the agent as root: it runs them as task_user`,
+    ];
+  return findAccount(settings.task_user)?.uid === 0
+    ? [`task_user is ${settings.task_user}: tasks and terminals run as root, whatever the root profile says`]
+    : [];
+}
+
+/** A service whose stop ends the tasks: each restart of the agent would fail all that run. */
+export const endingServiceWarning = ({ name }: ServiceRun): string =>
+  `tasks run inside ${name}, and systemd ends them whenever it stops or restarts (KillMode). Run the agent as root: \`systemctl edit ${name}\`, there [Service] User=root Group=root; or at least KillMode=process`;
 
 /** Whom tasks and terminals run as: a root agent never runs them as root by itself. */
 export function unprivilegedAccount(

@@ -14,6 +14,7 @@ import { version } from "../platform/build.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
+import type { ServiceRun } from "../platform/service.ts";
 import { type NoderaxPlane, startNoderaxPlane } from "./noderax-plane.ts";
 
 export interface NoderaxLifePorts {
@@ -24,6 +25,8 @@ export interface NoderaxLifePorts {
   readonly authorities: () => string;
   readonly database: Database;
   readonly runs: string;
+  /** The agent's service, where its stop ends the tasks too. */
+  readonly service: ServiceRun | undefined;
   readonly account: Account;
   readonly registry: LoopRegistry;
   readonly disk: DiskReserve;

@@ -15,6 +15,7 @@ import type { Account } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
+import type { ServiceRun } from "../platform/service.ts";
 import { metricsLoop } from "../metrics/report.ts";
 import { createSampler } from "../metrics/sampler.ts";
 import { endpointCheck } from "../realtime/check.ts";
@@ -38,6 +39,8 @@ export interface NoderaxPorts {
   /** PEM of all trusted authorities. */
   readonly authorities: () => string;
   readonly database: Database;
+  /** The agent's service, where its stop ends the tasks too. */
+  readonly service: ServiceRun | undefined;
   /** Where the runs of tasks keep their files. */
   readonly runs: string;
   /** Whom tasks and terminals run as, unless they get root. */
@@ -98,6 +101,7 @@ export function startNoderaxPlane(
       runners: protection.taskRunners,
       view: protection.view,
       openFiles: protection.openFiles,
+      service: ports.service,
       settings: {
         timeout: settings.task_timeout,
         grace: settings.task_kill_grace,

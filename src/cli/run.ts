@@ -7,6 +7,7 @@ import { version } from "../platform/build.ts";
 import { type Log, createLog } from "../platform/log.ts";
 import { reclaimMemory } from "../platform/reclaim.ts";
 import { STDOUT, isTerminal, outliveReaders } from "../platform/stdio.ts";
+import { sharedAccountWarnings } from "../agent/accounts.ts";
 import { command } from "./command.ts";
 import { configFlags, configFrom } from "./config-flags.ts";
 import { type Interruption, interruption } from "./interruption.ts";
@@ -30,6 +31,7 @@ export default command({
     if (config.planes.length === 0) throw notConfigured();
     checkStateDirectory(config.settings);
     cautions.push(...placeWarnings(config.settings), ...endGoAgent(config));
+    if (config.planes.includes("noderax")) cautions.push(...sharedAccountWarnings(config.settings));
     for (const warning of cautions) log.warn("agent", warning);
     if (interrupted.signal.aborted) return interrupted.code;
     const agent = await startAgent({

@@ -26,6 +26,24 @@ export function serviceOf(cgroup: string): string | undefined {
   return undefined;
 }
 
+/** A start of a service: systemd gives each one an identifier of its own. */
+export interface ServiceRun {
+  readonly name: string;
+  readonly invocation: string;
+}
+
+/** The service that takes along what this process starts when it stops: its KillMode ends the whole control group. */
+export function endingService(): ServiceRun | undefined {
+  const name = ownService();
+  if (name === undefined) return undefined;
+  const command = ["systemctl", "show", "--property=KillMode", "--value", name];
+  const asked = Bun.spawnSync(command, { env: { PATH: SYSTEM_PATH }, stdin: "ignore", stderr: "ignore" });
+  const mode = asked.stdout.toString().trim();
+  // One that cannot be asked is taken for the default.
+  if (mode === "process" || mode === "none") return undefined;
+  return { name, invocation: process.env["INVOCATION_ID"] ?? "" };
+}
+
 /** What can be known of a machine before it is rebooted. */
 export interface RebootFacts {
   readonly hasSystemd: boolean;

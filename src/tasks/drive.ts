@@ -9,6 +9,7 @@ import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { View } from "../platform/isolation.ts";
+import type { ServiceRun } from "../platform/service.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
@@ -34,6 +35,8 @@ export interface DrivePorts {
   readonly rootAccess: RootAccess;
   readonly log: Log;
   readonly disk: DiskReserve;
+  /** The agent's service, where its stop ends the tasks that have no unit of their own. */
+  readonly service: ServiceRun | undefined;
   /** Where run directories are made. */
   readonly runs: string;
   /** Whom unprivileged commands run as, and root. */
@@ -204,6 +207,7 @@ async function launchAndFollow(
     mode,
     deadline,
     limit,
+    ...(mode === "unit" || ports.service === undefined ? {} : { service: ports.service }),
   };
   journal.launched(task.id, record);
   const failure = await launch({

@@ -32,8 +32,6 @@ export interface FollowPorts {
 
 /** 128 + SIGTERM, which a machine that shuts down sends to everything. */
 const ENDED_BY_SIGTERM = 143;
-const UNSUPERVISED =
-  "the command's supervisor was killed from outside (out of memory?); what was left of the command was ended, its exit code is unknown";
 
 /** Looks often while a command is young, since most are short; later, output is paced by seconds anyway. */
 const lookEvery = (age: Duration): Duration =>
@@ -110,6 +108,18 @@ async function untilEnd(
   return undefined;
 }
 
+/** 128 + SIGKILL or SIGTERM: with these, systemd ends what is left of a service. */
+const KILLED = [137, ENDED_BY_SIGTERM];
+
+/** Why a command was killed from outside, as far as that can be known. `invocation` is that of the agent's service now. */
+export function killedText({ service }: Pick<Launch, "service">, invocation: string | undefined): string {
+  if (service === undefined) return "the command's supervisor was killed from outside (out of memory?)";
+  const cure = "run the agent as root, or set KillMode=process in its unit";
+  return service.invocation === (invocation ?? "")
+    ? `killed from outside: by a stop or restart of ${service.name}, which ends its tasks too (${cure}), or out of memory`
+    : `killed by a stop or restart of ${service.name}, which ends its tasks too (${cure})`;
+}
+
 /** Since a reboot, the process ids in the run directory are those of strangers: nobody of them is asked or ended. */
 const isRebooted = ({ bootId: then }: Launch): boolean => then !== bootId();
 
@@ -126,7 +136,12 @@ function outcomeNow(
   const exitCode = run.exitCode();
   const isEndedByReboot = isRebooted(launched) && (exitCode === undefined || exitCode === ENDED_BY_SIGTERM);
   if (isEndedByReboot) return unrun("failed", "interrupted by reboot");
-  if (exitCode !== undefined) return outcomeOf(exitCode, stop);
+  if (exitCode !== undefined) {
+    const wasKilled = launched.service !== undefined && stop === undefined && KILLED.includes(exitCode);
+    return wasKilled
+      ? { ...unrun("failed", killedText(launched, process.env["INVOCATION_ID"])), exitCode }
+      : outcomeOf(exitCode, stop);
+  }
   if (ended === false)
     return unended(
       stop,
@@ -136,7 +151,11 @@ function outcomeNow(
         .join(", ")}`,
     );
   // Without its supervisor nobody would bound the command, or learn how it ends: it is ended before this is reported.
-  if (alive === false && ended === true) return unended(stop, UNSUPERVISED);
+  if (alive === false && ended === true)
+    return unended(
+      stop,
+      `${killedText(launched, process.env["INVOCATION_ID"])}; what was left of the command was ended, its exit code is unknown`,
+    );
   if (alive === undefined && stop !== undefined && run.prevent()) return unended(stop, "not started");
   if (alive === undefined && now - launched.at > BEGIN_WITHIN) {
     return unended(

@@ -97,6 +97,8 @@ export const Launch = v.object({
   deadline: v.number(),
   /** What that limit is, in words. */
   limit: v.string(),
+  /** The start of the agent's service that ends its tasks when it stops. */
+  service: v.optional(v.object({ name: v.string(), invocation: v.string() })),
 });
 export type Launch = v.InferOutput<typeof Launch>;
 /** As versions before `wall` wrote it: its times count from the epoch. */

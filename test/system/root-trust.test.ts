@@ -124,6 +124,19 @@ describe.skipIf(process.getuid?.() !== 0)("an agent of root's (needs root)", () 
     expect(readdirSync(at("app/data")).join()).toContain("state.db.of-nobody-");
   });
 
+  test("says, where it is not root itself, that its tasks can read its identity", async () => {
+    const config = await configured();
+    for (const path of ["config.json", "app/data", "app/data/agent_identity.json"])
+      chownSync(at(path), TASK_USER, TASK_USER);
+    const asNobody = [`--reuid=${TASK_USER}`, `--regid=${TASK_USER}`, "--clear-groups", binary];
+    const setpriv = { file: "/usr/bin/setpriv" };
+    await using agent = startBinary([...asNobody, "run", "--config", config], setpriv);
+    await agent.line(/the agent runs as nobody, and so do its tasks/);
+    await agent.line(/started/);
+    const status = await runBinary([...asNobody, "status", "--config", config], setpriv);
+    expect(status.stdout).toContain("each of them can read the node's identity");
+  });
+
   test("does not start when its executable can be exchanged by the task user", async () => {
     const config = await configured();
     mkdirSync(at("bin"));

@@ -254,6 +254,60 @@ describe.skipIf(missing !== undefined)(
       expect(journal).toContain("/etc/noderax-agent/config.json belonged to noderax");
     });
 
+    test("as the user of its tasks, it says so, names the restart that ended a task, and can become root's", async () => {
+      const config = { api_url: "http://127.0.0.1:8080", state_file: "/srv/second/identity.json" };
+      await node.write("/etc/second.json", JSON.stringify({ ...config, task_poll_interval: "1s" }));
+      const { token } = JSON.parse(await node.agent("sandbox", "install-token", "second", "--json")) as {
+        token: string;
+      };
+      const enroll = [
+        "enroll",
+        "--config",
+        "/etc/second.json",
+        "--hostname",
+        "second",
+        "--bootstrap-token",
+        "-",
+      ];
+      await node.run([AGENT, ...enroll], token);
+      await node.sh("chown -R noderax /srv/second; chmod 644 /etc/second.json");
+      // As the Go agent's installer writes it: everything else is the default.
+      const unit = (user: string): Promise<void> =>
+        node.write(
+          "/etc/systemd/system/second.service",
+          `[Service]\nUser=${user}\nExecStart=${AGENT} run --config /etc/second.json\n`,
+        );
+      const status = `${AGENT} status --config /etc/second.json`;
+      await unit("noderax");
+      await node.sh("systemctl daemon-reload; systemctl start second");
+      await node.until(`${status} --json | grep -q '"standing": *"ok"'`);
+      const warnings = await node.sh(`${status} || true`);
+      expect(warnings).toContain("the agent runs as noderax, and so do its tasks");
+      expect(warnings).toContain("tasks run inside second.service, and systemd ends them");
+
+      const order = await node.agent(
+        "sandbox",
+        "task",
+        "second",
+        "touch /tmp/second; exec sleep 600",
+        "--json",
+      );
+      const { task_id: id } = JSON.parse(order) as { task_id: string };
+      await node.until("[ -e /tmp/second ]");
+      await node.sh("systemctl restart second");
+      const { status: end, result } = await node.ended(id);
+      expect(end).toBe("failed");
+      expect(result).toMatchObject({ error: expect.stringContaining("stop or restart of second.service") });
+
+      await unit("root");
+      await node.sh("systemctl daemon-reload; systemctl restart second");
+      await node.until(`${status} --json | grep -q '"standing": *"ok"'`);
+      expect(await node.sh("stat -c %U /srv/second /srv/second/identity.json /srv/second/state.db")).toBe(
+        "root\nroot\nroot",
+      );
+      await node.sh("systemctl stop second");
+    });
+
     test(
       "reports what a reboot interrupted as failed, with the output so far",
       async () => {
