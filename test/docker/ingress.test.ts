@@ -142,6 +142,23 @@ describe.skipIf(missing !== undefined)("the ingress (needs Docker)", () => {
     await answers(project, host, { text: "second\n" });
   });
 
+  test("leads to the old version while the image of the new one cannot be pulled, which is shown within seconds", async () => {
+    const { project, host } = await serving("unpulled", "still the old one");
+    const before = await project.running("box");
+    const image = "127.0.0.1:1/nothing:2";
+    project.with([{ ...greeting("new"), image }]).apply({ force: true });
+    await project.until("it is shown", () => project.ready().message.includes("pull failed"), seconds(5));
+    expect(project.phase()).toBe("Running");
+    await answers(project, host, { text: "still the old one\n" });
+    await node.docker("kill", before.id);
+    await project.until("it runs again", async () => {
+      const now = await project.container("box");
+      return now?.state === "running" && now.startedAt !== before.startedAt;
+    });
+    await answers(project, host, { text: "still the old one\n" });
+    expect((await project.running("box")).id).toBe(before.id);
+  });
+
   test("forgets a host whose project is deleted, with a page that tells nothing", async () => {
     const { project, host } = await serving("deleted", "soon gone");
     await answers(project, host, { text: "soon gone\n" });

@@ -9,6 +9,7 @@ import type { NodeAnswer, ProjectAnswer } from "../../../src/cli/sandbox/resourc
 import type { AgentError } from "../../../src/lib/agent-error.ts";
 import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
+import { until } from "../../support/until.ts";
 import {
   caraSandbox,
   isGone,
@@ -54,6 +55,9 @@ afterAll(async () => {
   await sandbox.stop();
   rmSync(temporary, { recursive: true });
 });
+
+const untilSpec = (name: string, image: string): Promise<void> =>
+  until(`${name} is made of ${image}`, () => sandbox.project(name).spec.services[0]?.image === image);
 
 const yaml = (name: string, image = "busybox:1"): string =>
   [
@@ -144,6 +148,21 @@ describe("--wait", () => {
     expect(code).toBe(1);
     expect(JSON.parse(out)).toMatchObject([{ result: "created", resource: { status: { phase: "Failed" } } }]);
     expect(notes).toEndWith("fails: Failed  ContainerCrashed: db(exit=1) · \\x1b[2Jboom\n");
+  });
+
+  test("of a corrected project waits past the failure that stood there before", async () => {
+    await run(["apply", "-f", "-"], yaml("mended"));
+    await reaches(sandbox, "mended", "Scheduled");
+    await report(sandbox, "mended", "Failed", "ReconcileError", "no such image");
+    const waiting = run(["apply", "-f", "-", "--wait"], yaml("mended", "busybox:2"));
+    await untilSpec("mended", "busybox:2");
+    await Bun.sleep(400);
+    await report(sandbox, "mended", "Running", "ContainersRunning", "web");
+    expect(await waiting).toEqual({
+      code: 0,
+      out: "project mended changed\n",
+      notes: "mended: waits for n1 to try the new spec\nmended: Running  ContainersRunning: web\n",
+    });
   });
 
   test("says where to look when nothing happens for a while", async () => {
