@@ -216,8 +216,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         await Promise.all([noderax?.settled(), Promise.race([caravanserai?.done, late.promise])]);
       } finally {
         clearTimeout(limit);
-        socket[Symbol.dispose]();
+        // In this order: an agent that waits for the lock opens the database at once.
+        socket.stopServing();
         database.close();
+        socket[Symbol.dispose]();
       }
     },
   };

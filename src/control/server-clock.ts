@@ -5,6 +5,8 @@ import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 
 /** Below this difference our own clock is taken: it knows milliseconds, the header only seconds. */
 const AGREES = seconds(5);
+/** Answers: of some minutes, when it is quiet. */
+const REMEMBERED = 8;
 /** A Date header is cut to the second. */
 const HALF_A_SECOND = milliseconds(500);
 
@@ -20,19 +22,21 @@ export interface ServerClock {
 }
 
 export function createServerClock(): ServerClock {
-  /** The server's epoch at the zero of the steady clock. */
-  let origin: number | undefined;
+  /** What the last answers made of the server's epoch at the zero of the steady clock. */
+  let origins: number[] = [];
   const at = (moment: SteadyTime): WallTime => {
     const own = wallOf(moment);
-    if (origin === undefined) return own;
+    // An answer that is read late makes the server's time earlier than it is: the latest of them is nearest to it.
+    const origin = Math.max(...origins);
+    if (origins.length === 0) return own;
     return Math.abs(origin + moment - epochOf(own)) < AGREES ? own : wallFrom(Math.round(origin + moment));
   };
   return {
     heard(date) {
       const time = Date.parse(date ?? "");
-      if (!Number.isNaN(time)) origin = time + HALF_A_SECOND - steadyNow();
+      if (!Number.isNaN(time)) origins = [...origins, time + HALF_A_SECOND - steadyNow()].slice(-REMEMBERED);
     },
-    isKnown: () => origin !== undefined,
+    isKnown: () => origins.length > 0,
     at,
     until: (time) => epochOf(time) - epochOf(at(steadyNow())),
   };

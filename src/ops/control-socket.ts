@@ -24,6 +24,12 @@ export interface LockWait {
   readonly signal?: AbortSignal;
 }
 
+/** Disposing of it gives the directory to the next agent: everything in it must be closed by then. */
+export interface StatusSocket extends Disposable {
+  /** Answers nobody any more, and keeps the directory. */
+  stopServing(): void;
+}
+
 /** For an agent that says that it is stopping. Longer than a stop takes by default. */
 const STOPPING_PATIENCE = minutes(1);
 /** For any other: it may just have been told to stop. */
@@ -40,7 +46,7 @@ export async function serveStatus(
   onNews: () => void = () => {},
   access: Access = { listen_token: null },
   wait: LockWait = {},
-): Promise<Disposable> {
+): Promise<StatusSocket> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const lock = await lockDirectory(directory, wait);
   const path = join(directory, NAME);
@@ -57,10 +63,17 @@ export async function serveStatus(
       },
     });
     chmodSync(path, 0o600);
+    let isServing = true;
+    const stopServing = (): void => {
+      if (!isServing) return;
+      isServing = false;
+      void server.stop(true);
+      rmSync(path, { force: true });
+    };
     return {
+      stopServing,
       [Symbol.dispose]() {
-        void server.stop(true);
-        rmSync(path, { force: true });
+        stopServing();
         lock[Symbol.dispose]();
       },
     };
@@ -71,13 +84,15 @@ export async function serveStatus(
 }
 
 async function lockDirectory(directory: string, { onWait, signal }: LockWait): Promise<Disposable> {
-  const begun = steadyNow();
+  const giveUp = steadyNow() + STOPPING_PATIENCE;
+  let patientUntil = steadyNow() + RUNNING_PATIENCE;
   for (let tries = 1; ; tries++) {
     const lock = takeLock(join(directory, "agent.lock"));
     if (lock !== undefined) return lock;
     const other = await askStatus(directory, seconds(1)).catch(() => undefined);
-    const patience = other?.stopping === true ? STOPPING_PATIENCE : RUNNING_PATIENCE;
-    if (steadyNow() - begun > patience || signal?.aborted) throw await alreadyRunning(directory);
+    // Its last act is to answer nobody any more, and then to let go.
+    if (other?.stopping === true) patientUntil = Math.min(steadyNow() + RUNNING_PATIENCE, giveUp);
+    if (steadyNow() > patientUntil || signal?.aborted) throw await alreadyRunning(directory);
     if (tries === 1) onWait?.(other?.pid);
     await sleep(LOCK_PAUSE, signal);
   }

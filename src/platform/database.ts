@@ -38,12 +38,13 @@ export function openDatabase(path: string, migrations: readonly Migration[]): Da
 
 function prepare(database: Database, path: string, migrations: readonly Migration[]): Database {
   if (path !== ":memory:") chmodSync(path, 0o600);
+  // First: a command that reads it beside us may hold it for a moment.
+  database.run("PRAGMA busy_timeout = 5000");
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = FULL");
   // The write-ahead log grows to 1 MB, not 4: it must fit into the reserve of a full disk.
   database.run("PRAGMA wal_autocheckpoint = 250");
   database.run("PRAGMA foreign_keys = ON");
-  database.run("PRAGMA busy_timeout = 5000");
   // What is deleted may have been a secret of a task.
   database.run("PRAGMA secure_delete = ON");
   migrate(database, migrations);

@@ -1,5 +1,6 @@
 // The agent is killed at any moment of a task's life: the command ran once, its log is whole, its completion is one.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { statSync } from "node:fs";
 import { seconds } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { type ProcessNode, TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
@@ -92,13 +93,13 @@ describe.concurrent("killed", () => {
     await task.shows("1");
     await node.dies();
     await until("the command has ended", () => task.hasExited());
-    const ended = Date.now();
+    const ended = statSync(`${task.directory}/exit`).mtimeMs;
     await Bun.sleep(2_000); // The length of the outage, which must not count.
     await node.starts();
     const { result, finished_at } = await task.finishes("failed");
     survived(task, marker.lines());
     expect(result?.["durationMs"]).toBeLessThan(ended - Date.parse(task.document().started_at ?? "") + 50);
-    expect(Math.abs(Date.parse(finished_at ?? "") - ended)).toBeLessThan(1_500);
+    expect(Math.abs(Date.parse(finished_at ?? "") - ended)).toBeLessThan(500);
   });
 
   test("in the middle of a cancel, it goes on with it", async () => {
@@ -116,10 +117,10 @@ describe.concurrent("killed", () => {
 
   test("while a time limit passes, the next agent ends the command", async () => {
     await using node = await enrolledProcess();
-    const task = node.runs(`echo $$ > ${node.file("pid").path}; sleep 300`, { timeout: "1s" });
+    const task = node.runs(`echo $$ > ${node.file("pid").path}; sleep 300`, { timeout: "4s" });
     const pid = await node.file("pid").appears();
     await node.dies();
-    await Bun.sleep(1_100);
+    await Bun.sleep(4_100);
     expect(isAlive(pid)).toBe(true);
     await node.starts();
     expect((await task.finishes("failed")).result).toMatchObject({ reason: "timeout" });

@@ -50,6 +50,16 @@ test("a clock that agrees keeps the milliseconds of our own", () => {
   expect(Math.abs(epochOf(clock.at(steadyNow())) - Date.now())).toBeLessThan(100);
 });
 
+test("an answer that is read late does not move the server's clock, and a server that sets its own does, in time", () => {
+  setSystemTime(new Date(SERVER));
+  const clock = createServerClock();
+  clock.heard(header(SERVER + hours(1)));
+  clock.heard(header(SERVER + hours(1) - minutes(1)));
+  expect(epochOf(clock.at(steadyNow()))).toBeWithin(SERVER + hours(1) - 1_500, SERVER + hours(1) + 5_000);
+  for (let n = 0; n < 8; n++) clock.heard(header(SERVER - hours(1)));
+  expect(epochOf(clock.at(steadyNow()))).toBeWithin(SERVER - hours(1) - 1_500, SERVER - hours(1) + 5_000);
+});
+
 test("a date to come back at is counted from the date of the answer", () => {
   const headers = new Headers({ date: header(SERVER), "retry-after": header(SERVER + seconds(90)) });
   expect(retryAfter(headers)).toBe(seconds(90));
