@@ -54,6 +54,7 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
   readonly reports: { name: string; report: ProjectStatus }[] = [];
   away = false;
   questions = 0;
+  polls = 0;
   /** When it registered the node; undefined while it knows none. */
   registered: string | undefined = REGISTERED;
 
@@ -78,6 +79,7 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
   async projects(node: string): Promise<unknown[]> {
     await Bun.sleep(0);
     this.#check();
+    this.polls++;
     return [...this.projects_]
       .filter(
         ([, { phase, nodeRef }]) => nodeRef === node && /Scheduled|Running|Failed|Terminating/.test(phase),

@@ -2,6 +2,8 @@
 import { expect, test } from "bun:test";
 import { openDatabase } from "../../../src/platform/database.ts";
 import type { ObservedContainer, ObservedProject } from "../../../src/projects/observed.ts";
+import { WorldEngine } from "../../support/world-engine.ts";
+import { MIGRATIONS, Server, emptyStore, runProjects, stateIn, until } from "./harness.ts";
 import { type Records, createRecords, recordsMigration } from "../../../src/projects/records.ts";
 
 const WEB = { kind: "container", name: "shop-web", fingerprint: "f1" } as const;
@@ -44,6 +46,30 @@ test("a crash before Docker's answer leaves the name and the fingerprint", () =>
   expect(restarted().wasBegun({ ...WEB, fingerprint: "f2" })).toBe(false);
   expect(restarted().wasBegun({ ...WEB, name: "shop-db" })).toBe(false);
 });
+
+test.each(["createNetwork", "createVolume", "createContainer web"])(
+  "what an agent was making when it died is removed with the project: %s",
+  async (step) => {
+    const [engine, server] = [new WorldEngine(), new Server()];
+    const database = openDatabase(":memory:", MIGRATIONS);
+    const store = emptyStore();
+    server.put("shop");
+    const first = runProjects(engine, server, { state: stateIn(database), store });
+    let dead: Promise<void> | undefined;
+    engine.onStep = (text, when) => {
+      if (when === "after" && text === `shop ${step}`) dead ??= first.crash();
+    };
+    await until("it died", () => dead !== undefined);
+    engine.onStep = () => {};
+    await dead;
+    expect(engine.isEmpty("shop")).toBe(false);
+    // Nothing is left of the specification that it could be known by.
+    server.put("shop", "Terminating", "nonsense");
+    await using _again = runProjects(engine, server, { state: stateIn(database), store });
+    await until("it is terminated", () => server.phase("shop") === "Terminated");
+    expect(engine.isEmpty("shop")).toBe(true);
+  },
+);
 
 test("what Docker refused to make was not made here", () => {
   const { records, restarted } = opened();
