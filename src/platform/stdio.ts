@@ -1,6 +1,7 @@
 // Writes the process's output and ends the process. No other file does either: what was printed is written completely,
 // or the exit code tells that it was not.
 import { fstatSync, writeSync } from "node:fs";
+import { constants } from "node:os";
 import { isatty } from "node:tty";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
@@ -115,10 +116,20 @@ export function watchReader(): Disposable & { readonly signal: AbortSignal } {
 const LOG_WAITING_MAX = 1_048_576;
 
 /** For the agent: a journal that restarts closes our output, and the agent goes on without it. */
-export const outliveReaders = (): void => queue.keepGoing(LOG_WAITING_MAX);
+export function outliveReaders(): void {
+  queue.keepGoing(LOG_WAITING_MAX);
+  mayLoseOutput = true;
+}
+let mayLoseOutput = false;
 
-/** Ends the process when all output is written. An output that failed changes exit code 0; a reader that left needs no message. */
+/**
+ * Ends the process when all output is written. An output that failed changes exit code 0; a reader that left needs no
+ * message. While a reader hangs, any signal ends the process at once.
+ */
 export async function leave(code: number): Promise<never> {
+  if (mayLoseOutput) return leaveNow(code);
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.on(signal, () => process.exit(128 + constants.signals[signal]));
   await queue.settled();
   const failure = outputFailure();
   if (failure?.code === "output.failed") {
@@ -129,7 +140,7 @@ export async function leave(code: number): Promise<never> {
   return process.exit(code === 0 ? own : code);
 }
 
-/** What a reader that hangs gets before an impatient person's second signal ends the process. */
+/** How long a reader that hangs may hold up an agent that stops, or a person who is impatient. */
 const LAST_WORDS: Duration = milliseconds(200);
 
 /** The same, but soon, whatever the reader does. */

@@ -95,6 +95,29 @@ describe.each([["dev"], ["dev --json"]])("%s whose reader leaves", (command) => 
   });
 });
 
+describe("a reader that hangs", () => {
+  /** Standard output is a pipe without any room, as behind a pager or a journal that stands still. */
+  const FULL = "mkfifo full && exec 3<>full && head -c 65536 /dev/zero >&3";
+
+  test("does not keep an agent from working and from stopping", async () => {
+    using host = machine();
+    await using sandbox = await startSandbox(host);
+    await enrolled(host, sandbox, "web-01");
+    const agent = `exec "$0" run --log-level debug --task-poll-interval 500ms >&3`;
+    await using shell = host.start(["-c", `${FULL} && ${agent}`, binary], { file: "/bin/bash" });
+    const id = await sandbox.order("web-01", "echo it works");
+    expect(await sandbox.sees(id, "success")).toMatchObject({ output: "it works\n" });
+    shell.signal("SIGTERM");
+    expect(await shell.exited).toBe(0);
+  });
+
+  test("is waited for by a command, until a signal comes", async () => {
+    using host = machine();
+    const line = `${FULL} && { "$0" help settings >&3 & } && sleep 0.5 && kill $! && wait $!; echo $?`;
+    expect((await shell(host, line)).stdout).toBe("143\n");
+  });
+});
+
 test("a sandbox goes on when a script has read its first line", async () => {
   using host = machine();
   const line = `"$0" sandbox --json --port 0 | { read -r line; }`;
