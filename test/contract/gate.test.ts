@@ -197,3 +197,23 @@ describe.concurrent("the limit of the server", () => {
     expect(Number(left)).toBeLessThan(38);
   });
 });
+
+test("a task that cannot be put into the journal is answered with the reason, and never run", async () => {
+  await using node = await enrolledAgent({ settings: { task_poll_interval: "500ms" } });
+  await node.stops(0);
+  node.edits((database) =>
+    database.run(
+      "CREATE TRIGGER full BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    ),
+  );
+  await node.starts();
+  await node.statusBecomes("no claim of before is open", ({ loops }) =>
+    loops.some(({ note }) => note === "waiting for a task"),
+  );
+  const task = node.runs(`touch ${node.file("ran").path}`);
+  const { result } = await task.finishes("failed");
+  expect(result).toMatchObject({
+    error: "the node could not write the task down: database or disk is full",
+  });
+  expect(node.file("ran").text()).toBeUndefined();
+});

@@ -502,3 +502,21 @@ test("a command has the soft limit of open files it is given, and dies before th
   const { stdout } = await finish("ulimit -Sn; cat /proc/self/oom_score_adj", { openFiles: 512 });
   expect(stdout()).toBe("512\n0\n");
 });
+
+test("on a full disk a large stream is counted from then on, a small one is kept, and the command notices nothing", async () => {
+  const it = await start(
+    "seq 20000; echo small >&2; until [ -e go ]; do sleep 0.02; done; seq 20000; echo more >&2",
+    {
+      workingDirectory: scratch.path,
+    },
+  );
+  await until("the output", () => it.stdout().endsWith("20000\n") && it.stderr() === "small\n");
+  const kept = it.stdout().length;
+  expect(kept).toBeGreaterThan(64 * 1024);
+  expect(it.run.stopKeeping()).toBe(true);
+  writeFileSync(join(scratch.path, "go"), "");
+  await until("the end", () => it.run.exitCode() !== undefined && !it.run.pumping());
+  expect(it.run.exitCode()).toBe(0);
+  expect([it.stdout().length, it.stderr()]).toEqual([kept, "small\nmore\n"]);
+  expect(Number(textIn(join(it.directory, "stdout.discarded")))).toBe(kept);
+});
