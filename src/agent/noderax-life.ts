@@ -8,6 +8,8 @@ import type { Settings } from "../config/options.ts";
 import { createHttp } from "../control/http.ts";
 import { publicApi, withoutApiPrefix } from "../control/noderax-api.ts";
 import { awaitIdentity } from "../identity/await-identity.ts";
+import { beat } from "../identity/heartbeat.ts";
+import { reportRunning } from "../identity/install-record.ts";
 import type { NoderaxStatus } from "../ops/status.ts";
 import type { Account } from "../platform/account.ts";
 import { version } from "../platform/build.ts";
@@ -69,7 +71,9 @@ export function startNoderax(
     if (identity === undefined) return;
     log.info("agent", `node ${identity.nodeId} at ${apiUrl}`, { version });
     plane = startNoderaxPlane({ ...ports, identity, apiUrl, http, api }, stop, abandon.signal);
-    await plane.done;
+    const sendBeat = (signal: AbortSignal): Promise<void> => beat(api, identity, host, signal);
+    const { state_file: stateFile } = settings;
+    await Promise.all([plane.done, reportRunning({ stateFile, apiUrl, api, beat: sendBeat, log }, stop)]);
   }
 
   function session(): NoderaxStatus["session"] {

@@ -23,6 +23,7 @@ import {
   writePending,
 } from "../identity/identity-file.ts";
 import { requireTrusted } from "../platform/trust/root-trust.ts";
+import { reportEnrolled, writeInstall } from "../identity/install-record.ts";
 import { type Host, readHost } from "../platform/host.ts";
 import { type TokenArgs, givenToken, readToken } from "./bootstrap-token.ts";
 import { command } from "./command.ts";
@@ -155,10 +156,10 @@ async function enroll(
   refuseOutside(config);
   if (bootstrapToken !== undefined) {
     asking();
-    return finish(
-      await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal, asking),
-      context,
-    );
+    const identity = await consumeBootstrapToken(api, bootstrapToken, host.hostname, host, signal, asking);
+    writeInstall(config.settings.state_file, { api_url: apiUrl, token: bootstrapToken });
+    await finish(identity, context);
+    return reportEnrolled(api, bootstrapToken, signal);
   }
   const pending = context.open ?? (await begin(api, person, context, asking));
   announce(pending, context);
@@ -289,7 +290,9 @@ function announce(pending: PendingEnrollment, { speak, progress }: Context): voi
   }
   note();
   note(`  Token      ${paint.bold(pending.token)}   (expires in ${humanDuration(left)})`);
-  note(`  Approve    in the web UI: Nodes → Enrollments, with the e-mail ${pending.email}`);
+  note(
+    `  Approve    give the token to an administrator of the control plane, who approves it for ${pending.email}`,
+  );
 }
 
 /** The identity first; then the configuration, so that `run` finds its control plane. */

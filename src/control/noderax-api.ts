@@ -58,6 +58,18 @@ export function publicApi(http: Http, timeout: Duration, enrollmentTimeout: Dura
         },
         signal,
       ),
+    installProgress: (body: enrollment.InstallProgress, signal: AbortSignal) =>
+      http(
+        {
+          method: "POST",
+          path: "/api/v1/node-installs/progress",
+          body,
+          answer: enrollment.InstallRecord,
+          timeout,
+          idempotent: true,
+        },
+        signal,
+      ),
     heartbeat: (body: enrollment.Heartbeat, signal: AbortSignal) =>
       http(
         {

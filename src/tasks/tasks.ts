@@ -14,6 +14,8 @@ import { type StopRequest, createStopRequest, watchControl } from "./stop.ts";
 
 /** More than this many claimed tasks are not held at once: the rest stays in the server's queue. */
 const HELD_MAX = 500;
+/** Nor more characters of their payloads, each of which costs about three bytes in memory while its task is held. */
+const HELD_CHARACTERS = 16_000_000;
 
 export interface TaskSummary {
   readonly id: string;
@@ -41,6 +43,8 @@ export interface Tasks {
 interface Active {
   readonly type: string;
   readonly since: SteadyTime;
+  /** Characters of its payload. */
+  readonly size: number;
   readonly stop: StopRequest;
   refused: (why: string) => void;
   note: string;
@@ -64,6 +68,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     const entry: Active = {
       type: record.type,
       since: record.claimed,
+      size: JSON.stringify(record.payload).length,
       stop,
       refused() {},
       note: "",
@@ -155,7 +160,9 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     },
     obstacle() {
       if (ending) return "ending all tasks";
-      return active.size < HELD_MAX ? ports.disk.shortage() : "holding as many tasks as it can";
+      const held = [...active.values()].reduce((sum, { size }) => sum + size, 0);
+      const full = active.size >= HELD_MAX || held >= HELD_CHARACTERS;
+      return full ? "holding as many tasks as it can" : ports.disk.shortage();
     },
     active: () =>
       [...active].map(([id, { type, note, since }]) => ({ id, type, note, age: steadyNow() - since })),

@@ -11,6 +11,7 @@ import {
   writeIdentity,
   writePending,
 } from "../../src/identity/identity-file.ts";
+import { readInstall, reportEnrolled, writeInstall } from "../../src/identity/install-record.ts";
 import { readHost } from "../../src/platform/host.ts";
 import { type AgentNode, NODE, TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
 import { until } from "../support/until.ts";
@@ -146,6 +147,42 @@ describe.concurrent("a bootstrap token", () => {
     expect(node.sandbox.node(identity.nodeId)).toMatchObject({ name: NODE, arch: host.arch });
     expect(await failureOf(consume(node, token, "other"))).toMatchObject({ code: "enroll.used_token" });
     expect(node.sandbox.installs()).toMatchObject([{ status: "installing", progress_percent: 92 }]);
+  });
+
+  const install = (node: AgentNode) => node.sandbox.installs()[0];
+
+  test("leaves an install record that says what is true: enrolled, and completed once the agent is heard of", async () => {
+    await using node = await stranger();
+    const { token } = node.sandbox.createInstall(NODE);
+    const identity = await consume(node, token);
+    writeIdentity(node.stateFile, identity, new Date());
+    writeInstall(node.stateFile, { api_url: node.gateway.url, token });
+    await reportEnrolled(apiOf(node), token, never);
+    expect(install(node)).toMatchObject({
+      status: "installing",
+      stage: "agent_enrolled",
+      progress_percent: 95,
+    });
+    // Not before the control plane has heard of the agent itself, and not for an answer that is not the API's.
+    let refused = 0;
+    node.gateway.interfere((route, forward) => {
+      if (route === "heartbeat" && refused++ < 2) return refusal(500, "Internal server error");
+      return route === "progress" && node.gateway.count("progress") < 3 ? new Response("<html>") : forward();
+    });
+    await node.starts();
+    await until("the record is completed", () => install(node)?.status === "completed", 25_000);
+    expect(install(node)).toMatchObject({ stage: "service_started", progress_percent: 100 });
+    await until("nothing is left to report", () => readInstall(node.stateFile) === undefined);
+  });
+
+  test("whose install record is unknown by now is not reported on for ever", async () => {
+    await using node = await stranger();
+    const { token } = node.sandbox.createInstall(NODE);
+    writeIdentity(node.stateFile, await consume(node, token), new Date());
+    writeInstall(node.stateFile, { api_url: node.gateway.url, token: "no-such-token" });
+    await node.starts();
+    await until("it is given up", () => readInstall(node.stateFile) === undefined);
+    expect(node.gateway.count("progress")).toBe(1);
   });
 
   test("is refused when unknown, expired, or for a hostname that is taken; then it stays usable", async () => {

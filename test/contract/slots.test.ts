@@ -1,5 +1,6 @@
 // max_parallel_tasks: a bound on what runs, not on what is claimed.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { seconds } from "../../src/lib/duration.ts";
 import { enrolledAgent, enrolledProcess, TEST_LIMIT } from "../support/agent.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -45,4 +46,20 @@ describe.concurrent("max_parallel_tasks", () => {
     const text = "waiting for a free slot: 1 tasks run already (max_parallel_tasks)";
     expect(second.rows().map(({ line }) => line)).toEqual([text, "second"]);
   });
+
+  test("tasks of a megabyte are not claimed beyond sixteen megabytes, and all of them run in the end", async () => {
+    await using node = await enrolledAgent({ settings: { max_parallel_tasks: 1 } });
+    const go = node.file("go").path;
+    const blocking = node.runs(`while [ ! -e ${go} ]; do sleep 0.05; done`);
+    await blocking.isRunning();
+    const padding = "x".repeat(1_000_000);
+    const tasks = Array.from({ length: 24 }, () => node.runs("true", { padding }));
+    const { noderax } = await node.statusBecomes("it claims no more", ({ loops }) =>
+      loops.some(({ name, note }) => name === "claim" && note === "holding as many tasks as it can"),
+    );
+    expect(noderax?.tasks.length).toBeLessThanOrEqual(17);
+    expect(tasks.filter((task) => task.document().status === "queued").length).toBeGreaterThan(6);
+    await Bun.write(go, "");
+    for (const task of tasks) await task.finishes("success", seconds(40));
+  }, 60_000);
 });

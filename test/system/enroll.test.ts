@@ -69,7 +69,7 @@ test("tells a person the token, where to approve, and what to type next", async 
   const { code, stdout, stderr } = await host.run(asking(sandbox));
   expect(code).toBe(0);
   expect(stderr).toContain(`Token      ${token}   (expires in 1`);
-  expect(stderr).toContain("with the e-mail ops@example.com");
+  expect(stderr).toContain("approves it for ops@example.com");
   expect(stdout).toStartWith("✓ approved as node web-01 (");
   expect(stdout).toContain(`identity saved to ${host.at(IDENTITY)}\n`);
   expect(stdout).toContain("Start it:  noderax-agent run\n");
@@ -363,7 +363,7 @@ describe("with a control plane that does not answer", () => {
     person.forgets();
     await person.shows("Control plane URL: ");
     person.type(`${sandbox.url}\r`);
-    await person.shows("with the e-mail ops@example.com");
+    await person.shows("approves it for ops@example.com");
     await person.shows("waiting for approval");
     person.type("\u0003");
     expect(await person.exited).toBe(130);

@@ -15,7 +15,7 @@ test("enroll asks for address and e-mail, shows token and expiry, waits with a m
   await person.shows("E-mail of the person who approves: ");
   person.type("ops@example.com\r");
   await person.shows(/Token {6}\S+ {3}\(expires in 1[45]m.*\)/);
-  await person.shows("with the e-mail ops@example.com");
+  await person.shows("approves it for ops@example.com");
   await person.shows(/⠋ waiting for approval …[^]*⠙ waiting for approval …/);
   const [, token = ""] = /Token {6}(\S+)/.exec(person.text()) ?? [];
   await sandbox.call("POST", "/enrollments/approve", { token });

@@ -4,6 +4,7 @@
 // GET  /enrollments/{token}   → 200; 404 for an unknown token. "revoked" also means expired or superseded
 // POST /node-installs/consume → 201, once; 404 unknown, 409 used or hostname taken, 410 expired.
 //                               Its additionalInfo is strict: os arch agentVersion platformVersion kernelVersion
+// POST /node-installs/progress → 201; 404 unknown token, 410 expired
 // POST /agent/heartbeat       → 200; sets the node online. 401 wrong token, 404 node deleted. Send all three
 //                               versions or none: a missing one is overwritten with null. Never an empty string
 import * as v from "valibot";
@@ -47,6 +48,19 @@ export interface ConsumeInstall {
   hostname: string;
   additionalInfo?: Partial<HostInfo>;
 }
+
+/** What an install record is told. One that is completed or failed keeps its status, and answers 201 all the same. */
+export interface InstallProgress {
+  token: string;
+  /** 2 to 64 characters. */
+  stage: string;
+  status?: "completed" | "failed";
+  /** A whole number, 0 to 100. */
+  progressPercent: number;
+  statusMessage: string;
+}
+
+export const InstallRecord = v.object({ status: v.string(), stage: v.string() });
 
 export interface Heartbeat {
   nodeId: string;
