@@ -42,7 +42,7 @@ export function createContinuity(database: Database, server: string, node: strin
 
   function change(next: string | null, reason: string | undefined): void {
     const isLoss = reason !== undefined;
-    if (isLoss && registered !== null)
+    if (isLoss)
       log.warn("orphans", `${reason}: what it does not know any more is kept until a person decides`);
     registered = next;
     losses += isLoss ? 1 : 0;
@@ -62,6 +62,8 @@ export function createContinuity(database: Database, server: string, node: strin
       if (time === registered) return;
       change(time, registered === null ? undefined : "the server has registered this node anew");
     },
-    forgot: (reason) => change(null, reason),
+    forgot(reason) {
+      if (registered !== null) change(null, reason);
+    },
   };
 }

@@ -73,7 +73,10 @@ export function judge(before: Suspect, answer: Answer, now: number, { poll, grac
     case "unplaced":
       return kept("waits on the server for a node", askAt);
     case "forgotten":
-      return kept("unknown to the server, which has lost its memory", now + KEPT_POLLS * poll);
+      return kept(
+        "unknown to the server, which has lost its memory; apply it again, and delete it if it is to go",
+        now + KEPT_POLLS * poll,
+      );
     case "gone":
     case "elsewhere":
   }

@@ -47,7 +47,8 @@ export function createOwnership({ records, desired, log }: OwnershipPorts): Owne
           if (isTakeOver) log.info("projects", `${name}: ${making.kind} ${making.name} is taken over`);
         }
         if (!isNothing(own)) projects.set(name, own);
-        for (const { id, name, image } of rest.containers) foreign.set(name, describe(id, image));
+        for (const one of rest.containers)
+          foreign.set(one.name, `${describe(one.id, one.image)} with the labels of project ${name}`);
         if (!isNothing(rest)) unowned.set(name, unownedOf(rest));
       }
       return { ...look, projects, unowned, foreign };
