@@ -1,8 +1,14 @@
 // What keeps tasks and terminals from each other and from the machine on this host: decided once, shown by `status`.
 import type { Settings } from "../config/options.ts";
 import { type Account, type Runner, currentAccount, isRoot, runnerFor } from "../platform/account.ts";
-import { type View, originalOpenFiles, whyNoPrivateView } from "../platform/isolation.ts";
-import { UNIT_TASKS_MAX, systemdRun } from "../platform/systemd.ts";
+import {
+  PROCESSES_MAX,
+  type View,
+  namespaceBoundsProcesses,
+  originalOpenFiles,
+  whyNoPrivateView,
+} from "../platform/isolation.ts";
+import { systemdRun } from "../platform/systemd.ts";
 import type { ProtectionStatus } from "../ops/status.ts";
 
 /** Whom commands run as. */
@@ -49,6 +55,7 @@ export function createProtection(settings: ProtectionSettings, account: Account)
         allowSetuid: settings.task_allow_setuid,
         mayGain: task.mayGain,
         hasUnits: systemdRun() !== undefined,
+        kernelBounds: namespaceBoundsProcesses(),
       }),
   };
 }
@@ -67,11 +74,13 @@ export interface ProtectionFacts {
   readonly mayGain: boolean;
   /** Tasks and terminals have units of their own. */
   readonly hasUnits: boolean;
+  /** The kernel bounds the processes of a private view. */
+  readonly kernelBounds: boolean;
 }
 
 /** What is in force, and what is missing although nobody switched it off. Pure. */
 export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
-  const { wanted, unavailable, isTaskRoot, allowSetuid, mayGain, hasUnits } = facts;
+  const { wanted, unavailable, isTaskRoot, allowSetuid, mayGain, hasUnits, kernelBounds } = facts;
   const inForce: string[] = [];
   const missing: string[] = [];
   const whose = wanted === "all" ? "tasks and terminals" : "tasks and terminals without root";
@@ -84,7 +93,9 @@ export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
   else if (!mayGain) inForce.push("no set-uid programs in tasks");
   else if (allowSetuid) inForce.push("set-uid programs in tasks (task_allow_setuid)");
   else missing.push("set-uid programs work in tasks: there is no setpriv (util-linux)");
-  if (hasUnits) inForce.push(`${UNIT_TASKS_MAX} processes each`);
+  const isViewBound = kernelBounds && unavailable === undefined && isIsolated(wanted, isTaskRoot);
+  if (hasUnits) inForce.push(`${PROCESSES_MAX} processes each`);
+  else if (isViewBound) inForce.push(`${PROCESSES_MAX} processes in each private view`);
   else missing.push("nothing bounds how many processes a task starts: there are no systemd units for it");
   return { isolation: wanted, in_force: inForce, missing };
 }

@@ -10,26 +10,28 @@
 //
 // Mounts of the machine still appear in there, as /tmp and everything else is shared; those made in there stay there.
 import { readFileSync } from "node:fs";
+import { release } from "node:os";
 import { seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH } from "./account.ts";
 
 /**
- * Two functions for a supervising shell. `reap` is for its first child: it looks whether it is alone, less and less often,
- * up to every half minute; soon after its `sleep` was ended, as by whoever ends everybody in the namespace. `release` is
- * for the end of the command: what that has left is a child of the reaper by then, beside the `sleep`; where there is
- * nothing, the namespace ends at once. No trap and no `wait`, which shells get wrong in combination.
+ * Two functions for a supervising shell. `reap` is for its first child. It sleeps as long as the command runs, so that a
+ * command that uses up all processes cannot make it fail; then, or when that `sleep` is ended, as by whoever ends everybody
+ * in the namespace, it looks whether it is alone, up to every half minute. `release` is for the end of the command: what
+ * that has left is a child of the reaper by then, behind the `sleep`; where there is nothing, the namespace ends at once.
+ * No trap and no `wait`, which shells get wrong in combination. A kernel may lack the list of children.
  */
 export const REAP = `reap() {
+  if [ -e /proc/1/task/1/children ]; then sleep 2147483647; else sleep 1; fi
   nap=1
-  while
+  while kill -s 0 -- -1; do
     sleep "$nap" && nap=$((nap < 32 ? nap * 2 : nap)) || nap=1
-    kill -s 0 -- -1
-  do :; done
+  done
 }
 release() {
-  left="unknown, so wait"
-  read -r left <"/proc/$reaper/task/$reaper/children"
-  case $left in *" "*) ;; *) kill -s KILL "$reaper" ;; esac
+  asleep= left=unknown
+  read -r asleep left <"/proc/$reaper/task/$reaper/children"
+  if [ -z "$left" ]; then kill -s KILL "$reaper"; elif [ -n "$asleep" ]; then kill "$asleep"; fi
 } 2>/dev/null`;
 
 /** What a command sees of the others' processes and terminals. */
@@ -41,6 +43,19 @@ export interface Confinement {
   readonly openFiles: number | undefined;
   /** Its standard input is a terminal that it is to keep. */
   readonly onTerminal: boolean;
+  /** Processes and threads in a private view, where this kernel bounds them. */
+  readonly processesMax?: number;
+}
+
+/** Processes and threads of one command with all it starts: a fork bomb leaves the rest of the machine able to fork. */
+export const PROCESSES_MAX = 2_048;
+/** The kernel does not give numbers below it again: of include/linux/pid.h. */
+const RESERVED_PIDS = 300;
+
+/** From "6.14.0-37-generic": since 6.14, kernel.pid_max is the namespace's own. Before, it is the whole machine's. */
+export function namespaceBoundsProcesses(kernel = release()): boolean {
+  const [major = 0, minor = 0] = kernel.split(".").map((part) => Number.parseInt(part, 10));
+  return major > 6 || (major === 6 && minor >= 14);
 }
 
 /** The supervising shell, so that its children get a PID namespace where the view is private. */
@@ -51,10 +66,13 @@ export const supervised = (view: View, supervisor: readonly string[]): string[] 
  * A command line that confines itself and then becomes `command`. A score of 0 makes the kernel's out-of-memory killer
  * take a runaway command before the agent.
  */
-export function confined({ view, openFiles, onTerminal }: Confinement, command: readonly string[]): string[] {
+export function confined(confinement: Confinement, command: readonly string[]): string[] {
+  const { view, openFiles, onTerminal, processesMax = PROCESSES_MAX } = confinement;
+  const bound = `echo ${processesMax + RESERVED_PIDS} >/proc/sys/kernel/pid_max || exit 126`;
   const prelude = [
     "{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null",
     ...(openFiles === undefined ? [] : [`ulimit -Sn ${openFiles} 2>/dev/null`]),
+    ...(view === "private" && namespaceBoundsProcesses() ? [bound] : []),
     ...(view === "private" ? privateMounts(onTerminal) : []),
     'exec "$@"',
   ];

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH, isRoot } from "./account.ts";
+import { PROCESSES_MAX } from "./isolation.ts";
 
 /** The `systemd-run` to use, when systemd is the init of this machine and we may ask it for units. */
 export function systemdRun(): string | undefined {
@@ -18,8 +19,6 @@ export function installedVersion(systemdRunPath: string): number {
   return systemdVersion(asked.stdout.toString());
 }
 
-/** Processes and threads of one unit: a fork bomb in it leaves the rest of the machine able to fork. */
-export const UNIT_TASKS_MAX = 2_048;
 /** Between SIGTERM and SIGKILL when a unit is stopped from outside, or the machine shuts down. */
 const STOP_SECONDS = 10;
 
@@ -30,7 +29,7 @@ const STOP_SECONDS = 10;
  */
 export function unitProperties(version: number): string[] {
   return [
-    `TasksMax=${UNIT_TASKS_MAX}`,
+    `TasksMax=${PROCESSES_MAX}`,
     `TimeoutStopSec=${STOP_SECONDS}`,
     "OOMScoreAdjust=0",
     "SyslogIdentifier=noderax-task",
@@ -61,7 +60,7 @@ export const scopePrefix = (systemdRunPath: string, scope: Scope): string[] => [
   `--slice=${scope.slice}`,
   `--description=${scope.description}`,
   `--property=Before=${scope.outlives}`,
-  `--property=TasksMax=${UNIT_TASKS_MAX}`,
+  `--property=TasksMax=${PROCESSES_MAX}`,
   `--property=TimeoutStopSec=${STOP_SECONDS}`,
   "--",
 ];

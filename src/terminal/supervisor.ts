@@ -12,6 +12,7 @@ reaper=$!
 set -m 2>/dev/null
 ( exec "$@" )
 code=$?
+exec 2>/dev/null
 release
 exit "$code"`;
 

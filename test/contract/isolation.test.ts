@@ -1,9 +1,10 @@
 // What tasks and terminals of one user can do to each other, with the settings as they are by default.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { whyNoPrivateView } from "../../src/platform/isolation.ts";
-import { type AgentNode, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
+import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
 import { isAlive } from "../support/processes.ts";
 import { scribble } from "../support/scribble.ts";
+import { until } from "../support/until.ts";
 import { opens } from "../support/terminal.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -99,6 +100,24 @@ describe
       const other = lenient.runs(privileges);
       await other.finishes("success");
       expect(other.text("stdout")).toContain("NoNewPrivs: 0");
+    });
+
+    test("a root task sees the machine, unless the owner shuts in root's as well", async () => {
+      const look = {
+        payload: { command: `[ -e /proc/${process.pid} ] && echo seen; id -un`, runAsRoot: true },
+      };
+      for (const [setting, seen] of [
+        ["auto", "seen\nroot"],
+        ["all", "root"],
+      ] as const) {
+        await using node = await isolated({ task_isolation: setting, task_poll_interval: "300ms" });
+        node.sandbox.setRootAccess(NODE, "task");
+        await node.statusBecomes("it is applied", ({ noderax }) => noderax?.root_profile === "task");
+        await until("it is told", () => node.sandbox.node(NODE).root_access.status === "applied");
+        const task = node.runs(look);
+        await task.finishes("success");
+        expect(task.text("stdout")).toBe(seen);
+      }
     });
 
     test("status says what is in force", async () => {

@@ -9,6 +9,7 @@ const complete: ProtectionFacts = {
   allowSetuid: false,
   mayGain: false,
   hasUnits: true,
+  kernelBounds: false,
 };
 
 test("where everything is in force, nothing is missing", () => {
@@ -30,11 +31,22 @@ test.each<[Partial<ProtectionFacts>, RegExp]>([
   [{ unavailable: "the agent does not run as root" }, /read, signal .*: the agent does not run as root$/],
   [{ mayGain: true }, /set-uid programs work in tasks: there is no setpriv/],
   [{ hasUnits: false }, /nothing bounds how many processes/],
+  [{ hasUnits: false, kernelBounds: true, unavailable: "no unshare" }, /no unshare|nothing bounds/],
   [{ isTaskRoot: true }, /the task user is root/],
 ])("with %j something is missing, with the reason", (facts, text) => {
   const { missing } = protectionStatus({ ...complete, ...facts });
-  expect(missing).toHaveLength(1);
-  expect(missing[0]).toMatch(text);
+  expect(missing.length).toBeGreaterThan(0);
+  for (const one of missing) expect(one).toMatch(text);
+});
+
+test("without units, a kernel that can bounds the processes of a private view", () => {
+  const { in_force: inForce, missing } = protectionStatus({
+    ...complete,
+    hasUnits: false,
+    kernelBounds: true,
+  });
+  expect(inForce).toContain("2048 processes in each private view");
+  expect(missing).toEqual([]);
 });
 
 test("what the owner switched off is in force as it is, and not missing", () => {

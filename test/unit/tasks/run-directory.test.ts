@@ -478,12 +478,17 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
     });
 
     test("leaves in the background what it left there on purpose, for as long as that lives", async () => {
-      const it = await finish("setsid sleep 300 >/dev/null 2>&1 & sleep 1.2", confined);
+      const it = await finish("setsid tail -f /dev/null >/dev/null 2>&1 & sleep 0.2", confined);
       await until("the end of the wrapper", () => it.run.wrapperAlive() === false);
-      const left = it.run.members().filter((pid) => nameOf(pid) === "sleep" && !isGone(pid));
-      expect(left.length).toBeGreaterThan(0);
+      expect(it.run.members().map(nameOf)).toContain("tail");
       expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
       await until("the end of the namespace", () => isGone(initOf(it)));
+    });
+
+    test("that left nothing takes its namespace with it", async () => {
+      const it = await finish("true", confined);
+      await until("the end of the namespace", () => isGone(initOf(it)));
+      expect(it.run.members()).toEqual([]);
     });
 
     test("is found, and ended, when its wrapper was killed", async () => {
