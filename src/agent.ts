@@ -21,6 +21,7 @@ import { version } from "./platform/build.ts";
 import { createDiskReserve } from "./platform/disk-reserve.ts";
 import { readHost } from "./platform/host.ts";
 import type { Log } from "./platform/log.ts";
+import { holdDirectory } from "./platform/private-directory.ts";
 import { endingService } from "./platform/service.ts";
 import { assignedNamesMigration } from "./projects/assigned-names.ts";
 import { assignmentMigration } from "./projects/assignment.ts";
@@ -131,6 +132,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
   const { database, warnings: damage } = openOrRelease(socket, () => openState(paths, MIGRATIONS, log));
   caution.push(...damage);
+  const held = holdDirectory(paths.runs);
   const common = {
     settings,
     host: readHost(),
@@ -144,7 +146,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       {
         ...common,
         url: urls.noderax,
-        runs: runsPath(directory),
+        runs: paths.runs,
+        held,
         service,
         account,
         registry: registries.noderax,
@@ -219,6 +222,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         // In this order: an agent that waits for the lock opens the database at once.
         socket.stopServing();
         database.close();
+        held[Symbol.dispose]();
         socket[Symbol.dispose]();
       }
     },

@@ -16,6 +16,7 @@ import { version } from "../platform/build.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
+import type { HeldDirectory } from "../platform/private-directory.ts";
 import type { ServiceRun } from "../platform/service.ts";
 import { type NoderaxPlane, startNoderaxPlane } from "./noderax-plane.ts";
 
@@ -27,6 +28,7 @@ export interface NoderaxLifePorts {
   readonly authorities: () => string;
   readonly database: Database;
   readonly runs: string;
+  readonly held: HeldDirectory;
   /** The agent's service, where its stop ends the tasks too. */
   readonly service: ServiceRun | undefined;
   readonly account: Account;

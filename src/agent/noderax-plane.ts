@@ -15,6 +15,7 @@ import type { Account } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
+import type { HeldDirectory } from "../platform/private-directory.ts";
 import type { ServiceRun } from "../platform/service.ts";
 import { metricsLoop } from "../metrics/report.ts";
 import { createSampler } from "../metrics/sampler.ts";
@@ -43,6 +44,7 @@ export interface NoderaxPorts {
   readonly service: ServiceRun | undefined;
   /** Where the runs of tasks keep their files. */
   readonly runs: string;
+  readonly held: HeldDirectory;
   /** Whom tasks and terminals run as, unless they get root. */
   readonly account: Account;
   readonly registry: LoopRegistry;
@@ -102,6 +104,7 @@ export function startNoderaxPlane(
       view: protection.view,
       openFiles: protection.openFiles,
       service: ports.service,
+      held: ports.held,
       settings: {
         timeout: settings.task_timeout,
         grace: settings.task_kill_grace,

@@ -4,6 +4,7 @@ import { accessSync, constants } from "node:fs";
 import { steadyNow } from "../lib/clock.ts";
 import { databasePath, stateDirectory } from "../agent.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
+import { requireTrusted } from "../platform/trust/root-trust.ts";
 import type { Settings } from "../config/options.ts";
 import { milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -37,6 +38,7 @@ export default command({
 function databaseOf(settings: Pick<Settings, "state_file">): string {
   const directory = stateDirectory(settings);
   const path = databasePath(directory);
+  requireTrusted(path, "state", { passShared: true });
   try {
     accessSync(path, constants.R_OK | constants.W_OK);
     return path;

@@ -9,6 +9,7 @@ import type { RootAccess } from "../identity/root-access.ts";
 import { type Runner, SYSTEM_PATH } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { View } from "../platform/isolation.ts";
+import type { HeldDirectory } from "../platform/private-directory.ts";
 import type { ServiceRun } from "../platform/service.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
@@ -39,6 +40,8 @@ export interface DrivePorts {
   readonly service: ServiceRun | undefined;
   /** Where run directories are made. */
   readonly runs: string;
+  /** The same place, held open: what is read and judged in it was made by us. */
+  readonly held: HeldDirectory;
   /** Whom unprivileged commands run as, and root. */
   readonly runners: { readonly task: Runner; readonly root: Runner };
   /** What a command sees of others'. */
@@ -90,7 +93,7 @@ export async function drive(
   if (driven.stop.current()?.reason !== "server") await outbox.drained(id, signal);
   if (signal.aborted) return;
   const { outcome, launch: launched } = task();
-  if (launched !== undefined) markFinished(runDirectory(ports.runs, id, launched.attempt));
+  if (launched !== undefined) markFinished(runDirectory(ports.held.path(), id, launched.attempt));
   journal.finished(id, wallNow());
   log.info("tasks", `${id.slice(0, 8)} finished: ${outcome?.status ?? "unknown"}`, {
     task_id: id,
@@ -238,7 +241,7 @@ async function adopt(
 ): Promise<Outcome | undefined> {
   const leave = ports.slots.occupy();
   try {
-    const found = openRun(runDirectory(ports.runs, task.id, launched.attempt), task.id, launched);
+    const found = openRun(runDirectory(ports.held.path(), task.id, launched.attempt), task.id, launched);
     const mayRepeat = launched.bootId === bootId() && driven.stop.current() === undefined;
     if (mayRepeat && found.prevent()) {
       const prepared = prepareHere(task, ports);
@@ -257,11 +260,11 @@ async function adopt(
 async function followLaunch(
   task: TaskRecord,
   launched: Launch,
-  { runs, outbox, disk, settings }: DrivePorts,
+  { held, outbox, disk, settings }: DrivePorts,
   { stop, shipper, say, ended, leave }: Placed,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
-  const directory = runDirectory(runs, task.id, launched.attempt);
+  const directory = runDirectory(held.path(), task.id, launched.attempt);
   const spool = openSpool(directory);
   say("running");
   const over = (): void => {
@@ -285,9 +288,10 @@ async function followLaunch(
 function report(
   task: TaskRecord,
   outcome: Outcome,
-  { api, journal, outbox, runs }: DrivePorts,
+  { api, journal, outbox, held }: DrivePorts,
   { stop }: Driven,
 ): void {
+  const runs = held.path();
   const { ended, duration } = spanOf(task, runs);
   const end = { at: api.serverClock.at(ended), duration };
   const completion = completionOf(task, outcome, outputOf(task, runs), end);

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -222,7 +223,8 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
     members,
     pumping: () => (known()?.pumps ?? []).some(isAlive),
     outputHolders() {
-      const pipes = ["stdout.pipe", "stderr.pipe"].map((name) => join(directory, name));
+      const place = realpathSync(directory);
+      const pipes = ["stdout.pipe", "stderr.pipe"].map((name) => join(place, name));
       const all = members();
       return [...new Set(pipes.flatMap((pipe) => holdersOf(pipe, all)))].map(
         (pid) => `pid ${pid} (${nameOf(pid)})`,

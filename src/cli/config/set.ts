@@ -6,6 +6,7 @@ import { type OptionKey, isOptionKey, optionKeys, optionOf } from "../../config/
 import { describeOrigin } from "../../config/origin.ts";
 import type { Sources } from "../../config/sources.ts";
 import { parseValue } from "../../config/value.ts";
+import { requireTrusted } from "../../platform/trust/root-trust.ts";
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
 import { nearest } from "../../lib/nearest.ts";
 import { command } from "../command.ts";
@@ -39,6 +40,7 @@ export default command({
     if (value !== undefined && problem !== undefined) throw wrongSettings([quoteValue(key, value, problem)]);
     const sources = await sourcesFrom(args, { requireFile: false });
     const path = sources.savePath(key);
+    requireTrusted(path, "configuration", { passShared: true });
     const warnings = await editConfig({
       path,
       changes: new Map([[key, value]]),

@@ -11,6 +11,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -20,6 +21,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isRoot } from "../../../src/platform/account.ts";
+import { holdDirectory } from "../../../src/platform/private-directory.ts";
 import { readChain } from "../../../src/platform/trust/chain.ts";
 import { distrustOf, requireTrusted, secure, sharedAbove } from "../../../src/platform/trust/root-trust.ts";
 
@@ -159,5 +161,31 @@ describe.skipIf(!isRoot())("root (needs root)", () => {
       "hard links",
     );
     expect(lstatSync(directory.at("victim")).uid).toBe(OTHER);
+  });
+});
+
+describe("a directory that is held", () => {
+  test("is made when it is missing, and again after it was removed; what was read in it stays readable", () => {
+    using directory = scratch();
+    using held = holdDirectory(directory.at("tasks"));
+    writeFileSync(join(held.path(), "one"), "1");
+    const before = held.path();
+    rmSync(directory.at("tasks"), { recursive: true });
+    writeFileSync(join(held.path(), "two"), "2");
+    expect(readFileSync(directory.at("tasks/two"), "utf8")).toBe("2");
+    expect(before).not.toBe(held.path());
+  });
+
+  test.skipIf(!isRoot())("is refused when another user's stands in its place (needs root)", () => {
+    using directory = scratch();
+    using held = holdDirectory(directory.at("tasks"));
+    const path = held.path();
+    writeFileSync(join(path, "session"), "ours");
+    renameSync(directory.at("tasks"), directory.at("away"));
+    mkdirSync(directory.at("tasks"));
+    writeFileSync(directory.at("tasks/session"), "planted");
+    chownSync(directory.at("tasks"), OTHER, OTHER);
+    expect(() => held.path()).toThrow("belongs to nobody");
+    expect(readFileSync(join(path, "session"), "utf8")).toBe("ours");
   });
 });
