@@ -1,7 +1,7 @@
 // The Caravanserai plane: builds its parts and runs its loops until it is stopped. Containers run on after a stop.
 import type { Database } from "bun:sqlite";
 import { minutes, seconds } from "../lib/duration.ts";
-import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
+import { type LoopRecord, type LoopRegistry, Wake } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import { caravanseraiApi } from "../control/caravanserai-api.ts";
 import { CARAVANSERAI, createHttp } from "../control/http.ts";
@@ -150,6 +150,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     },
     signal,
   );
+  const wake = new Wake();
   const nodeLife = startNode(
     {
       api,
@@ -161,6 +162,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       agentPort: () => listeners.port(),
       resources: createResources({ dataRoot: () => (isLocal ? daemon.info()?.root : undefined) }),
       registry,
+      wake,
       log,
     },
     settings.heartbeat_interval,
@@ -174,6 +176,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       onAssignment: (assignment) => reconcile.assign(assignment),
       isLost: (name) => reconcile.isLost(name),
       registry,
+      wake,
       log,
     },
     poll,

@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
-import { type LoopRegistry, loop } from "../lib/loop.ts";
+import { type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
 import type { Migration } from "../platform/database.ts";
@@ -151,6 +151,8 @@ export interface AssignmentPorts {
   /** Whether it is proven of a project that left the list that it is not this node's any more. */
   readonly isLost: (name: string) => boolean;
   readonly registry: LoopRegistry;
+  /** Called when the server answers again. */
+  readonly wake?: Wake;
   readonly log: Log;
   readonly patience?: Duration;
 }
@@ -180,7 +182,7 @@ export function pollPause(every: Duration, quiet: Duration, took: readonly Durat
 
 /** Polls every `every`, oftener while something changes, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
 export async function assignmentLoop(
-  { api, store, node, onAssignment, isLost, registry, log, patience = PATIENCE }: AssignmentPorts,
+  { api, store, node, onAssignment, isLost, registry, wake, log, patience = PATIENCE }: AssignmentPorts,
   every: Duration,
   signal: AbortSignal,
 ): Promise<void> {
@@ -225,6 +227,7 @@ export async function assignmentLoop(
     {
       name: "assignment",
       every,
+      wake,
       onError(error, { consecutiveFailures: failures }) {
         if (failures === 1) log.warn("assignment", `cannot ask the server: ${messageOf(error)}`);
         recall();
@@ -237,7 +240,10 @@ export async function assignmentLoop(
       took = [...took, steadyNow() - askedAt].slice(-SLOW_ANSWERS);
       clearTimeout(fallback);
       heard = true;
-      if (record.consecutiveFailures > 0) log.info("assignment", "the server answers again");
+      if (record.consecutiveFailures > 0) {
+        log.info("assignment", "the server answers again");
+        wake?.call();
+      }
       const retained = hold(items);
       if (store.write([...held.values()])) changedAt = askedAt;
       accept(items, retained, askedAt);

@@ -6,7 +6,7 @@ import { steadyNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, loop, sleep } from "../lib/loop.ts";
+import { type LoopRecord, type LoopRegistry, type Wake, loop, sleep } from "../lib/loop.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
@@ -58,6 +58,8 @@ export interface NodePorts {
   readonly agentPort: () => number | undefined;
   readonly resources: ReadResources;
   readonly registry: LoopRegistry;
+  /** Called when the server answers again. */
+  readonly wake?: Wake;
   readonly log: Log;
   readonly random?: () => number;
 }
@@ -147,6 +149,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     {
       name: "node",
       every,
+      wake: ports.wake,
       onError(error, { consecutiveFailures: failures }) {
         const refused = error instanceof AgentError && error.code === "node.name";
         if (failures === 1)
@@ -172,7 +175,10 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
         await beat(signal);
       }
       if (!identified) await identify(signal);
-      if (record.consecutiveFailures > 0) log.info("node", "heartbeat delivered again");
+      if (record.consecutiveFailures > 0) {
+        log.info("node", "heartbeat delivered again");
+        ports.wake?.call();
+      }
       record.note = `${name} · ${told ?? "waiting for Docker"}`;
       await rest(record, signal);
       return 0;

@@ -3,6 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { Wake } from "../../../src/lib/loop.ts";
 import { Ack } from "../../../src/protocol/noderax/realtime.ts";
 import { until } from "../../support/until.ts";
 import { identity, letIn, network, pauseOf, plane, refuse, start } from "./harness.ts";
@@ -383,5 +384,34 @@ describe.concurrent("two agents of one identity", () => {
     expect(loser.session.state().note).toContain("another agent");
     await loser.becomes("waiting");
     expect(pauseOf(loser)).toBeGreaterThanOrEqual(seconds(30));
+  });
+});
+
+describe.concurrent("the pause before it comes back", () => {
+  test("ends within a second when another call of ours reaches the server, after a refusal too", async () => {
+    let refused = true;
+    await using server = plane({
+      onAuth: (socket, answer) => (refused ? refuse(socket, "Invalid agent token") : letIn(socket, answer)),
+    });
+    const wake = new Wake();
+    await using agent = start(server.url, { wake, random: () => 0.5 });
+    await until("it pauses", () => pauseOf(agent) > seconds(5));
+    refused = false;
+    const begun = performance.now();
+    wake.call();
+    await agent.becomes("online");
+    expect(performance.now() - begun).toBeLessThan(seconds(4));
+  });
+
+  test("is kept when the server asked it to leave", async () => {
+    await using server = plane();
+    const wake = new Wake();
+    await using agent = start(server.url, { wake });
+    await agent.becomes("online");
+    server.sockets()[0]?.disconnect(true);
+    await until("it pauses", () => pauseOf(agent) > milliseconds(900));
+    wake.call();
+    await Bun.sleep(300);
+    expect(agent.session.state().state).toBe("waiting");
   });
 });
