@@ -174,7 +174,9 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
 }
 
 /** Shown, and never touched. */
-function unownedOrphan(name: string, { containers, node }: Unowned, own: string): Orphan {
-  const reason = node === "" || node === own ? "not on record as made here" : `belongs to node ${node}`;
-  return { name, verdict: "kept", reason, due: undefined, containers, volumes: [] };
+function unownedOrphan(name: string, { containers, volumes, node }: Unowned, own: string): Orphan {
+  const shown = { name, verdict: "kept", due: undefined, containers } as const;
+  // Another node's agent looks after its data.
+  if (node !== "" && node !== own) return { ...shown, reason: `belongs to node ${node}`, volumes: [] };
+  return { ...shown, reason: "not on record as made here", volumes };
 }

@@ -17,6 +17,7 @@ import type { Making, Records } from "./records.ts";
 /** What carries the labels of a project and is not ours. */
 export interface Unowned {
   readonly containers: number;
+  readonly volumes: readonly string[];
   /** The node whose agent made it, by its label; empty when it does not say. */
   readonly node: string;
 }
@@ -124,5 +125,9 @@ export const removable = (own: ObservedProject, rest: Unowned | undefined): Obse
 
 function unownedOf({ containers, network, volumes, makers }: ObservedProject): Unowned {
   const keys = [...containers.map(({ id }) => id), network ?? "", ...volumes];
-  return { containers: containers.length, node: keys.map((key) => makers.get(key)).find(Boolean) ?? "" };
+  return {
+    containers: containers.length,
+    volumes: [...volumes].sort(),
+    node: keys.map((key) => makers.get(key)).find(Boolean) ?? "",
+  };
 }

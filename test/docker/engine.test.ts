@@ -209,6 +209,20 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     expect(web.made?.mounts).toEqual([`${volumeName(place.project, "data")}:/data`]);
   });
 
+  test("a container that is not on record serves nobody, and is told what it was made from", async () => {
+    await using place = await createPlayground();
+    await place.bringUp(place.wants([{ name: "web" }]));
+    const { id } = one(await seen(own, place.project), "web");
+    const strict = engine({ recorded: () => false });
+    expect((await own.findService(place.project, "web", signal))?.id).toBe(id);
+    expect(await strict.findService(place.project, "web", signal)).toBeUndefined();
+    expect(one(await seen(strict, place.project), "web").made).toMatchObject({
+      networks: [`cara-${place.project}`],
+      mounts: [],
+      restarts: false,
+    });
+  });
+
   test("a name that a stranger holds is taken, and so is one of another project of ours", async () => {
     await using place = await createPlayground();
     const other = `${place.project}-b`;

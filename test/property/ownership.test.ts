@@ -1,10 +1,11 @@
 // Labels are no proof: without a record nothing is ours that differs in any part from what the server wants here.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
+import { silent } from "../../src/platform/log.ts";
 import { desire } from "../../src/projects/desired.ts";
 import { roleOf } from "../../src/projects/names.ts";
 import type { ObservedContainer, ObservedProject } from "../../src/projects/observed.ts";
-import { divide } from "../../src/projects/ownership.ts";
+import { createOwnership, divide } from "../../src/projects/ownership.ts";
 import type { Making } from "../../src/projects/records.ts";
 
 const wanted = desire({
@@ -96,6 +97,24 @@ test("without a record nothing is ours of a project that the server does not lis
       expect(rest).toEqual(seen(one));
     }),
   );
+});
+
+test("the data that is on no record is named, and left alone", () => {
+  const one = fc.sample(container, 1)[0] as ObservedContainer;
+  const ownership = createOwnership({
+    records: { ...NO_RECORDS, begin() {}, made() {}, refused() {}, prune() {} },
+    desired: () => undefined,
+    log: silent,
+  });
+  const look = { projects: new Map([["shop", seen(one)]]), foreign: new Map(), unowned: new Map() };
+  const { projects, unowned, foreign } = ownership.own({ ...look, images: new Set(), at: 0 });
+  expect(projects.size).toBe(0);
+  expect(unowned.get("shop")).toEqual({
+    containers: 1,
+    volumes: ["cara-shop-data", "cara-shop-other"],
+    node: "",
+  });
+  expect(foreign.get(one.name)).toContain("with the labels of project shop");
 });
 
 test("a volume that is on no record is ours only when the specification declares it", () => {
