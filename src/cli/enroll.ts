@@ -74,7 +74,7 @@ export default command({
     const context = { config, host: hostNamed(args.hostname ?? open?.hostname), open, signal, progress };
     const person = { email: args.email, force: args.force, json: args.json === true };
     const token = await readToken(args);
-    if (told !== undefined) return enrollAt(withoutApiPrefix(told), context, token, person);
+    if (told !== undefined) return await enrollAt(withoutApiPrefix(told), context, token, person);
     for (;;) {
       const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn, signal));
       try {
