@@ -35,7 +35,7 @@ const INSTANT = milliseconds(500);
 /** After a stop, for the claim in flight: a task that is just being handed out still arrives. */
 const STOP_PATIENCE = seconds(1);
 /** How much longer than it was asked to a server may hold a claim. */
-const CLAIM_SLACK = seconds(1);
+const CLAIM_SLACK = seconds(2);
 
 /**
  * Claims until `stop` aborts. A claim in flight then has a second to end, unless `abandon` aborts before: what is left of

@@ -1,7 +1,6 @@
 // One attempt at running a task: its run directory, the wrapper in it, and what can be learnt from it afterwards.
 import {
   closeSync,
-  fsyncSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -254,12 +253,11 @@ function readExit(path: string): { code: number; at: SteadyTime | undefined } | 
   return code === undefined ? undefined : { code: Number(code), at: parseUptime(up ?? "") };
 }
 
-/** Takes the block that the exit status will stand in, on disk: what is written over it later needs no room. */
+/** Takes the block that the exit status will stand in, which needs no wait for the disk: what is written over it later has its room. */
 function reserveFile(path: string): void {
   const file = openSync(path, "w", 0o600);
   try {
     writeSync(file, "\n".repeat(RESERVED));
-    fsyncSync(file);
   } finally {
     closeSync(file);
   }
