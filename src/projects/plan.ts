@@ -125,8 +125,8 @@ function conditionOf(verdicts: readonly Named[]): Plan["condition"] {
   return troubles.length === 0 ? undefined : { reason: "ReconcileError", message: troubles.join(", ") };
 }
 
-/** After so many refusals in a row the server is shown what keeps a removal from its end. */
-const PATIENCE = 3;
+/** After so many refusals in a row the server is shown what keeps a removal from its end: the first one often passes. */
+const PATIENCE = 2;
 
 /**
  * Takes everything of a project away: containers first, then network, then volumes. Also when half of it is gone. It is

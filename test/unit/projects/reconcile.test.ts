@@ -201,7 +201,8 @@ test("a container that Docker does not stop is removed by force, however often t
   ]);
   expect(run.reconcile.states()).toMatchObject([{ phase: "Terminating", state: "removing" }]);
   engine.refuse = () => false;
-  await until("it is terminated", () => server.phase("shop") === "Terminated", seconds(20));
+  engine.tell({ project: "shop", action: "container health_status" });
+  await until("it is terminated", () => server.phase("shop") === "Terminated");
   expect(engine.isEmpty("shop")).toBe(true);
 });
 
