@@ -2,7 +2,7 @@
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { humanDuration } from "../lib/duration.ts";
 import type { AgentError } from "../lib/agent-error.ts";
-import { printable } from "../lib/printable.ts";
+import { printable, printableJson } from "../lib/printable.ts";
 import { createTerminalFilter, terminalText } from "../lib/terminal-text.ts";
 import { STDERR, STDOUT, isTerminal, write, writeOut } from "../platform/stdio.ts";
 import { asCalled } from "./program.ts";
@@ -44,7 +44,7 @@ export function printOutput(line: string, raw = false): void {
 
 /** The one document of a `--json` command. */
 export function printJson(document: unknown): void {
-  print(JSON.stringify(document, null, 2));
+  print(printableJson(JSON.stringify(document, null, 2)));
 }
 
 /** A line about the way there: progress, warnings, what happens next. */

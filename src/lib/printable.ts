@@ -16,6 +16,10 @@ export function printableIn<T>(document: T): T {
   ) as T;
 }
 
+/** JSON that stays the same document, with the control characters escaped that `JSON.stringify` leaves: U+007F to U+009F. */
+export const printableJson = (json: string): string =>
+  json.replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`);
+
 /** JSON writes the short ones. */
 function escapeOf(character: string): string {
   const written = JSON.stringify(character).slice(1, -1);

@@ -1,6 +1,6 @@
 // The agent's own log: one line a state change. For people on a terminal, one JSON object a line for machines.
 import { createConsola } from "consola/core";
-import { printable } from "../lib/printable.ts";
+import { printable, printableJson } from "../lib/printable.ts";
 import { STDOUT, write as writeTo } from "./stdio.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -59,7 +59,7 @@ const droppedText = (lines: number): string =>
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 function renderJson(date: Date, level: LogLevel, part: string, event: string, fields: LogFields): string {
-  return JSON.stringify({ time: date.toISOString(), level, loop: part, event, ...fields });
+  return printableJson(JSON.stringify({ time: date.toISOString(), level, loop: part, event, ...fields }));
 }
 
 function renderHuman(date: Date, level: LogLevel, part: string, event: string, fields: LogFields): string {

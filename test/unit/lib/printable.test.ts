@@ -1,6 +1,6 @@
 // Text of others cannot do anything to a terminal.
 import { expect, test } from "bun:test";
-import { printable, printableIn } from "../../../src/lib/printable.ts";
+import { printable, printableIn, printableJson } from "../../../src/lib/printable.ts";
 
 test.each([
   ["a\u001b[2Jb", "a\\x1b[2Jb"],
@@ -19,4 +19,11 @@ test("in a document every text is made printable, at any depth, and nothing else
     list: [{ b: "\\x1b[2J" }, 3, null, true],
     c: "plain",
   });
+});
+
+test("JSON is the same document without control characters", () => {
+  const document = { a: "\u009b2J\u007f\u0001é" };
+  const json = printableJson(JSON.stringify(document));
+  expect(json).toBe('{"a":"\\u009b2J\\u007f\\u0001é"}');
+  expect(JSON.parse(json)).toEqual(document);
 });
