@@ -1,8 +1,9 @@
 // The compiled executable as the tests run it: built when stale, started in a clean environment, ended with its children.
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Duration, seconds } from "../../src/lib/duration.ts";
+import { distrustOf } from "../../src/platform/trust/root-trust.ts";
 
 const root = join(import.meta.dir, "../..");
 
@@ -12,7 +13,16 @@ const build = Bun.spawnSync([join(root, "node_modules/.bin/bun"), ".ci/build.ts"
 });
 if (!build.success) throw new Error("dist/noderax-agent could not be built; see above");
 
-export const binary = join(root, "dist/noderax-agent");
+export const binary = usable(join(root, "dist/noderax-agent"));
+
+/** A root agent refuses to be executed from where another user could exchange it, as in that user's checkout. */
+function usable(built: string): string {
+  if (distrustOf(built) === undefined) return built;
+  const directory = mkdtempSync(join(tmpdir(), "noderax-binary-"));
+  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  copyFileSync(built, join(directory, "noderax-agent"));
+  return join(directory, "noderax-agent");
+}
 
 export interface RunOptions {
   readonly cwd?: string;

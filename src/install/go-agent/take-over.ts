@@ -2,7 +2,7 @@
 // root profile says, and files in the hands of its account. What is not recognised as that agent's is only warned about.
 import { existsSync, lstatSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../lib/agent-error.ts";
+import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { type Account, isRoot } from "../../platform/account.ts";
 import { secure } from "../../platform/trust/root-trust.ts";
 import { asGoodAsRoot, groupsOf } from "./groups.ts";
@@ -58,6 +58,15 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
     }
   }
 
+  /** What this agent executes and obeys was refused or taken over before; the rest may wait for a person. */
+  function own(path: string): void {
+    try {
+      done.push(...secure(path, "installed"));
+    } catch (error) {
+      warnings.push([messageOf(error), ...(error instanceof AgentError ? error.hint : [])].join(" "));
+    }
+  }
+
   const accounts = [ACCOUNT, task.name].flatMap((name) => [name, `%${name}`]).concat(`#${task.uid}`);
   for (const path of SUDOERS.map((name) => join(root, name))) {
     const sudoers = readSudoers(textOf(path));
@@ -66,8 +75,7 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
   }
   for (const name of HELPERS) remove(join(root, LIBEXEC, name), "helper of the Go agent, which ran as root");
   for (const name of STATE) remove(join(stateDirectory, name), "of the Go agent, used no more");
-  if (root === "/")
-    for (const path of INSTALLED) if (existsSync(path)) done.push(...secure(path, "take-over"));
+  if (root === "/") for (const path of INSTALLED.filter((path) => existsSync(path))) own(path);
 
   const groups = groupsOf(task, textOf(join(root, "etc/group")));
   const subjects = [task.name, `#${task.uid}`, "ALL", ...groups.map((name) => `%${name}`)];
