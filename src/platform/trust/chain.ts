@@ -1,5 +1,5 @@
 // Reads what lies on the way to a path: every directory from / on, every symbolic link, and the chains of their targets.
-import { lstatSync, readlinkSync } from "node:fs";
+import { lstatSync, readFileSync, readlinkSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import type { PathStep } from "./decide.ts";
@@ -39,9 +39,35 @@ export function readChain(path: string): PathStep[] {
 /** ".." is kept: behind a link it leads elsewhere than the text says. */
 const namesOf = (path: string): string[] => path.split("/").filter((name) => name !== "" && name !== ".");
 
+/**
+ * The owner as this user namespace knows it. Whoever has no number in it shows as the overflow user; nobody in here can
+ * become that one, and who is outside rules over us anyway: counted as root. `uidMap` is the text of /proc/self/uid_map.
+ */
+export function ownerInside(uid: number, uidMap: string, overflow = OVERFLOW_UID): number {
+  if (uid !== overflow) return uid;
+  const isMapped = uidMap
+    .trim()
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .some(([first = 0, , count = 0]) => uid >= first && uid < first + count);
+  return isMapped ? uid : 0;
+}
+
+const OVERFLOW_UID = 65_534;
+
+function readUidMap(): string {
+  try {
+    return readFileSync("/proc/self/uid_map", "utf8");
+  } catch {
+    return "0 0 4294967295"; // Without /proc, or without user namespaces in the kernel.
+  }
+}
+let uidMap: string | undefined;
+
 function readStep(path: string): PathStep {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return { path, kind: "missing", uid: 0, mode: 0 };
   const kind = found.isSymbolicLink() ? "link" : found.isDirectory() ? "directory" : "file";
-  return { path, kind, uid: found.uid, mode: found.mode & 0o7777 };
+  const uid = ownerInside(found.uid, (uidMap ??= readUidMap()));
+  return { path, kind, uid, mode: found.mode & 0o7777 };
 }

@@ -22,7 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isRoot } from "../../../src/platform/account.ts";
 import { holdDirectory } from "../../../src/platform/private-directory.ts";
-import { readChain } from "../../../src/platform/trust/chain.ts";
+import { ownerInside, readChain } from "../../../src/platform/trust/chain.ts";
 import { distrustOf, requireTrusted, secure, sharedAbove } from "../../../src/platform/trust/root-trust.ts";
 
 const OTHER = 65_534;
@@ -58,6 +58,15 @@ describe("the way to a path", () => {
     ]);
     expect(names(at("back")).at(-1)).toBe(path);
     expect(readChain(at("a/nothing/more")).at(-1)).toMatchObject({ path: at("a/nothing"), kind: "missing" });
+  });
+
+  test.each([
+    ["of the whole machine", "         0          0 4294967295\n", 65_534],
+    ["of a container with a range of users", "0 100000 65536\n", 65_534],
+    ["of one user, outside of whom nobody is known", "         0       1000          1\n", 0],
+  ])("in a namespace %s (%j), the overflow user counts as %p", (_, map, owner) => {
+    expect(ownerInside(65_534, map)).toBe(owner);
+    expect(ownerInside(1_000, map)).toBe(1_000);
   });
 
   test("does not go round in circles", () => {
