@@ -4,7 +4,7 @@ import { type Duration, seconds } from "../lib/duration.ts";
 import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import { createTrustedUsers } from "../platform/trusted-users.ts";
 import { accessPolicy } from "./access.ts";
 import { exposure } from "./access-exposure.ts";

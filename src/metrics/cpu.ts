@@ -1,7 +1,7 @@
 // CPU usage over the whole interval between two samples: a short look alarms the operator at every short peak.
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Limits } from "./cgroup.ts";
 import { type Machine, parseCount, percent } from "./machine.ts";
 

@@ -1,7 +1,7 @@
 // What the meters read of this machine: small kernel files, names in a directory, the fill of a filesystem.
 import { readFile, readdir, statfs } from "node:fs/promises";
 import { type Duration, minutes } from "../lib/duration.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 
 /** In blocks of `blockSize` bytes, as `statfs` tells them. */
 export interface Filesystem {

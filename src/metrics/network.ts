@@ -1,7 +1,7 @@
 // Traffic of this machine: what went over its network cards, counted once. Bridges, bonds, VLANs, tunnels and the ends
 // of containers carry the same bytes a second time.
 import { type Duration, minutes } from "../lib/duration.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Machine } from "./machine.ts";
 
 const COUNTERS = [

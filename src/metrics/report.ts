@@ -12,7 +12,7 @@ import type { PublicApi } from "../control/noderax-api.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import { version } from "../platform/build.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import {
   Ack,
   type MetricsEvent,

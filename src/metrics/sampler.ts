@@ -1,7 +1,7 @@
 // One sample of this machine, in the form of the wire. What cannot be measured is left out or falls back to what is known.
 import { freemem, totalmem } from "node:os";
 import type { Duration } from "../lib/duration.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { MetricsSample } from "../protocol/noderax/realtime.ts";
 import { type Limits, readLimits } from "./cgroup.ts";
 import { createCpuMeter } from "./cpu.ts";

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { sleep } from "../lib/loop.ts";
 import { type ProcessId, type Stat, isAlive, pauseAfterLook, readStat } from "./processes.ts";
-import { steadyNow } from "./steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 
 export interface Inhabitant extends ProcessId, Stat {
   /** What stands in its environment under the name the census was taken for: "NAME=value". */

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
-import { steadyNow } from "./steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 
 /** A pid alone is no identity, it is reused: pid and start time (clock ticks since boot) are, within one boot. */
 export interface ProcessId {

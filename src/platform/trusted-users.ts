@@ -3,7 +3,7 @@
 import { statSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { isInGroup } from "./account.ts";
-import { steadyNow } from "./steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 
 /** What of the socket's file decides. */
 export interface SocketOwner {

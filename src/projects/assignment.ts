@@ -12,7 +12,7 @@ import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
 import type { Migration } from "../platform/database.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import { type Condition, NAME, Project, ProjectPlace } from "../protocol/caravanserai/resources.ts";
 
 /** Failed is not forgotten: what runs of it serves, what does not is tried again, and a corrected spec heals it. */

@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import { type Duration, days, seconds } from "../lib/duration.ts";
 import type { Migration } from "../platform/database.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { PullState } from "./images.ts";
 
 export type FailedPull = PullState & { readonly state: "failed" };

@@ -3,7 +3,7 @@ import { AgentError } from "../lib/agent-error.ts";
 import { type Duration, hours, humanDuration } from "../lib/duration.ts";
 import { createSlots } from "../lib/slots.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Engine } from "./engine.ts";
 import { type PullState, fullReference } from "./images.ts";
 import { pullFailed, pullInterrupted } from "./pull-failure.ts";

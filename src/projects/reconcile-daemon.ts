@@ -7,7 +7,7 @@ import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Engine, EngineEvent, EngineInfo } from "./engine.ts";
 import type { Looks } from "./reconcile-looks.ts";
 

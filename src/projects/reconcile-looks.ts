@@ -1,7 +1,7 @@
 // Looks at Docker, shared: whoever asks while one is waited for gets that one, and a storm of events makes few of them.
 import { type Duration, milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Engine, Look } from "./engine.ts";
 
 /** Five looks a second on average; so many at once, since a project comes up in as many rounds and events come on top. */

@@ -12,7 +12,7 @@ import { createSlots } from "../lib/slots.ts";
 import type { CaravanseraiApi } from "../control/caravanserai-api.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Condition, ProjectStatus, Reason } from "../protocol/caravanserai/resources.ts";
 
 /** What the server answered last to a report of this project. */

@@ -9,7 +9,7 @@ import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { type Slots, createSlots } from "../lib/slots.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Look } from "./engine.ts";
 import { NO_HISTORY, type Outcome, type ProjectHistory, remember, settled } from "./history.ts";
 import type { PullState } from "./images.ts";

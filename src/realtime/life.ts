@@ -12,7 +12,7 @@ import type { RootAccess } from "../identity/root-access.ts";
 import { version } from "../platform/build.ts";
 import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import {
   AuthAck,
   AuthError,

@@ -7,7 +7,7 @@ import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { isTooDeep } from "../lib/json-depth.ts";
 import { printable } from "../lib/printable.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import { proxyFor } from "./proxy.ts";
 
 export interface Endpoint {

@@ -14,7 +14,7 @@ import type { Census } from "../platform/census.ts";
 import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import { type ProcessId, hangUp, identify } from "../platform/processes.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 import type { Channel } from "../realtime/channel.ts";
 import { deliver, isUnknown } from "./delivery.ts";
 import { terminalFamily } from "./family.ts";

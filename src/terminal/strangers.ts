@@ -1,6 +1,6 @@
 // Sessions the control plane knows and we do not: each is answered, though not with every keystroke.
 import { seconds } from "../lib/duration.ts";
-import { steadyNow } from "../platform/steady-clock.ts";
+import { steadyNow } from "../lib/clock.ts";
 
 const ANSWER_EVERY = seconds(5);
 const KNOWN_MAX = 1_000;

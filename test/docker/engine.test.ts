@@ -1,7 +1,7 @@
 // The engine on a real Docker daemon: every call, and what a look shows of every state.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
-import { steadyNow } from "../../src/platform/steady-clock.ts";
+import { steadyNow } from "../../src/lib/clock.ts";
 import type { DesiredService } from "../../src/projects/desired.ts";
 import type { Engine } from "../../src/projects/engine.ts";
 import { networkName, volumeName } from "../../src/projects/names.ts";

@@ -1,7 +1,7 @@
 // An engine on models of Docker: the real reconcile loop runs on it, and it sees whether two work on one thing at once.
 import { AgentError } from "../../src/lib/agent-error.ts";
 import type { Engine, EngineEvent, LogQuery, Look, ServiceContainer } from "../../src/projects/engine.ts";
-import { steadyNow } from "../../src/platform/steady-clock.ts";
+import { steadyNow } from "../../src/lib/clock.ts";
 import { fullReference } from "../../src/projects/images.ts";
 import type { Role } from "../../src/projects/names.ts";
 import { nameInRole, roleOf } from "../../src/projects/names.ts";

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { silent } from "../../../src/platform/log.ts";
-import { steadyNow } from "../../../src/platform/steady-clock.ts";
+import { steadyNow } from "../../../src/lib/clock.ts";
 import type { ProjectStatus } from "../../../src/protocol/caravanserai/resources.ts";
 import { createReports, dueReport } from "../../../src/projects/reports.ts";
 import { until } from "./harness.ts";
