@@ -3,7 +3,7 @@ import type { Database } from "bun:sqlite";
 import { lstatSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { steadyNow } from "../lib/clock.ts";
-import { AgentError } from "../lib/agent-error.ts";
+import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { createOutbox } from "../control/outbox.ts";
 import { keepIdentityCopy } from "../identity/identity-copy.ts";
@@ -85,7 +85,7 @@ function openWhole(
   warnings: string[],
 ): Database {
   try {
-    return openDatabase(path, migrations);
+    return openReadable(path, migrations);
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== "state.damaged") throw error;
     const aside = setDatabaseAside(path, "damaged");
@@ -97,5 +97,17 @@ function openWhole(
     log.error("agent", text);
     warnings.push(text);
     return database;
+  }
+}
+
+/** A row that cannot be read would keep all tasks from being taken up: it counts as damage, too. */
+function openReadable(path: string, migrations: readonly Migration[]): Database {
+  const database = openDatabase(path, migrations);
+  try {
+    createJournal(database).unfinished();
+    return database;
+  } catch (error) {
+    database.close();
+    throw new AgentError("state.damaged", `${path} is damaged: ${messageOf(error)}`, { cause: error });
   }
 }

@@ -41,6 +41,19 @@ test("a task that runs while the database is lost goes on and is reported once; 
   expect(readdirSync(node.stateDirectory).join()).toContain("state.db.damaged-");
 });
 
+test("a single row that cannot be read costs no task its report", async () => {
+  await using node = await enrolledAgent(quick);
+  const go = node.file("go");
+  const task = node.runs(`until [ -e ${go.path} ]; do sleep 0.1; done; echo done`);
+  await task.isRunning();
+  await node.stops();
+  node.edits((database) => database.run("UPDATE tasks SET payload = '{'"));
+  await node.starts();
+  writeFileSync(go.path, "");
+  await task.finishes("success");
+  expect((await node.status()).warnings.join()).toContain("1 unfinished and 0 finished tasks were taken up");
+});
+
 test("whatever stands in the place of its files, the node comes back as the same node", async () => {
   await using node = await enrolledAgent({ ...quick, started: false });
   await node.starts();
