@@ -126,10 +126,11 @@ describe.skipIf(missing !== undefined)(
       const wait = "until [ -e /tmp/left ]; do sleep 0.1; done";
       const id = await node.order(`${demon("left", ">/dev/null 2>&1")}; ${wait}; echo done`);
       expect((await node.ended(id)).status).toBe("success");
-      // Its unit lasts as long as it does, and ends it when somebody stops it.
+      // Its unit lasts as long as it does, and everything in it can be ended by it.
       expect(await isAlive("left")).toBeTrue();
       expect(await state(`noderax-task-${id}-1`)).toContain("ActiveState=active");
-      await node.sh(`systemctl stop noderax-task-${id}-1.service`);
+      await node.sh(`systemctl kill --signal=KILL noderax-task-${id}-1.service`);
+      await node.until(`! systemctl is-active --quiet noderax-task-${id}-1.service`);
       expect(await isAlive("left")).toBeFalse();
     });
 
