@@ -3,10 +3,10 @@ import { isoOf, wallOf } from "../lib/clock.ts";
 import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { Containers, Route } from "../listener/containers.ts";
-import { startIngress } from "../listener/ingress.ts";
+import { startIngress } from "../listener/ingress/ingress.ts";
 import { startListener } from "../listener/listener.ts";
 import { createTunnels } from "../listener/tunnels.ts";
-import type { CaravanseraiStatus } from "../ops/status.ts";
+import type { CaravanseraiStatus } from "./status.ts";
 import type { Log } from "../platform/log.ts";
 
 export interface ListenersPorts {

@@ -10,7 +10,7 @@ import { publicApi, withoutApiPrefix } from "../control/noderax-api.ts";
 import { awaitIdentity } from "../identity/await-identity.ts";
 import { beat } from "../identity/heartbeat.ts";
 import { reportRunning } from "../identity/install-record.ts";
-import type { NoderaxStatus } from "../ops/status.ts";
+import type { NoderaxStatus } from "./status.ts";
 import type { Account } from "../platform/account.ts";
 import { version } from "../platform/build.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";

@@ -9,7 +9,7 @@ import {
   whyNoPrivateView,
 } from "../platform/isolation.ts";
 import { systemdRun } from "../platform/systemd.ts";
-import type { ProtectionStatus } from "../ops/status.ts";
+import type { ProtectionStatus } from "./status.ts";
 
 /** Whom commands run as. */
 export interface Runners {

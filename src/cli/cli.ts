@@ -1,7 +1,7 @@
 // From raw arguments to one command's exit code: finds it, checks its arguments, runs it, words its failure.
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { type Command, command } from "./command.ts";
-import { note, paint, print, printError } from "./output.ts";
+import { note, paint, print, printError } from "./ui/output.ts";
 import { type Destination, type Walked, findCommand, usageError, walk } from "./walk.ts";
 
 const root: Command = command({
@@ -9,18 +9,18 @@ const root: Command = command({
   description: "turns a Linux machine into a managed node",
   examples: ["enroll", "run", "status", "dev"],
   subCommands: {
-    run: () => import("./run.ts"),
-    enroll: () => import("./enroll.ts"),
-    status: () => import("./status.ts"),
-    drain: () => import("./drain.ts"),
-    gc: () => import("./gc.ts"),
-    task: () => import("./task.ts"),
-    forward: () => import("./forward.ts"),
-    logs: () => import("./logs.ts"),
-    config: () => import("./config.ts"),
-    sandbox: () => import("./sandbox.ts"),
-    dev: () => import("./dev.ts"),
-    version: () => import("./version.ts"),
+    run: () => import("./commands/run.ts"),
+    enroll: () => import("./commands/enroll.ts"),
+    status: () => import("./commands/status.ts"),
+    drain: () => import("./commands/drain.ts"),
+    gc: () => import("./commands/gc.ts"),
+    task: () => import("./commands/task.ts"),
+    forward: () => import("./commands/forward.ts"),
+    logs: () => import("./commands/logs.ts"),
+    config: () => import("./commands/config.ts"),
+    sandbox: () => import("./commands/sandbox.ts"),
+    dev: () => import("./commands/dev.ts"),
+    version: () => import("./commands/version.ts"),
   },
 });
 
@@ -79,7 +79,7 @@ function walkImplied(root: Command, destination: Destination): Walked {
 }
 
 async function help(root: Command, path: readonly string[]): Promise<void> {
-  const { renderHelp, renderSettings } = await import("./help.ts");
+  const { renderHelp, renderSettings } = await import("./ui/help.ts");
   if (path[0] === "settings") {
     const { configFlags } = await import("./config-flags.ts");
     return print(renderSettings(configFlags, paint));

@@ -31,7 +31,7 @@ export interface CommandSpec<T extends ArgsDef> {
   readonly run?: (input: CommandInput<T>) => Promise<ExitCode | void> | ExitCode | void;
 }
 
-/** A command, or the import of a file that exports one as `default`: `() => import("./run.ts")`. */
+/** A command, or the import of a file that exports one as `default`: `() => import("./commands/run.ts")`. */
 export type SubCommand = Command | (() => Promise<{ readonly default: Command }>);
 
 export interface Command {

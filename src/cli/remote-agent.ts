@@ -1,18 +1,18 @@
 // For commands that ask a node's agent for something: which node, where it listens, with which token.
 import { readFileSync } from "node:fs";
-import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../control/agent-client.ts";
+import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../peer/agent-client.ts";
 import { trustedAuthorities } from "../control/trust.ts";
-import { stateDirectory } from "../agent.ts";
+import { stateDirectory } from "../agent/agent.ts";
 import type { Settings } from "../config/options.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { crossesInClear } from "../lib/clear-text.ts";
-import { askAccess, askStatus } from "../ops/control-socket.ts";
-import type { CaravanseraiStatus } from "../ops/status.ts";
+import { askAccess, askStatus } from "../agent/control-socket.ts";
+import type { CaravanseraiStatus } from "../agent/status.ts";
 import { findSandboxes } from "../sandbox/announce.ts";
 import { configFrom } from "./config-flags.ts";
-import { warn } from "./output.ts";
+import { warn } from "./ui/output.ts";
 import { settingsOfAgent } from "./running-agent.ts";
-import { sandboxHere } from "./sandbox/client.ts";
+import { sandboxHere } from "./commands/sandbox/client.ts";
 
 /** The flags of all of them. A token is no flag: other users of the machine see those. */
 export const remoteAgentFlags = {

@@ -1,6 +1,6 @@
 // What `run` makes sure of before a root agent does anything: that nobody but root can change what it executes.
 import { existsSync } from "node:fs";
-import { stateDirectory } from "../agent.ts";
+import { stateDirectory } from "../agent/agent.ts";
 import type { Config } from "../config/load.ts";
 import type { Settings } from "../config/options.ts";
 import { takeOverGoAgent } from "../install/go-agent/take-over.ts";

@@ -2,14 +2,14 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import * as v from "valibot";
-import { databasePath, stateDirectory } from "../agent.ts";
+import { databasePath, stateDirectory } from "../agent/agent.ts";
 import type { Config } from "../config/load.ts";
 import type { Settings } from "../config/options.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
-import { askStatus } from "../ops/control-socket.ts";
-import type { Status } from "../ops/status.ts";
+import { askStatus } from "../agent/control-socket.ts";
+import type { Status } from "../agent/status.ts";
 import { announce, announced } from "../platform/announce.ts";
-import { note } from "./output.ts";
+import { note } from "./ui/output.ts";
 
 const Announcement = v.object({
   state_file: v.string(),

@@ -1,7 +1,7 @@
 // Whether the agent can keep its state where it is told to: said before anything happens, in words and by its setting.
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { stateDirectory } from "../agent.ts";
+import { stateDirectory } from "../agent/agent.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
 import { isAgentsPlace, requireTrusted } from "../platform/trust/root-trust.ts";

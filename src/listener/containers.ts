@@ -18,7 +18,7 @@ export interface LogQuery {
 }
 
 export interface Containers {
-  /** Undefined when no container with our labels serves it. Throws AgentError `docker.…`, as `projects/engine.ts` has it. */
+  /** Undefined when no container with our labels serves it. Throws AgentError `docker.…`, as `projects/plan/engine.ts` has it. */
   findService(project: string, service: string, signal: AbortSignal): Promise<Target | undefined>;
   /** Leaving the iteration closes Docker's stream at once; nothing is read ahead. */
   logs(id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;

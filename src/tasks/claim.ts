@@ -13,7 +13,7 @@ import type { Log } from "../platform/log.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
 import type { ClaimAnswer } from "../protocol/noderax/tasks.ts";
 import type { OpenClaim } from "./journal.ts";
-import { CAPABILITIES } from "./prepare.ts";
+import { CAPABILITIES } from "./run/prepare.ts";
 import type { Tasks } from "./tasks.ts";
 
 export interface ClaimPorts {

@@ -15,18 +15,18 @@ import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
-import { follow } from "./follow.ts";
-import { passGate } from "./gate.ts";
+import { follow } from "./run/follow.ts";
+import { passGate } from "./start-ack.ts";
 import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
 import type { Prepared, RunCommand } from "./kinds/kind.ts";
-import { summarise } from "./output.ts";
-import { environmentOf, prepare } from "./prepare.ts";
+import { summarise } from "./output/summary.ts";
+import { environmentOf, prepare } from "./run/prepare.ts";
 import { markFinished, runRecord } from "./recover.ts";
 import { completionOf, unrun } from "./report.ts";
-import { type RunSpan, launch, launchMode, openRun, runDirectory } from "./run-directory.ts";
-import { PARCEL, type createShipper } from "./shipping.ts";
-import { openSpool } from "./spool.ts";
-import type { StopRequest } from "./stop.ts";
+import { type RunSpan, launch, launchMode, openRun, runDirectory } from "./run/directory.ts";
+import { PARCEL, type createShipper } from "./output/shipping.ts";
+import { openSpool } from "./run/spool.ts";
+import type { StopRequest } from "./run/stop.ts";
 
 export interface DrivePorts {
   readonly journal: Journal;

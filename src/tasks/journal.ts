@@ -15,7 +15,7 @@ import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type SteadyTime, type WallTime, epochOf, steadyOf, wallFrom } from "../lib/clock.ts";
 import type { Migration } from "../platform/database.ts";
 import { Moment, momentOf, steadyOfMoment } from "../platform/moment.ts";
-import { type Shipped, nothingShipped } from "./log-rows.ts";
+import { type Shipped, nothingShipped } from "./output/rows.ts";
 
 export const journalMigration: Migration = {
   name: "journal-1",

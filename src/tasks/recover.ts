@@ -8,10 +8,10 @@ import type { Outbox } from "../control/outbox.ts";
 import { createServerClock } from "../control/server-clock.ts";
 import { momentNow } from "../platform/moment.ts";
 import { type Journal, Launch } from "./journal.ts";
-import { STREAMS, type Stream } from "./log-rows.ts";
+import { STREAMS, type Stream } from "./output/rows.ts";
 import { completionOf, unrun } from "./report.ts";
-import { runDirectory } from "./run-directory.ts";
-import { PARCEL, createShipper } from "./shipping.ts";
+import { runDirectory } from "./run/directory.ts";
+import { PARCEL, createShipper } from "./output/shipping.ts";
 
 /** What stands in a run directory beside the wrapper's own files. */
 const RECORD = "task.json";

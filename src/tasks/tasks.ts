@@ -7,10 +7,10 @@ import { sleep } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
 import { momentNow } from "../platform/moment.ts";
 import type { Task } from "../protocol/noderax/tasks.ts";
-import { taskCourier } from "./courier.ts";
+import { taskCourier } from "./output/delivery.ts";
 import { type DrivePorts, drive } from "./drive.ts";
-import { createShipper } from "./shipping.ts";
-import { type StopRequest, createStopRequest, watchControl } from "./stop.ts";
+import { createShipper } from "./output/shipping.ts";
+import { type StopRequest, createStopRequest, watchControl } from "./run/stop.ts";
 
 /** More than this many claimed tasks are not held at once: the rest stays in the server's queue. */
 const HELD_MAX = 500;

@@ -1,9 +1,9 @@
 // From a request for a terminal to a shell on a pty.
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Runner } from "../platform/account.ts";
-import type { FlowControl } from "./flow-control.ts";
+import type { FlowControl } from "./pty/flow-control.ts";
 import type { View } from "../platform/isolation.ts";
-import { type Pty, type PtyMode, spawnPty } from "./pty.ts";
+import { type Pty, type PtyMode, spawnPty } from "./pty/pty.ts";
 import { AGENT_UNIT, type Scope, usableScope } from "../platform/systemd.ts";
 import { terminalCommand } from "./supervisor.ts";
 import { shellCandidates, shellEnvironment, shellScript, shellStarts } from "./shell.ts";

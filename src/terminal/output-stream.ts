@@ -2,7 +2,7 @@
 import { milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { createOutputQueue, shouldPause } from "./output-queue.ts";
-import type { Pty } from "./pty.ts";
+import type { Pty } from "./pty/pty.ts";
 
 /** What a program may write ahead of a slow control plane when nothing can hold it back. */
 const UNPAUSABLE_LIMIT = 262_144;

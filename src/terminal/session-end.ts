@@ -2,7 +2,7 @@
 import { constants } from "node:os";
 import { printable } from "../lib/printable.ts";
 import { EXIT_REASON_MAX } from "../protocol/noderax/terminal.ts";
-import type { PtyExit } from "./pty.ts";
+import type { PtyExit } from "./pty/pty.ts";
 
 export interface SessionEnd {
   /** Null when the shell never ran, or nobody knows how it ended. */

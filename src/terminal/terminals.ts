@@ -5,7 +5,7 @@ import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import type { Runner } from "../platform/account.ts";
-import { type Census, sharedCensus } from "../platform/census.ts";
+import { type Census, sharedCensus } from "../platform/process-table.ts";
 import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import {
@@ -20,16 +20,16 @@ import {
 import { allows } from "../protocol/noderax/root-access.ts";
 import type { Channel } from "../realtime/channel.ts";
 import { deliver } from "./delivery.ts";
-import { type FlowControl, loadFlowControl } from "./flow-control.ts";
+import { type FlowControl, loadFlowControl } from "./pty/flow-control.ts";
 import { decodeInput } from "./input.ts";
-import { createLedger } from "./ledger.ts";
-import { endLeftOver, settleLeftOver } from "./left-over.ts";
-import type { PtyMode } from "./pty.ts";
+import { createLedger } from "./session-store.ts";
+import { endLeftOver, settleLeftOver } from "./stale-session.ts";
+import type { PtyMode } from "./pty/pty.ts";
 import { refusalOf } from "./refusal.ts";
 import { exited, failed } from "./reports.ts";
 import { type Session, type TerminalSummary, startSession } from "./session.ts";
 import { COOKIE } from "./shell.ts";
-import { createStrangers } from "./strangers.ts";
+import { createStrangers } from "./unknown-sessions.ts";
 
 export interface TerminalSettings {
   /** The owner's `allow_terminal`. */

@@ -4,7 +4,7 @@
 import { createServer } from "node:http";
 import { type Duration, seconds } from "../../src/lib/duration.ts";
 import { LoopRegistry } from "../../src/lib/loop.ts";
-import { startIngress } from "../../src/listener/ingress.ts";
+import { startIngress } from "../../src/listener/ingress/ingress.ts";
 import { silent } from "../../src/platform/log.ts";
 import type { Bench } from "./bench.ts";
 import { growthDuring, once, settledMemory } from "./process-figures.ts";

@@ -1,9 +1,9 @@
 // Projects of the compiled agent on a real Docker Engine: how fast they come up and come back, and what 50 of them cost.
 import { connect, createServer } from "node:net";
 import { type Duration, milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
-import { type DesiredProject, desire } from "../../src/projects/desired.ts";
-import { planProject } from "../../src/projects/plan.ts";
-import { PROJECT_LABEL, containerName } from "../../src/projects/names.ts";
+import { type DesiredProject, desire } from "../../src/projects/plan/desired.ts";
+import { planProject } from "../../src/projects/plan/project.ts";
+import { PROJECT_LABEL, containerName } from "../../src/projects/plan/names.ts";
 import { type Machine, type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import { createPlayground, docker, dockerHost, missing } from "../support/docker.ts";
 import { World } from "../support/docker-world.ts";

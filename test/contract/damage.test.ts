@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { databasePath } from "../../src/agent.ts";
+import { databasePath } from "../../src/agent/agent.ts";
 import { type AgentNode, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
 import { SOON } from "../support/until.ts";
 

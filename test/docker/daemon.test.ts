@@ -5,7 +5,7 @@ import { type Server, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
-import type { Engine, EngineEvent } from "../../src/projects/engine.ts";
+import type { Engine, EngineEvent } from "../../src/projects/plan/engine.ts";
 import { certificateFor } from "../support/certificates.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 import { type Daemon, missingDaemon, startDaemon } from "../support/dockerd.ts";

@@ -1,7 +1,7 @@
 // Promises of `dev` where there is Docker: one command, a project runs and is shown, and nothing of it is left behind.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
-import { PROJECT_LABEL } from "../../src/projects/names.ts";
+import { PROJECT_LABEL } from "../../src/projects/plan/names.ts";
 import { type Machine, machine, startDev } from "../support/dev.ts";
 import { IMAGE, docker, missing, testImage, until } from "../support/docker.ts";
 import { type Daemon, missingDaemon, startDaemon } from "../support/dockerd.ts";

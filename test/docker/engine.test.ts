@@ -2,11 +2,11 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
 import { steadyNow } from "../../src/lib/clock.ts";
-import type { DesiredService } from "../../src/projects/desired.ts";
-import type { Engine } from "../../src/projects/engine.ts";
-import { networkName, volumeName } from "../../src/projects/names.ts";
-import { holdersIn, takenNames } from "../../src/projects/observe-names.ts";
-import type { ObservedContainer, ObservedProject } from "../../src/projects/observed.ts";
+import type { DesiredService } from "../../src/projects/plan/desired.ts";
+import type { Engine } from "../../src/projects/plan/engine.ts";
+import { networkName, volumeName } from "../../src/projects/plan/names.ts";
+import { holdersIn, takenNames } from "../../src/projects/docker/observe-names.ts";
+import type { ObservedContainer, ObservedProject } from "../../src/projects/plan/observed.ts";
 import {
   IMAGE,
   type Playground,

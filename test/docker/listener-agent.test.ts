@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { AGENT_PATIENCE } from "../../src/control/agent-client.ts";
+import { AGENT_PATIENCE } from "../../src/peer/agent-client.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { logsPath } from "../../src/protocol/caravanserai/tunnel.ts";
 import { BOX, boxRuns, boxService } from "../support/box.ts";

@@ -5,7 +5,7 @@ import { type Socket, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { minutes, seconds } from "../../src/lib/duration.ts";
-import { containerName, networkName } from "../../src/projects/names.ts";
+import { containerName, networkName } from "../../src/projects/plan/names.ts";
 import {
   IMAGE,
   type Playground,

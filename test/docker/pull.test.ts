@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seconds } from "../../src/lib/duration.ts";
 import { silent } from "../../src/platform/log.ts";
-import { createPulls } from "../../src/projects/pulls.ts";
+import { createPulls } from "../../src/projects/reconcile/pulls.ts";
 import { docker, engine, missing, until } from "../support/docker.ts";
 import { type Registry, basic, missingRegistry, startRegistry } from "../support/registry.ts";
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { seconds } from "../../src/lib/duration.ts";
-import type { Engine, EngineEvent } from "../../src/projects/engine.ts";
+import type { Engine, EngineEvent } from "../../src/projects/plan/engine.ts";
 import { type Authority, certificateFor } from "../support/certificates.ts";
 import { createPlayground, docker, dockerHost, engine, missing, until } from "../support/docker.ts";
 

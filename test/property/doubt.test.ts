@@ -7,8 +7,8 @@ import type { TaskApi } from "../../src/control/noderax-api.ts";
 import type { Parcel } from "../../src/control/outbox.ts";
 import { silent } from "../../src/platform/log.ts";
 import type { Task } from "../../src/protocol/noderax/tasks.ts";
-import { taskCourier } from "../../src/tasks/courier.ts";
-import type { Clock } from "../../src/tasks/doubt.ts";
+import { taskCourier } from "../../src/tasks/output/delivery.ts";
+import type { Clock } from "../../src/tasks/output/doubt.ts";
 
 const TASK = "7c1e2d3a-0000-4000-8000-000000000001";
 

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import * as fc from "fast-check";
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
-import { requestHeaders, responseHeaders } from "../../src/listener/ingress-headers.ts";
-import { askedOf, framingOf, hostOf } from "../../src/listener/ingress-request.ts";
+import { requestHeaders, responseHeaders } from "../../src/listener/ingress/headers.ts";
+import { askedOf, framingOf, hostOf } from "../../src/listener/ingress/request.ts";
 import { type TestIngress, ask, client, ingress, routeTo } from "../support/ingress.ts";
 import { type Service, service } from "../support/tunnel.ts";
 

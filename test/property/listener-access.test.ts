@@ -6,7 +6,7 @@ import { contains, countedAs, parseAddress, parseNetwork } from "../../src/liste
 import { accessPolicy, decide } from "../../src/listener/access.ts";
 import { parseLogQuery } from "../../src/listener/logs-query.ts";
 import { PATHS, routeOf } from "../../src/listener/routes.ts";
-import { createUnframe } from "../../src/projects/docker-logs.ts";
+import { createUnframe } from "../../src/projects/docker/logs.ts";
 
 const TOKEN = "correct-horse-battery";
 const ipv4 = fc.ipV4();

@@ -5,9 +5,9 @@ import { createServerClock } from "../../src/control/server-clock.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
 import { decodeText } from "../../src/lib/utf8.ts";
 import type { LogRequest } from "../../src/protocol/noderax/tasks.ts";
-import { STREAMS, type Stream, decideRow, nothingShipped } from "../../src/tasks/log-rows.ts";
-import { createShipper } from "../../src/tasks/shipping.ts";
-import type { Spool } from "../../src/tasks/spool.ts";
+import { STREAMS, type Stream, decideRow, nothingShipped } from "../../src/tasks/output/rows.ts";
+import { createShipper } from "../../src/tasks/output/shipping.ts";
+import type { Spool } from "../../src/tasks/run/spool.ts";
 import { TASK, openStore, startedTask } from "../unit/tasks/scratch.ts";
 
 /** A part of the output, and how long after the part before it comes. */

@@ -1,7 +1,7 @@
 // Orphans: nothing is removed but on the server's word, given twice and once more when the grace is over.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { type Answer, UNKNOWN, judge } from "../../src/projects/orphans.ts";
+import { type Answer, UNKNOWN, judge } from "../../src/projects/plan/orphans.ts";
 
 const POLICY = { poll: 3_000, grace: 60_000 };
 const answer = fc.oneof(

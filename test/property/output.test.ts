@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { decodeText } from "../../src/lib/utf8.ts";
-import { type OutputReader, summarise } from "../../src/tasks/output.ts";
+import { type OutputReader, summarise } from "../../src/tasks/output/summary.ts";
 
 const TASK = "7c1e2d3a-0000-4000-8000-000000000001";
 const NOTE = `\n… output shortened; all of it on the node: noderax-agent task logs ${TASK.slice(0, 8)} …\n`;

@@ -2,11 +2,11 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { silent } from "../../src/platform/log.ts";
-import { desire } from "../../src/projects/desired.ts";
-import { roleOf } from "../../src/projects/names.ts";
-import type { ObservedContainer, ObservedProject } from "../../src/projects/observed.ts";
-import { createOwnership, divide } from "../../src/projects/ownership.ts";
-import type { Making } from "../../src/projects/records.ts";
+import { desire } from "../../src/projects/plan/desired.ts";
+import { roleOf } from "../../src/projects/plan/names.ts";
+import type { ObservedContainer, ObservedProject } from "../../src/projects/plan/observed.ts";
+import { createOwnership, divide } from "../../src/projects/plan/ownership.ts";
+import type { Making } from "../../src/projects/reconcile/records.ts";
 
 const wanted = desire({
   metadata: { name: "shop" },

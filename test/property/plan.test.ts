@@ -1,12 +1,12 @@
 // The planner: from any state of Docker a project converges, and nothing is touched that is not its own.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { type DesiredProject, desire } from "../../src/projects/desired.ts";
-import { fullReference } from "../../src/projects/images.ts";
-import { nameInRole } from "../../src/projects/names.ts";
-import { SETTLING, matches } from "../../src/projects/plan-service.ts";
-import { planProject, planTeardown } from "../../src/projects/plan.ts";
-import { CONTAINER_STATES } from "../../src/projects/observed.ts";
+import { type DesiredProject, desire } from "../../src/projects/plan/desired.ts";
+import { fullReference } from "../../src/projects/plan/images.ts";
+import { nameInRole } from "../../src/projects/plan/names.ts";
+import { SETTLING, matches } from "../../src/projects/plan/service.ts";
+import { planProject, planTeardown } from "../../src/projects/plan/project.ts";
+import { CONTAINER_STATES } from "../../src/projects/plan/observed.ts";
 import { type Behaviour, World } from "../support/docker-world.ts";
 
 const PROJECT = "shop";

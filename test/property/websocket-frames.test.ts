@@ -7,7 +7,7 @@ import {
   clientFrame,
   closeFrame,
   createFrameReader,
-} from "../../src/lib/websocket-frames.ts";
+} from "../../src/peer/websocket-frames.ts";
 
 setDefaultTimeout(60_000);
 

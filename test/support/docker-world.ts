@@ -1,16 +1,16 @@
 // A model of Docker for the planner's properties: it obeys steps, crashes containers, and refuses what Docker refuses.
-import { type DesiredProject } from "../../src/projects/desired.ts";
-import { NO_HISTORY, type Outcome, type ProjectHistory, remember } from "../../src/projects/history.ts";
-import { type Images, type PullState, fullReference } from "../../src/projects/images.ts";
-import { nameInRole, roleOf } from "../../src/projects/names.ts";
+import { type DesiredProject } from "../../src/projects/plan/desired.ts";
+import { NO_HISTORY, type Outcome, type ProjectHistory, remember } from "../../src/projects/plan/history.ts";
+import { type Images, type PullState, fullReference } from "../../src/projects/plan/images.ts";
+import { nameInRole, roleOf } from "../../src/projects/plan/names.ts";
 import type {
   ContainerState,
   MadeFrom,
   ObservedContainer,
   ObservedProject,
-} from "../../src/projects/observed.ts";
-import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan.ts";
-import type { Step } from "../../src/projects/step.ts";
+} from "../../src/projects/plan/observed.ts";
+import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan/project.ts";
+import type { Step } from "../../src/projects/plan/step.ts";
 
 export interface WorldContainer {
   id: string;

@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seconds } from "../../src/lib/duration.ts";
 import { currentAccount } from "../../src/platform/account.ts";
-import type { DesiredProject, DesiredService } from "../../src/projects/desired.ts";
-import { desire } from "../../src/projects/desired.ts";
-import { type DockerOptions, createDocker } from "../../src/projects/docker.ts";
-import type { Engine } from "../../src/projects/engine.ts";
-import { containerName, networkName } from "../../src/projects/names.ts";
+import type { DesiredProject, DesiredService } from "../../src/projects/plan/desired.ts";
+import { desire } from "../../src/projects/plan/desired.ts";
+import { type DockerOptions, createDocker } from "../../src/projects/docker/client.ts";
+import type { Engine } from "../../src/projects/plan/engine.ts";
+import { containerName, networkName } from "../../src/projects/plan/names.ts";
 export { eventually as until } from "./until.ts";
 
 export const dockerHost = process.env["DOCKER_HOST"] ?? "unix:///var/run/docker.sock";

@@ -3,7 +3,7 @@ import { type Socket, connect } from "node:net";
 import { join } from "node:path";
 import { LoopRegistry } from "../../src/lib/loop.ts";
 import type { Route } from "../../src/listener/containers.ts";
-import { type IngressPorts, type IngressStatus, startIngress } from "../../src/listener/ingress.ts";
+import { type IngressPorts, type IngressStatus, startIngress } from "../../src/listener/ingress/ingress.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { until } from "./until.ts";
 

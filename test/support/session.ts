@@ -1,6 +1,6 @@
 // An agent whose way to the sandbox leads over a network of the test's, and sentences about its realtime session.
 import type { Duration } from "../../src/lib/duration.ts";
-import type { Status } from "../../src/ops/status.ts";
+import type { Status } from "../../src/agent/status.ts";
 import {
   type AgentNode,
   NODE,

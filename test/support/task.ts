@@ -1,7 +1,7 @@
 // A task of a node under test, as its operator and its machine see it.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { runsPath } from "../../src/agent.ts";
+import { runsPath } from "../../src/agent/agent.ts";
 import type { Duration } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import type { LogDocument, TaskDocument } from "../../src/sandbox/documents.ts";

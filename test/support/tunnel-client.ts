@@ -1,6 +1,6 @@
 // A tunnel's client that can do what no library lets one do: not read, half-close, break off.
-import { createFrameReader, OPCODE, clientFrame, closeFrame } from "../../src/lib/websocket-frames.ts";
-import { openTunnel } from "../../src/control/agent-tunnel.ts";
+import { createFrameReader, OPCODE, clientFrame, closeFrame } from "../../src/peer/websocket-frames.ts";
+import { openTunnel } from "../../src/peer/tunnel.ts";
 import { forwardPath } from "../../src/protocol/caravanserai/tunnel.ts";
 import type { Listener } from "./tunnel.ts";
 

@@ -1,12 +1,18 @@
 // An engine on models of Docker: the real reconcile loop runs on it, and it sees whether two work on one thing at once.
 import { AgentError } from "../../src/lib/agent-error.ts";
-import type { Engine, EngineEvent, LogQuery, Look, ServiceContainer } from "../../src/projects/engine.ts";
+import type {
+  Engine,
+  EngineEvent,
+  LogQuery,
+  Look,
+  ServiceContainer,
+} from "../../src/projects/plan/engine.ts";
 import { steadyNow } from "../../src/lib/clock.ts";
-import { fullReference } from "../../src/projects/images.ts";
-import type { Role } from "../../src/projects/names.ts";
-import { nameInRole, roleOf } from "../../src/projects/names.ts";
-import type { ObservedProject } from "../../src/projects/observed.ts";
-import type { Step } from "../../src/projects/step.ts";
+import { fullReference } from "../../src/projects/plan/images.ts";
+import type { Role } from "../../src/projects/plan/names.ts";
+import { nameInRole, roleOf } from "../../src/projects/plan/names.ts";
+import type { ObservedProject } from "../../src/projects/plan/observed.ts";
+import type { Step } from "../../src/projects/plan/step.ts";
 import { type Behaviour, World, type WorldContainer } from "./docker-world.ts";
 
 export class WorldEngine implements Engine {

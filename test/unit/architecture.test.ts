@@ -10,7 +10,7 @@ const root = join(import.meta.dir, "../..");
 const rows = [
   ["main"],
   ["cli"],
-  ["agent", "sandbox", "install"],
+  ["agent", "sandbox", "install", "peer"],
   ["ops"],
   ["tasks", "packages", "terminal", "projects", "listener", "metrics"],
   ["control", "realtime", "identity"],
@@ -22,7 +22,7 @@ const sideways = ["realtime → control", "realtime → identity", "identity →
 /** The two sides of the wire are written twice from the contract, so that they check each other. */
 const sharedWithSandbox = ["protocol", "platform", "lib"];
 
-/** "src/tasks/kinds/shell.ts" belongs to "tasks", "src/agent.ts" to "agent". */
+/** "src/tasks/kinds/shell.ts" belongs to "tasks", "src/agent/agent.ts" to "agent". */
 const partOf = (file: string): string => file.split("/")[1]?.replace(/\.tsx?$/, "") ?? "";
 const rowOf = (part: string): number => rows.findIndex((row) => row.includes(part));
 
@@ -33,7 +33,8 @@ function faultOfEdge(from: string, to: string): string | undefined {
   if (a === b) return undefined;
   if (a === "sandbox")
     return sharedWithSandbox.includes(b) ? undefined : `${edge}: the sandbox shares only the wire`;
-  if (["agent", "sandbox", "install"].includes(b) && a !== "cli") return `${edge}: only cli knows ${b}`;
+  if (["agent", "sandbox", "install", "peer"].includes(b) && a !== "cli")
+    return `${edge}: only cli knows ${b}`;
   if (rowOf(a) > rowOf(b)) return `${edge} runs up`;
   if (rowOf(a) === rowOf(b) && !sideways.includes(edge)) return `${edge} runs sideways`;
   return undefined;
@@ -47,8 +48,8 @@ function faultOfPackage(from: string, specifier: string): string | undefined {
     .join("/");
   if (isBuiltin(specifier)) return `write node:${specifier}`;
   if (!Object.hasOwn(manifest.dependencies, name)) return `${name} is not among the dependencies`;
-  if (name === "dockerode" && from !== "src/projects/docker.ts")
-    return "only projects/docker.ts knows dockerode";
+  if (name === "dockerode" && from !== "src/projects/docker/client.ts")
+    return "only projects/docker/client.ts knows dockerode";
   return undefined;
 }
 
@@ -148,14 +149,20 @@ describe("the rules themselves", () => {
 
   test.each([
     ["src/main.ts", 'import { run } from "./cli/run.ts";'],
-    ["src/cli/dev.ts", 'const a = await import("../agent.ts");\nimport { s } from "../sandbox/serve.ts";'],
-    ["src/agent.ts", 'import { a } from "./tasks/a.ts";\nimport { l } from "./lib/l.ts";'],
+    [
+      "src/cli/commands/dev.ts",
+      'const a = await import("../../agent/agent.ts");\nimport { s } from "../../sandbox/serve.ts";',
+    ],
+    ["src/agent/agent.ts", 'import { a } from "../tasks/a.ts";\nimport { l } from "../lib/l.ts";'],
     ["src/realtime/session.ts", 'import { http } from "../control/http.ts";'],
     [
       "src/sandbox/store.ts",
       'import { open } from "../platform/database.ts";\nimport { b } from "./schema.ts";',
     ],
-    ["src/projects/docker.ts", 'import Docker from "dockerode";\nimport { Database } from "bun:sqlite";'],
+    [
+      "src/projects/docker/client.ts",
+      'import Docker from "dockerode";\nimport { Database } from "bun:sqlite";',
+    ],
     ["src/lib/text.ts", '/**\n * `import { a } from "../cli/a.ts"`\n */\n// import("../cli/b.ts")'],
   ])("%s may: %j", (file, code) => {
     expect(faultsOf(file, source(code))).toEqual([]);
@@ -175,9 +182,9 @@ describe("the rules themselves", () => {
     ["src/control/a.ts", 'import { a } from "../realtime/a.ts";', "runs sideways"],
     ["src/config/a.ts", 'import { a } from "../protocol/a.ts";', "runs sideways"],
     ["src/protocol/a.ts", 'import { a } from "../config/a.ts";', "runs sideways"],
-    ["src/agent.ts", 'import { a } from "./sandbox/a.ts";', "only cli"],
-    ["src/main.ts", 'import { a } from "./agent.ts";', "only cli"],
-    ["src/ops/a.ts", 'import { a } from "../agent.ts";', "only cli"],
+    ["src/agent/agent.ts", 'import { a } from "../sandbox/a.ts";', "only cli"],
+    ["src/main.ts", 'import { a } from "./agent/agent.ts";', "only cli"],
+    ["src/ops/a.ts", 'import { a } from "../agent/agent.ts";', "only cli"],
     ["src/sandbox/a.ts", 'import { a } from "../control/a.ts";', "shares only the wire"],
     ["src/sandbox/a.ts", 'import { a } from "../config/a.ts";', "shares only the wire"],
     ["src/misc/a.ts", "", "no part of the layout"],
@@ -185,7 +192,11 @@ describe("the rules themselves", () => {
     ["src/cli/a.ts", 'import { a } from "../../test/support/a.ts";', "leads out of the layout"],
     ["src/lib/a.ts", 'import fc from "fast-check";', "not among the dependencies"],
     ["src/lib/a.ts", 'import { join } from "path";', "write node:path"],
-    ["src/projects/plan.ts", 'import type Docker from "dockerode";', "only projects/docker.ts"],
+    [
+      "src/projects/plan/project.ts",
+      'import type Docker from "dockerode";',
+      "only projects/docker/client.ts",
+    ],
     ["src/lib/utils.ts", "", "named after nothing"],
     ["src/cli/a.ts", "process.exit(code);", "ends the process"],
     ["src/cli/a.ts", 'process.stdout.write("a");', "writes to stdout"],

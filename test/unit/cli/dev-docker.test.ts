@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findDocker } from "../../../src/cli/dev/docker.ts";
+import { findDocker } from "../../../src/cli/commands/dev/docker.ts";
 
 interface Thing {
   readonly Id: string;

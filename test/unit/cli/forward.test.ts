@@ -1,9 +1,9 @@
 // What people type after `forward` and `logs`, and what it means.
 import { describe, expect, test } from "bun:test";
-import { mappingIn } from "../../../src/cli/forward/mapping.ts";
-import { queryOf } from "../../../src/cli/logs.ts";
+import { mappingIn } from "../../../src/cli/commands/forward/mapping.ts";
+import { queryOf } from "../../../src/cli/commands/logs.ts";
 import { placeOf, serviceIn, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
-import { agentAt } from "../../../src/control/agent-client.ts";
+import { agentAt } from "../../../src/peer/agent-client.ts";
 import { chosenProtocol } from "../../../src/protocol/caravanserai/tunnel.ts";
 
 describe("[LOCAL:]REMOTE", () => {

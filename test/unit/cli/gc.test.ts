@@ -1,9 +1,9 @@
 // `gc` asks the running agent what is left over here, and removes nothing.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { whenRemoved } from "../../../src/cli/gc.ts";
-import { serveStatus } from "../../../src/ops/control-socket.ts";
-import type { CaravanseraiStatus, Status } from "../../../src/ops/status.ts";
+import { whenRemoved } from "../../../src/cli/commands/gc.ts";
+import { serveStatus } from "../../../src/agent/control-socket.ts";
+import type { CaravanseraiStatus, Status } from "../../../src/agent/status.ts";
 import { scratch } from "../config/scratch.ts";
 
 const main = join(import.meta.dir, "../../../src/main.ts");

@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { command } from "../../../src/cli/command.ts";
 import { configFlags } from "../../../src/cli/config-flags.ts";
-import { renderHelp, renderSettings } from "../../../src/cli/help.ts";
-import { age, painter, table } from "../../../src/cli/output.ts";
+import { renderHelp, renderSettings } from "../../../src/cli/ui/help.ts";
+import { age, painter, table } from "../../../src/cli/ui/output.ts";
 
 const plain = painter({ isTTY: false }, {});
 

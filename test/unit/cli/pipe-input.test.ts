@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { type AddressInfo, type Socket, createServer } from "node:net";
 import { Readable } from "node:stream";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { typePipe } from "../../../src/cli/sandbox/pipe-input.ts";
+import { typePipe } from "../../../src/cli/commands/sandbox/pipe-input.ts";
 import { until } from "../../support/until.ts";
 
 setDefaultTimeout(60_000);

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { blockedBy } from "../../../src/cli/sandbox/apply.ts";
-import { parseManifests } from "../../../src/cli/sandbox/manifests.ts";
-import type { NodeAnswer, ProjectAnswer } from "../../../src/cli/sandbox/resources.ts";
+import { blockedBy } from "../../../src/cli/commands/sandbox/apply.ts";
+import { parseManifests } from "../../../src/cli/commands/sandbox/manifests.ts";
+import type { NodeAnswer, ProjectAnswer } from "../../../src/cli/commands/sandbox/resources.ts";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
 import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { type AgentSocket, onlineAgent } from "../sandbox/agent-socket.ts";
 import { enrolled, sandboxWith, until } from "../sandbox/harness.ts";
-import { detachKeys } from "../../../src/cli/sandbox/detach-keys.ts";
+import { detachKeys } from "../../../src/cli/commands/sandbox/detach-keys.ts";
 
 setDefaultTimeout(60_000);
 

@@ -1,6 +1,6 @@
 // What a person is told about a wrong value, and where to find it.
 import { expect, test } from "bun:test";
-import { parseDockerHost } from "../../../src/projects/docker-host.ts";
+import { parseDockerHost } from "../../../src/projects/docker/host.ts";
 import { scratch, told } from "./scratch.ts";
 
 test("a duration without a unit is refused with what to write instead", async () => {

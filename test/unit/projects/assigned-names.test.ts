@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { milliseconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
-import { createAssignedNames } from "../../../src/projects/assigned-names.ts";
+import { createAssignedNames } from "../../../src/projects/node/assigned-names.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { MIGRATIONS, type ProjectsState, Server, runProjects, stateWith, until } from "./harness.ts";
 

@@ -13,8 +13,8 @@ import {
   createAssignmentStore,
   pollPause,
   readAssignment,
-} from "../../../src/projects/assignment.ts";
-import { onList } from "../../../src/projects/reconcile-change.ts";
+} from "../../../src/projects/node/assignment.ts";
+import { onList } from "../../../src/projects/reconcile/change.ts";
 import { emptyStore, spec, until } from "./harness.ts";
 
 const item = (name: string, phase = "Running", nodeRef = "here", what: unknown = spec()) => ({

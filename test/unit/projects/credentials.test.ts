@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds } from "../../../src/lib/duration.ts";
-import { type Found, findCredentials } from "../../../src/projects/credentials.ts";
+import { type Found, findCredentials } from "../../../src/projects/docker/credentials.ts";
 import { until } from "../../support/until.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "noderax-credentials-"));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { certificatesAt, isOnThisMachine, parseDockerHost } from "../../../src/projects/docker-host.ts";
-import { dockerFailure } from "../../../src/projects/docker-failure.ts";
-import { readEvent } from "../../../src/projects/docker-events.ts";
-import { settleVersion } from "../../../src/projects/docker-version.ts";
+import { certificatesAt, isOnThisMachine, parseDockerHost } from "../../../src/projects/docker/host.ts";
+import { dockerFailure } from "../../../src/projects/docker/errors.ts";
+import { readEvent } from "../../../src/projects/docker/events.ts";
+import { settleVersion } from "../../../src/projects/docker/version.ts";
 
 describe("a failure", () => {
   const answered = (statusCode: number, message: string): Error =>

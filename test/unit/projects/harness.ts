@@ -7,22 +7,31 @@ import type { CaravanseraiApi } from "../../../src/control/caravanserai-api.ts";
 import { type Log, silent } from "../../../src/platform/log.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import type { ProjectStatus } from "../../../src/protocol/caravanserai/resources.ts";
-import { applyStep } from "../../../src/projects/apply.ts";
+import { applyStep } from "../../../src/projects/reconcile/apply.ts";
 import {
   type AssignedNames,
   assignedNamesMigration,
   createAssignedNames,
-} from "../../../src/projects/assigned-names.ts";
-import { type AssignmentStore, assignmentLoop } from "../../../src/projects/assignment.ts";
-import { type Continuity, continuityMigration, createContinuity } from "../../../src/projects/continuity.ts";
-import type { Look } from "../../../src/projects/engine.ts";
-import { createOwnership } from "../../../src/projects/ownership.ts";
-import { createPulls } from "../../../src/projects/pulls.ts";
-import { type Making, type Records, createRecords, recordsMigration } from "../../../src/projects/records.ts";
-import { startDaemon } from "../../../src/projects/reconcile-daemon.ts";
-import { createLooks } from "../../../src/projects/reconcile-looks.ts";
-import { startReconcile } from "../../../src/projects/reconcile.ts";
-import { createReports } from "../../../src/projects/reports.ts";
+} from "../../../src/projects/node/assigned-names.ts";
+import { type AssignmentStore, assignmentLoop } from "../../../src/projects/node/assignment.ts";
+import {
+  type Continuity,
+  continuityMigration,
+  createContinuity,
+} from "../../../src/projects/node/continuity.ts";
+import type { Look } from "../../../src/projects/plan/engine.ts";
+import { createOwnership } from "../../../src/projects/plan/ownership.ts";
+import { createPulls } from "../../../src/projects/reconcile/pulls.ts";
+import {
+  type Making,
+  type Records,
+  createRecords,
+  recordsMigration,
+} from "../../../src/projects/reconcile/records.ts";
+import { startDaemon } from "../../../src/projects/reconcile/daemon.ts";
+import { createLooks } from "../../../src/projects/reconcile/snapshots.ts";
+import { startReconcile } from "../../../src/projects/reconcile/reconciler.ts";
+import { createReports } from "../../../src/projects/node/reports.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 
 export const NODE = "here";

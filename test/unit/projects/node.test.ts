@@ -11,14 +11,14 @@ import type {
   NodeRegistration,
   NodeState,
 } from "../../../src/protocol/caravanserai/resources.ts";
-import { assignedNamesMigration } from "../../../src/projects/assigned-names.ts";
-import { continuityMigration, createContinuity } from "../../../src/projects/continuity.ts";
-import { createDrain, drainMigration } from "../../../src/projects/drain.ts";
-import { nodeName } from "../../../src/projects/node-name.ts";
-import { nodeState, startNode } from "../../../src/projects/node.ts";
-import { mebibytes, millicores } from "../../../src/projects/quantity.ts";
-import { asResources, createResources } from "../../../src/projects/resources.ts";
-import { routeAddress } from "../../../src/projects/route.ts";
+import { assignedNamesMigration } from "../../../src/projects/node/assigned-names.ts";
+import { continuityMigration, createContinuity } from "../../../src/projects/node/continuity.ts";
+import { createDrain, drainMigration } from "../../../src/projects/node/drain.ts";
+import { nodeName } from "../../../src/projects/node/name.ts";
+import { nodeState, startNode } from "../../../src/projects/node/registration.ts";
+import { mebibytes, millicores } from "../../../src/projects/node/quantity.ts";
+import { asResources, createResources } from "../../../src/projects/node/capacity.ts";
+import { routeAddress } from "../../../src/projects/node/own-address.ts";
 import { until } from "./harness.ts";
 
 test.each([

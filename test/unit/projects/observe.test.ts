@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
-import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker-answers.ts";
-import { noteEnd } from "../../../src/projects/docker-events.ts";
-import { lastLines } from "../../../src/projects/observe-log.ts";
-import { ageAtMost } from "../../../src/projects/observe-status.ts";
-import { type Details, missingDetails, observe, sightingsOf } from "../../../src/projects/observe.ts";
+import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker/answers.ts";
+import { noteEnd } from "../../../src/projects/docker/events.ts";
+import { lastLines } from "../../../src/projects/docker/log-tail.ts";
+import { ageAtMost } from "../../../src/projects/docker/status-age.ts";
+import { type Details, missingDetails, observe, sightingsOf } from "../../../src/projects/docker/observe.ts";
 
 /** Of the steady clock, which knows nothing of Docker's times. */
 const AT = hours(1_000);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { type Agent, startAgent } from "../../../src/agent.ts";
+import { type Agent, startAgent } from "../../../src/agent/agent.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { silent } from "../../../src/platform/log.ts";

@@ -3,11 +3,15 @@ import { AgentError } from "../../../src/lib/agent-error.ts";
 import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
 import { silent } from "../../../src/platform/log.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
-import { type PullState, judgeImage } from "../../../src/projects/images.ts";
-import { type PullMemory, createPullMemory, pullMemoryMigration } from "../../../src/projects/pull-memory.ts";
-import { pullFailed, pullFailure } from "../../../src/projects/pull-failure.ts";
-import { type Layers, progressText, takeLine } from "../../../src/projects/pull-progress.ts";
-import { type Pulls, createPulls } from "../../../src/projects/pulls.ts";
+import { type PullState, judgeImage } from "../../../src/projects/plan/images.ts";
+import {
+  type PullMemory,
+  createPullMemory,
+  pullMemoryMigration,
+} from "../../../src/projects/reconcile/pull-memory.ts";
+import { pullFailed, pullFailure } from "../../../src/projects/plan/pull-failure.ts";
+import { type Layers, progressText, takeLine } from "../../../src/projects/docker/pull-progress.ts";
+import { type Pulls, createPulls } from "../../../src/projects/reconcile/pulls.ts";
 
 interface Pulling {
   readonly image: string;

@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import { steadyNow } from "../../../src/lib/clock.ts";
 import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { fullReference } from "../../../src/projects/images.ts";
+import { fullReference } from "../../../src/projects/plan/images.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "./harness.ts";
 

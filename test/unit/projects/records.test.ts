@@ -1,10 +1,10 @@
 // What this node made, on disk: over restarts, crashes in the middle of a making, and things that vanish.
 import { expect, test } from "bun:test";
 import { openDatabase } from "../../../src/platform/database.ts";
-import type { ObservedContainer, ObservedProject } from "../../../src/projects/observed.ts";
+import type { ObservedContainer, ObservedProject } from "../../../src/projects/plan/observed.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { MIGRATIONS, Server, emptyStore, runProjects, stateIn, until } from "./harness.ts";
-import { type Records, createRecords, recordsMigration } from "../../../src/projects/records.ts";
+import { type Records, createRecords, recordsMigration } from "../../../src/projects/reconcile/records.ts";
 
 const WEB = { kind: "container", name: "shop-web", fingerprint: "f1" } as const;
 

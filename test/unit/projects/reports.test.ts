@@ -5,7 +5,7 @@ import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { silent } from "../../../src/platform/log.ts";
 import { steadyNow } from "../../../src/lib/clock.ts";
 import type { ProjectStatus } from "../../../src/protocol/caravanserai/resources.ts";
-import { createReports, dueReport } from "../../../src/projects/reports.ts";
+import { createReports, dueReport } from "../../../src/projects/node/reports.ts";
 import { until } from "./harness.ts";
 
 const RUNNING: ProjectStatus = {

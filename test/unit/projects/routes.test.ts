@@ -1,11 +1,11 @@
 // Which host leads where: names, whose they are, and the address of the container that serves.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { type DesiredProject, desire } from "../../../src/projects/desired.ts";
-import type { Look } from "../../../src/projects/engine.ts";
-import { type Role, nameInRole } from "../../../src/projects/names.ts";
-import type { ContainerState, ObservedContainer } from "../../../src/projects/observed.ts";
-import { routeWarnings, routesOf } from "../../../src/projects/routes.ts";
+import { type DesiredProject, desire } from "../../../src/projects/plan/desired.ts";
+import type { Look } from "../../../src/projects/plan/engine.ts";
+import { type Role, nameInRole } from "../../../src/projects/plan/names.ts";
+import type { ContainerState, ObservedContainer } from "../../../src/projects/plan/observed.ts";
+import { routeWarnings, routesOf } from "../../../src/projects/plan/ingress-table.ts";
 
 interface Rule {
   readonly name?: string;

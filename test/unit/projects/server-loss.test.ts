@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import * as fc from "fast-check";
 import { seconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
-import { isLoss } from "../../../src/projects/orphans.ts";
+import { isLoss } from "../../../src/projects/plan/orphans.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 import { MIGRATIONS, REGISTERED, Server, emptyStore, runProjects, spec, stateIn, until } from "./harness.ts";
 

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { steadyNow } from "../../../src/lib/clock.ts";
 import { momentNow } from "../../../src/platform/moment.ts";
 import type { Task } from "../../../src/protocol/noderax/tasks.ts";
-import { startOf } from "../../../src/tasks/gate.ts";
+import { startOf } from "../../../src/tasks/start-ack.ts";
 import { TASK, openStore } from "./scratch.ts";
 
 const row = (startedAt: string | null): Task => ({

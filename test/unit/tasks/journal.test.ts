@@ -6,7 +6,7 @@ import { minutes } from "../../../src/lib/duration.ts";
 import { type Moment, momentNow } from "../../../src/platform/moment.ts";
 import { bootId } from "../../../src/platform/processes.ts";
 import { type Launch, createOpenClaim } from "../../../src/tasks/journal.ts";
-import { nothingShipped } from "../../../src/tasks/log-rows.ts";
+import { nothingShipped } from "../../../src/tasks/output/rows.ts";
 import { TASK, openStore, scratchDirectory } from "./scratch.ts";
 
 /** A moment of this boot, so long after it. */

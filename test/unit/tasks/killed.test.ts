@@ -1,6 +1,6 @@
 // Why a command was killed from outside: the cause is named where it is known, and no wrong one is.
 import { expect, test } from "bun:test";
-import { killedText } from "../../../src/tasks/follow.ts";
+import { killedText } from "../../../src/tasks/run/follow.ts";
 
 const service = { name: "noderax-agent.service", invocation: "a1" };
 

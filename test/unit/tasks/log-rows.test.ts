@@ -8,7 +8,7 @@ import {
   decideRow,
   gapNote,
   nothingShipped,
-} from "../../../src/tasks/log-rows.ts";
+} from "../../../src/tasks/output/rows.ts";
 
 const START = 1_000_000;
 const shipped = { ...nothingShipped, rows: 3, lastRowAt: START + seconds(3) };

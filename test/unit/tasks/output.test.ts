@@ -1,6 +1,6 @@
 // The shortened output ends and begins where a person would cut it.
 import { expect, test } from "bun:test";
-import { summarise } from "../../../src/tasks/output.ts";
+import { summarise } from "../../../src/tasks/output/summary.ts";
 
 const summaryOf = (text: string): string => {
   const bytes = Buffer.from(text);

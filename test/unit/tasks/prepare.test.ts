@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { minutes } from "../../../src/lib/duration.ts";
 import type { RunCommand } from "../../../src/tasks/kinds/kind.ts";
-import { CAPABILITIES, environmentOf, prepare } from "../../../src/tasks/prepare.ts";
+import { CAPABILITIES, environmentOf, prepare } from "../../../src/tasks/run/prepare.ts";
 
 const account = { name: "noderax", uid: 990, gid: 990, home: "/var/lib/noderax", shell: "/bin/sh" };
 const run: RunCommand = {

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { wallFrom } from "../../../src/lib/clock.ts";
 import { seconds } from "../../../src/lib/duration.ts";
 import type { Launch, Outcome, TaskRecord } from "../../../src/tasks/journal.ts";
-import { nothingShipped } from "../../../src/tasks/log-rows.ts";
+import { nothingShipped } from "../../../src/tasks/output/rows.ts";
 import { type TaskEnd, completionOf, outcomeOf, timeoutText, unrun } from "../../../src/tasks/report.ts";
 
 const launch: Launch = {

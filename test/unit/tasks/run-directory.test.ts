@@ -28,8 +28,8 @@ import {
   launch,
   openRun,
   runDirectory,
-} from "../../../src/tasks/run-directory.ts";
-import { ENTER, READ_COMMAND, WRAPPER } from "../../../src/tasks/wrapper.ts";
+} from "../../../src/tasks/run/directory.ts";
+import { ENTER, READ_COMMAND, WRAPPER } from "../../../src/tasks/run/wrapper.ts";
 import { until } from "../../support/until.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 

@@ -4,8 +4,8 @@ import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { createServerClock } from "../../../src/control/server-clock.ts";
 import type { LogRequest } from "../../../src/protocol/noderax/tasks.ts";
-import { createShipper } from "../../../src/tasks/shipping.ts";
-import { openSpool } from "../../../src/tasks/spool.ts";
+import { createShipper } from "../../../src/tasks/output/shipping.ts";
+import { openSpool } from "../../../src/tasks/run/spool.ts";
 import { TASK, openStore, scratchDirectory, startedTask } from "./scratch.ts";
 
 function shipping() {

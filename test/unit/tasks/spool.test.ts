@@ -3,8 +3,8 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { appendFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { minutes, seconds } from "../../../src/lib/duration.ts";
-import type { Stream } from "../../../src/tasks/log-rows.ts";
-import { type Spool, openSpool } from "../../../src/tasks/spool.ts";
+import type { Stream } from "../../../src/tasks/output/rows.ts";
+import { type Spool, openSpool } from "../../../src/tasks/run/spool.ts";
 import { scratchDirectory } from "./scratch.ts";
 import { cpuTime } from "../../support/cpu-time.ts";
 

@@ -14,7 +14,7 @@ import { openDatabase } from "../../../src/platform/database.ts";
 import { type Log, silent } from "../../../src/platform/log.ts";
 import { isAlive, identify } from "../../../src/platform/processes.ts";
 import type { RootProfile } from "../../../src/protocol/noderax/root-access.ts";
-import { terminalMigration } from "../../../src/terminal/ledger.ts";
+import { terminalMigration } from "../../../src/terminal/session-store.ts";
 import {
   type TerminalPorts,
   type TerminalSettings,

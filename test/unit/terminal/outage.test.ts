@@ -4,7 +4,7 @@ import { chmodSync, existsSync } from "node:fs";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { seconds } from "../../../src/lib/duration.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
-import { terminalMigration } from "../../../src/terminal/ledger.ts";
+import { terminalMigration } from "../../../src/terminal/session-store.ts";
 import { until } from "../../support/until.ts";
 import { silent } from "../../../src/platform/log.ts";
 import { endLeftOvers } from "../../../src/terminal/terminals.ts";

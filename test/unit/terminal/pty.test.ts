@@ -1,8 +1,8 @@
 // A program on a pty, in every mode this machine has.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../../src/lib/duration.ts";
-import { loadFlowControl } from "../../../src/terminal/flow-control.ts";
-import { PTY_MODES, type Pty, type PtyMode, type PtyOrder, spawnPty } from "../../../src/terminal/pty.ts";
+import { loadFlowControl } from "../../../src/terminal/pty/flow-control.ts";
+import { PTY_MODES, type Pty, type PtyMode, type PtyOrder, spawnPty } from "../../../src/terminal/pty/pty.ts";
 import { until } from "../../support/until.ts";
 import { openTerminals } from "./harness.ts";
 

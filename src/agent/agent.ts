@@ -1,0 +1,240 @@
+// The composition root: opens the agent's state, starts the planes that are configured, and stops them again.
+import { dirname, join } from "node:path";
+import { endingServiceWarning, unprivilegedAccount } from "./accounts.ts";
+import { clearTextWarnings, repeatWarnings } from "./clear-text.ts";
+import { openState, repairFiles } from "./state.ts";
+import { type CaravanseraiPlane, startCaravanseraiPlane } from "./caravanserai-plane.ts";
+import { type NoderaxLife, startNoderax } from "./noderax-life.ts";
+import { steadyNow } from "../lib/clock.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
+import { LoopRegistry, loop } from "../lib/loop.ts";
+import type { Plane } from "../config/option.ts";
+import type { Settings } from "../config/options.ts";
+import { outboxMigration } from "../control/outbox.ts";
+import { trustedAuthorities } from "../control/trust.ts";
+import { rootAccessMigration } from "../identity/root-access.ts";
+import { secureState } from "../identity/state-ownership.ts";
+import { refuseOtherOwnersAgent, serveStatus } from "./control-socket.ts";
+import { type Status, loopStatus } from "./status.ts";
+import { currentAccount } from "../platform/account.ts";
+import { version } from "../platform/build.ts";
+import { createDiskReserve } from "../platform/disk-reserve.ts";
+import { readHost } from "../platform/host.ts";
+import type { Log } from "../platform/log.ts";
+import { holdDirectory } from "../platform/private-directory.ts";
+import { endingService } from "../platform/service.ts";
+import { assignedNamesMigration } from "../projects/node/assigned-names.ts";
+import { assignmentMigration } from "../projects/node/assignment.ts";
+import { continuityMigration } from "../projects/node/continuity.ts";
+import { drainMigration } from "../projects/node/drain.ts";
+import type { Engine } from "../projects/plan/engine.ts";
+import { nodeName } from "../projects/node/name.ts";
+import { endedJobsMigration } from "../projects/reconcile/ended-jobs.ts";
+import { pullMemoryMigration } from "../projects/reconcile/pull-memory.ts";
+import { announcedMigration, journalMigration, momentsMigration } from "../tasks/journal.ts";
+import { recordsMigration } from "../projects/reconcile/records.ts";
+import { launchMode } from "../tasks/run/directory.ts";
+import { terminalMigration } from "../terminal/session-store.ts";
+
+/** All files of the agent lie beside its identity. */
+export const stateDirectory = (settings: Pick<Settings, "state_file">): string =>
+  dirname(settings.state_file);
+export const databasePath = (directory: string): string => join(directory, "state.db");
+export const runsPath = (directory: string): string => join(directory, "tasks");
+const MIGRATIONS = [
+  outboxMigration,
+  journalMigration,
+  rootAccessMigration,
+  terminalMigration,
+  assignmentMigration,
+  assignedNamesMigration,
+  pullMemoryMigration,
+  endedJobsMigration,
+  drainMigration,
+  continuityMigration,
+  momentsMigration,
+  announcedMigration,
+  recordsMigration,
+];
+
+export interface AgentOptions {
+  readonly settings: Settings;
+  /** Default: those whose address is set. */
+  readonly planes?: readonly Plane[];
+  /** Whether `node_name` was set by somebody: then it is taken as it is, or refused. */
+  readonly nodeNameChosen?: boolean;
+  readonly log: Log;
+  readonly warnings: readonly string[];
+  /** Gives up the wait for another agent that is stopping. */
+  readonly signal?: AbortSignal;
+  /** Instead of Docker. */
+  readonly engine?: Engine;
+}
+
+export interface Agent {
+  status(): Status;
+  /** Resolves after `stop`; rejects when the agent cannot go on, which whoever started it must hear. */
+  readonly ended: Promise<void>;
+  /** Ends all tasks without a report, for an agent that will not come back; they go on after a mere `stop`. */
+  endTasks(): Promise<void>;
+  /**
+   * Stops claiming, lets the claim in flight end, delivers what is waiting — for `grace` at most. Tasks and containers go
+   * on. A second call with a shorter grace cuts the first one short.
+   */
+  stop(grace: Duration): Promise<void>;
+}
+
+/** Resolves when all loops run; without an identity the agent waits for one. Throws when another agent runs here. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { settings, log } = options;
+  const { api_url: apiUrl, server_url: serverUrl } = settings;
+  const runs = (plane: Plane, url: string | undefined): string | undefined =>
+    options.planes?.includes(plane) === false ? undefined : url;
+  const urls = { noderax: runs("noderax", apiUrl), caravanserai: runs("caravanserai", serverUrl) };
+  // A wrong name is found out before anything is opened or locked.
+  const name =
+    urls.caravanserai === undefined ? "" : nodeName(settings.node_name, options.nodeNameChosen ?? false);
+  const directory = stateDirectory(settings);
+  const registries = { noderax: new LoopRegistry(), caravanserai: new LoopRegistry() };
+  const startedAt = steadyNow();
+  const stop = new AbortController();
+  const abandon = new AbortController();
+  const { account, warnings: accountWarnings } =
+    urls.noderax === undefined
+      ? { account: currentAccount(), warnings: [] }
+      : unprivilegedAccount(settings, log);
+  const inClear = clearTextWarnings(urls, settings);
+  await refuseOtherOwnersAgent(directory);
+  const secured = secureState(settings.state_file, account, log);
+  const caution = [...options.warnings, ...inClear, ...accountWarnings, ...secured.warnings];
+  caution.push(...repairFiles(settings.state_file, runsPath(directory), log));
+  const service = urls.noderax === undefined || launchMode() === "unit" ? undefined : endingService();
+  if (service !== undefined) {
+    caution.push(endingServiceWarning(service));
+    log.warn("agent", endingServiceWarning(service));
+  }
+  let noderax: NoderaxLife | undefined;
+  let caravanserai: CaravanseraiPlane | undefined;
+
+  const disk = createDiskReserve(directory, log);
+  // On a full disk lock and database open only after the reserve was given up.
+  disk.look();
+  const access = { listen_token: settings.listen_token ?? null };
+  const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), access, {
+    onWait: (pid) =>
+      log.info("agent", `waiting for the agent that holds ${directory} (pid ${pid ?? "unknown"}) to end`),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  const paths = {
+    database: databasePath(directory),
+    runs: runsPath(directory),
+    former: secured.formerDatabase,
+  };
+  const { database, warnings: damage } = openOrRelease(socket, () => openState(paths, MIGRATIONS, log));
+  caution.push(...damage);
+  const held = holdDirectory(paths.runs);
+  const common = {
+    settings,
+    host: readHost(),
+    authorities: (): string => trustedAuthorities(settings.api_tls_ca_file),
+    database,
+    disk,
+    log,
+  };
+  if (urls.noderax !== undefined) {
+    noderax = startNoderax(
+      {
+        ...common,
+        url: urls.noderax,
+        runs: paths.runs,
+        held,
+        service,
+        account,
+        registry: registries.noderax,
+      },
+      stop.signal,
+      abandon,
+    );
+  }
+  if (urls.caravanserai !== undefined) {
+    caravanserai = startCaravanseraiPlane(
+      {
+        ...common,
+        serverUrl: urls.caravanserai,
+        nodeName: name,
+        registry: registries.caravanserai,
+        loops: () => [...registries.noderax.all(), ...registries.caravanserai.all()],
+        ...(options.engine === undefined ? {} : { engine: options.engine }),
+      },
+      stop.signal,
+    );
+  }
+  const registry = urls.noderax === undefined ? registries.caravanserai : registries.noderax;
+  const reminding = repeatWarnings(inClear, { registry, log }, stop.signal);
+  const watching = loop(
+    { name: "disk", every: seconds(2) },
+    async (_, record) => {
+      disk.look();
+      record.note = disk.shortage() ?? "";
+      const given = disk.shortage() === undefined ? 0 : (noderax?.makeRoom() ?? 0);
+      if (given > 0) log.warn("disk", `the kept output of ${given} finished tasks was given up`);
+    },
+    registry,
+    stop.signal,
+  );
+  const ended = Promise.all([noderax?.done, caravanserai?.done, reminding, watching]).then(() => {});
+
+  function status(): Status {
+    return {
+      version,
+      pid: process.pid,
+      uptime_seconds: Math.round((steadyNow() - startedAt) / 1_000),
+      stopping: stop.signal.aborted,
+      rss_bytes: process.memoryUsage.rss(),
+      noderax: noderax?.status() ?? null,
+      caravanserai: caravanserai?.status() ?? null,
+      loops: [
+        ...registries.noderax.all().map((record) => loopStatus("noderax", record)),
+        ...registries.caravanserai.all().map((record) => loopStatus("caravanserai", record)),
+      ],
+      warnings: [...caution, disk.shortage()].filter((text) => text !== undefined),
+    };
+  }
+
+  return {
+    status,
+    ended,
+    endTasks: async () => noderax?.endTasks(),
+    async stop(grace) {
+      const late = Promise.withResolvers<void>();
+      const limit = setTimeout(() => {
+        abandon.abort();
+        late.resolve();
+      }, grace);
+      stop.abort();
+      try {
+        await noderax?.windUp(grace);
+        abandon.abort();
+        // A Docker that hangs, and does not let go even so, must not keep us.
+        await Promise.all([noderax?.settled(), Promise.race([caravanserai?.done, late.promise])]);
+      } finally {
+        clearTimeout(limit);
+        // In this order: an agent that waits for the lock opens the database at once.
+        socket.stopServing();
+        database.close();
+        held[Symbol.dispose]();
+        socket[Symbol.dispose]();
+      }
+    },
+  };
+}
+
+/** A database that cannot be used must not keep the directory locked. */
+function openOrRelease<T>(socket: Disposable, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    socket[Symbol.dispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,12 @@
+// `config`: what applies and why, changing it, and which files that means.
+import { command } from "../command.ts";
+import path from "./config/path.ts";
+import set from "./config/set.ts";
+import show from "./config/show.ts";
+
+export default command({
+  name: "config",
+  description: "show and change the configuration",
+  examples: ["config show --sources", "config set log_level debug", "config path"],
+  subCommands: { show, set, path },
+});

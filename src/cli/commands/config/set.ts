@@ -1,0 +1,90 @@
+// `config set`: validates one setting and writes it into the file it belongs to.
+import { readFileSync } from "node:fs";
+import { editConfig } from "../../../config/edit.ts";
+import { quoteValue, wrongSettings } from "../../../config/load.ts";
+import { type OptionKey, isOptionKey, optionKeys, optionOf } from "../../../config/options.ts";
+import { describeOrigin } from "../../../config/origin.ts";
+import type { Sources } from "../../../config/sources.ts";
+import { parseValue } from "../../../config/value.ts";
+import { requireTrusted } from "../../../platform/trust/root-trust.ts";
+import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
+import { nearest } from "../../../lib/nearest.ts";
+import { command } from "../../command.ts";
+import { configFlags, sourcesFrom } from "../../config-flags.ts";
+import { note, print, warn } from "../../ui/output.ts";
+
+export default command({
+  name: "set",
+  description: "change one setting in the configuration file",
+  examples: [
+    "config set log_level debug",
+    "config set agent_token - < token.txt",
+    "config set agent_token --value-file token.txt",
+    'config set advertise_ip ""        (removes it)',
+  ],
+  args: {
+    ...configFlags,
+    key: { type: "positional", required: true, description: "the setting, as `config show` lists them" },
+    value: {
+      type: "positional",
+      required: false,
+      description: "the new value; - reads standard input, empty removes",
+    },
+    "value-file": { type: "string", valueHint: "PATH", description: "read the value from this file" },
+  },
+  async run({ args }) {
+    const key = knownKey(args.key);
+    const text = (await readValue(args.value, args["value-file"])).trim();
+    const value = text === "" ? undefined : text;
+    const problem = value === undefined ? undefined : parseValue(optionOf(key), value, process.cwd()).problem;
+    if (value !== undefined && problem !== undefined) throw wrongSettings([quoteValue(key, value, problem)]);
+    const sources = await sourcesFrom(args, { requireFile: false });
+    const path = sources.savePath(key);
+    requireTrusted(path, "configuration", { passShared: true });
+    const warnings = await editConfig({
+      path,
+      changes: new Map([[key, value]]),
+      mirror: process.env["NODERAX_CONFIG_MIRROR_FILE"],
+    });
+    print(`${key} ${value === undefined ? "removed from" : "saved to"} ${path}`);
+    for (const warning of [...warnings, ...overruled(key, sources)]) warn(warning);
+    if (optionOf(key).secret && args.value === text && text !== "")
+      note(
+        `The value stood on the command line, where others can read it: next time use  config set ${key} -`,
+      );
+    if (optionOf(key).restart !== false) note("A running agent takes it up when it is restarted.");
+  },
+});
+
+function knownKey(word: string): OptionKey {
+  const key = word.replaceAll("-", "_");
+  if (isOptionKey(key)) return key;
+  const close = nearest(key, optionKeys);
+  throw new AgentError(
+    "config.unknown",
+    `unknown setting ${word}${close === undefined ? "" : ` (did you mean ${close}?)`}`,
+    { exit: exit.usage, hint: "list them with: noderax-agent help settings" },
+  );
+}
+
+async function readValue(argument: string | undefined, file: string | undefined): Promise<string> {
+  if (argument !== undefined && file !== undefined) throw usage("give the value or --value-file, not both");
+  if (argument === "-") return Bun.stdin.text();
+  if (argument !== undefined) return argument;
+  if (file === undefined) throw usage("missing <value>");
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw usage(`${file} cannot be read: ${messageOf(error)}`);
+  }
+}
+
+const usage = (message: string): AgentError =>
+  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help config set" });
+
+/** What keeps the new value from applying: every source above the files. */
+function overruled(key: OptionKey, sources: Sources): string[] {
+  const found = sources.find(key);
+  if (found === undefined || found.origin.from === "file") return [];
+  return [`${describeOrigin(found.origin)} sets ${key} too and overrules the file`];
+}

@@ -1,0 +1,107 @@
+// `forward`: ports of this machine that lead to a service's container, wherever its node is.
+import { type AddressInfo, type Server, createServer } from "node:net";
+import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../../peer/agent-client.ts";
+import { AgentError, type ExitCode } from "../../lib/agent-error.ts";
+import { forwardPath } from "../../protocol/caravanserai/tunnel.ts";
+import { whyNotListening } from "../../platform/listen-failure.ts";
+import { command } from "../command.ts";
+import { type Mapping, mappingIn } from "./forward/mapping.ts";
+import { type Relay, createRelay } from "./forward/relay.ts";
+import { interruption } from "../interruption.ts";
+import { note, print } from "../ui/output.ts";
+import {
+  type ServiceName,
+  agentLocator,
+  remoteAgentFlags,
+  serviceIn,
+  warnOfClearToken,
+} from "../remote-agent.ts";
+
+export default command({
+  name: "forward",
+  description: "make ports of a service's container reachable on this machine",
+  examples: [
+    "forward shop/db 5432",
+    "forward shop/web 8080:80 9229",
+    "forward shop/db 0:5432 --node 10.0.3.7:9090 --token-file ~/listen-token",
+  ],
+  args: {
+    service: { type: "positional", required: true, description: "<project>/<service>" },
+    address: {
+      type: "string",
+      default: "127.0.0.1",
+      valueHint: "ADDRESS",
+      description: "local address to listen on",
+    },
+    ...remoteAgentFlags,
+  },
+  rest: {
+    name: "[LOCAL:]REMOTE",
+    description: "local port, 0 for a free one, and the container's",
+    required: true,
+  },
+  async run({ args, rest }): Promise<ExitCode> {
+    const target = serviceIn(args.service);
+    const mappings = rest.map(mappingIn);
+    const { signal, code } = interruption();
+    const locate = await agentLocator(args, target.project);
+    const agent = await locate(signal);
+    await check(agent, target, mappings, signal);
+    const relay = createRelay({ target, locate, tell: note }, agent, signal);
+    const listening: { readonly server: Server; readonly line: string }[] = [];
+    for (const mapping of mappings) {
+      const server = await listen(mapping, args.address, relay);
+      const { address, family, port } = server.address() as AddressInfo;
+      const host = family === "IPv6" ? `[${address}]` : address;
+      const there = `${target.project}/${target.service}:${mapping.remote} on ${agent.name}`;
+      listening.push({ server, line: `forwarding ${host}:${port} → ${there}` });
+    }
+    warnOfClearToken(agent);
+    // When all of them listen: whoever has read a line may connect to any.
+    for (const { line } of listening) print(line);
+    const left = await code;
+    for (const { server } of listening) server.close();
+    return left;
+  },
+});
+
+/** One request without an upgrade, which a willing agent answers with 426: it tells of a refusal before anybody waits. */
+async function check(
+  agent: RemoteAgent,
+  { project, service }: ServiceName,
+  mappings: readonly Mapping[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (const { remote } of mappings.slice(0, 1)) {
+    const refusal = await refusalIn(await askAgent(agent, forwardPath(project, service, remote), signal));
+    // Other agents know the status less well: a handshake that is none is a bad request there.
+    const willing = refusal.status === 426 || (refusal.status === 400 && !isProblem(refusal));
+    if (!willing) throw refusalError(refusal, agent);
+  }
+}
+
+function listen({ local, remote }: Mapping, host: string, relay: Relay): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+      socket.on("error", () => {}); // Until it has a tunnel; its close is seen then.
+      void relay(socket, remote);
+    });
+    server.once("error", (error) => {
+      void notListening(error, host, { local, remote }).then(reject);
+    });
+    server.listen(local, host, () => resolve(server));
+  });
+}
+
+async function notListening(
+  error: Error & { code?: string },
+  host: string,
+  { local, remote }: Mapping,
+): Promise<AgentError> {
+  const why = await whyNotListening(error, local);
+  const hint = error.code === "EADDRNOTAVAIL" ? "See --address." : `Take another local port:  0:${remote}`;
+  return new AgentError("forward.listen", `cannot listen on ${host}:${local}: ${why}`, {
+    hint,
+    cause: error,
+  });
+}

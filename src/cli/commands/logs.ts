@@ -1,0 +1,97 @@
+// `logs`: what a service's container has written, from the agent of its node.
+import { epochOf, wallNow } from "../../lib/clock.ts";
+import { askAgent, refusalError, refusalIn } from "../../peer/agent-client.ts";
+import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
+import { parseDuration } from "../../lib/duration.ts";
+import { logsPath } from "../../protocol/caravanserai/tunnel.ts";
+import { command } from "../command.ts";
+import { interruption } from "../interruption.ts";
+import { copyOut, rawFlag } from "../ui/output.ts";
+import { agentLocator, remoteAgentFlags, serviceIn, warnOfClearToken } from "../remote-agent.ts";
+
+export default command({
+  name: "logs",
+  description: "print what a service's container writes",
+  examples: ["logs shop/web", "logs shop/web -f --tail 100", "logs shop/db --since 10m --timestamps"],
+  args: {
+    service: { type: "positional", required: true, description: "<project>/<service>" },
+    follow: { type: "boolean", alias: "f", description: "go on with what it writes from now" },
+    tail: { type: "string", valueHint: "N", description: "only the last N lines (default: all)" },
+    timestamps: { type: "boolean", alias: "t", description: "begin each line with its time" },
+    since: {
+      type: "string",
+      valueHint: "TIME",
+      description: "only what is younger: 10m, or a time like 2030-01-31T12:00:00Z",
+    },
+    raw: rawFlag,
+    ...remoteAgentFlags,
+  },
+  async run({ args }): Promise<ExitCode | void> {
+    const { project, service } = serviceIn(args.service);
+    const query = queryOf(args, epochOf(wallNow()));
+    const { signal, code } = interruption({ untilReaderLeaves: true });
+    const agent = await (await agentLocator(args, project))(signal);
+    warnOfClearToken(agent);
+    const path = logsPath(project, service);
+    // An agent answers a followed log with the first line of it: whether there is one to wait for is asked before.
+    if (args.follow === true) await (await ask(agent, `${path}?tail=0`, signal)).body?.cancel();
+    const asked = query.size > 0 ? `${path}?${query.toString()}` : path;
+    const response = await ask(agent, asked, signal, { mayWait: args.follow === true });
+    const output = copyOut(args.raw);
+    try {
+      for await (const chunk of response.body ?? []) {
+        await Promise.race([output.write(chunk), code]);
+        if (signal.aborted) break;
+      }
+    } catch (error) {
+      if (error instanceof AgentError) throw error;
+      if (!signal.aborted)
+        throw new AgentError("agent.lost", `the connection to ${agent.name} was lost`, {
+          exit: exit.unreachable,
+          cause: error,
+        });
+    }
+    output.end();
+    return signal.aborted ? code : undefined;
+  },
+});
+
+/** Throws AgentError also for an answer that is none. */
+async function ask(...question: Parameters<typeof askAgent>): Promise<Response> {
+  const response = await askAgent(...question);
+  if (response.status !== 200) throw refusalError(await refusalIn(response), question[0]);
+  return response;
+}
+
+export interface LogFlags {
+  readonly follow?: boolean | undefined;
+  readonly tail?: string | undefined;
+  readonly timestamps?: boolean | undefined;
+  readonly since?: string | undefined;
+}
+
+/** What the agent is asked; nothing where its own default is meant. Throws AgentError, exit 2. */
+export function queryOf({ follow, tail, timestamps, since }: LogFlags, now: number): URLSearchParams {
+  const query = new URLSearchParams();
+  if (follow === true) query.set("follow", "true");
+  if (tail !== undefined) {
+    if (!/^(\d{1,9}|all)$/.test(tail))
+      throw wrong(`--tail: "${tail}" is not a number of lines`, "10, or all");
+    query.set("tail", tail);
+  }
+  if (timestamps === true) query.set("timestamps", "true");
+  if (since !== undefined) query.set("since", (momentIn(since, now) / 1_000).toFixed(3));
+  return query;
+}
+
+/** A time, or so long before now; milliseconds since the epoch. */
+function momentIn(text: string, now: number): number {
+  const ago = parseDuration(text);
+  if (ago !== undefined && ago >= 0) return now - ago;
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(at)) return Math.max(0, at);
+  throw wrong(`--since: "${text}" is neither a duration nor a time`, "10m, 1h30m, 2030-01-31T12:00:00Z");
+}
+
+const wrong = (message: string, examples: string): AgentError =>
+  new AgentError("cli.usage", message, { exit: exit.usage, hint: `For example:  ${examples}` });

@@ -1,0 +1,171 @@
+// `sandbox`: runs both control planes in miniature in the foreground; its sub-commands operate one that runs.
+import { existsSync, readFileSync } from "node:fs";
+import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
+import { writeFileAtomic } from "../../platform/atomic-file.ts";
+import { version } from "../../platform/build.ts";
+import { createLog } from "../../platform/log.ts";
+import type { Sandbox, SandboxOptions } from "../../sandbox/sandbox.ts";
+import { InvalidDocument, parseFaults } from "../../sandbox/settings.ts";
+import { urlSafeToken } from "../../sandbox/token.ts";
+import { command } from "../command.ts";
+import { interruption } from "../interruption.ts";
+import { note, paint, print, warn } from "../ui/output.ts";
+import { programName } from "../program.ts";
+import { faultChange } from "./sandbox/faults.ts";
+import { announced, serveSandbox } from "./sandbox/serve.ts";
+
+export default command({
+  name: "sandbox",
+  description: "run both control planes in miniature on this machine, or operate those that run",
+  examples: [
+    "sandbox",
+    "sandbox --port 9000 --data ./sandbox-data",
+    "sandbox --json",
+    "sandbox approve q9XkT…",
+    "sandbox task demo-1 'uname -a'",
+    "sandbox terminal demo-1",
+    "sandbox apply -f project.yaml --wait",
+    "sandbox get projects",
+  ],
+  args: {
+    port: { type: "string", description: "port to listen on, 0 for any (default 8080, or any when taken)" },
+    host: { type: "string", description: "address to listen on", default: "127.0.0.1" },
+    data: {
+      type: "string",
+      description: "keep nodes, tasks and projects in this directory",
+      valueHint: "dir",
+    },
+    json: { type: "boolean", description: "print one line of JSON when ready: url and operator_token" },
+    "operator-token-file": {
+      type: "string",
+      description: "read the operator token from this file, or make one and write it there",
+      valueHint: "file",
+    },
+    "tls-cert": { type: "string", description: "serve HTTPS with this certificate (PEM)", valueHint: "file" },
+    "tls-key": { type: "string", description: "and this key (PEM)", valueHint: "file" },
+    "fault-delay": { type: "string", description: "wait before every agent request", valueHint: "200ms" },
+    "fault-error-rate": {
+      type: "string",
+      description: "share of requests answered with 500",
+      valueHint: "0…1",
+    },
+    "fault-lost-answers": {
+      type: "string",
+      description: "share of requests that are processed but not answered",
+      valueHint: "0…1",
+    },
+    "fault-drop-after": {
+      type: "string",
+      description: "after so many requests cut every connection",
+      valueHint: "count",
+    },
+  },
+  subCommands: {
+    approve: () => import("./sandbox/approve.ts"),
+    nodes: () => import("./sandbox/nodes.ts"),
+    task: () => import("./sandbox/task.ts"),
+    show: () => import("./sandbox/show.ts"),
+    cancel: () => import("./sandbox/cancel.ts"),
+    terminal: () => import("./sandbox/terminal.ts"),
+    apply: () => import("./sandbox/apply.ts"),
+    get: () => import("./sandbox/get.ts"),
+    delete: () => import("./sandbox/delete.ts"),
+    faults: () => import("./sandbox/faults.ts"),
+    "install-token": () => import("./sandbox/install-token.ts"),
+  },
+  async run({ args }) {
+    const operatorToken = tokenFile(args["operator-token-file"]);
+    const options: SandboxOptions = {
+      host: args.host,
+      faults: faultsOf(args),
+      log: createLog({ level: "info", format: args.json ? "json" : "human", write: note }),
+      ...(args.data === undefined ? {} : { data: args.data }),
+      ...(operatorToken === undefined ? {} : { operatorToken }),
+      ...tlsOf(args["tls-cert"], args["tls-key"]),
+    };
+    const { code: stopped } = interruption();
+    await using sandbox = await serveSandbox("sandbox", args.port, options);
+    using _announced = announced(sandbox);
+    if (args.json) print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken }));
+    else welcome(sandbox, args.data);
+    warnIfOpen(args.host, options.tls !== undefined);
+    // Ctrl-C is how it is ended, no failure.
+    await stopped;
+  },
+});
+
+function welcome({ url }: Sandbox, data: string | undefined): void {
+  const program = programName();
+  print(`noderax-agent ${version} · sandbox`);
+  print();
+  print(`  control plane   ${paint.cyan(url)}`);
+  print(`  data            ${data ?? "in memory, gone at the end"}`);
+  print("  operator        commands of this user on this machine need no token");
+  print();
+  print(`  Try:  ${program} enroll --api-url ${url} --email you@example.com`);
+  print(`        ${program} sandbox approve <token>`);
+  print(`        ${program} sandbox task <node> 'uname -a'`);
+  print("  Ctrl-C stops it.");
+}
+
+function warnIfOpen(host: string, tls: boolean): void {
+  const loopback = /^(127\.|::1$|localhost$)/.test(host);
+  if (loopback) return;
+  warn(
+    tls
+      ? `everybody who reaches ${host} may ask to be enrolled`
+      : `${host} is no loopback address: enrollment tokens and node credentials travel in clear (use --tls-cert and --tls-key)`,
+  );
+}
+
+function tlsOf(cert: string | undefined, key: string | undefined): Pick<SandboxOptions, "tls"> {
+  if (cert === undefined && key === undefined) return {};
+  if (cert === undefined || key === undefined) throw usage("--tls-cert and --tls-key belong together");
+  return { tls: { cert: readFile(cert), key: readFile(key) } };
+}
+
+/** A token that others could guess or read is none: at least 16 characters, and a new file is ours alone. */
+function tokenFile(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  if (!existsSync(path)) {
+    const token = urlSafeToken();
+    writeFileAtomic(path, `${token}\n`);
+    return token;
+  }
+  const token = readFile(path).trim();
+  if (/^\S{16,}$/.test(token)) return token;
+  throw new AgentError("sandbox.token", `${path} holds no operator token`, {
+    hint: "put 16 characters or more without blanks into it, or remove it to have one made",
+  });
+}
+
+function readFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new AgentError("sandbox.file", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function faultsOf(args: {
+  readonly "fault-delay"?: string | undefined;
+  readonly "fault-error-rate"?: string | undefined;
+  readonly "fault-lost-answers"?: string | undefined;
+  readonly "fault-drop-after"?: string | undefined;
+}): NonNullable<SandboxOptions["faults"]> {
+  const change = faultChange({
+    delay: args["fault-delay"],
+    "error-rate": args["fault-error-rate"],
+    "lost-answers": args["fault-lost-answers"],
+    "drop-after": args["fault-drop-after"],
+  });
+  try {
+    return parseFaults(change);
+  } catch (error) {
+    if (error instanceof InvalidDocument) throw usage(`--fault-${error.message.replaceAll("_", "-")}`);
+    throw error;
+  }
+}
+
+const usage = (message: string): AgentError =>
+  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help sandbox" });

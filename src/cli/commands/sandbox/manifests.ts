@@ -1,0 +1,83 @@
+// Files of projects and nodes: YAML or JSON, several documents in one, each checked before anything is sent.
+import { readFileSync, statSync } from "node:fs";
+import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
+import { SyntaxProblem } from "../../../config/syntax-problem.ts";
+import {
+  InvalidManifest,
+  type Manifest,
+  dotted,
+  parseManifest,
+  unknownFieldsOf,
+} from "../../../sandbox/caravanserai/manifest.ts";
+
+export interface ReadManifest {
+  readonly kind: Manifest["kind"];
+  readonly name: string;
+  /** As it was written, fields that are not known included. */
+  readonly document: unknown;
+  /** Fields that the server does not know, each with its place. */
+  readonly warnings: readonly string[];
+}
+
+/** More is no file that somebody wrote. */
+const SIZE_MAX = 1024 * 1024;
+
+/** "-" is standard input. Throws AgentError. */
+export async function readManifests(file: string): Promise<ReadManifest[]> {
+  const source = file === "-" ? "standard input" : file;
+  const text = await readText(file, source);
+  const found = await parseManifests(text, source);
+  if (found.length === 0) throw problem(`${source} is empty`);
+  return found;
+}
+
+async function readText(file: string, source: string): Promise<string> {
+  try {
+    // Asked first: a device or a pipe in place of a file has no end.
+    if (file !== "-" && statSync(file).size > SIZE_MAX) throw new Error("larger than 1 MiB");
+    const text = file === "-" ? await Bun.stdin.text() : readFileSync(file, "utf8");
+    if (text.length > SIZE_MAX) throw new Error("larger than 1 MiB");
+    return text;
+  } catch (error) {
+    throw new AgentError("sandbox.file", `cannot read ${source}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** "ENOENT: no such file or directory, stat 'x'" → "no such file or directory" */
+const reasonOf = (error: unknown): string => messageOf(error).replace(/^E[A-Z]+: (.+), \w+( '.*')?$/, "$1");
+
+/** Checks what can be checked without the server. Throws AgentError with the line. */
+export async function parseManifests(text: string, source: string): Promise<ReadManifest[]> {
+  // JSON is YAML too. The package takes a while to load, and no other command of `sandbox` needs it.
+  const { readYamlDocuments } = await import("../../../config/yaml.ts");
+  let documents;
+  try {
+    documents = readYamlDocuments(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxProblem)) throw error;
+    throw problem(`${source}, line ${error.at.line}: ${error.message}`);
+  }
+  return documents.map(({ value, lineOf }) => {
+    const at = (path: readonly (string | number)[]): string => `${source}, line ${lineOf(path)}: `;
+    const unknown = unknownFieldsOf(value).map(({ path, suggestion }) => {
+      const meant = suggestion === undefined ? "" : ` (did you mean ${suggestion}?)`;
+      return { path, text: `unknown field ${dotted(path)}${meant}` };
+    });
+    try {
+      const { kind, name } = parseManifest(value);
+      return { kind, name, document: value, warnings: unknown.map(({ path, text }) => at(path) + text) };
+    } catch (error) {
+      if (!(error instanceof InvalidManifest)) throw error;
+      const quotes = error.problem === "must be a string" ? ['put it in quotes: "8080"'] : [];
+      // What is missing may be there under a mistyped name.
+      const beside = unknown.filter(({ path }) => around(path) === around(error.path));
+      const hint = [...quotes, ...beside.map(({ text }) => `beside it: ${text}`)];
+      throw problem(`${at(error.path)}${error.message}`, hint);
+    }
+  });
+}
+
+const around = (path: readonly (string | number)[]): string => dotted(path.slice(0, -1));
+
+const problem = (message: string, hint?: readonly string[]): AgentError =>
+  new AgentError("sandbox.manifest", message, { exit: exit.usage, hint });

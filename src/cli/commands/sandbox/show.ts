@@ -1,0 +1,60 @@
+// `sandbox show`: one node or one task, with the log as the operators of the real control plane see it.
+import * as v from "valibot";
+import { AgentError } from "../../../lib/agent-error.ts";
+import { LogDocument, NodeDocument, TaskDocument } from "../../../sandbox/documents.ts";
+import { command } from "../../command.ts";
+import { note, print, printJson, printOutput, rawFlag } from "../../ui/output.ts";
+import { type Operator, operator, operatorArgs } from "./client.ts";
+import { flat, printFields } from "./fields.ts";
+import { shownRow } from "./task.ts";
+
+export default command({
+  name: "show",
+  description: "show a node or a task",
+  examples: ["sandbox show web-01", "sandbox show 7c1e --all"],
+  args: {
+    subject: {
+      type: "positional",
+      required: true,
+      description: "a node's name or id, or a task's id or the beginning of it",
+    },
+    all: { type: "boolean", description: "every log row, not only the first 100 an operator gets to see" },
+    raw: rawFlag,
+    ...operatorArgs,
+  },
+  async run({ args }) {
+    const sandbox = operator(args);
+    const name = encodeURIComponent(args.subject);
+    const node = await unlessUnknown(sandbox.call("GET", `/nodes/${name}`, NodeDocument));
+    if (node !== undefined) return args.json ? printJson(node) : printFields(flat(node));
+    const task = await unlessUnknown(sandbox.call("GET", `/tasks/${name}`, TaskDocument));
+    if (task === undefined) throw await nothingCalled(args.subject, sandbox);
+    const path = `/tasks/${name}/logs${args.all ? "?all=1" : ""}`;
+    const rows = await sandbox.call("GET", path, v.array(LogDocument));
+    if (args.json) return printJson({ ...task, log: rows });
+    printFields(flat({ ...task, output: undefined }));
+    if (rows.length > 0) print();
+    for (const row of rows) printOutput(shownRow(row), args.raw);
+    if (rows.length === 0) note("no log rows yet");
+  },
+});
+
+async function unlessUnknown<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof AgentError && error.status === 404) return undefined;
+    throw error;
+  }
+}
+
+async function nothingCalled(subject: string, sandbox: Operator): Promise<AgentError> {
+  const nodes = await sandbox.call("GET", "/nodes", v.array(NodeDocument));
+  const tasks = (await sandbox.call("GET", "/tasks", v.array(TaskDocument))).slice(-5);
+  return new AgentError("sandbox.unknown", `there is no node and no task ${JSON.stringify(subject)}`, {
+    hint: [
+      `nodes: ${nodes.map(({ name }) => name).join(", ") || "none yet"}`,
+      `latest tasks: ${tasks.map(({ id }) => id.slice(0, 8)).join(", ") || "none yet"}`,
+    ],
+  });
+}

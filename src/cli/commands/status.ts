@@ -1,0 +1,179 @@
+// `status`: what the running agent is doing, and what it is waiting for.
+import { type ExitCode, exit } from "../../lib/agent-error.ts";
+import { humanDuration, seconds } from "../../lib/duration.ts";
+import { printableIn } from "../../lib/printable.ts";
+import type { CaravanseraiStatus, NoderaxStatus, Status } from "../../agent/status.ts";
+import { command } from "../command.ts";
+import { configFlags, configFrom } from "../config-flags.ts";
+import { whenRemoved } from "./gc.ts";
+import { age, paint, print, printJson } from "../ui/output.ts";
+import { asCalled } from "../program.ts";
+import { runningAgent, settingsOfAgent } from "../running-agent.ts";
+
+export default command({
+  name: "status",
+  description: "show what the running agent does and waits for",
+  examples: ["status", "status --json"],
+  args: { ...configFlags, json: { type: "boolean", description: "print one JSON document" } },
+  async run({ args }): Promise<ExitCode> {
+    const settings = settingsOfAgent(await configFrom(args));
+    const status = await runningAgent(settings);
+    if (args.json) printJson(status);
+    else show(printableIn(status));
+    return exitOf(status);
+  },
+});
+
+/** 3 without an identity, 6 when something does not work, else 0. */
+function exitOf({ noderax, caravanserai, loops }: Status): ExitCode {
+  if (noderax?.standing === "not_enrolled") return exit.notEnrolled;
+  const ill =
+    (noderax !== null && noderax.standing !== "ok") ||
+    loops.some((loop) => loop.consecutive_failures > 0) ||
+    (caravanserai ?? undefined)?.projects.some(({ state }) => state === "failed" || state === "waiting");
+  return ill === true ? exit.degraded : exit.done;
+}
+
+function show(status: Status): void {
+  const memory = `${Math.round(status.rss_bytes / 1e6)} MB`;
+  const up = humanDuration(seconds(status.uptime_seconds));
+  print(`noderax-agent ${status.version} · pid ${status.pid} · up ${up} · ${memory}`);
+  for (const warning of status.warnings) print(`${paint.yellow("!")} ${warning}`);
+  if (status.noderax !== null) showNoderax(status.noderax, status.loops);
+  if (status.caravanserai) showCaravanserai(status.caravanserai, status.loops);
+}
+
+/** More of a kind are counted. */
+const LINES_MAX = 20;
+
+function showLoop({
+  name,
+  note,
+  last_success,
+  last_error,
+  consecutive_failures,
+}: Status["loops"][number]): void {
+  const last = last_success === null ? "" : `last success ${age(Date.parse(last_success))} ago`;
+  // Some loops say in their note already what went wrong.
+  const why = note.includes(last_error?.message ?? "") ? "" : `: ${last_error?.message}`;
+  const trouble = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
+  print(`  ${name.padEnd(12)} ${[note, last, trouble].filter(Boolean).join(" · ")}`);
+}
+
+function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loops"]): void {
+  print();
+  print(`noderax        ${standingText(noderax.standing).padEnd(12)} ${noderax.api_url}`);
+  print(`  node         ${noderax.node_id ?? asCalled("none: enroll with  noderax-agent enroll")}`);
+  for (const loop of loops) if (loop.plane !== "caravanserai") showLoop(loop);
+  const { tasks, outbox, terminals, protection } = noderax;
+  if (protection) showProtection(protection);
+  const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
+  print(
+    `  tasks        ${tasks.length} at work · ${waiting}${outbox.last_error === null ? "" : ` (${outbox.last_error})`}`,
+  );
+  for (const task of tasks.slice(0, LINES_MAX)) {
+    print(
+      `    ${task.id.slice(0, 8)}  ${humanDuration(seconds(task.age_seconds)).padEnd(8)} ${task.type}  ${task.note}`,
+    );
+  }
+  if (tasks.length > LINES_MAX) print(`    … and ${tasks.length - LINES_MAX} more`);
+  if (terminals.length > 0) print(`  terminals    ${terminals.length} open`);
+  for (const terminal of terminals.slice(0, LINES_MAX)) {
+    const idle = `idle ${humanDuration(seconds(terminal.idle_seconds))}`;
+    print(
+      `    ${terminal.id.slice(0, 8)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
+    );
+  }
+}
+
+function showProtection({ in_force: inForce, missing }: NonNullable<NoderaxStatus["protection"]>): void {
+  print(`  protection   ${inForce.join(" · ") || "none"}`);
+  for (const text of missing) print(`    ${paint.yellow("!")} ${text}`);
+}
+
+function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): void {
+  const { state, projects, orphans, reports } = plane;
+  const word = state === "Ready" ? paint.green(state) : paint.yellow(state ?? "unknown");
+  print();
+  print(`caravanserai   ${word.padEnd(12)} ${plane.server_url}`);
+  for (const loop of loops) {
+    // Some have a line of their own; the others say something, or fail, or are not worth one.
+    const isWorth = loop.note !== "" || loop.consecutive_failures > 0;
+    if (loop.plane === "caravanserai" && !OWN_LINE.includes(loop.name) && isWorth) showLoop(loop);
+  }
+  if (plane.draining_since !== null)
+    print(`  draining     since ${age(Date.parse(plane.draining_since))}: no new projects come here`);
+  print(`  docker       ${dockerText(plane.docker)}`);
+  if (plane.listener) showListener(plane.listener);
+  if (plane.ingress) {
+    const { routes, failed } = plane.ingress;
+    const hosts = `${routes} host ${routes === 1 ? "name" : "names"}`;
+    print(
+      `  ingress      ${whereText(plane.ingress)} · ${hosts}${failed === 0 ? "" : ` · ${failed} requests failed`}`,
+    );
+  }
+  print(`  projects     ${counted(projects)}`);
+  const unwell = projects.filter(({ state }) => state !== "running");
+  for (const { name, state, note } of unwell.slice(0, LINES_MAX))
+    print(`    ${name.padEnd(10)} ${state}${note === "" ? "" : `: ${note}`}`);
+  if (unwell.length > LINES_MAX) print(`    … and ${unwell.length - LINES_MAX} more`);
+  if (reports.waiting > 0)
+    print(
+      `  reports      ${reports.waiting} waiting${reports.last_error === null ? "" : ` (${reports.last_error})`}`,
+    );
+  for (const orphan of orphans.slice(0, LINES_MAX)) {
+    const { name, reason, containers } = orphan;
+    print(`  on no list   ${name}: ${containers} containers, ${reason}; removed ${whenRemoved(orphan)}`);
+  }
+  if (orphans.length > LINES_MAX)
+    print(`    … and ${orphans.length - LINES_MAX} more: ${asCalled("noderax-agent gc")}`);
+}
+
+const OWN_LINE = ["docker", "listener", "ingress"];
+
+function showListener(listener: NonNullable<CaravanseraiStatus["listener"]>): void {
+  const { tls, tunnels, logs, refused, last_refusal: last, warnings } = listener;
+  const parts = [
+    whereText(listener),
+    tls ? "TLS" : "",
+    tunnels === 0 ? "" : `${tunnels} ${tunnels === 1 ? "tunnel" : "tunnels"}`,
+    logs === 0 ? "" : `${logs} ${logs === 1 ? "log is" : "logs are"} read`,
+    refused === 0 ? "" : `${refused} refused`,
+  ];
+  print(`  listener     ${parts.filter(Boolean).join(" · ")}`);
+  if (last !== null)
+    print(`    last refused ${last.address}, ${age(Date.parse(last.at))} ago: ${refusalText(last)}`);
+  for (const warning of warnings) print(`    ${paint.yellow("!")} ${warning}`);
+}
+
+/** With the line that would let them in. */
+function refusalText({ address, why }: { address: string; why: string }): string {
+  if (why === "address") return `not in listen_allow (listen_allow=${address} would let it in)`;
+  if (why === "user") return "neither root nor in Docker's group (listen_local=everybody would let them in)";
+  return why;
+}
+
+const whereText = ({ address, trouble }: { address: string | null; trouble: string | null }): string =>
+  address ?? (trouble === null ? "opening" : paint.red(trouble));
+
+function dockerText({ version, trouble }: CaravanseraiStatus["docker"]): string {
+  if (trouble !== null) return paint.red(trouble);
+  return version === null ? paint.yellow("connecting") : `Engine ${version}`;
+}
+
+/** "4 running · 1 waiting" */
+function counted(projects: CaravanseraiStatus["projects"]): string {
+  if (projects.length === 0) return "none";
+  const counts = new Map<string, number>();
+  for (const { state } of projects) counts.set(state, (counts.get(state) ?? 0) + 1);
+  const order = ["running", "working", "waiting", "failed", "removing", "removed", "unknown"];
+  return [...counts]
+    .toSorted(([a], [b]) => order.indexOf(a) - order.indexOf(b))
+    .map(([state, count]) => `${count} ${state}`)
+    .join(" · ");
+}
+
+function standingText(standing: string): string {
+  if (standing === "ok") return paint.green("accepted");
+  return standing === "not_enrolled" ? "not enrolled" : paint.yellow(standing);
+}

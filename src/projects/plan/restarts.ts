@@ -1,0 +1,43 @@
+// When a container that ended is started again: 1 s doubling to 60 s, a few times in ten minutes, and on in the next ten.
+import { type Duration, seconds } from "../../lib/duration.ts";
+
+export interface RestartPolicy {
+  /** Restarts within `window` at most: the project has failed until the next one is due. 0: it stays so. */
+  readonly limit: number;
+  readonly window: Duration;
+}
+
+const BASE = seconds(1);
+const CAP = seconds(60);
+
+export type RestartDecision =
+  | { readonly do: "start" }
+  | { readonly do: "wait"; readonly until: number }
+  /** For now; `until`: when the window has room again, undefined where there is never any. */
+  | { readonly do: "give up"; readonly until: number | undefined };
+
+/**
+ * `restarts`: when we started it again, oldest first; `endedAt`: when it was seen to have ended. All of the steady clock.
+ */
+export function decideRestart(
+  restarts: readonly number[],
+  endedAt: number,
+  now: number,
+  { limit, window }: RestartPolicy,
+): RestartDecision {
+  const recent = restarts.filter((at) => now - at < window);
+  if (recent.length >= limit) {
+    const oldest = recent[recent.length - limit];
+    return { do: "give up", until: oldest === undefined ? undefined : oldest + window };
+  }
+  const pause = Math.min(CAP, BASE * 2 ** recent.length);
+  const until = endedAt + pause;
+  return now >= until ? { do: "start" } : { do: "wait", until };
+}
+
+/** Whether it has lately used up its restarts, in this window or the one before. */
+export const isSpent = (
+  restarts: readonly number[],
+  now: number,
+  { limit, window }: RestartPolicy,
+): boolean => limit > 0 && restarts.filter((at) => now - at < 2 * window).length >= limit;

@@ -1,0 +1,80 @@
+// Carries out one step of a plan on Docker. No policy: what to do was decided, what failed is judged elsewhere.
+import { AgentError } from "../../lib/agent-error.ts";
+import type { Duration } from "../../lib/duration.ts";
+import type { Log } from "../../platform/log.ts";
+import type { Engine } from "../plan/engine.ts";
+import { nameInRole, networkName } from "../plan/names.ts";
+import type { Pulls } from "./pulls.ts";
+import type { Making, Records } from "./records.ts";
+import type { Step } from "../plan/step.ts";
+
+export interface Hands {
+  readonly engine: Engine;
+  readonly records: Pick<Records, "begin" | "made" | "refused">;
+  readonly log: Pick<Log, "info">;
+  readonly pulls: Pick<Pulls, "request">;
+  readonly project: string;
+  /** Between SIGTERM and SIGKILL. */
+  readonly grace: Duration;
+}
+
+/** Resolves when it is done; of a pull, when it was asked for. Throws what the engine throws. */
+export async function applyStep(
+  step: Step,
+  { engine, records, pulls, log, project, grace }: Hands,
+  signal: AbortSignal,
+): Promise<void> {
+  const removed = (what: string): void => log.info("projects", `${project}: removed ${what}`);
+  switch (step.do) {
+    case "createNetwork":
+      return make(records, { kind: "network", name: step.name, fingerprint: "" }, () =>
+        engine.createNetwork(project, step.name, signal),
+      );
+    case "createVolume":
+      return make(records, { kind: "volume", name: step.name, fingerprint: "" }, async () => {
+        await engine.createVolume(project, step.name, signal);
+        return step.name;
+      });
+    case "pull":
+      return pulls.request(step.image);
+    case "createContainer": {
+      const { service, role } = step;
+      const name = nameInRole(project, service.name, role);
+      return make(records, { kind: "container", name, fingerprint: service.fingerprint }, () =>
+        engine.createContainer(project, service, role, networkName(project), signal),
+      );
+    }
+    case "startContainer":
+      return engine.startContainer(step.id, signal);
+    case "stopContainer":
+      return engine.stopContainer(step.id, grace, signal);
+    case "unpauseContainer":
+      return engine.unpauseContainer(step.id, signal);
+    case "renameContainer":
+      return engine.renameContainer(step.id, nameInRole(project, step.service, step.to), signal);
+    case "removeContainer":
+      await engine.removeContainer(step.id, signal);
+      return removed(`container ${step.id.slice(0, 12)} of ${step.service}`);
+    case "connectNetwork":
+      return engine.connectNetwork(step.id, step.network, step.service, signal);
+    case "removeNetwork":
+      await engine.removeNetwork(step.id, signal);
+      return removed(`network ${networkName(project)}`);
+    case "removeVolume":
+      await engine.removeVolume(step.name, signal);
+      return removed(`volume ${step.name}`);
+  }
+}
+
+/** Recorded before and after, so that a crash in between cannot lose whose it is. */
+async function make(records: Hands["records"], making: Making, create: () => Promise<string>): Promise<void> {
+  records.begin(making);
+  try {
+    records.made(making, await create());
+  } catch (error) {
+    // After anything else than a refusal it may have been made all the same.
+    if (error instanceof AgentError && /^docker\.(refused|gone|full)$/.test(error.code))
+      records.refused(making);
+    throw error;
+  }
+}

@@ -1,0 +1,131 @@
+// Whether Docker is there: one loop that connects, looks, and listens to its events; everything else waits for it.
+//
+//   away ── info, a first look ──▶ up ── events end, a look or a step fails ──▶ away, tried again with a back-off
+import { AgentError, messageOf } from "../../lib/agent-error.ts";
+import { backoff } from "../../lib/backoff.ts";
+import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
+import { type LoopRegistry, loop } from "../../lib/loop.ts";
+import { retry } from "../../control/retry.ts";
+import type { Log } from "../../platform/log.ts";
+import { steadyNow } from "../../lib/clock.ts";
+import type { Engine, EngineEvent, EngineInfo } from "../plan/engine.ts";
+import type { Looks } from "./snapshots.ts";
+
+/** What is no answer about the thing that was asked for, but about Docker as a whole. */
+export const isAway = (error: unknown): boolean =>
+  error instanceof AgentError && ["docker.away", "docker.forbidden", "docker.version"].includes(error.code);
+
+export interface Daemon {
+  /** Undefined while Docker is away. */
+  info(): EngineInfo | undefined;
+  /** What keeps it away, in words; undefined while it is there, or before the first try. */
+  trouble(): string | undefined;
+  /** For how long it has been away; 0 while it is there. */
+  away(): Duration;
+  /** Whether it has been there in this life. */
+  seen(): boolean;
+  /** Resolves when it is there, or `signal` aborted. */
+  ready(signal: AbortSignal): Promise<void>;
+  /** Somebody found it away. */
+  lost(error: unknown): void;
+  readonly done: Promise<void>;
+}
+
+export interface DaemonPorts {
+  readonly engine: Pick<Engine, "info" | "events">;
+  readonly looks: Looks;
+  readonly onEvent: (event: EngineEvent) => void;
+  /** Docker is there again: whatever happened meanwhile went unnoticed. */
+  readonly onUp: () => void;
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+}
+
+/** A stream of events that ends so soon is a failure, not a restart of Docker. */
+const SHORT: Duration = seconds(5);
+
+export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
+  const { engine, looks, onEvent, onUp, registry, log } = ports;
+  let info: EngineInfo | undefined;
+  let trouble: string | undefined;
+  let awaySince: number | undefined = steadyNow();
+  let up = Promise.withResolvers<void>();
+  let round = new AbortController();
+  let announced = false;
+
+  function down(): void {
+    info = undefined;
+    awaySince ??= steadyNow();
+    up = Promise.withResolvers();
+  }
+
+  async function connect(signal: AbortSignal): Promise<EngineInfo> {
+    const found = await engine.info(signal);
+    // A daemon that answers the one and refuses the other is not there yet.
+    await looks.fresh();
+    return found;
+  }
+
+  const done = loop(
+    {
+      name: "docker",
+      every: milliseconds(200),
+      onError(error, { consecutiveFailures: failures }) {
+        const text = messageOf(error);
+        if (text !== trouble) log.warn("docker", text);
+        trouble = text;
+        return backoff(retry.docker, failures, Math.random);
+      },
+    },
+    async (signal, record) => {
+      round = new AbortController();
+      const scope = AbortSignal.any([signal, round.signal]);
+      record.note = "connecting";
+      const found = await connect(scope);
+      if (!announced || trouble !== undefined)
+        log.info("docker", `Engine ${found.version}, API ${found.apiVersion}`);
+      announced = true;
+      info = found;
+      trouble = undefined;
+      awaySince = undefined;
+      record.note = `Engine ${found.version}`;
+      record.lastSuccess = steadyNow();
+      record.consecutiveFailures = 0;
+      const since = steadyNow();
+      up.resolve();
+      try {
+        const events = engine.events(onEvent, scope);
+        onUp();
+        await events;
+      } catch (error) {
+        throw round.signal.aborted ? round.signal.reason : error;
+      } finally {
+        down();
+        record.note = "away";
+      }
+      round.signal.throwIfAborted();
+      if (steadyNow() - since < SHORT) throw new AgentError("docker.away", "Docker's stream of events ended");
+    },
+    registry,
+    signal,
+  );
+
+  return {
+    info: () => info,
+    trouble: () => trouble,
+    seen: () => announced,
+    away: () => (awaySince === undefined ? 0 : steadyNow() - awaySince),
+    async ready(signal) {
+      if (info !== undefined || signal.aborted) return;
+      const aborted = Promise.withResolvers<void>();
+      const end = (): void => aborted.resolve();
+      signal.addEventListener("abort", end, { once: true });
+      await Promise.race([up.promise, aborted.promise]);
+      signal.removeEventListener("abort", end);
+    },
+    lost(error) {
+      if (info !== undefined) round.abort(error);
+    },
+    done,
+  };
+}

@@ -1,0 +1,182 @@
+// Asks the server about every project that is here and not on its list, and acts on what `orphans.ts` decides.
+import { AgentError } from "../../lib/agent-error.ts";
+import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
+import type { Log } from "../../platform/log.ts";
+import { epochOf, steadyNow, wallOf } from "../../lib/clock.ts";
+import type { AssignedNames } from "../node/assigned-names.ts";
+import type { Continuity } from "../node/continuity.ts";
+import type { Look } from "../plan/engine.ts";
+import type { ObservedProject } from "../plan/observed.ts";
+import { type Answer, type OrphanPolicy, type Suspect, UNKNOWN, isLoss, judge } from "../plan/orphans.ts";
+import type { Daemon } from "./daemon.ts";
+import type { Looks } from "./snapshots.ts";
+import { type Unowned, isNothing, removable } from "../plan/ownership.ts";
+
+export interface Orphan {
+  readonly name: string;
+  readonly verdict: Suspect["verdict"];
+  readonly reason: string;
+  /** When it is removed, in milliseconds since the epoch; undefined while that is not decided, or never. */
+  readonly due: number | undefined;
+  readonly containers: number;
+  /** Docker's names of its volumes, which the agent never removes with an orphan. */
+  readonly volumes: readonly string[];
+}
+
+export interface OrphanPorts {
+  readonly api: Pick<CaravanseraiApi, "place" | "nodePlace">;
+  readonly node: string;
+  readonly assigned: AssignedNames;
+  readonly continuity: Continuity;
+  readonly looks: Looks;
+  readonly daemon: Pick<Daemon, "lost">;
+  /** The projects on the server's newest list. */
+  readonly listed: () => ReadonlySet<string>;
+  /** Those that left it and are looked after as before, until what is decided here. */
+  readonly retained: () => readonly string[];
+  /** Whether the server has ordered the removal of this project. */
+  readonly isRemoving: (name: string) => boolean;
+  /** Whether a step of this project is under way. */
+  readonly isAtWork: (name: string) => boolean;
+  /** Called after every answer about a project that is not listed. */
+  readonly onDecision: (name: string, decision: Suspect) => void;
+  readonly log: Log;
+}
+
+export interface OrphanWatch {
+  /** One round of questions. Returns a status message. */
+  inspect(look: Look, signal: AbortSignal): Promise<string>;
+  /** The server lists it: whatever was said about it before does not count any more. */
+  isListed(name: string): void;
+  /** What would be removed, why and when, and what is only watched. */
+  orphans(): readonly Orphan[];
+}
+
+/** Questions about single projects in one round; more wait for the next. */
+const QUESTIONS = 20;
+
+export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): OrphanWatch {
+  const { api, node, assigned, continuity, looks, daemon, log } = ports;
+  const suspects = new Map<string, Suspect>();
+  /** Those whose last answer was "gone". */
+  const missing = new Set<string>();
+
+  async function answerTo(
+    name: string,
+    seen: ObservedProject | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    try {
+      const place = await api.place(name, signal);
+      const status = place?.status;
+      if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
+      // One that is looked after is brought up again where nothing is left of it.
+      const isHeld = ports.retained().includes(name);
+      const unowned = looks.latest()?.unowned.get(name);
+      if (!isHeld && seen !== undefined && isNothing(removable(seen, unowned))) return { is: "rest" };
+      if (status?.nodeRef === "") return { is: "unplaced" };
+      if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
+      if (!assigned.has(name)) return { is: "foreign" };
+      return { is: (await remembers(name, signal)) ? "gone" : "forgotten" };
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error;
+      return { is: "silent" };
+    }
+  }
+
+  /**
+   * Whether the server's memory reaches back to when it listed the project. Asked after the 404: a server that has lost
+   * its database meanwhile knows no node either, or one that was registered later.
+   */
+  async function remembers(name: string, signal: AbortSignal): Promise<boolean> {
+    const place = await api.nodePlace(node, signal);
+    if (place === undefined) continuity.forgot("the server does not know this node any more");
+    else continuity.registeredAt(place.metadata.createdAt);
+    const memory = continuity.memory();
+    return memory !== undefined && assigned.memory(name) === memory;
+  }
+
+  function settle(name: string, answer: Answer): void {
+    const before = suspects.get(name) ?? UNKNOWN;
+    const after = judge(before, answer, steadyNow(), policy);
+    suspects.set(name, after);
+    if (answer.is === "gone") missing.add(name);
+    else if (answer.is !== "silent") missing.delete(name);
+    if (before.verdict === "suspected" && after.verdict === "orphan")
+      log.warn("orphans", `${name}: ${after.reason}; its containers here are removed after the grace`);
+    if (after.verdict === "kept" && before.verdict !== "kept")
+      log.info("orphans", `${name}: ${after.reason}; what is here of it is kept`);
+    ports.onDecision(name, after);
+  }
+
+  /** A server that misses most of what it gave us has lost its data: nothing it misses is proven deleted. */
+  function doubtLoss(): void {
+    if (!isLoss(missing.size, ports.listed().size + missing.size)) return;
+    continuity.forgot(`the server misses ${missing.size} projects of this node at once`);
+    for (const name of missing) settle(name, { is: "forgotten" });
+  }
+
+  /** What is off the list and has left nothing here is not ours any more, whoever makes something of that name. */
+  async function forget(signal: AbortSignal): Promise<void> {
+    const retained = new Set(ports.retained());
+    const isOff = (name: string): boolean =>
+      !ports.listed().has(name) && !retained.has(name) && !ports.isAtWork(name);
+    const isLeft = (name: string, look: Look | undefined): boolean => {
+      const seen = look?.projects.get(name);
+      return seen !== undefined && !isNothing(seen);
+    };
+    const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, looks.latest()));
+    if (off.length === 0) return;
+    // The latest look may be older than the last thing that was made of it.
+    const look = await looks.fresh().catch((error: unknown) => daemon.lost(error));
+    if (look === undefined || signal.aborted) return;
+    for (const name of off) if (isOff(name) && !isLeft(name, look)) assigned.forget(name);
+  }
+
+  function drop(name: string): void {
+    suspects.delete(name);
+    missing.delete(name);
+  }
+
+  return {
+    async inspect({ projects }, signal) {
+      const known = new Set([...ports.retained(), ...projects.keys()]);
+      for (const name of suspects.keys()) if (!known.has(name)) drop(name);
+      const unlisted = [...known].filter((name) => !ports.listed().has(name) && !ports.isRemoving(name));
+      const due = unlisted.filter((name) => (suspects.get(name)?.askAt ?? 0) <= steadyNow());
+      for (const name of due.slice(0, QUESTIONS)) {
+        const answer = await answerTo(name, projects.get(name), signal);
+        // It may have come onto the list meanwhile; after the abort, an answer is none.
+        if (!signal.aborted && !ports.listed().has(name)) settle(name, answer);
+      }
+      doubtLoss();
+      await forget(signal);
+      return unlisted.length === 0 ? "" : `${unlisted.length} on no list`;
+    },
+    isListed: drop,
+    orphans: () => [
+      ...[...suspects].map(([name, { verdict, reason, due }]) => {
+        const seen = looks.latest()?.projects.get(name);
+        return {
+          name,
+          verdict,
+          reason,
+          due: due === undefined ? undefined : epochOf(wallOf(due)),
+          containers: seen?.containers.length ?? 0,
+          volumes: [...(seen?.volumes ?? [])].sort(),
+        };
+      }),
+      ...[...(looks.latest()?.unowned ?? [])]
+        .filter(([name]) => !ports.listed().has(name) && !suspects.has(name))
+        .map(([name, unowned]) => unownedOrphan(name, unowned, node)),
+    ],
+  };
+}
+
+/** Shown, and never touched. */
+function unownedOrphan(name: string, { containers, volumes, node }: Unowned, own: string): Orphan {
+  const shown = { name, verdict: "kept", due: undefined, containers } as const;
+  // Another node's agent looks after its data.
+  if (node !== "" && node !== own) return { ...shown, reason: `belongs to node ${node}`, volumes: [] };
+  return { ...shown, reason: "not on record as made here", volumes };
+}

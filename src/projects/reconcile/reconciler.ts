@@ -1,0 +1,317 @@
+// The projects of this node: a worker for each, aimed by what the server wants, woken by whatever may have changed.
+import { messageOf } from "../../lib/agent-error.ts";
+import type { Duration } from "../../lib/duration.ts";
+import { type LoopRegistry, loop } from "../../lib/loop.ts";
+import { createSlots } from "../../lib/slots.ts";
+import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
+import type { Log } from "../../platform/log.ts";
+import type { ProjectStatus, Reason } from "../../protocol/caravanserai/resources.ts";
+import type { AssignedNames } from "../node/assigned-names.ts";
+import type { Assignment } from "../node/assignment.ts";
+import { type DesiredProject, desire } from "../plan/desired.ts";
+import type { Continuity } from "../node/continuity.ts";
+import type { EngineEvent } from "../plan/engine.ts";
+import { type Orphan, createOrphanWatch } from "./orphan-watch.ts";
+import type { OrphanPolicy, Suspect } from "../plan/orphans.ts";
+import type { Plan } from "../plan/project.ts";
+import { type OnList, beginsAnew, onList } from "./change.ts";
+import type { Daemon } from "./daemon.ts";
+import type { Looks } from "./snapshots.ts";
+import { type Reports, dueReport } from "../node/reports.ts";
+import { type Worker, type WorkerPorts, createWorker } from "./worker.ts";
+import type { Goal, Standing } from "./worker-state.ts";
+
+export interface ReconcilePorts {
+  readonly api: Pick<CaravanseraiApi, "place" | "nodePlace">;
+  readonly node: string;
+  readonly assigned: AssignedNames;
+  readonly continuity: Continuity;
+  readonly looks: Looks;
+  readonly daemon: Pick<Daemon, "ready" | "lost">;
+  readonly reports: Pick<Reports, "want" | "delivered" | "forget">;
+  readonly apply: WorkerPorts["apply"];
+  readonly pulls: WorkerPorts["pulls"];
+  readonly registry: LoopRegistry;
+  readonly log: Log;
+}
+
+export interface ReconcilePolicy {
+  readonly service: WorkerPorts["policy"];
+  readonly parallel: number;
+  readonly resync: Duration;
+  readonly orphans: OrphanPolicy;
+}
+
+export interface ProjectState extends Partial<Standing> {
+  readonly name: string;
+  /** The server's; "none" for one that is not on its list. */
+  readonly phase: string;
+}
+
+export interface Reconcile {
+  assign(assignment: Assignment): void;
+  /** Something happened on Docker; without a project, to any. */
+  wake(event?: EngineEvent): void;
+  /** A pull began or ended. */
+  pullsChanged(): void;
+  states(): readonly ProjectState[];
+  /** What is to run here, of the projects on the list; the same array until it changes. */
+  desired(): readonly DesiredProject[];
+  /** Whether a project that left the list is proven, since the last list, not to be ours any more. */
+  isLost(name: string): boolean;
+  /** The specification of a project that is ours, in whatever phase. */
+  specOf(name: string): DesiredProject | undefined;
+  /** What would be removed, why and when, and what is only looked at. Removes nothing. */
+  orphans(): readonly Orphan[];
+  readonly done: Promise<void>;
+}
+
+export function startReconcile(
+  ports: ReconcilePorts,
+  policy: ReconcilePolicy,
+  signal: AbortSignal,
+): Reconcile {
+  const { assigned, continuity, looks, daemon, reports, registry, log } = ports;
+  const workers = new Map<string, Worker>();
+  const warned = new Map<string, string>();
+  /** Those on the server's newest list. */
+  let listed: ReadonlySet<string> = new Set();
+  /** With those that left it while nothing proves that they are not ours any more: they are looked after as before. */
+  let held = new Map<string, OnList>();
+  /** Proven not to be ours any more, since the last list. */
+  const lost = new Set<string>();
+  let desired: readonly DesiredProject[] = [];
+  /** Whether the server itself has said in this life what is ours. */
+  let heard = false;
+  /** Looks to take because something happened to a project that is not on the list. */
+  let unseen = 0;
+
+  const workerPorts: WorkerPorts = {
+    looks,
+    daemon,
+    apply: ports.apply,
+    pulls: ports.pulls,
+    policy: policy.service,
+    slots: createSlots(policy.parallel),
+    onPlan: tell,
+    log,
+  };
+
+  const watch = createOrphanWatch(
+    {
+      ...ports,
+      listed: () => listed,
+      retained: () => [...held.keys()].filter((name) => !listed.has(name)),
+      isRemoving: (name) => held.get(name)?.goal?.do === "remove",
+      isAtWork: (name) => workers.get(name)?.atWork() === true,
+      onDecision: actOn,
+    },
+    policy.orphans,
+  );
+
+  function workerOf(project: string): Worker {
+    const known = workers.get(project);
+    if (known !== undefined) return known;
+    const worker = createWorker(project, workerPorts, signal);
+    workers.set(project, worker);
+    return worker;
+  }
+
+  /** Only of what is on the server's list: it does not want to hear of the others. */
+  function tell(project: string, plan: Pick<Plan, "report" | "condition"> | undefined): void {
+    const on = held.get(project);
+    if (on === undefined || !listed.has(project)) return;
+    const { phase, conditions } = on.assigned;
+    const report = plan?.report ?? (plan?.condition && { phase, ...plan.condition });
+    const outdated = JSON.stringify(conditions) === on.outdated;
+    const place = { phase, conditions, outdated, askedAt: on.askedAt };
+    reports.want(project, dueReport(report, place, reports.delivered(project)), on.askedAt);
+  }
+
+  function assign({ projects, retained, askedAt }: Assignment): void {
+    heard ||= askedAt !== undefined;
+    // A list that was asked for before the server forgot, or in an earlier run, says nothing about its memory now.
+    const isOfNow = askedAt !== undefined && askedAt > continuity.changedAt();
+    assigned.add(
+      projects.map(({ name }) => name),
+      isOfNow ? continuity.memory() : undefined,
+    );
+    const before = held;
+    listed = new Set(projects.map(({ name }) => name));
+    held = new Map(
+      [...projects, ...retained].map((one) => {
+        const known = before.get(one.name);
+        return [one.name, onList(one, listed.has(one.name) ? askedAt : known?.askedAt, known)];
+      }),
+    );
+    lost.clear();
+    routeHeld();
+    for (const name of before.keys()) if (!held.has(name)) release(name);
+    for (const [name, now] of held) {
+      if (!listed.has(name)) {
+        // Of an earlier run: another node may have it by now, so it is not brought up before the server has said so.
+        if (!before.has(name) && now.goal?.do === "remove") workerOf(name).aim(now.goal, "keep");
+        continue;
+      }
+      watch.isListed(name);
+      if (!before.has(name)) reports.forget(name);
+      aim(name, before.get(name), now);
+      const { spec } = now.assigned;
+      const isUnreadable = now.goal === undefined && "problem" in spec;
+      tell(name, isUnreadable ? { report: unreadable(spec) } : workers.get(name)?.plan());
+    }
+    for (const [name, worker] of workers)
+      if (worker.goal() === undefined && !worker.atWork()) workers.delete(name);
+  }
+
+  function aim(name: string, before: OnList | undefined, now: OnList): void {
+    const anew = beginsAnew(before, now, reports.delivered(name));
+    if (anew && before !== undefined && reports.delivered(name) !== undefined) reports.forget(name);
+    if (now.text !== before?.text) warn(name, now);
+    if (now.goal === undefined) workers.get(name)?.aim(undefined, "forget");
+    else if (anew || workers.get(name)?.goal() !== now.goal)
+      workerOf(name).aim(now.goal, anew ? "forget" : "keep");
+  }
+
+  function routeHeld(): void {
+    const wanted = [...held.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
+    if (wanted.length !== desired.length || wanted.some((one, i) => one !== desired[i])) desired = wanted;
+  }
+
+  /** It is not ours any more: it is not looked after from now on. */
+  function lose(name: string): void {
+    if (!held.delete(name)) return;
+    lost.add(name);
+    routeHeld();
+    release(name);
+  }
+
+  function release(name: string): void {
+    workers.get(name)?.aim(undefined, "forget");
+    reports.forget(name);
+    warned.delete(name);
+  }
+
+  /** Each text once, also when the specification changes around it. */
+  function warn(name: string, { goal, assigned: { spec } }: OnList): void {
+    const warnings = goal?.do === "keep" ? goal.desired.warnings : "problem" in spec ? [spec.problem] : [];
+    const text = warnings.join("; ");
+    if (text !== "" && warned.get(name) !== text) log.warn("projects", `${name}: ${text}`);
+    warned.set(name, text);
+  }
+
+  /** Asks after what is here and on no list; see orphan-watch.ts. */
+  async function inspect(signal: AbortSignal): Promise<string> {
+    if (heard && unseen > 0) {
+      unseen--;
+      await looks.fresh().catch((error: unknown) => daemon.lost(error));
+    }
+    const look = looks.latest();
+    if (!heard || look === undefined) return "waits for the server and for Docker";
+    for (const [name, worker] of workers) {
+      if (!isOver(name, worker)) continue;
+      worker.aim(undefined, "forget");
+      lose(name);
+    }
+    return watch.inspect(look, signal);
+  }
+
+  /** What was decided about a project that is not listed. A removal that the server has ordered goes on in any case. */
+  function actOn(name: string, { verdict, reason }: Suspect): void {
+    const on = held.get(name);
+    if (on?.goal?.do === "remove") return;
+    if (verdict === "orphan" || verdict === "remove" || verdict === "terminated") lose(name);
+    const removal = removalOf(verdict, reason);
+    const worker = workers.get(name);
+    if (removal !== undefined) {
+      if (worker?.goal()?.do !== "remove") workerOf(name).aim(removal, "keep");
+    } else if (on?.goal !== undefined && verdict === "kept") {
+      if (worker?.goal() !== on.goal) workerOf(name).aim(on.goal, "keep");
+    } else if (worker?.goal()?.do === "remove") worker.aim(undefined, "keep");
+  }
+
+  /** A removal of something unlisted that has nothing left to remove. */
+  function isOver(name: string, worker: Worker): boolean {
+    return !listed.has(name) && worker.goal()?.do === "remove" && isGone(worker.plan());
+  }
+
+  function wake({ project, action }: EngineEvent = { project: "", action: "" }): void {
+    // No worker looks at what is on no list. Twice: Docker may tell of it before its own list shows it.
+    if (project !== "" && !held.has(project)) unseen = 2;
+    if (project !== "") workers.get(project)?.touch(/\bdie$/.test(action));
+    // The stream of events has just opened: what it would have told of may not be on Docker's list yet, either.
+    else for (const worker of workers.values()) worker.touch();
+  }
+
+  const wakeAll = (): void => {
+    for (const worker of workers.values()) worker.wake();
+  };
+  signal.addEventListener("abort", wakeAll, { once: true });
+
+  const resync = loop(
+    { name: "resync", every: policy.resync, phase: "random" },
+    async (signal) => {
+      wakeAll();
+      await daemon.ready(signal);
+      if (!signal.aborted) await looks.fresh().catch((error: unknown) => daemon.lost(error));
+    },
+    registry,
+    signal,
+  );
+  const orphans = loop(
+    {
+      name: "orphans",
+      every: policy.orphans.poll,
+      onError: (error) => log.error("orphans", messageOf(error)),
+    },
+    async (signal, record) => void (record.note = await inspect(signal)),
+    registry,
+    signal,
+  );
+
+  return {
+    assign,
+    wake,
+    desired: () => desired,
+    isLost: (name) => lost.has(name),
+    specOf(name) {
+      const on = held.get(name);
+      if (on?.goal?.do === "keep") return on.goal.desired;
+      return on !== undefined && "project" in on.assigned.spec ? desire(on.assigned.spec.project) : undefined;
+    },
+    pullsChanged() {
+      for (const worker of workers.values()) if ((worker.plan()?.notes.length ?? 1) > 0) worker.wake();
+    },
+    states: () => [
+      ...[...held].map(([name, { assigned, goal }]) => ({
+        name,
+        phase: listed.has(name) ? assigned.phase : "none",
+        ...(goal === undefined && "problem" in assigned.spec
+          ? { state: "failed" as const, note: assigned.spec.problem }
+          : workers.get(name)?.standing()),
+      })),
+      ...[...workers]
+        .filter(([name, worker]) => !held.has(name) && worker.goal() !== undefined)
+        .map(([name, worker]) => ({ name, phase: "none", ...worker.standing() })),
+    ],
+    orphans: () => watch.orphans(),
+    done: (async () => {
+      await Promise.all([resync, orphans]);
+      await Promise.all([...workers.values()].map((worker) => worker.settled()));
+    })(),
+  };
+}
+
+const unreadable = ({ problem, reason }: { problem: string; reason: Reason }): ProjectStatus => ({
+  phase: "Failed",
+  reason,
+  message: problem,
+});
+
+/** On silence a removal under way halts: the next positive answer takes it up again. */
+function removalOf(verdict: Suspect["verdict"], why: string): Goal | undefined {
+  if (verdict === "terminated") return { do: "remove", why, what: "all" };
+  return verdict === "remove" ? { do: "remove", why, what: "removable" } : undefined;
+}
+
+const isGone = (plan: Plan | undefined): boolean => plan?.report?.phase === "Terminated";

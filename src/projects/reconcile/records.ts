@@ -1,0 +1,122 @@
+// Keeps on disk what this node made on Docker: the only proof of ownership, since a label can be copied.
+//
+//   begin ──▶ Docker makes it ──▶ made          a crash in between leaves the beginning, and a look finds the rest
+import type { Database } from "bun:sqlite";
+import type { Migration } from "../../platform/database.ts";
+import type { Look } from "../plan/engine.ts";
+import { networkName } from "../plan/names.ts";
+
+export const recordsMigration: Migration = {
+  name: "caravanserai-records",
+  // `id` is Docker's; of a volume, its name. `fingerprint` is empty for what is no container.
+  sql: `CREATE TABLE made (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (kind, id)
+  ) STRICT;
+  CREATE TABLE making (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+  ) STRICT`,
+};
+
+export type Kind = "container" | "network" | "volume";
+
+/** What is about to be made, under which name. */
+export interface Making {
+  readonly kind: Kind;
+  readonly name: string;
+  /** Of a container; empty otherwise. */
+  readonly fingerprint: string;
+}
+
+export interface Records {
+  has(kind: Kind, id: string): boolean;
+  /** Whether the making of something with this name and fingerprint was begun, and its id was never recorded. */
+  wasBegun(making: Making): boolean;
+  /** Before Docker is asked. On disk on return, as all that follow. */
+  begin(making: Making): void;
+  /** Docker has made it, or it was there and turned out to be ours. */
+  made(making: Making, id: string): void;
+  /** Docker refused to make it: what has that name, if anything, is somebody else's. */
+  refused(making: Making): void;
+  /** Drops the records of what is missing in this look and was in the one before: what was made in between is in none. */
+  prune(look: Pick<Look, "projects">): void;
+}
+
+const keyOf = (kind: Kind, id: string): string => `${kind} ${id}`;
+
+export function createRecords(database: Database): Records {
+  const made = new Set(
+    database
+      .query<{ kind: Kind; id: string }, []>("SELECT kind, id FROM made")
+      .all()
+      .map(({ kind, id }) => keyOf(kind, id)),
+  );
+  const begun = new Map(
+    database
+      .query<Making, []>("SELECT kind, name, fingerprint FROM making")
+      .all()
+      .map((making) => [keyOf(making.kind, making.name), making]),
+  );
+  /** Begun in an earlier run: Docker is not making them any more. */
+  const earlier = new Set(begun.keys());
+  let missing: ReadonlySet<string> = new Set();
+
+  function add(kind: Kind, id: string): void {
+    made.add(keyOf(kind, id));
+    database.run("INSERT OR IGNORE INTO made VALUES (?, ?)", [kind, id]);
+  }
+  function end({ kind, name }: Pick<Making, "kind" | "name">): void {
+    begun.delete(keyOf(kind, name));
+    earlier.delete(keyOf(kind, name));
+    database.run("DELETE FROM making WHERE kind = ? AND name = ?", [kind, name]);
+  }
+  const settle = database.transaction((making: Making, id: string) => {
+    add(making.kind, id);
+    end(making);
+  });
+
+  function drop(key: string): void {
+    const [kind = "", name = ""] = key.split(" ");
+    if (made.delete(key)) database.run("DELETE FROM made WHERE kind = ? AND id = ?", [kind, name]);
+  }
+
+  return {
+    has: (kind, id) => made.has(keyOf(kind, id)),
+    wasBegun: ({ kind, name, fingerprint }) => begun.get(keyOf(kind, name))?.fingerprint === fingerprint,
+    begin(making) {
+      const { kind, name, fingerprint } = making;
+      begun.set(keyOf(kind, name), making);
+      earlier.delete(keyOf(kind, name));
+      database.run("INSERT OR REPLACE INTO making VALUES (?, ?, ?)", [kind, name, fingerprint]);
+    },
+    made: (making, id) => settle(making, id),
+    refused: end,
+    prune(look) {
+      const present = presentIn(look);
+      const absent = new Set([...made, ...earlier].filter((key) => !present.has(key)));
+      for (const key of absent) {
+        if (!missing.has(key)) continue;
+        drop(key);
+        const making = earlier.has(key) ? begun.get(key) : undefined;
+        if (making !== undefined) end(making);
+      }
+      missing = absent;
+    },
+  };
+}
+
+/** Under their ids, and containers and networks under their names, too. */
+function presentIn({ projects }: Pick<Look, "projects">): ReadonlySet<string> {
+  const present = new Set<string>();
+  for (const [project, { containers, network, volumes }] of projects) {
+    for (const { id, name } of containers) present.add(keyOf("container", id)).add(keyOf("container", name));
+    if (network !== undefined)
+      present.add(keyOf("network", network)).add(keyOf("network", networkName(project)));
+    for (const name of volumes) present.add(keyOf("volume", name));
+  }
+  return present;
+}

@@ -1,0 +1,211 @@
+// Which part of a task's output becomes the next log row, and when. Pure: the control plane shows an operator the first
+// 100 rows of a task and nothing else, and runs the lines of a row together. So a line has a row of its own while lines are
+// few and come slowly; then rows are few and large. The last of them are kept for the end of the output.
+//
+//   rows 0 … 9      the head, whatever comes later
+//   rows … 59       a line each, while they are few
+//   rows … 79       as the output comes, in order, nothing left out while everything pending still fits
+//   rows … 95       after the end: the rest, or its last part
+//   rows … 99       notes of the agent itself (a limit, output still held open)
+import type { SteadyTime } from "../../lib/clock.ts";
+import { type Duration, seconds } from "../../lib/duration.ts";
+import { takeText } from "../../lib/utf8.ts";
+import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts";
+
+export type Stream = "stdout" | "stderr";
+export const STREAMS = ["stdout", "stderr"] as const;
+
+/** What of a task's output has been turned into rows. */
+export interface Shipped {
+  readonly rows: number;
+  readonly lastRowAt: number;
+  /** Bytes of each stream that are in rows, or were skipped. */
+  readonly offset: Readonly<Record<Stream, number>>;
+  /** The last row, hashed: no row equals the one before it, so that an unanswered call can be resolved. */
+  readonly lastRow: string;
+}
+
+export const nothingShipped: Shipped = {
+  rows: 0,
+  lastRowAt: 0,
+  offset: { stdout: 0, stderr: 0 },
+  lastRow: "",
+};
+
+export interface Pending {
+  /** Bytes not in rows yet, of each stream. */
+  readonly bytes: Readonly<Record<Stream, number>>;
+  /** The stream with the oldest of them. */
+  readonly oldest: Stream | undefined;
+  /** Bytes of that stream before the next ones of the other came. */
+  readonly run: number;
+  /** How many runs of one stream there are, counted up to `LOG_ROWS_VISIBLE`. */
+  readonly runs: number;
+  /** How many lines there are, a last one without an end included; Infinity when they fill more than a row. */
+  readonly lines: number;
+}
+
+export type Decision =
+  | { readonly do: "nothing" }
+  | { readonly do: "wait"; readonly until: number }
+  /** Up to `max` bytes of the stream; one line when `single`. */
+  | { readonly do: "row"; readonly stream: Stream; readonly max: number; readonly single: boolean }
+  /** Leave out so many bytes of the stream and say so in a row. */
+  | { readonly do: "skip"; readonly stream: Stream; readonly bytes: number };
+
+/** The first rows: nothing is left out of them, however much comes. */
+const HEAD = 10;
+/** Rows kept for what the agent itself has to say. */
+const NOTES = 4;
+/** Rows kept for the end of the output. */
+const TAIL = 16;
+/** Rows that may leave while the command runs. */
+const LIVE = LOG_ROWS_VISIBLE - NOTES - TAIL;
+/** Rows in which a line may stand alone. */
+const SINGLES = 60;
+/** Rows that a command may have at once: a short one is over before its first lines have to share a row. */
+const BURST = 16;
+/** So young, a command is expected to be a short one. */
+const YOUNG = seconds(1);
+/** So many lines, or changes between the streams, that wait for the pace are not yet fast. */
+const SLOW = 3;
+/** A row cut at a line holds at least this many code points, and so at least as many bytes. */
+const ROW_FILL = 4_000;
+/** More of a stream than one row can ever take. */
+export const ROW_WINDOW = LOG_LINE_MAX * 4;
+
+/**
+ * The age of a task at which live row `n` may leave: the burst at once, then one a second for 12 s, then 10.3 % later each.
+ * 12 s · 1.103^51 is 29.7 minutes, so that the live rows last for the 30 minutes a task may run.
+ */
+function notBefore(n: number): Duration {
+  const later = Math.max(0, n - BURST);
+  return seconds(later < 12 ? later : 12 * 1.103 ** (later - 12));
+}
+
+/** `ended`: the output is complete. All times are of the steady clock. */
+export function decideRow(
+  shipped: Shipped,
+  pending: Pending,
+  startedAt: SteadyTime,
+  ended: boolean,
+  now: SteadyTime,
+): Decision {
+  if (pending.oldest === undefined) return { do: "nothing" };
+  const single = isSingle(shipped, pending, now - startedAt, ended);
+  if (!ended) {
+    if (shipped.rows >= LIVE) return { do: "nothing" };
+    const due = startedAt + notBefore(shipped.rows);
+    const pace = single || shipped.rows === 0 ? due : Math.max(shipped.lastRowAt + seconds(1), due);
+    if (now < pace) return { do: "wait", until: pace };
+  }
+  const room = LOG_ROWS_VISIBLE - NOTES - shipped.rows;
+  const gap = shipped.rows < HEAD ? undefined : leaveOut(pending.bytes, room, ended);
+  if (gap !== undefined) return { do: "skip", ...gap };
+  // Only a task that skipped again and again gets here without room; its last rows have been sent.
+  if (room <= 0) return { do: "nothing" };
+  const inOrder = single || (ended ? pending.runs + rowsFor(pending.bytes) <= room : pending.runs <= SLOW);
+  const max = inOrder ? pending.run : pending.bytes[pending.oldest];
+  return { do: "row", stream: pending.oldest, max, single };
+}
+
+/** Whether the next line has a row of its own: while there are rows enough, and what waits does not become ever more. */
+function isSingle({ rows }: Shipped, { lines }: Pending, age: Duration, ended: boolean): boolean {
+  if (lines > SINGLES - rows) return false;
+  if (ended || age < YOUNG || lines <= SLOW) return true;
+  // As many rows may leave at this moment.
+  return notBefore(rows + lines - 1) <= age;
+}
+
+const rowsFor = (bytes: Pending["bytes"]): number =>
+  Math.ceil(bytes.stdout / ROW_FILL) + Math.ceil(bytes.stderr / ROW_FILL);
+
+/** When what is pending does not fit into the rows left: the stream to shorten, and by how much. */
+function leaveOut(
+  bytes: Pending["bytes"],
+  room: number,
+  ended: boolean,
+): { stream: Stream; bytes: number } | undefined {
+  const need = { stdout: Math.ceil(bytes.stdout / ROW_FILL), stderr: Math.ceil(bytes.stderr / ROW_FILL) };
+  if (need.stdout + need.stderr <= room) return undefined;
+  // Live, show the newest row's worth; at the end, share the rows left, less one for each note about a gap.
+  const share = ended ? Math.max(0, room - 2) : 2;
+  const small: Stream = need.stdout <= need.stderr ? "stdout" : "stderr";
+  const quota = Math.min(need[small], Math.floor(share / 2));
+  const large: Stream = small === "stdout" ? "stderr" : "stdout";
+  for (const [stream, rows] of [
+    [large, share - quota],
+    [small, quota],
+  ] as const) {
+    if (need[stream] > rows) return { stream, bytes: bytes[stream] - rows * ROW_FILL };
+  }
+  return undefined;
+}
+
+export interface Row {
+  readonly line: string;
+  /** How many bytes of the stream it takes. */
+  readonly bytes: number;
+  readonly hash: string;
+}
+
+/**
+ * Cuts one row from the front of what is pending, which must not be empty: at most 5000 code points, whole characters,
+ * ending with a line where one ends in its last fifth, or with the first line when `single`. The line feed at its end is
+ * left out, since rows are shown one below the other.
+ */
+export function cutRow(pending: Uint8Array, lastRow: string, single = false): Row {
+  const bytes = single ? pending.subarray(0, firstLine(pending)) : pending;
+  let { text, bytes: used } = takeText(bytes, LOG_LINE_MAX, true);
+  if (used < bytes.length) {
+    const lines = text.slice(0, text.lastIndexOf("\n") + 1);
+    if (countOf(lines) >= ROW_FILL) ({ text, bytes: used } = takeText(bytes, countOf(lines), true));
+  }
+  const candidates = [text.endsWith("\n") && text.length > 1 ? text.slice(0, -1) : text, text];
+  const fresh = candidates.find((line) => hashOf(line) !== lastRow);
+  if (fresh !== undefined) return { line: fresh, bytes: used, hash: hashOf(fresh) };
+  // The same text once more: one character less differs. A single one cannot be told apart, and is not worth more.
+  const less = takeText(bytes, Math.max(1, countOf(text) - 1), true);
+  return { line: less.text, bytes: less.bytes, hash: hashOf(less.text) };
+}
+
+/** Length of the first line, with the empty ones before it: two rows that are empty would be equal. */
+function firstLine(bytes: Uint8Array): number {
+  let start = 0;
+  while (bytes[start] === LINE_FEED) start++;
+  const end = bytes.indexOf(LINE_FEED, start);
+  return end < 0 ? bytes.length : end + 1;
+}
+
+const LINE_FEED = 0x0a;
+
+/** Lines in what is pending, a last one without an end included. */
+export function countLines(bytes: Uint8Array): number {
+  let lines = 0;
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] === LINE_FEED) lines++;
+  return bytes.length === 0 || bytes.at(-1) === LINE_FEED ? lines : lines + 1;
+}
+
+/** Code points, which the control plane counts. */
+const countOf = (text: string): number => Array.from(text).length;
+const hashOf = (line: string): string => Bun.hash(line).toString(36);
+
+/** The note that stands where output was left out. */
+export function gapNote(stream: Stream, lines: number, bytes: number, taskId: string): string {
+  const count = lines === 0 ? "part of a line" : lines === 1 ? "1 line" : `${group(lines)} lines`;
+  return `… ${count} (${humanBytes(bytes)}) of ${stream} not shown here; full output on the node: noderax-agent task logs ${taskId.slice(0, 8)}`;
+}
+
+const group = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, " ");
+
+function humanBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB"];
+  let unit = 0;
+  let value = bytes;
+  // Not from 1000: 999.95 is written as 1000.0 as well.
+  while (value >= 999.95 && unit < units.length - 1) {
+    value /= 1_000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}

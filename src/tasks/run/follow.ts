@@ -1,0 +1,200 @@
+// Follows a launched command to its end: ships its output, watches its limit, and finds out how it ended.
+import { steadyNow } from "../../lib/clock.ts";
+import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
+import { sleep } from "../../lib/loop.ts";
+import type { Outbox } from "../../control/outbox.ts";
+import type { DiskReserve } from "../../platform/disk-reserve.ts";
+import { bootId } from "../../platform/processes.ts";
+import type { Launch, Outcome, Stop } from "../journal.ts";
+import { STREAMS } from "../output/rows.ts";
+import { outcomeOf, timeoutText, unrun } from "../report.ts";
+import type { Run } from "./directory.ts";
+import type { createShipper } from "../output/shipping.ts";
+import type { Spool } from "./spool.ts";
+import { type StopRequest, endRun } from "./stop.ts";
+
+/** After the command's end, how long its pumps may take to see the end of the output. */
+const DRAIN = seconds(2);
+/** A wrapper says who it is within milliseconds; systemd may take its time on a loaded machine. */
+const BEGIN_WITHIN = seconds(30);
+
+export interface FollowPorts {
+  readonly run: Run;
+  readonly spool: Spool;
+  readonly shipper: ReturnType<typeof createShipper>;
+  readonly outbox: Outbox;
+  readonly stop: StopRequest;
+  readonly grace: Duration;
+  readonly disk: DiskReserve;
+  /** The command has ended: its place is free, even while its last rows wait for the server. */
+  readonly ended: () => void;
+}
+
+/** 128 + SIGTERM, which a machine that shuts down sends to everything. */
+const ENDED_BY_SIGTERM = 143;
+
+/** Looks often while a command is young, since most are short; later, output is paced by seconds anyway. */
+const lookEvery = (age: Duration): Duration =>
+  milliseconds(age < seconds(2) ? 15 : age < seconds(20) ? 100 : 250);
+
+/** Resolves with the outcome when all rows are in the outbox; with undefined when `signal` aborted before. */
+export async function follow(
+  taskId: string,
+  launched: Launch,
+  ports: FollowPorts,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { run, spool, shipper, outbox, stop } = ports;
+  shipper.follow(spool, launched.at);
+  const outcome = await untilEnd(taskId, launched, ports, signal);
+  if (outcome === undefined) return undefined;
+  const rebooted = isRebooted(launched);
+  if (!rebooted) await drain(run, signal);
+  ports.ended();
+  spool.observe(true, steadyNow());
+  while (!signal.aborted) {
+    if (stop.current()?.reason === "server") return outcome;
+    if (shipper.ship(true, steadyNow())) break;
+    await outbox.drained(taskId, signal);
+  }
+  if (signal.aborted) return undefined;
+  if (!rebooted) for (const text of closingNotes(run, spool)) shipper.note(text, steadyNow());
+  return outcome;
+}
+
+async function untilEnd(
+  taskId: string,
+  launched: Launch,
+  ports: FollowPorts,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { run, spool, shipper, outbox, stop, grace, disk } = ports;
+  let ending: Promise<void> | undefined;
+  /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
+  let ended: boolean | undefined;
+  let isCutTold = false;
+  while (!signal.aborted) {
+    const now = steadyNow();
+    // First: on a full disk, nothing of what follows can be written.
+    disk.watch();
+    const shortage = disk.shortage();
+    const isCut = shortage !== undefined && run.stopKeeping();
+    spool.observe(false, now);
+    if (isCut && !isCutTold)
+      shipper.note(`${shortage}; of what this command writes, the rest is not kept`, now);
+    isCutTold ||= isCut;
+    if (stop.current()?.reason !== "server") shipper.ship(false, now);
+    // Not for a command that ended while nobody watched: it kept its limit, or its own end came first.
+    if (now >= launched.deadline && run.exitCode() === undefined && !isRebooted(launched))
+      stop.request("timeout", timeoutText(launched.limit, now - launched.at));
+    const isUnsupervised = run.wrapperAlive() === false && run.exitCode() === undefined;
+    if ((isUnsupervised || stop.current() !== undefined) && !isRebooted(launched)) {
+      ending ??= endRun(run, grace)
+        .catch(() => false) // No descriptor left to look at /proc with, say.
+        .then((all) => void (ended = all));
+    }
+    const outcome = outcomeNow(run, launched, stop.current(), ended, now);
+    if (outcome !== undefined) {
+      await ending;
+      return outcome;
+    }
+    // A request to stop wakes us at once; after it, looks go on at their pace.
+    const wake = stop.current() === undefined ? AbortSignal.any([signal, stop.signal]) : signal;
+    const pause = lookEvery(now - launched.at);
+    if (outbox.isEmpty(taskId)) await sleep(pause, wake);
+    // The next row may follow as soon as this one is delivered.
+    else await outbox.drained(taskId, AbortSignal.any([wake, AbortSignal.timeout(pause)]));
+  }
+  return undefined;
+}
+
+/** 128 + SIGKILL or SIGTERM: with these, systemd ends what is left of a service. */
+const KILLED = [137, ENDED_BY_SIGTERM];
+
+/** Why a command was killed from outside, as far as that can be known. `invocation` is that of the agent's service now. */
+export function killedText({ service }: Pick<Launch, "service">, invocation: string | undefined): string {
+  if (service === undefined) return "the command's supervisor was killed from outside (out of memory?)";
+  const cure = "run the agent as root, or set KillMode=process in its unit";
+  return service.invocation === (invocation ?? "")
+    ? `killed from outside: by a stop or restart of ${service.name}, which ends its tasks too (${cure}), or out of memory`
+    : `killed by a stop or restart of ${service.name}, which ends its tasks too (${cure})`;
+}
+
+/** Since a reboot, the process ids in the run directory are those of strangers: nobody of them is asked or ended. */
+const isRebooted = ({ bootId: then }: Launch): boolean => then !== bootId();
+
+/** What can be said of the run at this moment; undefined while it goes on. */
+function outcomeNow(
+  run: Run,
+  launched: Launch,
+  stop: Stop | undefined,
+  ended: boolean | undefined,
+  now: number,
+): Outcome | undefined {
+  const alive = run.wrapperAlive();
+  // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.
+  const exitCode = run.exitCode();
+  const isEndedByReboot = isRebooted(launched) && (exitCode === undefined || exitCode === ENDED_BY_SIGTERM);
+  if (isEndedByReboot) return unrun("failed", "interrupted by reboot");
+  if (exitCode !== undefined) {
+    const wasKilled = launched.service !== undefined && stop === undefined && KILLED.includes(exitCode);
+    return wasKilled
+      ? { ...unrun("failed", killedText(launched, process.env["INVOCATION_ID"])), exitCode }
+      : outcomeOf(exitCode, stop);
+  }
+  if (ended === false)
+    return unended(
+      stop,
+      `could not be ended: ${run
+        .members()
+        .map((pid) => `pid ${pid}`)
+        .join(", ")}`,
+    );
+  // Without its supervisor nobody would bound the command, or learn how it ends: it is ended before this is reported.
+  if (alive === false && ended === true)
+    return unended(
+      stop,
+      `${killedText(launched, process.env["INVOCATION_ID"])}; what was left of the command was ended, its exit code is unknown`,
+    );
+  if (alive === undefined && stop !== undefined && run.prevent()) return unended(stop, "not started");
+  if (alive === undefined && now - launched.at > BEGIN_WITHIN) {
+    return unended(
+      stop,
+      run.prevent()
+        ? "could not be started: nothing began within 30s"
+        : "the command's supervisor died at once",
+    );
+  }
+  return undefined;
+}
+
+/** An end without an exit code, under the status of whoever asked for it. */
+function unended(stop: Stop | undefined, text: string): Outcome {
+  if (stop?.reason === "cancel") return unrun("cancelled", stop.text);
+  if (stop?.reason === "timeout") return unrun("timeout", stop.text);
+  return unrun("failed", text);
+}
+
+async function drain(run: Run, signal: AbortSignal): Promise<void> {
+  for (const end = steadyNow() + DRAIN; run.pumping() && steadyNow() < end;)
+    await sleep(milliseconds(5), signal);
+}
+
+function closingNotes(run: Run, spool: Spool): string[] {
+  const notes: string[] = [];
+  if (run.pumping()) {
+    const holders = run.outputHolders();
+    const who = holders.length === 0 ? "a background process" : holders.slice(0, 5).join(", ");
+    notes.push(`output still held open by ${who}; what it writes from now on is only kept on the node`);
+  }
+  const discarded = spool.discarded();
+  for (const stream of STREAMS) {
+    const lost = discarded[stream];
+    if (lost === undefined) notes.push(`a part of ${stream} was not kept: the disk of this node is full`);
+    else if (lost > 0)
+      notes.push(
+        `${lost} bytes or a little more of ${stream} were not kept: task_output_limit, or a full disk`,
+      );
+  }
+  return notes;
+}

@@ -1,0 +1,83 @@
+// Ending a task's command: the request, kept in the journal, and the watch on the control plane that makes it.
+import { epochOf, steadyNow, wallNow } from "../../lib/clock.ts";
+import { AgentError, messageOf } from "../../lib/agent-error.ts";
+import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
+import { sleep } from "../../lib/loop.ts";
+import { jitter } from "../../lib/backoff.ts";
+import type { TaskApi } from "../../control/noderax-api.ts";
+import { terminate } from "../../platform/processes.ts";
+import { isFinal } from "../../protocol/noderax/tasks.ts";
+import type { Journal, Stop, TaskRecord } from "../journal.ts";
+import type { Run } from "./directory.ts";
+
+/** At most one reason: the first. */
+export interface StopRequest {
+  readonly current: () => Stop | undefined;
+  /** Aborts when there is a reason. */
+  readonly signal: AbortSignal;
+  request(reason: Stop["reason"], text: string): void;
+}
+
+export function createStopRequest(task: TaskRecord, journal: Journal): StopRequest {
+  const controller = new AbortController();
+  let current = task.stop;
+  if (current !== undefined) controller.abort();
+  return {
+    current: () => current,
+    signal: controller.signal,
+    request(reason, text) {
+      if (current !== undefined) return;
+      current = { reason, text, at: epochOf(wallNow()) };
+      try {
+        journal.stopping(task.id, current);
+      } catch {
+        // Ended all the same on a full disk; an agent that is restarted meanwhile will be told again.
+      }
+      controller.abort();
+    },
+  };
+}
+
+/** Every 2 s, and slower when hundreds of tasks wait, so that all of them stay below 25 requests a second. */
+const pollPeriod = (tasks: number): Duration => Math.max(seconds(2), milliseconds(40) * tasks);
+
+/**
+ * Asks the control plane whether the task is still wanted, until `signal` aborts. A cancel request, a final status
+ * (the server's own time limit) and a task that is no longer ours all end it; silence does not.
+ */
+export async function watchControl(
+  taskId: string,
+  stop: StopRequest,
+  ports: { readonly api: TaskApi; readonly tasks: () => number },
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await sleep(jitter(pollPeriod(ports.tasks()), 0.1, Math.random), signal);
+    if (signal.aborted) return;
+    try {
+      const answer = await ports.api.control(taskId, signal);
+      if (answer.cancelRequested)
+        stop.request("cancel", answer.cancelReason || "cancelled by the control plane");
+      else if (isFinal(answer.status))
+        stop.request("server", `the control plane set the task to ${answer.status}`);
+    } catch (error) {
+      if (error instanceof AgentError && error.status === 404) stop.request("server", messageOf(error));
+    }
+  }
+}
+
+/**
+ * Ends the command: prevents it when it has not begun; else SIGTERM to all of it, `grace`, SIGKILL. Resolves with true
+ * once nothing of it is left — processes that come late, between two looks, included.
+ */
+export async function endRun(run: Run, grace: Duration): Promise<boolean> {
+  if (!run.hasBegun() && run.prevent()) return true;
+  const giveUp = steadyNow() + grace + seconds(10);
+  while (run.exitCode() === undefined && run.wrapperAlive() !== false) {
+    if (steadyNow() > giveUp) return false;
+    await terminate(() => run.members(), grace);
+    await sleep(milliseconds(20));
+  }
+  // The command is gone; what it left behind in the background goes with it.
+  return terminate(() => run.members(), grace);
+}
