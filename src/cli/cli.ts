@@ -64,7 +64,7 @@ export async function dispatch(root: Command, argv: readonly string[]): Promise<
     const names = Object.keys(command.subCommands).join(", ");
     throw usageError(`${path.join(" ")} needs a command: ${names}`, path);
   }
-  return command.run(walked.canonical);
+  return command.run(walked.input);
 }
 
 /** Whoever writes `--json status` meant the command: say so, instead of refusing an argument of `run`. */

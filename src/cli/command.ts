@@ -1,17 +1,38 @@
-// One command: its name, what it takes, what it does, and examples. Citty parses; the walk in walk.ts checks first.
-import type { ArgDef, ArgsDef, ParsedArgs } from "citty";
+// Declares one command: its name, its arguments, what it does, and examples. The walk in walk.ts reads argv.
+import type { ArgDef, ArgsDef } from "citty";
 import type { ExitCode } from "../lib/agent-error.ts";
 
 /** The arguments after the named positional ones, for commands that take any number of them. */
-export interface Rest {
+export interface RestArgument {
   readonly name: string;
   readonly description: string;
   readonly required?: boolean;
 }
 
-export interface CommandInput<T extends ArgsDef> {
-  readonly args: ParsedArgs<T>;
+/** One value as the walk read it: text, or true and false for a boolean flag. */
+type ArgumentType<A extends ArgDef> = A extends { type: "boolean" }
+  ? boolean
+  : A extends { type: "enum"; options: readonly (infer Choice)[] }
+    ? Choice
+    : string;
+
+/** `undefined` where neither the person nor a default gave a value. */
+type ArgumentOf<A extends ArgDef> = A extends { required: true } | { default: string | boolean }
+  ? ArgumentType<A>
+  : ArgumentType<A> | undefined;
+
+/** The arguments of a command, by the names it declares: no aliases, nothing undeclared. */
+export type CommandArgs<T extends ArgsDef> = { readonly [K in keyof T]: ArgumentOf<T[K]> };
+
+/** The arguments as the walk hands them over, before `command` gives them the types of its declaration. */
+export interface ReadArguments {
+  readonly args: Readonly<Record<string, string | boolean>>;
   /** Positional arguments beyond the named ones; empty unless the command declares `rest`. */
+  readonly rest: readonly string[];
+}
+
+export interface CommandInput<T extends ArgsDef> {
+  readonly args: CommandArgs<T>;
   readonly rest: readonly string[];
 }
 
@@ -21,9 +42,9 @@ export interface CommandSpec<T extends ArgsDef> {
   readonly description: string;
   /** Whole command lines without the program's name: "config set log_level debug". */
   readonly examples?: readonly string[];
-  /** Flags and positional arguments, flags named with dashes. A flag's name must not begin with "no-". */
+  /** Flags and positional arguments, flags named with dashes. */
   readonly args?: T;
-  readonly rest?: Rest;
+  readonly rest?: RestArgument;
   readonly subCommands?: Readonly<Record<string, SubCommand>>;
   /** Left out of the list of commands. */
   readonly hidden?: boolean;
@@ -39,17 +60,16 @@ export interface Command {
   readonly description: string;
   readonly examples: readonly string[];
   readonly args: Readonly<Record<string, ArgDef>>;
-  readonly rest: Rest | undefined;
+  readonly rest: RestArgument | undefined;
   readonly subCommands: Readonly<Record<string, SubCommand>>;
   readonly hidden: boolean;
-  /** Absent on a mere group of commands. Takes arguments in the canonical form the walk writes. */
-  readonly run: ((canonical: readonly string[]) => Promise<ExitCode | void>) | undefined;
+  /** `undefined` for a group of commands that does nothing by itself. */
+  readonly run: ((input: ReadArguments) => Promise<ExitCode | void>) | undefined;
 }
 
 /** Declares a command. `run` sees its arguments typed from `args`. */
 export function command<const T extends ArgsDef>(spec: CommandSpec<T>): Command {
   const { run } = spec;
-  const named = Object.values(spec.args ?? {}).filter(({ type }) => type === "positional").length;
   return {
     name: spec.name,
     description: spec.description,
@@ -58,31 +78,12 @@ export function command<const T extends ArgsDef>(spec: CommandSpec<T>): Command 
     rest: spec.rest,
     subCommands: spec.subCommands ?? {},
     hidden: spec.hidden ?? false,
-    run: run && ((canonical) => runWithCitty(spec.args, run, named, canonical)),
+    // The walk reads by the same `args`: it gives each the declared type, and none that is not declared.
+    run: run && (async ({ args, rest }) => run({ args: args as CommandArgs<T>, rest })),
   };
 }
 
-async function runWithCitty<T extends ArgsDef>(
-  args: T | undefined,
-  run: NonNullable<CommandSpec<T>["run"]>,
-  named: number,
-  canonical: readonly string[],
-): Promise<ExitCode | void> {
-  const { runCommand } = await import("citty");
-  let code: ExitCode | void = undefined;
-  await runCommand<T>(
-    {
-      ...(args && { args }),
-      async run({ args }) {
-        code = await run({ args, rest: args._.slice(named) });
-      },
-    },
-    { rawArgs: [...canonical] },
-  );
-  return code;
-}
-
-/** The command behind a possibly lazy entry. */
+/** Loads a command that may be given as an import. */
 export async function load(entry: SubCommand): Promise<Command> {
   return typeof entry === "function" ? (await entry()).default : entry;
 }

@@ -2,7 +2,7 @@
 import type { ArgDef } from "citty";
 
 export interface Flag {
-  /** The name citty knows it by. */
+  /** The name it is declared by, and its argument's. */
   readonly name: string;
   /** Every spelling, the name first, without dashes in front. */
   readonly spellings: readonly string[];

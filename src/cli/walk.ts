@@ -1,7 +1,7 @@
-// The strict walk over raw arguments: finds the command, refuses what is unknown, and writes the rest canonically.
+// Reads argv, once: finds the command, refuses what is unknown, and hands over typed arguments.
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { nearest } from "../lib/nearest.ts";
-import { type Command, load } from "./command.ts";
+import { type Command, type ReadArguments, load } from "./command.ts";
 import { type Flag, dashed, findFlag, flagsOf, looksLikeFlag, positionalsOf, written } from "./flags.ts";
 
 export interface Destination {
@@ -43,14 +43,15 @@ function unknownCommand(command: Command, path: readonly string[], word: string)
   );
 }
 
-export type Walked =
-  | { readonly help: true }
-  | { readonly help: false; readonly canonical: readonly string[] };
+export type Walked = { readonly help: true } | { readonly help: false; readonly input: ReadArguments };
 
-/** Checks the arguments of one command and writes them as citty needs them: `--flag=value`, then `--`, then words. */
+/**
+ * Reads the arguments of one command. A flag given twice has its last value; `--help` ends the reading.
+ * Throws "cli.usage" for everything the command does not declare, and for what it requires and did not get.
+ */
 export function walk({ command, path, rest }: Destination): Walked {
   const flags = flagsOf(command.args);
-  const given = new Map<string, string>();
+  const given = new Map<string, string | boolean>();
   const words: string[] = [];
   for (let index = 0; index < rest.length; index++) {
     const argument = rest[index] ?? "";
@@ -65,17 +66,37 @@ export function walk({ command, path, rest }: Destination): Walked {
     const { flag, negated, value } = readFlag(flags, argument, path);
     if (flag.name === "help") return { help: true };
     if (!flag.takesValue) {
-      given.set(flag.name, truth(value, argument, path) === negated ? `--no-${flag.name}` : `--${flag.name}`);
+      given.set(flag.name, truth(value, argument, path) !== negated);
       continue;
     }
     const text = value ?? valueAfter(flags, rest[index + 1]);
     if (text === undefined) throw usageError(`flag ${written(flag.name)} needs a value`, path);
     if (value === undefined) index++;
-    given.set(flag.name, `--${flag.name}=${oneOf(flag, text, path)}`);
+    given.set(flag.name, oneOf(flag, text, path));
   }
   checkRequired(flags, given, path);
   checkWords(command, words, path);
-  return { help: false, canonical: [...given.values(), "--", ...words] };
+  return { help: false, input: typedInput(command, given, words) };
+}
+
+/** Defaults, then flags, then the named positional arguments; the words after those are the rest. */
+function typedInput(
+  { args }: Command,
+  given: ReadonlyMap<string, string | boolean>,
+  words: readonly string[],
+): ReadArguments {
+  const positionals = positionalsOf(args);
+  const named = positionals.flatMap(({ name }, index) => {
+    const word = words[index];
+    return word === undefined ? [] : [[name, word] as const];
+  });
+  const defaults = Object.entries(args).flatMap(([name, { default: value }]) =>
+    value === undefined ? [] : [[name, value] as const],
+  );
+  return {
+    args: Object.fromEntries<string | boolean>([...defaults, ...given, ...named]),
+    rest: words.slice(positionals.length),
+  };
 }
 
 interface ReadFlag {
@@ -127,7 +148,7 @@ function oneOf({ name, definition }: Flag, text: string, path: readonly string[]
 
 function checkRequired(
   flags: readonly Flag[],
-  given: ReadonlyMap<string, string>,
+  given: ReadonlyMap<string, string | boolean>,
   path: readonly string[],
 ): void {
   const missing = flags.find(

@@ -129,6 +129,21 @@ test("a value may begin with a dash or hold an equals sign and line breaks", asy
   expect((await call("enroll", "--email=")).args["email"]).toBe("");
 });
 
+test("a command gets the arguments it declares, under those names alone", async () => {
+  const given = ["-e", "a@b", "-api_url", "x", "-j=0"];
+  const args = { email: "a@b", "api-url": "x", json: false, "dry-run": true };
+  expect(await call("enroll", ...given)).toStrictEqual({ command: "enroll", args, rest: [] });
+});
+
+test("a value may be written like a flag, a separator or a boolean", async () => {
+  for (const text of ["--no-json", "--", "-", "--no-", "true", "__proto__"])
+    expect((await call("enroll", `--email=${text}`)).args["email"]).toBe(text);
+  expect((await call("group", "set", "--", "--no-value", "--value=x")).args).toEqual({
+    key: "--no-value",
+    value: "--value=x",
+  });
+});
+
 test("-- ends the flags", async () => {
   expect(await call("exec", "n1", "--", "ls", "--help", "-l")).toMatchObject({
     args: { node: "n1" },
