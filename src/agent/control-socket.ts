@@ -1,4 +1,5 @@
 // A socket in the state directory (0600), on which `status` asks the running agent; and the lock that makes it the only one.
+import { abortScope } from "../lib/abort-scope.ts";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
@@ -140,11 +141,12 @@ async function ask<const S extends v.GenericSchema>(
   timeout: Duration = seconds(3),
 ): Promise<v.InferOutput<S> | undefined> {
   if (!existsSync(join(directory, NAME))) return undefined;
+  using scope = abortScope([], timeout);
   try {
     const response = await fetch(`http://agent${path}`, {
       method,
       unix: join(directory, NAME),
-      signal: AbortSignal.timeout(timeout),
+      signal: scope.signal,
     });
     return v.parse(schema, await response.json());
   } catch (error) {

@@ -1,5 +1,6 @@
 // The Noderax plane of an enrolled node: builds its parts and runs its loops until it is stopped.
 import type { Database } from "bun:sqlite";
+import { abortScope } from "../lib/abort-scope.ts";
 import type { Duration } from "../lib/duration.ts";
 import { type LoopRegistry, Wake } from "../lib/loop.ts";
 import { createSlots } from "../lib/slots.ts";
@@ -132,11 +133,11 @@ export function startNoderaxPlane(
   const keptOnline = (): boolean =>
     !isRejected(auth.standing()) && session?.keepsOnline(settings.heartbeat_interval) === true;
   const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
-  const hungUp = new AbortController();
+  const hungUp = abortScope([abandon]);
   const sampler = createSampler();
   const done = Promise.all([
     claiming,
-    session?.run(AbortSignal.any([hungUp.signal, abandon])),
+    session?.run(hungUp.signal),
     heartbeats({ beat: sendBeat, keptOnline, auth, wake, registry, log }, settings.heartbeat_interval, stop),
     metricsLoop({ channel: session, api, identity, sampler, registry, log }, settings.metrics_interval, stop),
     sweepLoop({ journal, runs, registry }, limits, stop),

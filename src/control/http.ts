@@ -1,6 +1,7 @@
 // The one function that talks HTTP to a control plane: time-outs, abort, trust, correlation, errors that say what happened.
 import { epochOf, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
+import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { isTooDeep } from "../lib/json-depth.ts";
@@ -109,7 +110,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
     signal: AbortSignal,
   ): Promise<{ response: Response; text: string }> {
     // One clock for head and body: a server that sends a byte a second must not hold us for ever.
-    const clock = AbortSignal.timeout(call.timeout);
+    using scope = abortScope([signal], call.timeout);
     const response = await fetch(base + call.path, {
       method: call.method,
       headers: {
@@ -122,7 +123,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
       // Never followed: a redirect would carry the token to another place.
       redirect: "manual",
       keepalive: call.fresh !== true,
-      signal: AbortSignal.any([signal, clock]),
+      signal: scope.signal,
       ...(protocol === "https:" ? { tls: tls() } : {}),
     });
     serverClock.heard(response.headers.get("date"));

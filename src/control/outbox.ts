@@ -7,9 +7,10 @@
 // Every lane (one per task) has one parcel in flight; lanes do not wait for each other.
 import type { Database } from "bun:sqlite";
 import { messageOf } from "../lib/agent-error.ts";
-import { seconds } from "../lib/duration.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
 import { type Random, backoff } from "../lib/backoff.ts";
-import { sleep } from "../lib/loop.ts";
+import { steadyNow } from "../lib/clock.ts";
+import { Notifier } from "../lib/notifier.ts";
 import type { Migration } from "../platform/database.ts";
 import { mayHaveArrived } from "./network-error.ts";
 import { pauseAfter, retry } from "./retry.ts";
@@ -55,8 +56,8 @@ export interface Outbox {
   push(lane: string, kind: string, body: unknown): void;
   /** True when nothing of this lane is left. */
   isEmpty(lane: string): boolean;
-  /** Resolves when the lane is empty, or `signal` aborts. */
-  drained(lane: string, signal: AbortSignal): Promise<void>;
+  /** Resolves when the lane is empty, `signal` aborts, or `limit` is over (default: never). */
+  drained(lane: string, signal: AbortSignal, limit?: Duration): Promise<void>;
   /** Resolves when every lane is empty, or `signal` aborts. */
   flushed(signal: AbortSignal): Promise<void>;
   /** Starts to deliver, also what an earlier process left behind. */
@@ -89,9 +90,10 @@ export function createOutbox(database: Database, random: Random = Math.random): 
   const count = database.query<{ n: number }, []>("SELECT count(*) AS n FROM outbox");
 
   const working = new Set<string>();
-  const wakers = new Set<() => void>();
+  /** A worker has ended. */
+  const ended = new Notifier();
+  const nudged = new Notifier();
   let running: { courier: Courier; signal: AbortSignal } | undefined;
-  let nudges = new AbortController();
   let lastError: string | undefined;
 
   function work(lane: string): void {
@@ -100,7 +102,7 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     working.add(lane);
     void deliverLane(lane, courier, signal).finally(() => {
       working.delete(lane);
-      for (const wake of wakers) wake();
+      ended.notify();
       // A parcel may have been pushed between the last look and now.
       if (!signal.aborted && first.get(lane) !== null) work(lane);
     });
@@ -121,8 +123,7 @@ export function createOutbox(database: Database, random: Random = Math.random): 
         if (signal.aborted) return;
         failures++;
         lastError = messageOf(error);
-        const pause = pauseAfter(error, backoff(retry.outbox, failures, random));
-        await sleep(pause, AbortSignal.any([signal, nudges.signal]));
+        await nudged.wait(pauseAfter(error, backoff(retry.outbox, failures, random)), signal);
       }
     }
   }
@@ -136,15 +137,15 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     }
   }
 
-  /** Waits for `isDone`, woken whenever a worker ends. */
-  async function settle(isDone: () => boolean, signal: AbortSignal): Promise<void> {
-    while (!isDone() && !signal.aborted) {
-      const woken = new AbortController();
-      const wake = (): void => woken.abort();
-      wakers.add(wake);
-      await sleep(seconds(1), AbortSignal.any([signal, woken.signal]));
-      wakers.delete(wake);
-    }
+  /** Waits for `isDone`, asked whenever a worker ends. */
+  async function settle(
+    isDone: () => boolean,
+    signal: AbortSignal,
+    limit: Duration = Infinity,
+  ): Promise<void> {
+    const end = steadyNow() + limit;
+    while (!isDone() && !signal.aborted && steadyNow() < end)
+      await ended.wait(Math.min(seconds(1), end - steadyNow()), signal);
   }
 
   return {
@@ -154,17 +155,13 @@ export function createOutbox(database: Database, random: Random = Math.random): 
       queueMicrotask(() => work(lane));
     },
     isEmpty: (lane) => first.get(lane) === null,
-    drained: (lane, signal) => settle(() => first.get(lane) === null, signal),
+    drained: (lane, signal, limit) => settle(() => first.get(lane) === null, signal, limit),
     flushed: (signal) => settle(() => (count.get()?.n ?? 0) === 0, signal),
     start(courier, signal) {
       running = { courier, signal };
       for (const { lane } of lanes.all()) work(lane);
     },
-    nudge() {
-      const woken = nudges;
-      nudges = new AbortController();
-      woken.abort();
-    },
+    nudge: () => nudged.notify(),
     state: () => ({ waiting: count.get()?.n ?? 0, lastError }),
   };
 }

@@ -1,4 +1,5 @@
 // An agent without an identity: waits for one, from `enroll` or from an enrollment under way, and says what it waits for.
+import { abortScope } from "../lib/abort-scope.ts";
 import { epochOf, isoOf, wallFrom, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
@@ -67,9 +68,9 @@ export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Pro
     // `enroll` may bring an identity, or begin another enrollment, while this one is waited for.
     const superseded = (): boolean =>
       knownIdentity(settings) !== undefined || openEnrollment()?.token !== pending.token;
-    const enough = new AbortController();
-    const hooks = { onWait: () => superseded() && enough.abort(), superseded };
-    const identity = await awaitApproval(api, pending, hooks, AbortSignal.any([signal, enough.signal]));
+    using scope = abortScope([signal]);
+    const hooks = { onWait: () => superseded() && scope.abort(), superseded };
+    const identity = await awaitApproval(api, pending, hooks, scope.signal);
     writeIdentity(settings.state_file, identity, new Date());
     clearPending(settings.state_file);
   }

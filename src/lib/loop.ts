@@ -113,7 +113,7 @@ export async function loop(
     const pause = await runRound();
     if (record.consecutiveFailures < 2) cut = false;
     const mayCut: boolean = record.consecutiveFailures > 0 && !cut && options.mayWake?.() !== false;
-    await rest(pause, record, called !== undefined && mayCut ? AbortSignal.any([signal, called]) : signal);
+    await rest(pause, record, signal, mayCut ? called : undefined);
     cut = mayCut && called?.aborted === true;
     if (cut) await rest(WAKE_SPREAD * random(), record, signal);
   }
@@ -136,25 +136,29 @@ export async function loop(
   }
 }
 
-async function rest(pause: Duration, record: LoopRecord, signal: AbortSignal): Promise<void> {
+async function rest(
+  pause: Duration,
+  record: LoopRecord,
+  ...signals: readonly (AbortSignal | undefined)[]
+): Promise<void> {
   record.nextAt = steadyNow() + pause;
-  await sleep(pause, signal);
+  await sleep(pause, ...signals);
   record.nextAt = undefined;
 }
 
 /** The longest a timer can wait, 24 days; asked for more, it would fire at once. */
 const TIMER_MAX = milliseconds(2 ** 31 - 1);
 
-/** Resolves after `pause`, or at once when `signal` aborts. Never rejects. */
-export function sleep(pause: Duration, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return Promise.resolve();
+/** Resolves after `pause`, or at once when one of `signals` aborts. Never rejects. */
+export function sleep(pause: Duration, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
+  if (signals.some((signal) => signal?.aborted === true)) return Promise.resolve();
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
+      for (const signal of signals) signal?.removeEventListener("abort", done);
       resolve();
     };
     const timer = setTimeout(done, Math.min(pause, TIMER_MAX));
-    signal?.addEventListener("abort", done, { once: true });
+    for (const signal of signals) signal?.addEventListener("abort", done, { once: true });
   });
 }

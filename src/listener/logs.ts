@@ -1,4 +1,5 @@
 // The log of a container as an answer: read from Docker when the client reads, closed when the client is gone.
+import { type AbortScope, abortScope } from "../lib/abort-scope.ts";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
@@ -37,8 +38,8 @@ export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal
     if ("problem" in asked) return problem(400, "Bad Request", asked.problem);
     if (open >= limit)
       return problem(503, "Service Unavailable", `${limit} logs are being read, more are not allowed`);
-    const end = new AbortController();
-    const gone = AbortSignal.any([signal, request.signal, end.signal]);
+    const end = abortScope([signal, request.signal]);
+    const gone = end.signal;
     if (gone.aborted) return problem(503, "Service Unavailable", "the agent stops");
     open++;
     // Once, whatever comes first.
@@ -56,7 +57,7 @@ export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal
           problem(409, "Conflict", `${project}/${service} does not run (${found.state}): nothing to follow`),
         );
       const log = await containers.logs(found.id, asked, gone);
-      return new Response(streamOf(log, end, gone, stalledLimit), {
+      return new Response(streamOf(log, end, stalledLimit), {
         headers: {
           ...PLAIN_ANSWER,
           "content-type": "text/plain; charset=utf-8",
@@ -85,10 +86,10 @@ function failed(error: unknown, isStopping: boolean): Response {
 /** Nothing is read ahead: what the client does not take stays with Docker. */
 function streamOf(
   log: AsyncIterable<Uint8Array>,
-  end: AbortController,
-  gone: AbortSignal,
+  end: AbortScope,
   stalledLimit: Duration,
 ): ReadableStream<Uint8Array> {
+  const gone = end.signal;
   const pieces = log[Symbol.asyncIterator]();
   let stalled: NodeJS.Timeout | undefined;
   gone.addEventListener(

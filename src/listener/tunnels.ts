@@ -1,4 +1,5 @@
 // Port forwarding: every request becomes one tunnel to a container that is looked up and dialled for it.
+import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import type { Log } from "../platform/log.ts";
@@ -74,7 +75,8 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
       return unavailable(`${limit} tunnels are open, more are not allowed`);
     // Looking up and dialling together may take longer than Bun waits for an answer.
     server.timeout(request, 60);
-    const gone = AbortSignal.any([signal, request.signal]);
+    using scope = abortScope([signal, request.signal]);
+    const gone = scope.signal;
     dialling++;
     try {
       const found = await containers.findService(project, service, gone);

@@ -1,5 +1,6 @@
 // Another node's agent, called from anywhere: where it is, what it is asked with, and what its refusals mean.
 import * as v from "valibot";
+import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { printable } from "../lib/printable.ts";
@@ -86,8 +87,9 @@ export async function askAgent(
   signal: AbortSignal,
   { mayWait = false } = {},
 ): Promise<Response> {
-  const late = new AbortController();
-  const giveUp = (): void => late.abort(new DOMException("late", "TimeoutError"));
+  // Not disposed: it also ends the reading of the answer.
+  const scope = abortScope([signal]);
+  const giveUp = (): void => scope.abort(new DOMException("late", "TimeoutError"));
   const timer = mayWait ? undefined : setTimeout(giveUp, AGENT_PATIENCE);
   try {
     return await fetch(agent.url + path, {
@@ -96,7 +98,7 @@ export async function askAgent(
       redirect: "manual",
       keepalive: false,
       timeout: false,
-      signal: AbortSignal.any([signal, late.signal]),
+      signal: scope.signal,
       ...(agent.url.startsWith("https:") ? { tls: { ca: agent.authorities() } } : {}),
     });
   } catch (error) {

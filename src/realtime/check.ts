@@ -1,5 +1,6 @@
 // Asks the Socket.IO endpoint over plain HTTP whether it is there: tells a wrong address and a broken TLS from a proxy
 // that lets no websocket through. It is only ever evidence: what counts is whether the session comes up.
+import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import { retryAfter } from "../control/http.ts";
@@ -23,13 +24,13 @@ export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
   const tls = () => (protocol === "https:" ? { tls: { ca: (ca ??= endpoint.authorities()) } } : {});
 
   return async function check(signal) {
-    const clock = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+    using scope = abortScope([signal], timeout);
     try {
-      const response = await fetch(url, { redirect: "manual", signal: clock, ...tls() });
+      const response = await fetch(url, { redirect: "manual", signal: scope.signal, ...tls() });
       const text = await beginningOf(response);
       const session = /"sid":"([\w-]+)"/.exec(text)?.[1];
       if (response.ok && session !== undefined) {
-        close(session, clock);
+        void close(session, signal);
         return undefined;
       }
       return isEngine(text) ? undefined : unexpected(response, `${origin}${endpoint.path}`);
@@ -41,9 +42,15 @@ export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
   };
 
   /** The check opened an engine session; the server would keep it for 45 s. */
-  function close(session: string, signal: AbortSignal): void {
-    const gone = fetch(`${url}&sid=${session}`, { method: "POST", body: "1", signal, ...tls() });
-    gone.then((response) => response.body?.cancel()).catch(() => {}); // Then it ends by itself.
+  async function close(session: string, outer: AbortSignal): Promise<void> {
+    using scope = abortScope([outer], timeout);
+    const { signal } = scope;
+    try {
+      const response = await fetch(`${url}&sid=${session}`, { method: "POST", body: "1", signal, ...tls() });
+      await response.body?.cancel();
+    } catch {
+      // Then it ends by itself.
+    }
   }
 }
 

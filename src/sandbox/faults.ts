@@ -81,7 +81,7 @@ export class FaultInjector {
   /** Waits while the servers are frozen, and then a random part of what one takes to work off its queue. */
   async #frozen(signal: AbortSignal): Promise<void> {
     if (!this.#faults.freeze) return;
-    await sleep(Infinity, AbortSignal.any([signal, this.#thaw.signal]));
+    await sleep(Infinity, signal, this.#thaw.signal);
     await sleep(THAW * Math.random(), signal);
   }
 

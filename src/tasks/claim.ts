@@ -1,5 +1,6 @@
 // The claim loop: one long poll in flight, for as long as the process lives.
 import { steadyNow } from "../lib/clock.ts";
+import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
@@ -48,11 +49,10 @@ export function claimLoop(
   abandon: AbortSignal,
 ): Promise<void> {
   const { api, tasks, rootAccess, auth, registry, log, openClaim } = ports;
-  const givenUp = new AbortController();
-  stop.addEventListener("abort", () => setTimeout(() => givenUp.abort(), STOP_PATIENCE).unref(), {
+  const claims = abortScope([abandon]);
+  stop.addEventListener("abort", () => setTimeout(() => claims.abort(), STOP_PATIENCE).unref(), {
     once: true,
   });
-  const claimSignal = AbortSignal.any([abandon, givenUp.signal]);
   let silent = false;
   return loop({ name: "claim", every: FLOOR, onError, wake: ports.wake }, round, registry, stop);
 
@@ -89,13 +89,13 @@ export function claimLoop(
       return await api.claim(
         patience,
         { capabilities: [...CAPABILITIES], rootAccess: rootAccess.report() },
-        claimSignal,
+        claims.signal,
       );
     } catch (error) {
       // Whoever was certainly not heard, or was answered, is not waiting on the server.
       if (!mayHaveArrived(error) || (error instanceof AgentError && error.status !== undefined))
         openClaim.write(undefined);
-      if (error instanceof AgentError && error.status === 401) await auth.doubted(claimSignal);
+      if (error instanceof AgentError && error.status === 401) await auth.doubted(claims.signal);
       throw error;
     }
   }

@@ -1,5 +1,6 @@
 // Drives one task through its phases, from wherever the journal says it stands, to its end.
 import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
+import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
 import type { Slots } from "../lib/slots.ts";
@@ -152,8 +153,8 @@ async function waitForSlot(
     shipper.note(text, steadyNow());
     say(text);
   }
-  const patience = AbortSignal.any([signal, stop.signal, AbortSignal.timeout(Math.max(0, limit))]);
-  const place = await slots.take(patience);
+  using patience = abortScope([signal, stop.signal], Math.max(0, limit));
+  const place = await slots.take(patience.signal);
   if (place !== undefined) return place;
   if (signal.aborted) return undefined;
   const reason = stop.current();

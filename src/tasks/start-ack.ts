@@ -50,7 +50,6 @@ export async function passGate(
     return false;
   };
   say("asking for the start");
-  const awake = AbortSignal.any([signal, stop.signal]);
   const announced = task.announced ?? announce(api.serverClock, Math.random);
   if (task.announced === undefined) journal.announced(task.id, announced);
   for (let failures = 1; ; failures++) {
@@ -72,7 +71,7 @@ export async function passGate(
       if (steadyNow() >= giveUp)
         return drop(`the control plane could not be reached within its lease: ${messageOf(error)}`);
       const pause = pauseAfter(error, backoff(retry.started, failures, Math.random));
-      await sleep(pause, stop.current() === undefined ? awake : signal);
+      await sleep(pause, signal, stop.current() === undefined ? stop.signal : undefined);
     }
   }
 }

@@ -1,6 +1,7 @@
 // All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
 import { type SteadyTime, isoOf, steadyNow } from "../lib/clock.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
+import { abortScope } from "../lib/abort-scope.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
@@ -63,7 +64,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
   function start(id: string): void {
     const record = journal.find(id);
     if (record === undefined || active.has(id)) return;
-    const over = new AbortController();
+    const over = abortScope([signal]);
     const stop = createStopRequest(record, journal);
     const entry: Active = {
       type: record.type,
@@ -76,12 +77,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       done: Promise.resolve(),
     };
     active.set(id, entry);
-    const watching = watchControl(
-      id,
-      stop,
-      { api, tasks: () => active.size },
-      AbortSignal.any([signal, over.signal]),
-    );
+    const watching = watchControl(id, stop, { api, tasks: () => active.size }, over.signal);
     entry.done = driveToEnd(id, entry)
       .finally(() => {
         over.abort();

@@ -6,6 +6,7 @@
 //
 // A natural end leaves alone what the person left running on purpose (nohup, disown, setsid), as ssh does; every other
 // end leaves nothing. The order on the wire is opened, output …, exited, each behind the ack of the one before.
+import { abortScope } from "../lib/abort-scope.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -103,7 +104,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   let killing: Promise<void> | undefined;
   const killed = Promise.withResolvers<void>();
   let tellEnd = true;
-  const unopened = new AbortController();
+  const unopened = abortScope([signal]);
   const over = Promise.withResolvers<void>();
   const overSignal = new AbortController();
 
@@ -192,7 +193,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
   }
 
   async function open(): Promise<void> {
-    const answer = await deliver(channel, opened(id, size), AbortSignal.any([signal, unopened.signal]));
+    const answer = await deliver(channel, opened(id, size), unopened.signal);
     const status = answer?.ok === true ? (answer.status ?? "open") : undefined;
     if (status === "open") return;
     stream.mute();
@@ -245,6 +246,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     .finally(() => {
       over.resolve();
       overSignal.abort();
+      unopened[Symbol.dispose]();
     });
 
   return {

@@ -1,6 +1,7 @@
 // All terminals of this node: hears what the control plane asks for, starts sessions, ends what an earlier agent left.
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
+import { abortScope } from "../lib/abort-scope.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { RootAccess } from "../identity/root-access.ts";
@@ -136,11 +137,13 @@ export function createTerminals(ports: TerminalPorts): Terminals {
 
   function refuse(id: string, message: string): void {
     log.warn("terminal", `${id.slice(0, 8)} refused: ${message}`, { session_id: id });
-    void deliver(
-      channel,
-      failed(id, message),
-      AbortSignal.any([life.signal, AbortSignal.timeout(START_PATIENCE)]),
-    );
+    void answer(failed(id, message));
+  }
+
+  /** Tries for as long as the control plane waits. */
+  async function answer(event: Parameters<typeof deliver>[1]): Promise<void> {
+    using scope = abortScope([life.signal], START_PATIENCE);
+    await deliver(channel, event, scope.signal);
   }
 
   /** Hands a well-formed event to its session; answers for one that is unknown, lest it stay open for ever. */
@@ -163,11 +166,7 @@ export function createTerminals(ports: TerminalPorts): Terminals {
   function answerStranger(id: string): void {
     if (!strangers.mayAnswer(id)) return;
     const end = { exitCode: null, reason: "not running any more: it has ended, or the agent was restarted" };
-    void deliver(
-      channel,
-      exited(id, end),
-      AbortSignal.any([life.signal, AbortSignal.timeout(START_PATIENCE)]),
-    );
+    void answer(exited(id, end));
   }
 
   /** What became of the terminals while we were away we are not told: the shell of one that is over would live on. */

@@ -83,6 +83,8 @@ function faultsOf(file: string, source: string): string[] {
     partOf(file) !== "sandbox"
   )
     faults.push("reads a clock past lib/clock.ts, whose types keep wall and steady time apart");
+  if (/\bAbortSignal\.(any|timeout)\(/.test(source))
+    faults.push("joins or times a signal past lib/abort-scope.ts, whose signals leave nothing behind");
   const lines = source.trimEnd().split("\n");
   if (rowOf(partOf(file)) < 0) faults.push(`"${partOf(file)}" is no part of the layout`);
   if (lines.length > 450) faults.push(`${lines.length} lines; split above 450`);
@@ -218,6 +220,12 @@ describe("the rules themselves", () => {
     const source = "// A file.\nexport const now = Date.now();\n";
     expect(faultsOf("src/tasks/a.ts", source).join()).toContain("reads a clock past lib/clock.ts");
     expect(faultsOf("src/lib/clock.ts", source)).toEqual([]);
+  });
+
+  test("of signals that outlive what they are made for", () => {
+    const source = (call: string): string => `// A file.\nexport const signal = AbortSignal.${call};\n`;
+    expect(faultsOf("src/tasks/a.ts", source("timeout(5)")).join()).toContain("past lib/abort-scope.ts");
+    expect(faultsOf("src/tasks/a.ts", source("any([])")).join()).toContain("past lib/abort-scope.ts");
   });
 
   test.each(['test.skip("a", f);', 'test.todo("a");', 'test.skipIf(away)("a", f);'])("%s is seen", (code) => {

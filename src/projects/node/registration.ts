@@ -139,7 +139,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     record.consecutiveFailures = 0;
     record.nextAt = steadyNow() + pause;
     const enough = new AbortController();
-    const over = sleep(pause, AbortSignal.any([signal, enough.signal])).then(() => true);
+    const over = sleep(pause, signal, enough.signal).then(() => true);
     while (!(await Promise.race([over, hurried.promise.then(() => false)])) && ports.state() === told)
       hurried = Promise.withResolvers();
     enough.abort();

@@ -4,6 +4,7 @@
 //
 // A report carries no node: one that waited while the server was away could hit a project that another node runs by
 // now. So none is sent without a list that was asked for lately, and after the last failure, and shows it as ours.
+import { Notifier } from "../../lib/notifier.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { backoff } from "../../lib/backoff.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
@@ -94,7 +95,7 @@ interface Lane {
   listedAt: number;
   failedAt: number;
   /** Ends the pause before the next try: something newer is there. */
-  hurry: AbortController;
+  readonly hurry: Notifier;
   /** Resolved by a newer list. */
   news: PromiseWithResolvers<void>;
   /** Goes when it is not sending any more. */
@@ -131,7 +132,7 @@ export function createReports(
       sending: undefined,
       listedAt: -Infinity,
       failedAt: -Infinity,
-      hurry: new AbortController(),
+      hurry: new Notifier(),
       news: Promise.withResolvers<void>(),
       forgotten: false,
     };
@@ -168,9 +169,7 @@ export function createReports(
 
   /** A newer report cuts it short, once: it must not let a server in trouble be asked all the time. */
   async function pause(lane: Lane, failure: unknown, failures: number): Promise<void> {
-    lane.hurry = new AbortController();
-    const length = pauseAfter(failure, backoff(retry.report, failures, random));
-    await sleep(length, AbortSignal.any([signal, lane.hurry.signal]));
+    await lane.hurry.wait(pauseAfter(failure, backoff(retry.report, failures, random)), signal);
   }
 
   /** Returns the error when it is worth another try. */
@@ -209,7 +208,7 @@ export function createReports(
       if (isSame(lane.wanted, report)) return;
       lane.wanted = report === undefined ? undefined : { ...report, message: cut(report.message) };
       lane.forgotten = false;
-      lane.hurry.abort();
+      lane.hurry.notify();
       if (lane.wanted !== undefined) lane.sending ??= drain(project, lane);
     },
     delivered: (project) => lanes.get(project)?.delivered,
@@ -220,7 +219,7 @@ export function createReports(
       lane.delivered = undefined;
       lane.forgotten = true;
       lane.listedAt = -Infinity;
-      lane.hurry.abort();
+      lane.hurry.notify();
       lane.news.resolve();
       if (lane.sending === undefined) lanes.delete(project);
     },

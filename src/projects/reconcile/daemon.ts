@@ -1,6 +1,7 @@
 // Whether Docker is there: one loop that connects, looks, and listens to its events; everything else waits for it.
 //
 //   away ── info, a first look ──▶ up ── events end, a look or a step fails ──▶ away, tried again with a back-off
+import { type AbortScope, abortScope } from "../../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { backoff } from "../../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
@@ -50,7 +51,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
   let trouble: string | undefined;
   let awaySince: number | undefined = steadyNow();
   let up = Promise.withResolvers<void>();
-  let round = new AbortController();
+  let round: AbortScope | undefined;
   let announced = false;
 
   function down(): void {
@@ -78,10 +79,10 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       },
     },
     async (signal, record) => {
-      round = new AbortController();
-      const scope = AbortSignal.any([signal, round.signal]);
+      using scope = abortScope([signal]);
+      round = scope;
       record.note = "connecting";
-      const found = await connect(scope);
+      const found = await connect(scope.signal);
       if (!announced || trouble !== undefined)
         log.info("docker", `Engine ${found.version}, API ${found.apiVersion}`);
       announced = true;
@@ -94,16 +95,16 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       const since = steadyNow();
       up.resolve();
       try {
-        const events = engine.events(onEvent, scope);
+        const events = engine.events(onEvent, scope.signal);
         onUp();
         await events;
       } catch (error) {
-        throw round.signal.aborted ? round.signal.reason : error;
+        throw scope.signal.aborted ? scope.signal.reason : error;
       } finally {
         down();
         record.note = "away";
       }
-      round.signal.throwIfAborted();
+      scope.signal.throwIfAborted();
       if (steadyNow() - since < SHORT) throw new AgentError("docker.away", "Docker's stream of events ended");
     },
     registry,
@@ -124,7 +125,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       signal.removeEventListener("abort", end);
     },
     lost(error) {
-      if (info !== undefined) round.abort(error);
+      if (info !== undefined) round?.abort(error);
     },
     done,
   };

@@ -208,7 +208,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     if (end === Infinity) return woken.promise;
     const enough = new AbortController();
     const pause = Math.max(REST_MIN, end - now());
-    await Promise.race([woken.promise, sleep(pause, AbortSignal.any([signal, enough.signal]))]);
+    await Promise.race([woken.promise, sleep(pause, signal, enough.signal)]);
     enough.abort();
   }
 

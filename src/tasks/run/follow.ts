@@ -1,4 +1,5 @@
 // Follows a launched command to its end: ships its output, watches its limit, and finds out how it ended.
+import { abortScope } from "../../lib/abort-scope.ts";
 import { steadyNow } from "../../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
@@ -73,6 +74,7 @@ async function untilEnd(
   /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
   let ended: boolean | undefined;
   let isCutTold = false;
+  using stopped = abortScope([signal, stop.signal]);
   while (!signal.aborted) {
     const now = steadyNow();
     // First: on a full disk, nothing of what follows can be written.
@@ -99,11 +101,11 @@ async function untilEnd(
       return outcome;
     }
     // A request to stop wakes us at once; after it, looks go on at their pace.
-    const wake = stop.current() === undefined ? AbortSignal.any([signal, stop.signal]) : signal;
+    const wake = stop.current() === undefined ? stopped.signal : signal;
     const pause = lookEvery(now - launched.at);
     if (outbox.isEmpty(taskId)) await sleep(pause, wake);
     // The next row may follow as soon as this one is delivered.
-    else await outbox.drained(taskId, AbortSignal.any([wake, AbortSignal.timeout(pause)]));
+    else await outbox.drained(taskId, wake, pause);
   }
   return undefined;
 }

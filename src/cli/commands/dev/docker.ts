@@ -2,6 +2,7 @@
 //
 // An agent removes what carries its labels and is unknown to its server, and `dev` brings a server that knows nothing.
 // So where containers of another agent are, projects stay off.
+import { abortScope } from "../../../lib/abort-scope.ts";
 import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
 import * as v from "valibot";
@@ -65,7 +66,8 @@ async function client(host: string, environment: DockerEnvironment): Promise<Ask
     local || !address.host.includes(":") ? (local ? "docker" : address.host) : `[${address.host}]`;
   const base = local ? "http://docker" : `${address.protocol}://${named}:${address.port}`;
   return async (method, path, limit = PATIENCE) => {
-    const signal = AbortSignal.timeout(limit);
+    using scope = abortScope([], limit);
+    const { signal } = scope;
     let response: Response;
     try {
       response = await fetch(base + path, {

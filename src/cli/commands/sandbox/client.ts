@@ -1,4 +1,5 @@
 // Calls to a running sandbox's operator side: where it is, what it answers, and what went wrong in words.
+import { abortScope } from "../../../lib/abort-scope.ts";
 import * as v from "valibot";
 import { AgentError, type ExitCode, exit } from "../../../lib/agent-error.ts";
 import { networkError } from "../../../control/network-error.ts";
@@ -102,10 +103,11 @@ async function call<const S extends v.GenericSchema>(
   { url, token, ca }: Target,
   { method, path, schema, body }: Call<S>,
 ): Promise<v.InferOutput<S>> {
+  using scope = abortScope([], PATIENCE);
   const [status, answer] = await fetchJson(url, `${url}${OPERATOR_PREFIX}${path}`, {
     method,
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-    signal: AbortSignal.timeout(PATIENCE),
+    signal: scope.signal,
     ...(ca === undefined ? {} : { tls: { ca } }),
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
