@@ -6,10 +6,10 @@ import { silent } from "../../src/platform/log.ts";
 import { type Hands, applyStep } from "../../src/projects/reconcile/apply.ts";
 import type { DesiredProject } from "../../src/projects/plan/desired.ts";
 import { NO_HISTORY } from "../../src/projects/plan/history.ts";
-import { holdersIn, takenNames } from "../../src/projects/docker/observe-names.ts";
 import type { ObservedProject } from "../../src/projects/plan/observed.ts";
 import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan/project.ts";
 import { createRecords, recordsMigration } from "../../src/projects/reconcile/records.ts";
+import { observedIn } from "../../src/projects/reconcile/view.ts";
 import { createPulls } from "../../src/projects/reconcile/pulls.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 
@@ -19,19 +19,11 @@ const signal = new AbortController().signal;
 const own = engine();
 const records = createRecords(openDatabase(":memory:", [recordsMigration]));
 const pulls = createPulls({ engine: own, parallel: 1, idle: seconds(10), log: silent });
-const NOTHING: ObservedProject = {
-  containers: [],
-  network: undefined,
-  volumes: new Set(),
-  taken: new Map(),
-  makers: new Map(),
-};
 
 async function situation(desired: DesiredProject): Promise<Situation> {
   const look = await own.look(signal);
-  const observed = look.projects.get(desired.name) ?? NOTHING;
   return {
-    observed: { ...observed, taken: takenNames(desired, holdersIn(look)) },
+    observed: observedIn(look, desired.name, desired),
     history: NO_HISTORY,
     images: { present: look.images, pulls: pulls.states() },
     policy: { pull: "if-not-present", restart: { limit: 5, window: minutes(10) } },

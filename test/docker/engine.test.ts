@@ -5,8 +5,8 @@ import { steadyNow } from "../../src/lib/clock.ts";
 import type { DesiredService } from "../../src/projects/plan/desired.ts";
 import type { Engine } from "../../src/projects/plan/engine.ts";
 import { networkName, volumeName } from "../../src/projects/plan/names.ts";
-import { holdersIn, takenNames } from "../../src/projects/docker/observe-names.ts";
 import type { ObservedContainer, ObservedProject } from "../../src/projects/plan/observed.ts";
+import { observedIn } from "../../src/projects/reconcile/view.ts";
 import {
   IMAGE,
   type Playground,
@@ -231,11 +231,11 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     const stranger = await place.foreign(`${place.project}-db`);
     const look = await own.look(signal);
     const desired = place.wants([{ name: "b-c" }, { name: "db" }, { name: "free" }]);
-    const taken = takenNames(desired, holdersIn(look));
+    const { taken } = observedIn(look, place.project, desired);
     expect(taken.get("db")).toBe(`container ${stranger.slice(0, 12)} (${IMAGE})`);
-    expect(taken.get("b-c")).toContain(`of the project ${other}`);
+    expect(taken.get("b-c")).toBe(`project ${other}`);
     expect(taken.has("free")).toBe(false);
-    expect(takenNames(theirs, holdersIn(look)).size).toBe(0);
+    expect(observedIn(look, other, theirs).taken.size).toBe(0);
     expect(look.projects.has(place.project)).toBe(false);
   });
 

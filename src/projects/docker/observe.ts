@@ -7,12 +7,12 @@ import {
   NODE_LABEL,
   PROJECT_LABEL,
   SERVICE_LABEL,
+  describeContainer,
   networkName,
   roleOf,
   volumeName,
 } from "../plan/names.ts";
 import { ageAtMost } from "./status-age.ts";
-import { describe } from "./observe-names.ts";
 import type { ContainerState, ObservedContainer } from "../plan/observed.ts";
 import { type Sightings, sight } from "../reconcile/sightings.ts";
 
@@ -141,7 +141,7 @@ export function originOf({ Config, Mounts, NetworkSettings, HostConfig }: Inspec
   return { image: Config.Image, made: { env: Config.Env, mounts, networks, restarts } };
 }
 
-/** `taken` is left empty: it depends on what a project wants, see `takenNames`. */
+/** `taken` is left empty: it depends on what a project wants, see `observedIn`. */
 export function observe({ containers, networks, volumes, images, at }: Listings, details: Details): Look {
   const projects = new Map<string, MutableProject>();
   const projectOf = (name: string): MutableProject => {
@@ -179,7 +179,7 @@ export function observe({ containers, networks, volumes, images, at }: Listings,
     const owner = ownerOf(listed);
     if (owner === undefined) {
       const name = nameOf(listed);
-      if (name !== "") foreign.set(name, describe(listed.Id, listed.Image));
+      if (name !== "") foreign.set(name, describeContainer(listed.Id, listed.Image));
       continue;
     }
     projectOf(owner.project).containers.push(observeContainer(listed, owner, { networkIds, details, at }));

@@ -6,6 +6,10 @@ export const NODE_LABEL = "cara.node";
 /** Ours alone: what the container was made from. A container without it was made by another agent. */
 export const FINGERPRINT_LABEL = "cara.fingerprint";
 
+/** For a message: "container 0123456789ab (nginx:1)". */
+export const describeContainer = (id: string, image: string): string =>
+  `container ${id.slice(0, 12)} (${image})`;
+
 export const networkName = (project: string): string => `cara-${project}`;
 export const containerName = (project: string, service: string): string => `${project}-${service}`;
 export const volumeName = (project: string, volume: string): string => `cara-${project}-${volume}`;

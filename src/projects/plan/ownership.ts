@@ -8,8 +8,7 @@
 import type { Log } from "../../platform/log.ts";
 import type { DesiredProject, DesiredService } from "./desired.ts";
 import type { Look } from "./engine.ts";
-import { networkName } from "./names.ts";
-import { describe } from "../docker/observe-names.ts";
+import { describeContainer, networkName } from "./names.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
 import { matches } from "./service.ts";
 import type { Making, Records } from "../reconcile/records.ts";
@@ -49,7 +48,7 @@ export function createOwnership({ records, desired, log }: OwnershipPorts): Owne
         }
         if (!isNothing(own)) projects.set(name, own);
         for (const one of rest.containers)
-          foreign.set(one.name, `${describe(one.id, one.image)} with the labels of project ${name}`);
+          foreign.set(one.name, `${describeContainer(one.id, one.image)} with the labels of project ${name}`);
         if (!isNothing(rest)) unowned.set(name, unownedOf(rest));
       }
       return { ...look, projects, unowned, foreign };
