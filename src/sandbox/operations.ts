@@ -15,6 +15,7 @@ import {
   type UpdateDocument,
   chunkDocument,
   enrollmentDocument,
+  eventDocument,
   installDocument,
   logDocument,
   metricDocument,
@@ -32,7 +33,8 @@ import { parseNode, parseProject } from "./caravanserai/manifest.ts";
 import type { NodeResource, ProjectResource, Report } from "./caravanserai/resources.ts";
 import type { Applied, CaraServer } from "./caravanserai/server.ts";
 import type { Realtime } from "./realtime/realtime.ts";
-import { type NodeRow, type Store, type TaskRow, type TerminalRow, isoNow } from "./store.ts";
+import type { NodeRow, TaskRow, TerminalRow } from "./entities.ts";
+import { type Store, isoNow } from "./store.ts";
 import type { Timings } from "./timings.ts";
 
 export interface TaskRequest {
@@ -194,12 +196,7 @@ export function operations({ store, timings, realtime, cara, log }: OperationsPo
       return updateDocument(createUpdate(store, nodeRow(node), { targetVersion, rollback }));
     },
     updates: () => store.updateTargets.all().map(updateDocument),
-    events: () =>
-      store.events.all().map(({ nodeId, type, createdAt }) => ({
-        node_id: nodeId,
-        type,
-        created_at: createdAt,
-      })),
+    events: () => store.events.all().map(eventDocument),
     metrics: (node, limit = METRICS_SHOWN) =>
       store.metrics
         .all("nodeId = ? ORDER BY rowid DESC LIMIT ?", nodeRow(node).id, limit)

@@ -1,30 +1,20 @@
-// Typed rows in SQLite, with PostgreSQL's manners: it refuses NUL, too long values, and lone surrogates in JSON.
+// Typed rows in SQLite, as strict as PostgreSQL: NUL, too long values, and lone surrogates in JSON are refused.
 import type { Database, SQLQueryBindings } from "bun:sqlite";
+import type { Column, Entity } from "./column.ts";
 import { internalError } from "./http/api-error.ts";
 
-/** How a field is kept. `limit` is the column's width in characters; more is an internal error, as in the original. */
-export interface Column {
-  readonly kind: "text" | "number" | "boolean" | "json";
-  readonly limit?: number;
-}
-export const text: Column = { kind: "text" };
-export const number: Column = { kind: "number" };
-export const boolean: Column = { kind: "boolean" };
-export const json: Column = { kind: "json" };
-export const varchar = (limit: number): Column => ({ kind: "text", limit });
-
-/** A table whose columns are exactly the fields of `Row`; the first column is the key. */
+/** A table with the columns of an entity, whose rows are `Row`. Its key is the first column that is the primary key. */
 export class Table<Row extends object> {
   readonly #database: Database;
   readonly #name: string;
   readonly #columns: readonly (readonly [string, Column])[];
   readonly #key: string;
 
-  constructor(database: Database, name: string, columns: Record<keyof Row & string, Column>) {
+  constructor(database: Database, { table, columns }: Entity) {
     this.#database = database;
-    this.#name = name;
-    this.#columns = Object.entries<Column>(columns);
-    this.#key = this.#columns[0]?.[0] ?? "id";
+    this.#name = table;
+    this.#columns = Object.entries(columns);
+    this.#key = this.#columns.find(([, { constraint }]) => constraint === "PRIMARY KEY")?.[0] ?? "rowid";
   }
 
   insert(row: Row): Row {
@@ -104,7 +94,7 @@ function encode({ kind, limit }: Column, value: unknown): SQLQueryBindings {
     return JSON.stringify(value);
   }
   if (kind === "boolean") return value === true ? 1 : 0;
-  if (kind === "number") return Number(value);
+  if (kind === "integer" || kind === "real") return Number(value);
   if (typeof value !== "string" || value.includes("\0")) throw internalError();
   if (limit !== undefined && Array.from(value).length > limit) throw internalError();
   return value.toWellFormed();

@@ -8,7 +8,7 @@
 //            Scheduled, Running: Terminating ──report, or 10 min──▶ Terminated ──1 min──▶ gone
 //   A report leads from any phase to any other: the server checks no transition.
 import type { Phase } from "../../protocol/caravanserai/resources.ts";
-import type { CaraNodeRow, ProjectRow } from "../store.ts";
+import type { CaraNodeRow, ProjectRow } from "../entities.ts";
 import type { Timings } from "../timings.ts";
 import type { StatusReport } from "./manifest.ts";
 import { ZERO_TIME, withCondition } from "./resources.ts";

@@ -1,6 +1,7 @@
 // The Caravanserai server's nodes: registered, heard of, changed, forgotten.
 import { ApiError, UnknownError, conflict } from "../http/api-error.ts";
-import { type CaraNodeRow, type Store, isoNow } from "../store.ts";
+import type { CaraNodeRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import type { Heartbeat, NodeManifest } from "./manifest.ts";
 import { pressures } from "./pressure.ts";
 

@@ -2,7 +2,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Phase } from "../../protocol/caravanserai/resources.ts";
 import { UnknownError, conflict } from "../http/api-error.ts";
-import { type ProjectRow, type ReportRow, type Store, isoNow } from "../store.ts";
+import type { ProjectRow, ReportRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import { isChangeable, onDelete, onReport } from "./lifecycle.ts";
 import type { ProjectManifest, StatusReport } from "./manifest.ts";
 

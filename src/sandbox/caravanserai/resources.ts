@@ -1,6 +1,6 @@
 // Nodes and projects as the server answers them: rows with their envelope around. A time that was never set is Go's zero.
 import { API_VERSION, type NodeState, type Phase } from "../../protocol/caravanserai/resources.ts";
-import type { CaraNodeRow, ProjectRow } from "../store.ts";
+import type { CaraNodeRow, ProjectRow } from "../entities.ts";
 
 /** What Go makes of a time that nobody set. */
 export const ZERO_TIME = "0001-01-01T00:00:00Z";

@@ -3,7 +3,8 @@
 // Every failure of the header check reads the same, also when the database is away: a 401 proves nothing.
 import { sameSecret } from "../http/answer.ts";
 import { notFound, unauthorized } from "../http/api-error.ts";
-import type { NodeRow, Store } from "../store.ts";
+import type { NodeRow } from "../entities.ts";
+import type { Store } from "../store.ts";
 
 export function authenticateHeaders(headers: Headers, store: Store, databaseDown: boolean): NodeRow {
   const nodeId = headers.get("x-agent-node-id")?.trim();

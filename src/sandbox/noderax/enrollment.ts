@@ -4,7 +4,8 @@
 //           → revoked   (expired, superseded by a newer request of the same e-mail and hostname, or by an operator)
 import type { Log } from "../../platform/log.ts";
 import { ApiError, conflict, notFound } from "../http/api-error.ts";
-import { type EnrollmentRow, type NodeRow, type Store, isoNow } from "../store.ts";
+import type { EnrollmentRow, NodeRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { urlSafeToken } from "../token.ts";
 import { insertNode } from "./nodes.ts";

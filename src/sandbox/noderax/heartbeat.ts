@@ -1,7 +1,8 @@
 // Signs of life over HTTP: heartbeat, and the legacy registration. Both put the node online at once.
 import { sameSecret } from "../http/answer.ts";
 import { ApiError, badRequest } from "../http/api-error.ts";
-import type { NodeRow, Store } from "../store.ts";
+import type { NodeRow } from "../entities.ts";
+import type { Store } from "../store.ts";
 import { authenticateBody } from "./auth.ts";
 import { insertNode, markAlive, newAgentToken, recordEvent } from "./nodes.ts";
 import { type Route, publicRoute } from "./route.ts";

@@ -3,7 +3,8 @@
 //   pending → installing → completed | failed
 //           → expired   (not consumed in time)
 import { ApiError, conflict, notFound } from "../http/api-error.ts";
-import { type InstallRow, type Store, isoNow } from "../store.ts";
+import type { InstallRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { urlSafeToken } from "../token.ts";
 import { insertNode } from "./nodes.ts";

@@ -3,7 +3,8 @@ import { badRequest, conflict, internalError, notFound } from "../http/api-error
 import type { Log } from "../../platform/log.ts";
 import { sleep } from "../../lib/loop.ts";
 import { ERROR_MAX, LOG_LINE_MAX, OUTPUT_KEPT, OUTPUT_REFUSED_ABOVE } from "../../protocol/noderax/limits.ts";
-import { type LogRow, type NodeRow, type Store, type TaskRow, isoNow } from "../store.ts";
+import type { LogRow, NodeRow, TaskRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { type Params, type Route, nodeRoute } from "./route.ts";
 import { NO_LEASE, wireLog, wireTask } from "./tasks.ts";

@@ -1,6 +1,7 @@
 // Metrics over HTTP, the fallback of the realtime session: one sample, checked, flattened and stored.
 import { badRequest } from "../http/api-error.ts";
-import { type MetricRow, type NodeRow, type Store, isoNow } from "../store.ts";
+import type { MetricRow, NodeRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import { authenticateBody } from "./auth.ts";
 import { markAlive } from "./nodes.ts";
 import { type Route, publicRoute } from "./route.ts";

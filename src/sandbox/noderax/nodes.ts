@@ -2,7 +2,8 @@
 import { randomBytes } from "node:crypto";
 import type { RootProfile } from "../../protocol/noderax/root-access.ts";
 import { conflict } from "../http/api-error.ts";
-import { type EventRow, type NodeRow, type Store, isoNow } from "../store.ts";
+import type { EventRow, NodeRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 
 type Facts = Pick<
   NodeRow,

@@ -1,7 +1,7 @@
 // The API's own refusal of tasks that want root: it goes by the profile the agent says it has applied.
 import { conflict } from "../http/api-error.ts";
 import { type RootSurface, allows } from "../../protocol/noderax/root-access.ts";
-import type { NodeRow } from "../store.ts";
+import type { NodeRow } from "../entities.ts";
 import { rootAccessStatus } from "./nodes.ts";
 
 const OPERATIONAL_COMMANDS = ["reboot", "systemctl restart noderax-agent", "apt-get update"];

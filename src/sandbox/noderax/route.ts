@@ -1,5 +1,5 @@
 // One agent-facing route: its path, who may call it, the body it takes, and what it does.
-import type { NodeRow } from "../store.ts";
+import type { NodeRow } from "../entities.ts";
 import { type Fields, type Values, validate } from "./validation.ts";
 
 export type Params = Readonly<Record<string, string>>;

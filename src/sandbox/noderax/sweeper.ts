@@ -1,6 +1,7 @@
 // What the control plane does on its own: requeue expired leases, fail stale tasks, put silent nodes offline.
 import type { Duration } from "../../lib/duration.ts";
-import { type Store, type TaskRow, isoNow } from "../store.ts";
+import type { TaskRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { recordEvent } from "./nodes.ts";
 import { NO_LEASE } from "./tasks.ts";

@@ -2,7 +2,8 @@
 import { conflict } from "../http/api-error.ts";
 import { LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts";
 import { isFinal } from "../../protocol/noderax/tasks.ts";
-import { type LogRow, type NodeRow, type Store, type TaskRow, isoNow } from "../store.ts";
+import type { LogRow, NodeRow, TaskRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import { checkRootGate } from "./root-gate.ts";
 
 export interface NewTask {

@@ -6,7 +6,7 @@
 //
 // A call is applied, is a no-op that answers 200, or is refused with 409.
 import { isFinal } from "../../protocol/noderax/tasks.ts";
-import type { TaskRow } from "../store.ts";
+import type { TaskRow } from "../entities.ts";
 
 export type Decision =
   | { readonly kind: "apply" }

@@ -1,6 +1,7 @@
 // Agent updates: one target a node, driven by an `agent.update` task and finished by the version the node reports.
 import { conflict, internalError, notFound } from "../http/api-error.ts";
-import { type NodeRow, type Store, type UpdateTargetRow, isoNow } from "../store.ts";
+import type { NodeRow, UpdateTargetRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import { type Route, nodeRoute } from "./route.ts";
 import { insertTask } from "./tasks.ts";
 import { isUuid, number, oneOf, optional, text } from "./validation.ts";

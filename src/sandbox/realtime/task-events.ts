@@ -7,7 +7,8 @@ import { conflict, notFound } from "../http/api-error.ts";
 import { recordEvent } from "../noderax/nodes.ts";
 import { NO_LEASE } from "../noderax/tasks.ts";
 import { outcomeOf } from "../noderax/transitions.ts";
-import { type Store, type TaskRow, isoNow } from "../store.ts";
+import type { TaskRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import { type AgentEvent, agentEvent, iso, maybe, text, uuid } from "./event.ts";
 import type { Send } from "./terminals.ts";
 

@@ -8,7 +8,8 @@ import {
   TERMINAL_ROWS,
 } from "../../protocol/noderax/terminal.ts";
 import { notFound } from "../http/api-error.ts";
-import type { Store, TerminalRow } from "../store.ts";
+import type { TerminalRow } from "../entities.ts";
+import type { Store } from "../store.ts";
 import { type AgentEvent, agentEvent, maybe, text, uuid } from "./event.ts";
 import type { Terminals } from "./terminals.ts";
 

@@ -11,7 +11,8 @@ import { TERMINAL_COLS, TERMINAL_ROWS } from "../../protocol/noderax/terminal.ts
 import { TERMINAL_NOT_OPENED } from "../documents.ts";
 import { badRequest, conflict } from "../http/api-error.ts";
 import { checkTerminalGate } from "../noderax/root-gate.ts";
-import { type ChunkRow, type NodeRow, type Store, type TerminalRow, isoNow } from "../store.ts";
+import type { ChunkRow, NodeRow, TerminalRow } from "../entities.ts";
+import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 
 /** Hands an event to a node's agent; false when there is no way to it. */
