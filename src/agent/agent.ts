@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { endingServiceWarning, unprivilegedAccount } from "./accounts.ts";
 import { clearTextWarnings, repeatWarnings } from "./clear-text.ts";
+import { AGENT_MIGRATIONS } from "./schema.ts";
 import { openState, repairFiles } from "./state.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./caravanserai-plane.ts";
 import { type NoderaxLife, startNoderax } from "./noderax-life.ts";
@@ -10,9 +11,7 @@ import { type Duration, seconds } from "../lib/duration.ts";
 import { LoopRegistry, loop } from "../lib/loop.ts";
 import type { Plane } from "../config/option.ts";
 import type { Settings } from "../config/options.ts";
-import { outboxMigration } from "../control/outbox.ts";
 import { trustedAuthorities } from "../control/trust.ts";
-import { rootAccessMigration } from "../identity/root-access.ts";
 import { secureState } from "../identity/state-ownership.ts";
 import { refuseOtherOwnersAgent, serveStatus } from "./control-socket.ts";
 import { type Status, loopStatus } from "./status.ts";
@@ -23,39 +22,15 @@ import { readHost } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
 import { holdDirectory } from "../platform/private-directory.ts";
 import { endingService } from "../platform/service.ts";
-import { assignedNamesMigration } from "../projects/node/assigned-names.ts";
-import { assignmentMigration } from "../projects/node/assignment.ts";
-import { continuityMigration } from "../projects/node/continuity.ts";
-import { drainMigration } from "../projects/node/drain.ts";
 import type { Engine } from "../projects/plan/engine.ts";
 import { nodeName } from "../projects/node/name.ts";
-import { endedJobsMigration } from "../projects/reconcile/ended-jobs.ts";
-import { pullMemoryMigration } from "../projects/reconcile/pull-memory.ts";
-import { announcedMigration, journalMigration, momentsMigration } from "../tasks/journal.ts";
-import { recordsMigration } from "../projects/reconcile/records.ts";
 import { launchMode } from "../tasks/run/directory.ts";
-import { terminalMigration } from "../terminal/session-store.ts";
 
 /** All files of the agent lie beside its identity. */
 export const stateDirectory = (settings: Pick<Settings, "state_file">): string =>
   dirname(settings.state_file);
 export const databasePath = (directory: string): string => join(directory, "state.db");
 export const runsPath = (directory: string): string => join(directory, "tasks");
-const MIGRATIONS = [
-  outboxMigration,
-  journalMigration,
-  rootAccessMigration,
-  terminalMigration,
-  assignmentMigration,
-  assignedNamesMigration,
-  pullMemoryMigration,
-  endedJobsMigration,
-  drainMigration,
-  continuityMigration,
-  momentsMigration,
-  announcedMigration,
-  recordsMigration,
-];
 
 export interface AgentOptions {
   readonly settings: Settings;
@@ -130,7 +105,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     runs: runsPath(directory),
     former: secured.formerDatabase,
   };
-  const { database, warnings: damage } = openOrRelease(socket, () => openState(paths, MIGRATIONS, log));
+  const { database, warnings: damage } = openOrRelease(socket, () => openState(paths, AGENT_MIGRATIONS, log));
   caution.push(...damage);
   const held = holdDirectory(paths.runs);
   const common = {
