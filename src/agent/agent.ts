@@ -16,6 +16,7 @@ import { secureState } from "../identity/state-ownership.ts";
 import { refuseOtherOwnersAgent, serveStatus } from "./control-socket.ts";
 import { type Status, loopStatus } from "./status.ts";
 import { currentAccount } from "../platform/account.ts";
+import { retry } from "../control/retry.ts";
 import { version } from "../platform/build.ts";
 import { createDiskReserve } from "../platform/disk-reserve.ts";
 import { readHost } from "../platform/host.ts";
@@ -147,10 +148,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const registry = urls.noderax === undefined ? registries.caravanserai : registries.noderax;
   const reminding = repeatWarnings(inClear, { registry, log }, stop.signal);
   const watching = loop(
-    { name: "disk", every: seconds(2) },
-    async (_, record) => {
+    { name: "disk", every: seconds(2), retry: retry.local },
+    async (_, report) => {
       disk.look();
-      record.note = disk.shortage() ?? "";
+      report.note(disk.shortage() ?? "");
       const given = disk.shortage() === undefined ? 0 : (noderax?.makeRoom() ?? 0);
       if (given > 0) log.warn("disk", `the kept output of ${given} finished tasks was given up`);
     },

@@ -4,6 +4,7 @@ import { hours } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { Plane } from "../config/option.ts";
 import type { Settings } from "../config/options.ts";
+import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 
 /** Why require_tls gives no root over this URL; undefined where it does. */
@@ -41,10 +42,10 @@ export async function repeatWarnings(
 ): Promise<void> {
   if (warnings.length === 0) return;
   await loop(
-    { name: "clear-text", every: hours(24) },
-    async (_, record) => {
+    { name: "clear-text", every: hours(24), retry: retry.local },
+    async (_, report) => {
       for (const warning of warnings) log.warn("agent", warning);
-      record.note = "plain HTTP is warned of every day";
+      report.note("plain HTTP is warned of every day");
     },
     registry,
     signal,

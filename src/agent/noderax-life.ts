@@ -67,8 +67,8 @@ export function startNoderax(
   const done = begin();
 
   async function begin(): Promise<void> {
-    const record = registry.register("enrollment");
-    const waiting = { settings, api, apiUrl, hostname: host.hostname, record, log };
+    const report = registry.register("enrollment");
+    const waiting = { settings, api, apiUrl, hostname: host.hostname, report, log };
     const identity = await awaitIdentity(waiting, stop);
     if (identity === undefined) return;
     log.info("agent", `node ${identity.nodeId} at ${apiUrl}`, { version });

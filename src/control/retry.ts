@@ -1,43 +1,65 @@
-// The retry policy, as one table: which calls are repeated, how fast, for how long.
+// The table of all retries, and which failures are worth one.
 import { AgentError } from "../lib/agent-error.ts";
 import type { Backoff } from "../lib/backoff.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 
 export interface RetryPolicy extends Backoff {
-  /** Give up after this long; Infinity never does. */
+  /** Give up after this long; Infinity: never. */
   readonly within: Duration;
-  /** Give up after so many tries; unlimited where it is absent. */
+  /** Give up after this many tries; unlimited where it is absent. */
   readonly tries?: number;
 }
 
+/**
+ * Every retry of the agent. Pauses double from `base` to `cap`; where `lib/backoff.ts` spreads them, a pause is half to
+ * the whole of that, so the numbers of tries below are the least.
+ */
 export const retry = {
-  /** The claim loop lives as long as the process: 1 s doubling to 15 s. */
+  /** 1, 2, 4, 8, 15, 15 … s, for as long as the process lives: 7 tries in the minute a server takes to restart. */
   claim: { base: seconds(1), cap: seconds(15), within: Infinity },
-  /** A refused identity is asked for again, but rarely: it may come back when a database is restored. */
+  /** 10 s to 5 min, about 12 tries an hour: a refused identity may be accepted again when a database is restored. */
   refused: { base: seconds(10), cap: minutes(5), within: Infinity },
-  /** `started` must be in before the lease (60 s from the claim) ends: ¼ s doubling to 5 s, for 50 s. */
+  /** ¼ s to 5 s, 13 tries in 50 s: `started` must arrive before the lease (60 s from the claim) ends. */
   started: { base: milliseconds(250), cap: seconds(5), within: seconds(50) },
-  /** Log rows and completions stay on disk until the server has taken or refused them: 1 s doubling to 60 s. */
+  /** 1 s to 60 s, never given up: log rows and completions stay on disk until the server has accepted or refused them. */
   outbox: { base: seconds(1), cap: seconds(60), within: Infinity },
-  /** A task whose driver failed on this machine (a full disk): 1 s doubling to 60 s. */
+  /** 1 s to 60 s: a task whose driver failed on this machine, for example on a full disk. */
   driver: { base: seconds(1), cap: seconds(60), within: Infinity },
-  /** A node is shown offline 90 s after its last heartbeat; 2 s doubling to 60 s tries some times before that. */
+  /** 2, 4, 8, 16, 32, 60 s: 5 tries within the 90 s after which the control plane shows a node offline. */
   heartbeat: { base: seconds(2), cap: minutes(1), within: Infinity },
-  /** The realtime session, after the first fast retry: 1 s doubling to 15 s, as `realtime/pace.ts` spreads it. */
+  /** 1 s to 15 s after the first fast retry, spread by `realtime/pace.ts`: 7 tries in a minute. */
   session: { base: seconds(1), cap: seconds(15), within: Infinity },
-  /** Metrics over HTTP, throttled as the heartbeat is: 2 min doubling to 5; never sooner than a minute, by the halving. */
+  /** 1 s to 10 s, 40 tries ≈ 6 min: longer than a database takes to come back; a shell is worth the wait. */
+  terminalEvent: { base: seconds(1), cap: seconds(10), within: Infinity, tries: 40 },
+  /** 2 min to 5 min, and at least 1 min with jitter: the server takes 100 metrics calls a minute from one address. */
   metrics: { base: minutes(2), cap: minutes(5), within: Infinity },
-  /** A container node is NotReady 90 s after its last heartbeat: 1 s doubling to 15 s tries often before that. */
+  /** 1 s to 15 s: 8 tries within the 90 s after which a container node is NotReady. */
   node: { base: seconds(1), cap: seconds(15), within: Infinity },
-  /** The server's list of projects, which 1 000 nodes may ask for again when it is back: 2 s doubling to 30 s. */
+  /** 5 min each, without jitter: a refused node name stays refused until a person changes it. */
+  nodeName: { base: minutes(5), cap: minutes(5), within: Infinity },
+  /** 2 s to 30 s: 1 000 nodes that ask again for their projects make about 45 calls a second. */
   assignment: { base: seconds(2), cap: seconds(30), within: Infinity },
-  /** What the server is told of a project, until it took it or the project is in another state: 1 s doubling to 30 s. */
+  /** 1 s to 30 s, until the server has accepted the report or the project is in another state. */
   report: { base: seconds(1), cap: seconds(30), within: Infinity },
-  /** A Docker that is away is mostly being restarted: 1 s doubling to 15 s. */
+  /** 1 s to 15 s: an unreachable Docker is mostly being restarted, which takes a few seconds. */
   docker: { base: seconds(1), cap: seconds(15), within: Infinity },
-  /** Somebody waits for the first answer of an enrollment: 3 tries, 1 s and 2 s apart. */
+  /** 1 s to 60 s, without jitter: a container that ended is started again, within the limit of `restart_limit`. */
+  restart: { base: seconds(1), cap: seconds(60), within: Infinity },
+  /** 2 s to 5 min, without jitter: a step of a project that Docker refused. */
+  step: { base: seconds(2), cap: minutes(5), within: Infinity },
+  /** 2 s to 30 s, without jitter: a removal that Docker refused. Somebody waits for it, and such refusals pass soon. */
+  removal: { base: seconds(2), cap: seconds(30), within: Infinity },
+  /** 10 s to 5 min, without jitter: an image that daemon or registry refused; registries count requests. */
+  pull: { base: seconds(10), cap: minutes(5), within: Infinity },
+  /** 2 s to 5 min, without jitter: a pull during which Docker became unreachable. */
+  pullInterrupted: { base: seconds(2), cap: minutes(5), within: Infinity },
+  /** 1 s to 30 s: an address that cannot be bound, mostly because another process still holds it. */
+  bind: { base: seconds(1), cap: seconds(30), within: Infinity },
+  /** 1 s to 30 s: loops that need this machine alone. */
+  local: { base: seconds(1), cap: seconds(30), within: Infinity },
+  /** 3 tries, 1 s and 2 s apart: a person waits for the first answer of an enrollment. */
   initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },
-  /** Enrollment polls are throttled (100 a minute for all agents behind one address): 5 s doubling to 30 s. */
+  /** 5 s to 30 s, 2 calls a minute in the end: 50 agents behind one address stay below its 100 calls a minute. */
   enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },
 } satisfies Record<string, RetryPolicy>;
 

@@ -3,7 +3,7 @@ import { abortScope } from "../lib/abort-scope.ts";
 import { epochOf, isoOf, wallFrom, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
-import { type LoopRecord, sleep } from "../lib/loop.ts";
+import { type LoopReport, sleep } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { PublicApi } from "../control/noderax-api.ts";
 import type { Log } from "../platform/log.ts";
@@ -23,17 +23,17 @@ export interface AwaitPorts {
   readonly api: PublicApi;
   readonly apiUrl: string;
   readonly hostname: string;
-  readonly record: LoopRecord;
+  readonly report: LoopReport;
   readonly log: Log;
 }
 
 /**
  * From the configuration, the identity file, or an enrollment under way; waits until there is one, undefined when
  * `signal` aborted. An enrollment that came to nothing is not asked for again: from then on a person is waited for, and
- * the record's note says why.
+ * the note of its loop says why.
  */
 export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Promise<Identity | undefined> {
-  const { settings, api, apiUrl, hostname, record, log } = ports;
+  const { settings, api, apiUrl, hostname, report, log } = ports;
   // The Go agent keeps the token of an open enrollment without its expiry: a whole life at most.
   const expiry = isoOf(wallFrom(epochOf(wallNow()) + ENROLLMENT_LIFE));
   let over: { readonly token: string; readonly why: string } | undefined;
@@ -42,7 +42,7 @@ export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Pro
     try {
       const identity = knownIdentity(settings);
       if (identity !== undefined) {
-        record.note = "enrolled";
+        report.note("enrolled");
         return identity;
       }
       if (pending === undefined || pending.token === over?.token) {
@@ -60,8 +60,8 @@ export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Pro
   return undefined;
 
   function tell(note: string): void {
-    if (note !== record.note) log.warn("enrollment", note);
-    record.note = note;
+    if (note !== report.record.note) log.warn("enrollment", note);
+    report.note(note);
   }
 
   async function approval(pending: PendingEnrollment): Promise<void> {

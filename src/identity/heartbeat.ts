@@ -1,6 +1,6 @@
 // The sign of life: without one for 90 s the control plane shows the node offline.
 import { messageOf } from "../lib/agent-error.ts";
-import { backoff, jitter } from "../lib/backoff.ts";
+import { jitter } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
 import type { PublicApi } from "../control/noderax-api.ts";
@@ -57,21 +57,22 @@ export function heartbeats(
     {
       name: "heartbeat",
       every,
+      retry: retry.heartbeat,
       wake: ports.wake,
-      onError(error, { consecutiveFailures: failures }) {
+      onError(error, { record: { consecutiveFailures: failures } }, pause) {
         if (failures === 1) log.warn("heartbeat", `not delivered: ${messageOf(error)}`);
-        return pauseAfter(error, backoff(retry.heartbeat, failures, Math.random));
+        return pauseAfter(error, pause);
       },
     },
-    async (roundSignal, record) => {
+    async (roundSignal, report) => {
       if (ports.keptOnline?.() === true) {
-        record.note = "not needed: the realtime session keeps the node online";
+        report.note("not needed: the realtime session keeps the node online");
         return jitter(Math.min(every, LOOK), 0.2, Math.random);
       }
-      record.note = "";
+      report.note("");
       await ports.beat(roundSignal);
       auth.accepted("heartbeat");
-      if (record.consecutiveFailures > 0) {
+      if (report.record.consecutiveFailures > 0) {
         log.info("heartbeat", "delivered again");
         ports.wake.call();
       }

@@ -1,4 +1,4 @@
-// Exponential back-off with full jitter: spreads a fleet that lost its server in the same second.
+// Exponential backoff with jitter: spreads a fleet that lost its server in the same second.
 import type { Duration } from "./duration.ts";
 
 export interface Backoff {
@@ -9,12 +9,16 @@ export interface Backoff {
 /** A number in [0, 1); `Math.random` outside tests. */
 export type Random = () => number;
 
+/** `base · 2^(failures-1)`, at most `cap`, without jitter. 1 is the first failure; less counts as 1. */
+export const doubled = ({ base, cap }: Backoff, failures: number): Duration =>
+  Math.min(cap, base * 2 ** Math.min(Math.max(failures, 1) - 1, 30));
+
 /**
- * The pause before try `attempt` (1 is the first retry): uniform between half and the whole of
- * `min(cap, base · 2^(attempt-1))`. Never zero, so a loop that only pauses here cannot spin.
+ * The pause after that many failures in a row: uniform between half and the whole of `doubled`. Never zero, so that a loop
+ * that pauses only here cannot spin.
  */
-export function backoff({ base, cap }: Backoff, attempt: number, random: Random): Duration {
-  const ceiling = Math.min(cap, base * 2 ** Math.min(Math.max(attempt, 1) - 1, 30));
+export function backoff(policy: Backoff, failures: number, random: Random): Duration {
+  const ceiling = doubled(policy, failures);
   return ceiling / 2 + (ceiling / 2) * random();
 }
 

@@ -1,21 +1,31 @@
-// The one runner of periodic work: name, period with jitter, back-off after failures, abort, and the record that
-// `status` and everything else that asks "is it alive?" read.
+// Runs periodic work: name, period with jitter, backoff after failures, abort. It alone writes the record of a loop, which
+// `status`, `/readyz` and the watchdog read.
 import { messageOf } from "./agent-error.ts";
 import { type Backoff, type Random, backoff, jitter } from "./backoff.ts";
 import { type SteadyTime, steadyNow } from "./clock.ts";
-import { type Duration, milliseconds, seconds } from "./duration.ts";
+import { type Duration, milliseconds } from "./duration.ts";
 
-/** What a loop last did. */
+/** What a loop last did. Only this file writes it. */
 export interface LoopRecord {
   readonly name: string;
-  lastStart: SteadyTime | undefined;
-  lastSuccess: SteadyTime | undefined;
-  lastError: { at: SteadyTime; message: string } | undefined;
-  consecutiveFailures: number;
+  readonly lastStart: SteadyTime | undefined;
+  readonly lastSuccess: SteadyTime | undefined;
+  readonly lastError: { readonly at: SteadyTime; readonly message: string } | undefined;
+  readonly consecutiveFailures: number;
   /** When the next round is due; undefined while one runs. */
-  nextAt: SteadyTime | undefined;
+  readonly nextAt: SteadyTime | undefined;
   /** What the loop is doing or waiting for, in words for a person. */
-  note: string;
+  readonly note: string;
+}
+
+/** What a round reports about itself while it runs. */
+export interface LoopReport {
+  readonly record: LoopRecord;
+  note(text: string): void;
+  /** Counts the round as a success before its end: for rounds that stay, such as listening on an address. */
+  works(): void;
+  /** Announces that the round itself waits until `due`; undefined: it works again. */
+  waitsUntil(due: SteadyTime | undefined): void;
 }
 
 export interface LoopOptions {
@@ -25,11 +35,11 @@ export interface LoopOptions {
   readonly spread?: number;
   /** "now" starts with a round, "random" waits a random part of the period first (default "now"). */
   readonly phase?: "now" | "random";
-  /** Pauses after failed rounds. */
-  readonly retry?: Backoff;
+  /** Pauses after failed rounds: an entry of the table in control/retry.ts. */
+  readonly retry: Backoff;
   readonly random?: Random;
-  /** Told of every failed round; may return the pause instead of `retry`. */
-  readonly onError?: (error: unknown, record: LoopRecord) => Duration | void;
+  /** Called after every failed round, with the pause that `retry` gives; may return another one. */
+  readonly onError?: (error: unknown, report: LoopReport, pause: Duration) => Duration | void;
   /**
    * Cuts the pause after a failed round short. Of two such pauses in a row only the first: what others can do again may
    * still fail here.
@@ -66,14 +76,23 @@ export class Wake {
 const WAKE_SPREAD = milliseconds(500);
 
 /** One round. May return the pause before the next one; throwing makes the loop back off. */
-export type Round = (signal: AbortSignal, record: LoopRecord) => Promise<Duration | void>;
+export type Round = (signal: AbortSignal, report: LoopReport) => Promise<Duration | void>;
 
-/** Names of loops to their records, in the order of their start. */
+type MutableRecord = { -readonly [Key in keyof LoopRecord]: LoopRecord[Key] };
+
+/** Records of loops by name, in the order of their start. */
 export class LoopRegistry {
-  readonly #records = new Map<string, LoopRecord>();
+  readonly #records = new Map<string, MutableRecord>();
 
-  register(name: string): LoopRecord {
-    const record: LoopRecord = {
+  /** Adds a loop that runs outside of `loop`, because it ends: it reports by itself. A second one of a name replaces the first. */
+  register(name: string): LoopReport {
+    const record = this.add(name);
+    return reportOf(record);
+  }
+
+  /** For the runner; whoever else calls it gets a record that nobody keeps true. */
+  add(name: string): MutableRecord {
+    const record: MutableRecord = {
       name,
       lastStart: undefined,
       lastSuccess: undefined,
@@ -91,6 +110,16 @@ export class LoopRegistry {
   }
 }
 
+const reportOf = (record: MutableRecord): LoopReport => ({
+  record,
+  note: (text) => void (record.note = text),
+  works() {
+    record.lastSuccess = steadyNow();
+    record.consecutiveFailures = 0;
+  },
+  waitsUntil: (due) => void (record.nextAt = due),
+});
+
 /** Runs rounds until `signal` aborts; resolves then. Never rejects: an error is recorded, and the loop goes on. */
 export async function loop(
   options: LoopOptions,
@@ -98,13 +127,9 @@ export async function loop(
   registry: LoopRegistry,
   signal: AbortSignal,
 ): Promise<void> {
-  const {
-    every,
-    spread = 0.1,
-    retry = { base: seconds(1), cap: seconds(30) },
-    random = Math.random,
-  } = options;
-  const record = registry.register(options.name);
+  const { every, spread = 0.1, retry, random = Math.random } = options;
+  const record = registry.add(options.name);
+  const report = reportOf(record);
   if (options.phase === "random") await rest(every * random(), record, signal);
   let cut = false;
   while (!signal.aborted) {
@@ -122,23 +147,22 @@ export async function loop(
   async function runRound(): Promise<Duration> {
     record.lastStart = steadyNow();
     try {
-      const asked = await round(signal, record);
-      record.lastSuccess = steadyNow();
-      record.consecutiveFailures = 0;
+      const asked = await round(signal, report);
+      report.works();
       return asked ?? jitter(every, spread, random);
     } catch (error) {
       if (signal.aborted) return 0;
       record.lastError = { at: steadyNow(), message: messageOf(error) };
       record.consecutiveFailures++;
-      const asked = options.onError?.(error, record);
-      return asked ?? backoff(retry, record.consecutiveFailures, random);
+      const pause = backoff(retry, record.consecutiveFailures, random);
+      return options.onError?.(error, report, pause) ?? pause;
     }
   }
 }
 
 async function rest(
   pause: Duration,
-  record: LoopRecord,
+  record: MutableRecord,
   ...signals: readonly (AbortSignal | undefined)[]
 ): Promise<void> {
   record.nextAt = steadyNow() + pause;

@@ -1,10 +1,10 @@
 // Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
 // words, with the setting, and tried again. Nothing else stops for it.
-import { steadyNow } from "../lib/clock.ts";
 import { isIPv6 } from "node:net";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
+import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 import { portHolder } from "../platform/tcp-sockets.ts";
 
@@ -69,22 +69,21 @@ export function keepBound(options: BindOptions, signal: AbortSignal): Binding {
     {
       name,
       every: seconds(1),
-      retry: { base: seconds(1), cap: seconds(30) },
+      retry: retry.bind,
       onError(error) {
         const text = messageOf(error);
         if (text !== trouble) log.error(name, text);
         trouble = text;
       },
     },
-    async (signal, record) => {
-      record.note = "binding";
+    async (signal, report) => {
+      report.note("binding");
       const { bound, host } = await bind(options);
       address = writeAddress(host, bound.port);
       trouble = undefined;
       log.info(name, `listening on ${address}`);
-      record.note = `listening on ${address}`;
-      record.lastSuccess = steadyNow();
-      record.consecutiveFailures = 0;
+      report.note(`listening on ${address}`);
+      report.works();
       await aborted(signal);
       address = undefined;
       await bound.close();

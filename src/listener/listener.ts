@@ -1,8 +1,9 @@
 // The agent's own HTTP server: health for everyone, tunnels and logs for those that access.ts lets in.
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, loop } from "../lib/loop.ts";
+import { type LoopRecord, type LoopRegistry, type LoopReport, loop } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
+import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 import { steadyNow } from "../lib/clock.ts";
 import { createTrustedUsers } from "../platform/trusted-users.ts";
@@ -143,31 +144,32 @@ export function startListener<Data>(
   let unusable: string | undefined;
   let told: string | undefined;
   /** A pair that cannot be used is no failure: the one of before is. Resolves with the pause until the next look. */
-  async function renewCertificate(record: LoopRecord): Promise<Duration | undefined> {
+  async function renewCertificate(report: LoopReport): Promise<Duration | undefined> {
     try {
       const pair = await readPair();
       if (pair !== undefined && server.renew(pair)) log.info("listener", "the new certificate is in use");
       unusable = undefined;
       told = undefined;
-      record.note = "";
+      report.note("");
       return undefined;
     } catch (error) {
       const text = messageOf(error);
-      record.note = `the certificate of before stays in use: ${text}`;
+      const note = `the certificate of before stays in use: ${text}`;
+      report.note(note);
       if (unusable !== text) {
         unusable = text;
         return Math.min(SECOND_LOOK, upkeepEvery);
       }
-      if (told !== text) log.warn("listener", record.note);
+      if (told !== text) log.warn("listener", note);
       told = text;
       return undefined;
     }
   }
   const upkeep = loop(
-    { name: "listener-upkeep", every: upkeepEvery },
-    async (_, record) => {
+    { name: "listener-upkeep", every: upkeepEvery, retry: retry.local },
+    async (_, report) => {
       attempts.sweep();
-      return server.port() === undefined ? undefined : renewCertificate(record);
+      return server.port() === undefined ? undefined : renewCertificate(report);
     },
     registry,
     signal,

@@ -7,7 +7,7 @@
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Random, backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, loop, sleep } from "../lib/loop.ts";
+import { type LoopRegistry, type LoopReport, loop, sleep } from "../lib/loop.ts";
 import type { PublicApi } from "../control/noderax-api.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import { version } from "../platform/build.ts";
@@ -67,22 +67,27 @@ export function metricsLoop(
   let httpFailures = 0;
   let complained = false;
 
-  return loop({ name: "metrics", every, onError, random: pace.random }, round, registry, signal);
+  return loop(
+    { name: "metrics", every, retry: retry.metrics, onError, random: pace.random },
+    round,
+    registry,
+    signal,
+  );
 
-  async function round(roundSignal: AbortSignal, record: LoopRecord): Promise<Duration | void> {
+  async function round(roundSignal: AbortSignal, report: LoopReport): Promise<Duration | void> {
     let httpsTurn = false;
     if (channel?.online() !== true) {
-      record.note = channel === undefined ? "over HTTP" : "no realtime session, over HTTP";
-      record.nextAt = Math.max(httpDue, steadyNow());
+      report.note(channel === undefined ? "over HTTP" : "no realtime session, over HTTP");
+      report.waitsUntil(Math.max(httpDue, steadyNow()));
       httpsTurn = (await onlineOr(httpDue, roundSignal)) === "due";
-      record.nextAt = undefined;
+      report.waitsUntil(undefined);
       if (roundSignal.aborted) return 0;
     }
     const sample = await sampler.sample(roundSignal);
     if (roundSignal.aborted) return 0;
     if (channel?.online() === true) {
       await sendOverSession(channel, sample);
-      record.note = "over the realtime session";
+      report.note("over the realtime session");
       accepted();
       return undefined;
     }

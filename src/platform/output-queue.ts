@@ -1,4 +1,5 @@
 // Writes bytes to file descriptors in order and without blocking the process: what a slow reader does not take waits.
+import { doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
 
 /** "gone": nobody can read any more, the next write tells why. */
@@ -24,9 +25,8 @@ export interface OutputQueue {
   keepGoing(limit: number): void;
 }
 
-/** Pauses between two attempts while the reader is slow: 2 ms doubling to 50 ms, so a pipe of 64 KiB moves 1 MB/s or more. */
-const SHORTEST_PAUSE = milliseconds(2);
-const LONGEST_PAUSE = milliseconds(50);
+/** Pauses while the reader is slow: 2 ms doubling to 50 ms, so that a pipe of 64 KiB moves at least 1 MB/s. */
+const POLL = { base: milliseconds(2), cap: milliseconds(50) };
 
 export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPorts): OutputQueue {
   const waiting: { readonly fd: number; readonly bytes: Uint8Array }[] = [];
@@ -52,13 +52,12 @@ export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPo
   }
 
   async function drain(): Promise<void> {
-    let pause = SHORTEST_PAUSE;
+    let idle = 0;
     for (let head = waiting[0]; head !== undefined; head = waiting[0]) {
-      await sleep(pause);
-      pause = Math.min(LONGEST_PAUSE, pause * 2);
+      await sleep(doubled(POLL, ++idle));
       const before = waitingBytes;
       while (head !== undefined && pushHead(head)) head = waiting[0];
-      if (waitingBytes < before) pause = SHORTEST_PAUSE;
+      if (waitingBytes < before) idle = 0;
     }
     draining = undefined;
   }

@@ -1,6 +1,7 @@
 // Processes of this machine through /proc: who is who, who is alive, and how to end them all.
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
-import { type Duration, seconds } from "../lib/duration.ts";
+import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
+import { doubled } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import { steadyNow } from "../lib/clock.ts";
 
@@ -138,11 +139,14 @@ export async function hangUp(members: Members, grace: Duration): Promise<boolean
   );
 }
 
+/** Pauses between two readings of the process table: 5 ms doubling to 100 ms. */
+const POLL = { base: milliseconds(5), cap: milliseconds(100) };
+
 /** Sends the signals to each, once — a second TERM would cut a clean-up short — and waits; SIGKILL again and again. */
 async function gone(members: Members, signals: readonly NodeJS.Signals[], limit: Duration): Promise<boolean> {
   const end = steadyNow() + limit;
   const told = new Set<number>();
-  for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
+  for (let readings = 1; ; readings++) {
     const begun = steadyNow();
     const looking = members();
     const cost = steadyNow() - begun;
@@ -155,7 +159,7 @@ async function gone(members: Members, signals: readonly NodeJS.Signals[], limit:
     }
     const left = end - steadyNow();
     if (left <= 0) return false;
-    await sleep(Math.min(left, Math.max(pause, pauseAfterLook(cost))));
+    await sleep(Math.min(left, Math.max(doubled(POLL, readings), pauseAfterLook(cost))));
   }
 }
 

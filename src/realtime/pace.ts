@@ -1,5 +1,5 @@
 // When the session connects again. Pure: every number a reconnect depends on stands here.
-import { type Random, backoff } from "../lib/backoff.ts";
+import { type Random, backoff, doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 import { retry } from "../control/retry.ts";
 
@@ -48,9 +48,7 @@ export function reconnectPause(past: Past, random: Random): Duration {
 function ownPause({ ended, failures, contested, jitter }: Past, random: Random): Duration {
   if (contested) return between(CONTESTED, random);
   if (ended === "refused") return backoff(retry.refused, failures, random);
-  const { base, cap } = retry.session;
-  // 1 s doubling to 15 s: a server that restarts in a minute sees about seven tries of each agent.
-  const ceiling = failures === 0 ? FAST : Math.min(cap, base * 2 ** Math.min(failures - 1, 30));
+  const ceiling = failures === 0 ? FAST : doubled(retry.session, failures);
   const pause = ceiling * (1 - jitter + jitter * random());
   return ended === "thrown out" ? Math.max(pause, between(THROWN_OUT, random)) : pause;
 }

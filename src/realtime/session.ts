@@ -7,7 +7,8 @@ import * as v from "valibot";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Random } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
+import { type LoopRegistry, type LoopReport, type Wake, loop } from "../lib/loop.ts";
+import { retry } from "../control/retry.ts";
 import type { AuthState } from "../identity/auth-state.ts";
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { Ack } from "../protocol/noderax/realtime.ts";
@@ -78,17 +79,17 @@ export function createSession(ports: SessionPorts): Session {
   /** The pause was asked for by the server, or keeps two agents from throwing each other out: nothing shortens it. */
   let firm = false;
 
-  async function round(signal: AbortSignal, record: LoopRecord): Promise<Duration> {
-    become(record, "connecting");
+  async function round(signal: AbortSignal, report: LoopReport): Promise<Duration> {
+    become(report, "connecting");
     // Beside the first connection, which never waits for it.
     const checked = lives++ === 0 ? ports.check(signal) : undefined;
-    const end = await live({ ...ports, random }, hooksFor(record), signal);
+    const end = await live({ ...ports, random }, hooksFor(report), signal);
     current = undefined;
     if (signal.aborted) return 0;
     const result = await judged(end, () => checked ?? ports.check(signal));
     if (signal.aborted) return 0;
     reckon(end, result);
-    throw new AgentError("realtime.ended", conclude(record, end, result), { exit: exit.unreachable });
+    throw new AgentError("realtime.ended", conclude(report, end, result), { exit: exit.unreachable });
   }
 
   /** Over HTTP is asked only what the socket itself could not tell. */
@@ -125,41 +126,40 @@ export function createSession(ports: SessionPorts): Session {
   }
 
   /** Says what happened, once for each change, and returns it. */
-  function conclude(record: LoopRecord, end: LifeEnd, failure: Failure | undefined): string {
+  function conclude(report: LoopReport, end: LifeEnd, failure: Failure | undefined): string {
     if (end.kind === "refused") ports.auth.refused(end.standing, end.reason);
     if (failure === undefined) {
       const text = `lost: ${end.reason}`;
-      become(record, "waiting", null, contest.contested ? CONTESTED : text);
+      become(report, "waiting", null, contest.contested ? CONTESTED : text);
       // In a contest it comes and goes every minute; that was said.
       log[contest.contested ? "debug" : "warn"]("session", text);
       return text;
     }
     const text = `${failure.class}: ${failure.text}`;
     const news = state.failure !== failure.class;
-    become(record, "waiting", failure.class, failure.next === "" ? text : `${text}; ${failure.next}`);
+    become(report, "waiting", failure.class, failure.next === "" ? text : `${text}; ${failure.next}`);
     if (news) log.warn("session", text, failure.next === "" ? {} : { next: failure.next });
     return text;
   }
 
   function become(
-    record: LoopRecord,
+    report: LoopReport,
     next: SessionState["state"],
     failure = state.failure,
     note = state.note,
   ): void {
     state = { state: next, since: next === state.state ? state.since : steadyNow(), failure, note };
-    record.note = note === "" ? next : `${next}: ${note}`;
+    report.note(note === "" ? next : `${next}: ${note}`);
   }
 
-  const hooksFor = (record: LoopRecord) => ({
-    authenticating: () => become(record, "authenticating"),
+  const hooksFor = (report: LoopReport) => ({
+    authenticating: () => become(report, "authenticating"),
     online(live: Live) {
       current = live;
       timesOnline++;
-      record.lastSuccess = steadyNow();
-      if (record.consecutiveFailures > 0) ports.wake.call();
-      record.consecutiveFailures = 0;
-      become(record, "online", null, contest.contested ? CONTESTED : "");
+      if (report.record.consecutiveFailures > 0) ports.wake.call();
+      report.works();
+      become(report, "online", null, contest.contested ? CONTESTED : "");
       log[contest.contested ? "debug" : "info"]("session", timesOnline === 1 ? "online" : "online again");
       for (const resolve of waiting) resolve();
       for (const greet of greeters) greet();
@@ -169,11 +169,11 @@ export function createSession(ports: SessionPorts): Session {
       ports.auth.accepted("session");
     },
     alive() {
-      record.lastSuccess = steadyNow();
+      report.works();
       if (!contest.contested) return;
       contest = calmer(contest, steadyNow());
       if (contest.contested) return;
-      become(record, "online", null, "");
+      become(report, "online", null, "");
       log.info("session", "the server lets the session live again");
     },
     heard: dispatch,
@@ -199,6 +199,7 @@ export function createSession(ports: SessionPorts): Session {
       const options = {
         name: "session",
         every: seconds(1),
+        retry: retry.session,
         onError: () => pause,
         wake,
         mayWake: () => !firm,

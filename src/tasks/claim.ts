@@ -4,7 +4,7 @@ import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, type Wake, loop } from "../lib/loop.ts";
+import { type LoopRegistry, type LoopReport, type Wake, loop } from "../lib/loop.ts";
 import { mayHaveArrived } from "../control/network-error.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import { pauseAfter, retry } from "../control/retry.ts";
@@ -54,21 +54,26 @@ export function claimLoop(
     once: true,
   });
   let silent = false;
-  return loop({ name: "claim", every: FLOOR, onError, wake: ports.wake }, round, registry, stop);
+  return loop(
+    { name: "claim", every: FLOOR, retry: retry.claim, onError, wake: ports.wake },
+    round,
+    registry,
+    stop,
+  );
 
-  async function round(_: AbortSignal, record: LoopRecord): Promise<Duration> {
+  async function round(_: AbortSignal, report: LoopReport): Promise<Duration> {
     const left = (openClaim.read() ?? -Infinity) - steadyNow();
     // One that lies further ahead than a claim can last is of an earlier boot, and the clock was set back since.
     if (left > 0 && left <= CLAIM_WAIT_MAX + CLAIM_SLACK) {
-      record.note = "waiting until an unanswered claim is over on the server";
+      report.note("waiting until an unanswered claim is over on the server");
       return left;
     }
     const obstacle = tasks.obstacle();
     if (obstacle !== undefined) {
-      record.note = obstacle;
+      report.note(obstacle);
       return seconds(1);
     }
-    record.note = "waiting for a task";
+    report.note("waiting for a task");
     const begun = steadyNow();
     // A server that was silent is asked for what it has at this moment: its answer says at once that it is back.
     const patience = silent ? 0 : wait;
@@ -109,8 +114,8 @@ export function claimLoop(
     log.info("claim", "the control plane answers again");
   }
 
-  function onError(error: unknown, record: LoopRecord): Duration {
-    const { consecutiveFailures: failures } = record;
+  function onError(error: unknown, report: LoopReport): Duration {
+    const { consecutiveFailures: failures } = report.record;
     // A full disk, say, is no silence of the control plane.
     const ours = !(error instanceof AgentError);
     silent ||= !ours;
@@ -118,9 +123,11 @@ export function claimLoop(
     const standing = auth.standing();
     const rejected = isRejected(standing);
     const policy = rejected ? retry.refused : retry.claim;
-    record.note = rejected
-      ? `${standing} by the control plane; asking again now and then`
-      : `${ours ? "in trouble" : "no answer"}: ${messageOf(error)}`;
+    report.note(
+      rejected
+        ? `${standing} by the control plane; asking again now and then`
+        : `${ours ? "in trouble" : "no answer"}: ${messageOf(error)}`,
+    );
     return pauseAfter(error, backoff(policy, failures, Math.random));
   }
 }

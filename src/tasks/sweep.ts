@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
+import { retry } from "../control/retry.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Journal } from "./journal.ts";
 
@@ -41,7 +42,7 @@ export function sweepLoop(
   const { journal, runs, registry } = ports;
   const now = cautiousClock();
   return loop(
-    { name: "sweep", every: minutes(1) },
+    { name: "sweep", every: minutes(1), retry: retry.local },
     async () => {
       for (const name of expired(finishedRuns(journal, runs), limits, now()))
         rmSync(join(runs, name), { recursive: true, force: true });

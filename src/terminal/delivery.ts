@@ -2,19 +2,16 @@
 import type * as v from "valibot";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
-import { seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import { retry } from "../control/retry.ts";
 import type { Ack } from "../protocol/noderax/realtime.ts";
 import type { Channel } from "../realtime/channel.ts";
 
-const RETRY = { base: seconds(1), cap: seconds(10) };
 /** An answer that is none of the contract's may pass; after so many it will not. */
 const STRANGE_ANSWERS_MAX = 4;
 const UNKNOWN = /was not found/;
 /** A refusal in these words stands. Every other one is the text of what failed over there, such as its database. */
 const LASTING = new RegExp(`${UNKNOWN.source}|^Bad Request`);
-/** 40 tries, 1 s doubling to 10 s ≈ 5 min: longer than a database takes to come back. A shell is worth the wait. */
-const REFUSALS_MAX = 40;
 
 export interface Delivery<Answer> {
   readonly event: string;
@@ -34,12 +31,17 @@ export async function deliver<Answer extends Ack>(
 ): Promise<Answer | { ok: false; message: string } | undefined> {
   for (let failures = 0, refusals = 0, strange = 0; ; failures++) {
     // The first repetition waits for nothing but the session.
-    if (failures > 1) await sleep(backoff(RETRY, failures - 1, Math.random), signal);
+    if (failures > 1) await sleep(backoff(retry.terminalEvent, failures - 1, Math.random), signal);
     await channel.whenOnline(signal);
     if (signal.aborted) return undefined;
     try {
       const said = await orAborted(channel.request(event, body, answer), signal);
-      if (said === undefined || said.ok || LASTING.test(said.message ?? "") || ++refusals >= REFUSALS_MAX)
+      if (
+        said === undefined ||
+        said.ok ||
+        LASTING.test(said.message ?? "") ||
+        ++refusals >= retry.terminalEvent.tries
+      )
         return said;
     } catch (error) {
       if (error instanceof AgentError && error.code === "realtime.answer" && ++strange >= STRANGE_ANSWERS_MAX)

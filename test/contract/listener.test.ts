@@ -46,7 +46,7 @@ describe("routes", () => {
 
   test("readyz tells each loop, and is 503 while one fails for good", async () => {
     await using place = await startTestListener();
-    const record = place.registry.register("docker");
+    const record = place.registry.add("docker");
     record.lastStart = record.lastSuccess = steadyNow();
     const good = await place.get("/readyz");
     expect(good.status).toBe(200);

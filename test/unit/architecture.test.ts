@@ -68,6 +68,9 @@ function importsOf(source: string): string[] {
   return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1] ?? ""));
 }
 
+/** The table, and how often this machine is polled for what is no failure. */
+const MAY_HOLD_PAUSES = ["src/control/retry.ts", "src/platform/output-queue.ts", "src/platform/processes.ts"];
+
 function faultsOf(file: string, source: string): string[] {
   const faults = importsOf(source).map((specifier) =>
     specifier.startsWith(".")
@@ -85,6 +88,12 @@ function faultsOf(file: string, source: string): string[] {
     faults.push("reads a clock past lib/clock.ts, whose types keep wall and steady time apart");
   if (/\bAbortSignal\.(any|timeout)\(/.test(source))
     faults.push("joins or times a signal past lib/abort-scope.ts, whose signals leave nothing behind");
+  if (/\b2 \*\* (?!\d)/.test(source) && file !== "src/lib/backoff.ts")
+    faults.push("doubles a pause past lib/backoff.ts");
+  if (/\bcap: *(?:milliseconds|seconds|minutes)\(/.test(source) && !MAY_HOLD_PAUSES.includes(file))
+    faults.push("holds a backoff past control/retry.ts, the table of all retries");
+  if (/\bregistry\.add\(/.test(source) && file !== "src/lib/loop.ts")
+    faults.push("writes the record of a loop past lib/loop.ts");
   const lines = source.trimEnd().split("\n");
   if (rowOf(partOf(file)) < 0) faults.push(`"${partOf(file)}" is no part of the layout`);
   if (lines.length > 450) faults.push(`${lines.length} lines; split above 450`);
@@ -220,6 +229,14 @@ describe("the rules themselves", () => {
     const source = "// A file.\nexport const now = Date.now();\n";
     expect(faultsOf("src/tasks/a.ts", source).join()).toContain("reads a clock past lib/clock.ts");
     expect(faultsOf("src/lib/clock.ts", source)).toEqual([]);
+  });
+
+  test.each([
+    ["const pause = base * 2 ** failures;", "doubles a pause past lib/backoff.ts"],
+    ["const own = { base: seconds(1), cap: seconds(9) };", "holds a backoff past control/retry.ts"],
+    ['const record = registry.add("mine");', "writes the record of a loop past lib/loop.ts"],
+  ])("of loops and retries: %j is seen", (code, fault) => {
+    expect(faultsOf("src/tasks/a.ts", `// A file.\n${code}\n`).join()).toContain(fault);
   });
 
   test("of signals that outlive what they are made for", () => {

@@ -5,7 +5,7 @@
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { messageOf } from "../../lib/agent-error.ts";
-import { backoff, jitter } from "../../lib/backoff.ts";
+import { jitter } from "../../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { type LoopRegistry, type Wake, loop } from "../../lib/loop.ts";
 import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
@@ -227,27 +227,28 @@ export async function assignmentLoop(
     {
       name: "assignment",
       every,
+      retry: retry.assignment,
       wake,
-      onError(error, { consecutiveFailures: failures }) {
+      onError(error, { record: { consecutiveFailures: failures } }, pause) {
         if (failures === 1) log.warn("assignment", `cannot ask the server: ${messageOf(error)}`);
         recall();
-        return pauseAfter(error, Math.max(every / 2, backoff(retry.assignment, failures, Math.random)));
+        return pauseAfter(error, Math.max(every / 2, pause));
       },
     },
-    async (signal, record) => {
+    async (signal, report) => {
       const askedAt = steadyNow();
       const items = await api.projects(node, signal);
       took = [...took, steadyNow() - askedAt].slice(-SLOW_ANSWERS);
       clearTimeout(fallback);
       heard = true;
-      if (record.consecutiveFailures > 0) {
+      if (report.record.consecutiveFailures > 0) {
         log.info("assignment", "the server answers again");
         wake?.call();
       }
       const retained = hold(items);
       if (store.write([...held.values()])) changedAt = askedAt;
       accept(items, retained, askedAt);
-      record.note = `${items.length} projects`;
+      report.note(`${items.length} projects`);
       return jitter(pollPause(every, askedAt - changedAt, took), 0.1, Math.random);
     },
     registry,

@@ -4,9 +4,9 @@
 // the containers run on.
 import { steadyNow } from "../../lib/clock.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
-import { backoff, jitter } from "../../lib/backoff.ts";
+import { jitter } from "../../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../../lib/duration.ts";
-import { type LoopRecord, type LoopRegistry, type Wake, loop, sleep } from "../../lib/loop.ts";
+import { type LoopReport, type LoopRegistry, type Wake, loop, sleep } from "../../lib/loop.ts";
 import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
@@ -72,9 +72,6 @@ export interface Node {
   readonly done: Promise<void>;
 }
 
-/** A name that the server does not take is asked for again, but rarely: only a person can help. */
-const REFUSED_PAUSE: Duration = minutes(5);
-
 /** First heartbeat at once, then every `every`. */
 export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal): Node {
   const { api, name, continuity, registry, log, random = Math.random } = ports;
@@ -133,11 +130,10 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
   }
 
   /** Until the next heartbeat is due, or something has happened that it would tell of. */
-  async function rest(record: LoopRecord, signal: AbortSignal): Promise<void> {
+  async function rest(report: LoopReport, signal: AbortSignal): Promise<void> {
     const pause = jitter(ports.state() === undefined ? Math.min(every, DOCKER_GRACE) : every, 0.1, random);
-    record.lastSuccess = steadyNow();
-    record.consecutiveFailures = 0;
-    record.nextAt = steadyNow() + pause;
+    report.works();
+    report.waitsUntil(steadyNow() + pause);
     const enough = new AbortController();
     const over = sleep(pause, signal, enough.signal).then(() => true);
     while (!(await Promise.race([over, hurried.promise.then(() => false)])) && ports.state() === told)
@@ -149,18 +145,19 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     {
       name: "node",
       every,
+      retry: retry.node,
+      random,
       wake: ports.wake,
-      onError(error, { consecutiveFailures: failures }) {
+      onError(error, { record: { consecutiveFailures: failures } }, pause) {
         const refused = error instanceof AgentError && error.code === "node.name";
         if (failures === 1)
           log[refused ? "error" : "warn"]("node", `heartbeat not delivered: ${messageOf(error)}`);
-        if (refused) return REFUSED_PAUSE;
+        if (refused) return retry.nodeName.base;
         // Never rarer than it should be: an interval of a second must not end in pauses of fifteen.
-        const pause = Math.min(backoff(retry.node, failures, random), Math.max(every, seconds(1)));
-        return pauseAfter(error, pause);
+        return pauseAfter(error, Math.min(pause, Math.max(every, seconds(1))));
       },
     },
-    async (signal, record) => {
+    async (signal, report) => {
       hurried = Promise.withResolvers();
       if (!registered) await register(signal);
       try {
@@ -175,12 +172,12 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
         await beat(signal);
       }
       if (!identified) await identify(signal);
-      if (record.consecutiveFailures > 0) {
+      if (report.record.consecutiveFailures > 0) {
         log.info("node", "heartbeat delivered again");
         ports.wake?.call();
       }
-      record.note = `${name} · ${told ?? "waiting for Docker"}`;
-      await rest(record, signal);
+      report.note(`${name} · ${told ?? "waiting for Docker"}`);
+      await rest(report, signal);
       return 0;
     },
     registry,

@@ -1,5 +1,6 @@
 // What the planner must remember of one project between two looks: restarts, failures, and when to try again.
-import { type Duration, minutes, seconds } from "../../lib/duration.ts";
+import { doubled } from "../../lib/backoff.ts";
+import { retry } from "../../control/retry.ts";
 import { type Step, subjectOf } from "./step.ts";
 
 /** Something that failed; times are those of the steady clock. */
@@ -34,10 +35,6 @@ export const NO_HISTORY: ProjectHistory = {
   troubles: new Map(),
 };
 
-const BASE = seconds(2);
-const CAP = minutes(5);
-/** What is to go is asked for again soon: somebody waits for it, and Docker's refusals of it pass. */
-const CAP_OF_REMOVAL = seconds(30);
 const REMOVALS: ReadonlySet<Step["do"]> = new Set<Step["do"]>([
   "stopContainer",
   "removeContainer",
@@ -45,18 +42,16 @@ const REMOVALS: ReadonlySet<Step["do"]> = new Set<Step["do"]>([
   "removeVolume",
 ]);
 
-/** 2 s doubling to 5 min, or to 30 s for what is to go. */
 function troubled(before: Trouble | undefined, step: Step["do"], message: string, now: number): Trouble {
   const same = before?.step === step ? before : undefined;
   const attempts = (same?.attempts ?? 0) + 1;
-  const cap = REMOVALS.has(step) ? CAP_OF_REMOVAL : CAP;
-  const pause: Duration = Math.min(cap, BASE * 2 ** Math.min(attempts - 1, 30));
+  const pause = doubled(REMOVALS.has(step) ? retry.removal : retry.step, attempts);
   return { message, step, at: now, attempts, remade: same?.remade ?? false, retryAt: now + pause };
 }
 
 /** When a refused step is due again; soon when Docker has told since of something that may have freed it. */
 export const dueAgain = ({ at, retryAt }: Trouble, toldAt: number): number =>
-  toldAt > at ? Math.min(retryAt, at + BASE) : retryAt;
+  toldAt > at ? Math.min(retryAt, at + retry.step.base) : retryAt;
 
 /** What became of a step. */
 export type Outcome = { readonly is: "done" } | { readonly is: "refused"; readonly message: string };

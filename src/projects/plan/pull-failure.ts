@@ -1,6 +1,7 @@
 // Why an image cannot be had, from the words of daemon and registry, and when to try again. Pure.
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
-import { type Duration, minutes, seconds } from "../../lib/duration.ts";
+import { doubled } from "../../lib/backoff.ts";
+import { retry } from "../../control/retry.ts";
 import { isFull, tidy } from "../docker/errors.ts";
 import type { PullState } from "./images.ts";
 
@@ -22,29 +23,25 @@ export function pullFailure(words: string, login: string, cause?: unknown): Agen
   return make("pull.failed");
 }
 
-const BASE = seconds(10);
-const CAP = minutes(5);
-
-/** Docker went away during the pull, so many times in a row: 2 s doubling to 5 min, and no failure of the image's. */
+/** The state of a pull that ended `times` times in a row because Docker was unreachable: the image has not failed. */
 export function pullInterrupted(
   before: PullState | undefined,
   times: number,
   error: unknown,
   now: number,
 ): PullState {
-  const retryAt = now + Math.min(CAP, seconds(2) * 2 ** Math.min(times - 1, 30));
+  const retryAt = now + doubled(retry.pullInterrupted, times);
   if (before?.state === "failed") return { ...before, retryAt };
   return { state: "failed", message: messageOf(error), attempts: 0, retryAt, lasting: false };
 }
 
-/** 10 s doubling to 5 min. */
+/** The state of a pull that daemon or registry refused. */
 export function pullFailed(
   before: PullState | undefined,
   error: unknown,
   now: number,
 ): PullState & { state: "failed" } {
   const attempts = (before?.state === "failed" ? before.attempts : 0) + 1;
-  const pause: Duration = Math.min(CAP, BASE * 2 ** Math.min(attempts - 1, 30));
   const code = error instanceof AgentError ? error.code : "";
   const hint =
     code === "pull.unauthorized" && error instanceof AgentError ? error.hint.map((line) => `; ${line}`) : [];
@@ -52,7 +49,7 @@ export function pullFailed(
     state: "failed",
     message: `${messageOf(error)}${hint.join("")}`,
     attempts,
-    retryAt: now + pause,
+    retryAt: now + doubled(retry.pull, attempts),
     lasting: code === "pull.unauthorized" || code === "pull.unknown",
   };
 }

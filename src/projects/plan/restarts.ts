@@ -1,14 +1,13 @@
-// When a container that ended is started again: 1 s doubling to 60 s, a few times in ten minutes, and on in the next ten.
-import { type Duration, seconds } from "../../lib/duration.ts";
+// Decides when a container that ended is started again: with a backoff, a limited number of times in each window. Pure.
+import { doubled } from "../../lib/backoff.ts";
+import type { Duration } from "../../lib/duration.ts";
+import { retry } from "../../control/retry.ts";
 
 export interface RestartPolicy {
   /** Restarts within `window` at most: the project has failed until the next one is due. 0: it stays so. */
   readonly limit: number;
   readonly window: Duration;
 }
-
-const BASE = seconds(1);
-const CAP = seconds(60);
 
 export type RestartDecision =
   | { readonly do: "start" }
@@ -30,8 +29,7 @@ export function decideRestart(
     const oldest = recent[recent.length - limit];
     return { do: "give up", until: oldest === undefined ? undefined : oldest + window };
   }
-  const pause = Math.min(CAP, BASE * 2 ** recent.length);
-  const until = endedAt + pause;
+  const until = endedAt + doubled(retry.restart, recent.length + 1);
   return now >= until ? { do: "start" } : { do: "wait", until };
 }
 

@@ -3,7 +3,6 @@
 //   away ── info, a first look ──▶ up ── events end, a look or a step fails ──▶ away, tried again with a back-off
 import { type AbortScope, abortScope } from "../../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
-import { backoff } from "../../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { type LoopRegistry, loop } from "../../lib/loop.ts";
 import { retry } from "../../control/retry.ts";
@@ -71,17 +70,17 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
     {
       name: "docker",
       every: milliseconds(200),
-      onError(error, { consecutiveFailures: failures }) {
+      retry: retry.docker,
+      onError(error) {
         const text = messageOf(error);
         if (text !== trouble) log.warn("docker", text);
         trouble = text;
-        return backoff(retry.docker, failures, Math.random);
       },
     },
-    async (signal, record) => {
+    async (signal, report) => {
       using scope = abortScope([signal]);
       round = scope;
-      record.note = "connecting";
+      report.note("connecting");
       const found = await connect(scope.signal);
       if (!announced || trouble !== undefined)
         log.info("docker", `Engine ${found.version}, API ${found.apiVersion}`);
@@ -89,9 +88,8 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       info = found;
       trouble = undefined;
       awaySince = undefined;
-      record.note = `Engine ${found.version}`;
-      record.lastSuccess = steadyNow();
-      record.consecutiveFailures = 0;
+      report.note(`Engine ${found.version}`);
+      report.works();
       const since = steadyNow();
       up.resolve();
       try {
@@ -102,7 +100,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
         throw scope.signal.aborted ? scope.signal.reason : error;
       } finally {
         down();
-        record.note = "away";
+        report.note("away");
       }
       scope.signal.throwIfAborted();
       if (steadyNow() - since < SHORT) throw new AgentError("docker.away", "Docker's stream of events ended");

@@ -4,6 +4,7 @@ import type { Duration } from "../../lib/duration.ts";
 import { type LoopRegistry, loop } from "../../lib/loop.ts";
 import { createSlots } from "../../lib/slots.ts";
 import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
+import { retry } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
 import type { ProjectStatus, Reason } from "../../protocol/caravanserai/resources.ts";
 import type { AssignedNames } from "../node/assigned-names.ts";
@@ -249,7 +250,7 @@ export function startReconcile(
   signal.addEventListener("abort", wakeAll, { once: true });
 
   const resync = loop(
-    { name: "resync", every: policy.resync, phase: "random" },
+    { name: "resync", every: policy.resync, phase: "random", retry: retry.local },
     async (signal) => {
       wakeAll();
       await daemon.ready(signal);
@@ -262,9 +263,10 @@ export function startReconcile(
     {
       name: "orphans",
       every: policy.orphans.poll,
+      retry: retry.local,
       onError: (error) => log.error("orphans", messageOf(error)),
     },
-    async (signal, record) => void (record.note = await inspect(signal)),
+    async (signal, report) => report.note(await inspect(signal)),
     registry,
     signal,
   );

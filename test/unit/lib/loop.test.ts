@@ -18,7 +18,13 @@ function start(options: Partial<LoopOptions>, round: Round) {
   const registry = new LoopRegistry();
   const controller = new AbortController();
   const done = loop(
-    { name: "beat", every: hours(1), random: () => 0.5, ...options },
+    {
+      name: "beat",
+      every: hours(1),
+      retry: { base: seconds(1), cap: seconds(30) },
+      random: () => 0.5,
+      ...options,
+    },
     round,
     registry,
     controller.signal,
@@ -73,7 +79,7 @@ test("failed rounds back off, are counted and remembered; a good one clears the 
   const { record, stop, done } = start(
     {
       retry: { base: milliseconds(2), cap: milliseconds(4) },
-      onError: (_, { consecutiveFailures }) => void pauses.push(consecutiveFailures),
+      onError: (_, { record }) => void pauses.push(record.consecutiveFailures),
     },
     async () => {
       rounds++;
@@ -182,7 +188,12 @@ test("loops are listed in the order of their start, one record each", async () =
   const registry = new LoopRegistry();
   const stopped = AbortSignal.abort();
   for (const name of ["claim", "heartbeat", "claim"])
-    await loop({ name, every: hours(1) }, async () => {}, registry, stopped);
+    await loop(
+      { name, every: hours(1), retry: { base: seconds(1), cap: seconds(1) } },
+      async () => {},
+      registry,
+      stopped,
+    );
   expect(registry.all().map(({ name }) => name)).toEqual(["claim", "heartbeat"]);
 });
 
