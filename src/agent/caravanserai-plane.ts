@@ -18,7 +18,7 @@ import { createAssignedNames } from "../projects/node/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/node/assignment.ts";
 import { createContinuity } from "../projects/node/continuity.ts";
 import { type DockerOptions, createDocker } from "../projects/docker/client.ts";
-import { isOnThisMachine, socketPathOf } from "../projects/docker/host.ts";
+import { isDockerLocal, socketPathOf } from "../lib/address.ts";
 import { createDrain } from "../projects/node/drain.ts";
 import { createEndedJobs } from "../projects/reconcile/ended-jobs.ts";
 import type { Engine, Look } from "../projects/plan/engine.ts";
@@ -78,7 +78,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       endedJobs: createEndedJobs(database),
     });
   // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
-  const isLocal = isOnThisMachine(settings.docker_host);
+  const isLocal = isDockerLocal(settings.docker_host);
   const drain = createDrain(database);
   const continuity = createContinuity(database, serverUrl, node, log);
   const poll = settings.project_poll_interval;

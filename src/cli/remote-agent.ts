@@ -1,5 +1,6 @@
 // For commands that ask a node's agent for something: which node, where it listens, with which token.
 import { readFileSync } from "node:fs";
+import { formatHostPort, parseHostPort } from "../lib/address.ts";
 import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../peer/agent-client.ts";
 import { trustedAuthorities } from "../control/trust.ts";
 import { stateDirectory } from "../agent/agent.ts";
@@ -90,11 +91,11 @@ export function placeOf(
   { node, projects, listener }: Pick<CaravanseraiStatus, "node" | "projects" | "listener">,
   project: string,
 ): AgentPlace | undefined {
-  const [, host, port] = /^\[?(.+?)\]?:(\d+)$/.exec(listener?.address ?? "") ?? [];
-  if (host === undefined || listener?.tls === true) return undefined;
+  const { host, port } = parseHostPort(listener?.address ?? "") ?? {};
+  if (host === undefined || port === undefined || listener?.tls === true) return undefined;
   if (!projects.some(({ name }) => name === project)) return undefined;
   const loopback = host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host;
-  return { name: node, url: `http://${loopback.includes(":") ? `[${loopback}]` : loopback}:${port}` };
+  return { name: node, url: `http://${formatHostPort(loopback, port)}` };
 }
 
 type Server = () => { readonly url: string; readonly authorities: () => string };

@@ -1,6 +1,7 @@
 // The rows of the settings table that only the Caravanserai plane and the listener use.
 import { hostname } from "node:os";
-import { dockerAddress, hostAndPort, ipAddress, networks, tokenLength } from "./checks.ts";
+import { PORT_MAX } from "../lib/address.ts";
+import { dockerAddress, listenAddress, ipAddress, networks, tokenLength } from "./checks.ts";
 import type { Option } from "./option.ts";
 
 export const caravanseraiOptions = {
@@ -94,7 +95,7 @@ export const caravanseraiOptions = {
     type: "integer",
     default: 9_090,
     min: 0,
-    max: 65_535,
+    max: PORT_MAX,
     env: ["AGENT_LISTEN_PORT"],
     flags: ["agent-port"],
     planes: ["caravanserai"],
@@ -151,7 +152,7 @@ export const caravanseraiOptions = {
   proxy_listen_addr: {
     type: "string",
     default: ":8081",
-    check: hostAndPort,
+    check: listenAddress,
     blank: true,
     env: ["PROXY_LISTEN_ADDR"],
     planes: ["caravanserai"],

@@ -1,5 +1,6 @@
 // For a certificate we do not trust: looks at it once more, to tell a person who issued it.
 import { connect } from "node:tls";
+import { portOfUrl, unbracketed } from "../lib/address.ts";
 import { AgentError } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 
@@ -13,12 +14,12 @@ export async function explainTls(error: unknown, url: string): Promise<unknown> 
 }
 
 /** Nothing is sent over this connection: it is closed once the certificate was seen. */
-function issuerOf({ hostname, port }: URL, limit: Duration): Promise<string | undefined> {
+function issuerOf(url: URL, limit: Duration): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const host = hostname.replace(/^\[|\]$/g, "");
+    const host = unbracketed(url.hostname);
     const socket = connect({
       host,
-      port: Number(port || 443),
+      port: portOfUrl(url),
       rejectUnauthorized: false,
       servername: /^[\d.:]+$/.test(host) ? "" : host,
     });

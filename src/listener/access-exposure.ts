@@ -1,6 +1,6 @@
 // What of the settings opens the listener wider than its owner may know. Pure; said at the start, and by whoever checks a node.
 import type { AccessSettings } from "./access.ts";
-import { isLoopback, parseAddress, parseNetwork } from "./access-address.ts";
+import { isLoopback, parseIpAddress, parseNetwork } from "../lib/address.ts";
 
 export interface ExposureSettings extends AccessSettings {
   readonly listen_address?: string | undefined;
@@ -13,7 +13,7 @@ const WIDEST = { 4: 8, 6: 7 } as const;
 /** Lines for a person, each with the setting that it is about; for users of this machine alone where nobody else can call. */
 export function exposure(settings: ExposureSettings): readonly string[] {
   const { listen_address, listen_allow = [], listen_local, listen_token, listen_tls_cert } = settings;
-  const address = parseAddress(listen_address ?? "::");
+  const address = parseIpAddress(listen_address ?? "::");
   const local =
     listen_local === "everybody"
       ? [

@@ -13,17 +13,18 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 import {
-  type Network,
-  contains,
+  type IpNetwork,
+  isInNetwork,
   isLoopback,
-  parseAddress,
+  parseHostPort,
+  parseIpAddress,
   parseNetwork,
   unmapped,
-} from "./access-address.ts";
+} from "../lib/address.ts";
 import type { LocalClient } from "./local-client.ts";
 
 export interface AccessPolicy {
-  readonly networks: readonly Network[];
+  readonly networks: readonly IpNetwork[];
   readonly token: string | undefined;
   readonly local: LocalUsers;
   /** In lower case: names under which this node may be called, besides addresses and localhost. */
@@ -100,8 +101,8 @@ export function decide(caller: Caller, policy: AccessPolicy): Verdict {
 
 /** Without a token: by the network it comes from, or by who it is on this machine. */
 function decideByPlace({ peer, headers, local }: Caller, policy: AccessPolicy): Verdict {
-  const address = parseAddress(peer);
-  if (address !== undefined && policy.networks.some((network) => contains(network, address)))
+  const address = parseIpAddress(peer);
+  if (address !== undefined && policy.networks.some((network) => isInNetwork(address, network)))
     return { allowed: true, by: "network" };
   const isLoop = address !== undefined && isLoopback(address);
   const isHere = (isLoop || local !== undefined) && !FORWARDED.some((name) => headers.has(name));
@@ -187,11 +188,9 @@ function isOwnOrigin(origin: string, host: string): boolean {
 
 function isOwnName(host: string, names: ReadonlySet<string>): boolean {
   // Two Host headers arrive as one, with a comma.
-  const match = /^(?:\[([\da-f:.]+)\]|([^[\]:,\s]+))(?::\d{1,5})?$/i.exec(host);
-  if (match === null) return false;
-  if (match[1] !== undefined) return isIP(match[1]) === 6;
-  const name = tidyName(match[2] ?? "");
-  return isIP(name) === 4 || name === "localhost" || name.endsWith(".localhost") || names.has(name);
+  const written = parseHostPort(host)?.host ?? "";
+  const name = tidyName(written);
+  return isIP(written) > 0 || name === "localhost" || name.endsWith(".localhost") || names.has(name);
 }
 
 /** "Node-1.example.com." is node-1.example.com; a port is not part of a name. */

@@ -5,7 +5,7 @@ import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
 import { type AccessPolicy, type Verdict, decide, presentedTokens, readableBy } from "./access.ts";
-import { unmapped } from "./access-address.ts";
+import { unmapped } from "../lib/address.ts";
 import type { Attempts } from "./attempts.ts";
 import { readiness } from "./health.ts";
 import { type Connection, findLocalClient } from "./local-client.ts";

@@ -1,7 +1,7 @@
 // Refused tries, counted by address: slows down who guesses, and keeps the log to a line per address and minute.
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
-import { countedAs, parseAddress } from "./access-address.ts";
+import { countingKey, parseIpAddress } from "../lib/address.ts";
 
 export interface Refusal {
   /** Milliseconds since the epoch. */
@@ -50,8 +50,8 @@ export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
   let lines = { since: now(), written: 0 };
 
   const keyOf = (address: string): string => {
-    const parsed = parseAddress(address);
-    return parsed === undefined ? "?" : countedAs(parsed);
+    const parsed = parseIpAddress(address);
+    return parsed === undefined ? "?" : countingKey(parsed);
   };
   const isOver = ({ since }: { readonly since: number }): boolean => now() - since >= WINDOW;
 

@@ -1,18 +1,12 @@
 // Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
 // words, with the setting, and tried again. Nothing else stops for it.
-import { isIPv6 } from "node:net";
+import { LISTEN_ADDRESS_FORMS, type ListenAddress, formatHostPort } from "../lib/address.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 import { portHolder } from "../platform/tcp-sockets.ts";
-
-export interface ListenAddress {
-  /** In the order in which they are tried. */
-  readonly hosts: readonly string[];
-  readonly port: number;
-}
 
 /** Something that listens. */
 export interface Bound {
@@ -43,22 +37,7 @@ export interface Binding {
   readonly done: Promise<void>;
 }
 
-/** Both families in one socket, which Linux does; the second for a machine without IPv6. */
-export const EVERYWHERE: readonly string[] = ["::", "0.0.0.0"];
 const NO_IPV6 = ["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"];
-
-/** As Go writes them: ":8081" is every address of the machine; "127.0.0.1:8081", "[::1]:8081", "localhost:8081". */
-export function parseListenAddress(text: string): ListenAddress | undefined {
-  const match = /^(?:\[([\da-f:.]+)\]|([^[\]:\s]*)):(\d{1,5})$/i.exec(text);
-  const port = Number(match?.[3] ?? Number.NaN);
-  if (match === null || port > 65_535) return undefined;
-  const [, ipv6, name = ""] = match;
-  if (ipv6 !== undefined) return isIPv6(ipv6) ? { hosts: [ipv6], port } : undefined;
-  return { hosts: name === "" ? EVERYWHERE : [name], port };
-}
-
-export const writeAddress = (host: string, port: number): string =>
-  `${host.includes(":") ? `[${host}]` : host}:${port}`;
 
 export function keepBound(options: BindOptions, signal: AbortSignal): Binding {
   const { name, registry, log } = options;
@@ -79,7 +58,7 @@ export function keepBound(options: BindOptions, signal: AbortSignal): Binding {
     async (signal, report) => {
       report.note("binding");
       const { bound, host } = await bind(options);
-      address = writeAddress(host, bound.port);
+      address = formatHostPort(host, bound.port);
       trouble = undefined;
       log.info(name, `listening on ${address}`);
       report.note(`listening on ${address}`);
@@ -106,7 +85,7 @@ async function bind(options: BindOptions): Promise<{ bound: Bound; host: string 
   }
   throw new AgentError(
     "listen.address",
-    `${setting} ${value}: this is not a listen address (:8081, 127.0.0.1:8081, [::1]:8081)`,
+    `${setting} ${value}: this is not a listen address (${LISTEN_ADDRESS_FORMS})`,
   );
 }
 

@@ -5,7 +5,7 @@
 import { networkInterfaces } from "node:os";
 import { sharedCall } from "../lib/shared-call.ts";
 import { type TcpSocket, readTcpTables, socketsAt } from "../platform/tcp-sockets.ts";
-import { type Address, isLoopback, parseAddress } from "./access-address.ts";
+import { type IpAddress, isLoopback, isSameAddress, parseIpAddress } from "../lib/address.ts";
 
 export interface LocalClient {
   readonly uid: number;
@@ -26,23 +26,20 @@ export interface Connection {
  * where one of them is closed already: the kernel shows such a socket as root's.
  */
 export function usersOf(sockets: readonly TcpSocket[], { address, port, serverPort }: Connection): number[] {
-  const client = parseAddress(address);
+  const client = parseIpAddress(address);
   if (client === undefined) return [];
   const own = sockets.filter(
     ({ localAddress, localPort, remotePort }) =>
-      localPort === port && remotePort === serverPort && isSame(parseAddress(localAddress), client),
+      localPort === port && remotePort === serverPort && isSameAddress(parseIpAddress(localAddress), client),
   );
   return own.some(({ inode }) => inode === "0") ? [] : own.map(({ uid }) => uid);
 }
 
-const isSame = (one: Address | undefined, { family, bits }: Address): boolean =>
-  one?.family === family && one.bits === bits;
-
 /** Of others no table needs to be read: a scan from outside would make the agent read it for every try. */
-function isOwnAddress(address: Address): boolean {
+function isOwnAddress(address: IpAddress): boolean {
   if (isLoopback(address)) return true;
   const own = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
-  return own.some((entry) => isSame(parseAddress(entry.address), address));
+  return own.some((entry) => isSameAddress(parseIpAddress(entry.address), address));
 }
 
 /** A reading takes some milliseconds: thousands of connections that come at once wait for one or two. */
@@ -56,7 +53,7 @@ export async function findLocalClient(
   connection: Connection,
   isTrusted: (uid: number) => boolean,
 ): Promise<LocalClient | undefined> {
-  const address = parseAddress(connection.address);
+  const address = parseIpAddress(connection.address);
   if (address === undefined || !isOwnAddress(address)) return undefined;
   for (let reading = 0; reading < READINGS; reading++) {
     const users = usersOf(socketsAt(await readTables(), connection.port), connection);

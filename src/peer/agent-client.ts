@@ -1,6 +1,7 @@
 // Another node's agent, called from anywhere: where it is, what it is asked with, and what its refusals mean.
 import * as v from "valibot";
 import { abortScope } from "../lib/abort-scope.ts";
+import { formatHostPort, parseHostPort } from "../lib/address.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { printable } from "../lib/printable.ts";
@@ -31,15 +32,14 @@ export const AGENT_PATIENCE: Duration = seconds(30);
 export function agentAt(text: string): AgentPlace {
   const scheme = /^https?:\/\//i.exec(text)?.[0].toLowerCase() ?? "http://";
   const rest = text.slice(/^https?:\/\//i.test(text) ? scheme.length : 0).replace(/\/$/, "");
-  const [, host, port = String(AGENT_PORT)] =
-    /^(\[[\da-f:.]+\]|[^:/?#@\s]+)(?::(\d{1,5}))?$/i.exec(rest) ?? [];
-  if (host === undefined || Number(port) < 1 || Number(port) > 65_535) {
+  const { host = "", port = AGENT_PORT } = parseHostPort(rest) ?? {};
+  if (host === "" || port === 0) {
     throw new AgentError("cli.usage", `--node: "${text}" is not an address`, {
       exit: exit.usage,
       hint: `Write host:port, or https://host:port; the port is ${AGENT_PORT} unless told otherwise.`,
     });
   }
-  return { name: text, url: `${scheme}${host}:${port}` };
+  return { name: text, url: `${scheme}${formatHostPort(host, port)}` };
 }
 
 /** Asks the Caravanserai server which node has the project, and where its agent listens. Throws AgentError. */
@@ -66,8 +66,7 @@ export async function findAgent(
       `node ${node} has told no address`,
       "Is its agent running? Or give its address:  --node host:port",
     );
-  const host = ip.includes(":") ? `[${ip}]` : ip;
-  return { name: node, url: `http://${host}:${agentPort || AGENT_PORT}` };
+  return { name: node, url: `http://${formatHostPort(ip, agentPort || AGENT_PORT)}` };
 }
 
 const notThere = (message: string, hint?: string): AgentError =>

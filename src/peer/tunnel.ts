@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type Socket, connect, isIP } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { portOfUrl, unbracketed } from "../lib/address.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { HALF_CLOSE } from "../protocol/caravanserai/tunnel.ts";
 import { AGENT_PATIENCE, type RemoteAgent, agentHeaders, refusalError, unreachable } from "./agent-client.ts";
@@ -49,10 +50,10 @@ export async function openTunnel(
 }
 
 function connectTo(agent: RemoteAgent, url: URL): Socket {
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  if (url.protocol !== "https:") return connect({ host, port: Number(url.port || 80), noDelay: true });
+  const host = unbracketed(url.hostname);
+  if (url.protocol !== "https:") return connect({ host, port: portOfUrl(url), noDelay: true });
   const named = isIP(host) === 0 ? { servername: host } : {};
-  const socket = connectTls({ host, port: Number(url.port || 443), ca: agent.authorities(), ...named });
+  const socket = connectTls({ host, port: portOfUrl(url), ca: agent.authorities(), ...named });
   return socket.setNoDelay(true);
 }
 

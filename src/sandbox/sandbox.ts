@@ -1,4 +1,5 @@
 // Both control planes in miniature on one port: test double, demo and quick start. As strict as the real ones.
+import { bracketed } from "../lib/address.ts";
 import { AgentError } from "../lib/agent-error.ts";
 import { whyNotListening } from "../platform/listen-failure.ts";
 import { type Log, silent } from "../platform/log.ts";
@@ -241,7 +242,7 @@ async function listen(
 /** The addresses by which this machine's pages may name us; the first one is our URL. */
 function originsOf(host: string, port: number, tls: boolean): Set<string> {
   const everywhere = host === "0.0.0.0" || host === "::";
-  const named = everywhere ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
+  const named = everywhere ? "127.0.0.1" : bracketed(host);
   const scheme = tls ? "https" : "http";
   return new Set([named, "127.0.0.1", "localhost", "[::1]"].map((name) => `${scheme}://${name}:${port}`));
 }

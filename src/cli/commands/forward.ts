@@ -1,5 +1,6 @@
 // `forward`: ports of this machine that lead to a service's container, wherever its node is.
 import { type AddressInfo, type Server, createServer } from "node:net";
+import { formatHostPort } from "../../lib/address.ts";
 import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../../peer/agent-client.ts";
 import { AgentError, type ExitCode } from "../../lib/agent-error.ts";
 import { forwardPath } from "../../protocol/caravanserai/tunnel.ts";
@@ -51,10 +52,9 @@ export default command({
     const listening: { readonly server: Server; readonly line: string }[] = [];
     for (const mapping of mappings) {
       const server = await listen(mapping, args.address, relay);
-      const { address, family, port } = server.address() as AddressInfo;
-      const host = family === "IPv6" ? `[${address}]` : address;
+      const { address, port } = server.address() as AddressInfo;
       const there = `${target.project}/${target.service}:${mapping.remote} on ${agent.name}`;
-      listening.push({ server, line: `forwarding ${host}:${port} → ${there}` });
+      listening.push({ server, line: `forwarding ${formatHostPort(address, port)} → ${there}` });
     }
     warnOfClearToken(agent);
     // When all of them listen: whoever has read a line may connect to any.

@@ -3,8 +3,8 @@
 import { minutes, seconds } from "../../lib/duration.ts";
 import type { LoopRegistry } from "../../lib/loop.ts";
 import type { Log } from "../../platform/log.ts";
-import { unmapped } from "../access-address.ts";
-import { keepBound, parseListenAddress } from "../bind.ts";
+import { parseListenAddress, unmapped } from "../../lib/address.ts";
+import { keepBound } from "../bind.ts";
 import type { Route } from "../containers.ts";
 import { exchange } from "./exchange.ts";
 import { requestHeaders } from "./headers.ts";

@@ -2,6 +2,7 @@
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
+import { portOfUrl, unbracketed } from "../../lib/address.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 
 /** A resolver that does not answer must not hold up the heartbeat. */
@@ -16,15 +17,11 @@ export async function routeAddress(
   serverUrl: string,
   patience: Duration = PATIENCE,
 ): Promise<string | undefined> {
-  const { hostname, port, protocol } = new URL(serverUrl);
-  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  const url = new URL(serverUrl);
   const timeout = Promise.withResolvers<undefined>();
   const timer = setTimeout(timeout.resolve, patience);
   try {
-    return await Promise.race([
-      firstRoute(host, Number(port) || (protocol === "https:" ? 443 : 80)),
-      timeout.promise,
-    ]);
+    return await Promise.race([firstRoute(unbracketed(url.hostname), portOfUrl(url)), timeout.promise]);
   } finally {
     clearTimeout(timer);
   }

@@ -49,6 +49,11 @@ test.each([
   ["listen_allow", "office", "office"],
   ["listen_address", "localhost", "is not an IP address"],
   ["proxy_listen_addr", "8081", "is not a listen address"],
+  ["proxy_listen_addr", "a b:80", "is not a listen address"],
+  ["proxy_listen_addr", "[::g]:80", "is not a listen address"],
+  ["proxy_listen_addr", "300.0.0.1:80", "is not a listen address"],
+  ["listen_allow", "::ffff:10.0.0.0/8", "write 10.0.0.0/8"],
+  ["listen_allow", "::ffff:10.0.0.1/64", "write 10.0.0.1/32"],
 ] as const)("%s=%s is refused", async (key, value, told) => {
   using folder = scratch();
   expect((await folder.refuses({ flags: new Map([[key, value]]) })).message).toContain(told);
@@ -63,6 +68,8 @@ test.each([
   "tcp://host:99999",
   "tcp://user:secret@host:2375",
   "https://host/path",
+  "tcp://host:2375?x=1",
+  "unix:///",
 ])("docker_host=%s is refused with the forms that are allowed", async (value) => {
   using folder = scratch();
   const error = await folder.refuses({ env: { DOCKER_HOST: value } });
@@ -83,7 +90,7 @@ test.each([
   expect(() => parseDockerHost(settings.docker_host, false)).not.toThrow();
 });
 
-test.each(["10.0.0.0/8, fd00::/8", "192.168.1.7"])(
+test.each(["10.0.0.0/8, fd00::/8", "192.168.1.7", "::ffff:10.0.0.0/104"])(
   "the networks %s are accepted, silently",
   async (value) => {
     using folder = scratch();

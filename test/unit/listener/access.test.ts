@@ -1,6 +1,6 @@
 // Who is let in, for which reason, and what a refusal says.
 import { describe, expect, test } from "bun:test";
-import { isLoopback, parseAddress } from "../../../src/listener/access-address.ts";
+import { isLoopback, parseIpAddress } from "../../../src/lib/address.ts";
 import { exposure } from "../../../src/listener/access-exposure.ts";
 import { type AccessSettings, accessPolicy, decide } from "../../../src/listener/access.ts";
 import type { LocalClient } from "../../../src/listener/local-client.ts";
@@ -22,7 +22,7 @@ const SOMEBODY: LocalClient = { uid: 1_001, trusted: false };
 /** "token", "local", "network", or "403 …" with the detail. */
 function outcome({ peer = "127.0.0.1", settings = {}, headers = {}, local }: Asked): string {
   const policy = accessPolicy(settings, ["Web-01.example.com", "node-1"]);
-  const address = parseAddress(peer);
+  const address = parseIpAddress(peer);
   const found = address !== undefined && isLoopback(address) ? ROOT : undefined;
   const caller = { peer, local: local === undefined ? found : (local ?? undefined) };
   const verdict = decide({ ...caller, headers: new Headers({ host: "127.0.0.1:9090", ...headers }) }, policy);
@@ -282,5 +282,5 @@ describe("exposure", () => {
 
 test("text that is no address is none", () => {
   for (const text of ["", "1.2.3", "1.2.3.4.5", "::g", "%lo", "1.2.3.4/8"])
-    expect(parseAddress(text)).toBeUndefined();
+    expect(parseIpAddress(text)).toBeUndefined();
 });

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, createServer as createPlain } from "node:net";
 import { LoopRegistry } from "../../../src/lib/loop.ts";
-import { type Bound, keepBound, parseListenAddress, writeAddress } from "../../../src/listener/bind.ts";
+import { formatHostPort, parseListenAddress } from "../../../src/lib/address.ts";
+import { type Bound, keepBound } from "../../../src/listener/bind.ts";
 import { createLog } from "../../../src/platform/log.ts";
 import { until } from "../../support/until.ts";
 
@@ -28,8 +29,8 @@ test.each([
 });
 
 test("an IPv6 address is written in brackets", () => {
-  expect(writeAddress("::", 1)).toBe("[::]:1");
-  expect(writeAddress("0.0.0.0", 1)).toBe("0.0.0.0:1");
+  expect(formatHostPort("::", 1)).toBe("[::]:1");
+  expect(formatHostPort("0.0.0.0", 1)).toBe("0.0.0.0:1");
 });
 
 const listening = (host: string, port: number): Promise<Bound> =>

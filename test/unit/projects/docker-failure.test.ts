@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { certificatesAt, isOnThisMachine, parseDockerHost } from "../../../src/projects/docker/host.ts";
+import { isDockerLocal } from "../../../src/lib/address.ts";
+import { certificatesAt, parseDockerHost } from "../../../src/projects/docker/host.ts";
 import { dockerFailure } from "../../../src/projects/docker/errors.ts";
 import { readEvent } from "../../../src/projects/docker/events.ts";
 import { settleVersion } from "../../../src/projects/docker/version.ts";
@@ -100,5 +101,5 @@ test.each([
   ["tcp://127.0.0.1.example.com:2375", false],
   ["https://docker.example.com", false],
 ])("the containers of %s are on this machine: %p", (host, own) => {
-  expect(isOnThisMachine(host)).toBe(own);
+  expect(isDockerLocal(host)).toBe(own);
 });

@@ -6,6 +6,7 @@ import { abortScope } from "../../../lib/abort-scope.ts";
 import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
 import * as v from "valibot";
+import { formatHostPort } from "../../../lib/address.ts";
 import { AgentError, messageOf } from "../../../lib/agent-error.ts";
 import { milliseconds, seconds } from "../../../lib/duration.ts";
 import { sleep } from "../../../lib/loop.ts";
@@ -59,12 +60,12 @@ async function client(host: string, environment: DockerEnvironment): Promise<Ask
   const address = parseDockerHost(host, directory !== undefined);
   const local = "socketPath" in address;
   if (local) checkSocket(address.socketPath);
-  const where = local ? address.socketPath : `${address.host}:${address.port}`;
+  const where = local ? address.socketPath : formatHostPort(address.host, address.port);
   const tls =
     !local && address.protocol === "https" && directory ? await readCertificates(directory) : undefined;
-  const named =
-    local || !address.host.includes(":") ? (local ? "docker" : address.host) : `[${address.host}]`;
-  const base = local ? "http://docker" : `${address.protocol}://${named}:${address.port}`;
+  const base = local
+    ? "http://docker"
+    : `${address.protocol}://${formatHostPort(address.host, address.port)}`;
   return async (method, path, limit = PATIENCE) => {
     using scope = abortScope([], limit);
     const { signal } = scope;

@@ -1,4 +1,5 @@
 // What `sandbox` and `dev` share: the port they listen on, and the note by which operator commands find them.
+import { PORT_MAX } from "../../../lib/address.ts";
 import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
 import { announceSandbox } from "../../../sandbox/announce.ts";
 import { type Sandbox, type SandboxOptions, startSandbox } from "../../../sandbox/sandbox.ts";
@@ -30,7 +31,7 @@ export async function serveSandbox(
 }
 
 function portOf(text: string, command: string): number {
-  if (/^\d+$/.test(text) && Number(text) <= 65_535) return Number(text);
+  if (/^\d+$/.test(text) && Number(text) <= PORT_MAX) return Number(text);
   throw new AgentError("cli.usage", `--port: "${text}" is not a port (0 to 65535)`, {
     exit: exit.usage,
     hint: `see: noderax-agent help ${command}`,
