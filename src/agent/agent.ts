@@ -1,22 +1,22 @@
 // The composition root: opens the agent's state, starts the planes that are configured, and stops them again.
 import { dirname, join } from "node:path";
 import { endingServiceWarning, unprivilegedAccount } from "./accounts.ts";
-import { clearTextWarnings, repeatWarnings } from "./clear-text.ts";
+import { clearTextWarnings } from "./clear-text.ts";
 import { AGENT_MIGRATIONS } from "./schema.ts";
 import { openState, repairFiles } from "./state.ts";
 import { type CaravanseraiPlane, startCaravanseraiPlane } from "./caravanserai-plane.ts";
 import { type NoderaxLife, startNoderax } from "./noderax-life.ts";
 import { steadyNow } from "../lib/clock.ts";
-import { type Duration, seconds } from "../lib/duration.ts";
-import { LoopRegistry, loop } from "../lib/loop.ts";
+import type { Duration } from "../lib/duration.ts";
+import { LoopRegistry } from "../lib/loop.ts";
 import type { Plane } from "../config/option.ts";
 import type { Settings } from "../config/options.ts";
 import { trustedAuthorities } from "../control/trust.ts";
 import { secureState } from "../identity/state-ownership.ts";
 import { refuseOtherOwnersAgent, serveStatus } from "./control-socket.ts";
-import { type Status, loopStatus } from "./status.ts";
+import { machineLoops } from "./machine-loops.ts";
+import { LOOP_OWNERS, type Status, loopStatus } from "./status.ts";
 import { currentAccount } from "../platform/account.ts";
-import { retry } from "../control/retry.ts";
 import { version } from "../platform/build.ts";
 import { createDiskReserve } from "../platform/disk-reserve.ts";
 import { readHost } from "../platform/host.ts";
@@ -71,7 +71,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const name =
     urls.caravanserai === undefined ? "" : nodeName(settings.node_name, options.nodeNameChosen ?? false);
   const directory = stateDirectory(settings);
-  const registries = { noderax: new LoopRegistry(), caravanserai: new LoopRegistry() };
+  const registries = {
+    noderax: new LoopRegistry(),
+    caravanserai: new LoopRegistry(),
+    agent: new LoopRegistry(),
+  };
   const startedAt = steadyNow();
   const stop = new AbortController();
   const abandon = new AbortController();
@@ -139,26 +143,23 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         serverUrl: urls.caravanserai,
         nodeName: name,
         registry: registries.caravanserai,
-        loops: () => [...registries.noderax.all(), ...registries.caravanserai.all()],
+        loops: () => Object.values(registries).flatMap((registry) => registry.all()),
         ...(options.engine === undefined ? {} : { engine: options.engine }),
       },
       stop.signal,
     );
   }
-  const registry = urls.noderax === undefined ? registries.caravanserai : registries.noderax;
-  const reminding = repeatWarnings(inClear, { registry, log }, stop.signal);
-  const watching = loop(
-    { name: "disk", every: seconds(2), retry: retry.local },
-    async (_, report) => {
-      disk.look();
-      report.note(disk.shortage() ?? "");
-      const given = disk.shortage() === undefined ? 0 : (noderax?.makeRoom() ?? 0);
-      if (given > 0) log.warn("disk", `the kept output of ${given} finished tasks was given up`);
+  const machine = machineLoops(
+    {
+      disk,
+      makeRoom: () => noderax?.makeRoom() ?? 0,
+      warnings: inClear,
+      registry: registries.agent,
+      log,
     },
-    registry,
     stop.signal,
   );
-  const ended = Promise.all([noderax?.done, caravanserai?.done, reminding, watching]).then(() => {});
+  const ended = Promise.all([noderax?.done, caravanserai?.done, machine]).then(() => {});
 
   function status(): Status {
     return {
@@ -169,10 +170,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       rss_bytes: process.memoryUsage.rss(),
       noderax: noderax?.status() ?? null,
       caravanserai: caravanserai?.status() ?? null,
-      loops: [
-        ...registries.noderax.all().map((record) => loopStatus("noderax", record)),
-        ...registries.caravanserai.all().map((record) => loopStatus("caravanserai", record)),
-      ],
+      loops: LOOP_OWNERS.flatMap((owner) =>
+        registries[owner].all().map((record) => loopStatus(owner, record)),
+      ),
       warnings: [...caution, disk.shortage()].filter((text) => text !== undefined),
     };
   }

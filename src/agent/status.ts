@@ -5,7 +5,7 @@ import type { LoopRecord } from "../lib/loop.ts";
 
 const LoopStatus = v.object({
   name: v.string(),
-  /** noderax or caravanserai. */
+  /** A `LoopOwner`; absent in an agent of before there were two planes. Read it with `loopOwner`. */
   plane: v.optional(v.string()),
   note: v.string(),
   last_success: v.nullable(v.string()),
@@ -141,10 +141,14 @@ export const Status = v.object({
 });
 export type Status = v.InferOutput<typeof Status>;
 
-export const loopStatus = (
-  plane: "noderax" | "caravanserai",
-  record: LoopRecord,
-): v.InferOutput<typeof LoopStatus> => ({
+/** Whose a loop is: a plane's, or "agent" for those that belong to neither. In the order of the document. */
+export const LOOP_OWNERS = ["noderax", "caravanserai", "agent"] as const;
+export type LoopOwner = (typeof LOOP_OWNERS)[number];
+
+/** Owner of a loop in a document of any agent: the oldest ones had the Noderax plane only, and named none. */
+export const loopOwner = ({ plane = "noderax" }: Status["loops"][number]): string => plane;
+
+export const loopStatus = (plane: LoopOwner, record: LoopRecord): v.InferOutput<typeof LoopStatus> => ({
   name: record.name,
   plane,
   note: record.note,

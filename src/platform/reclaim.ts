@@ -1,10 +1,11 @@
-// Gives memory back: what the start and the last work have left. JavaScriptCore collects when it needs room, which an
-// agent at rest never does; a mere `Bun.gc(true)` leaves what it frees with the allocator. And a quarter of what an agent
-// maps of its executable is code that only its start needs: it is unmapped, and what is needed after all is mapped again
-// from the page cache. Measured: 55 → 48 MB after a start; 82 → 53 MB after 50 projects came up.
+// Gives memory back to the system that the start and the last work have left.
+//
+// JavaScriptCore collects when it needs room, which an agent at rest never does, and `Bun.gc(true)` alone leaves what it
+// frees with the allocator. A quarter of what an agent maps of its executable is code that only its start needs: it is
+// unmapped, and mapped again from the page cache when it is needed. Measured: 55 → 48 MB after a start; 82 → 53 MB after
+// 50 projects came up.
 import { readFileSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { sleep } from "../lib/loop.ts";
 import { openLibc } from "./libc.ts";
 
 export interface Usage {
@@ -14,45 +15,53 @@ export interface Usage {
   readonly busy: Duration;
 }
 
-const LOOK: Duration = seconds(10);
-/** It holds everything up for some 10 ms and throws compiled code away: not while there is work, and once after it. */
+/** How often to check. */
+export const RECLAIM_PERIOD: Duration = seconds(10);
+
+/** Of one core. A collection stops the process for some 10 ms and discards compiled code: only at rest, once after work. */
 const BUSY_SHARE = 0.05;
 
-const isBusy = (now: Usage, before: Usage, passed: Duration): boolean =>
-  now.busy - before.busy >= BUSY_SHARE * passed;
-
-/** Less is not worth it. */
+/** Bytes. Less is not worth a collection. */
 const GROWTH = 4_000_000;
 
 export interface ReclaimPorts {
   readonly usage: () => Usage;
   readonly collect: () => Promise<void> | void;
-  readonly look: Duration;
+  /** Time between two checks. */
+  readonly period: Duration;
 }
 
-/** Looks now and then until `signal` aborts. Never rejects. */
-export async function reclaimMemory(
-  signal: AbortSignal,
-  { usage = ownUsage, collect = giveBack, look = LOOK }: Partial<ReclaimPorts> = {},
-): Promise<void> {
-  // The start was work.
+/**
+ * Returns the check, to be called once a period. It gives memory back at the first rest after work, if the process has
+ * grown enough since the last time.
+ */
+export function createReclaim({
+  usage = ownUsage,
+  collect = giveBack,
+  period = RECLAIM_PERIOD,
+}: Partial<ReclaimPorts> = {}): () => Promise<void> {
+  let before: Usage | undefined;
+  // The start counts as work.
   let worked = true;
   let settled = 0;
-  for (let before = usage(); ;) {
-    await sleep(look, signal);
-    if (signal.aborted) return;
+
+  return async () => {
     const now = usage();
-    if (isBusy(now, before, look)) worked = true;
+    if (before === undefined) {
+      before = now;
+      return;
+    }
+    if (now.busy - before.busy >= BUSY_SHARE * period) worked = true;
     else if (worked && now.resident - settled >= GROWTH) {
       await collect();
       worked = false;
       settled = usage().resident;
     } else if (!worked) {
-      // At rest, what is needed after all is mapped again.
+      // Code that is needed after all is mapped again while the agent rests: this is no growth.
       settled = now.resident;
     }
-    before = usage();
-  }
+    before = now;
+  };
 }
 
 async function giveBack(): Promise<void> {

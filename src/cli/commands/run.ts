@@ -5,7 +5,6 @@ import { type Duration, seconds } from "../../lib/duration.ts";
 import type { Config } from "../../config/load.ts";
 import { version } from "../../platform/build.ts";
 import { type Log, createLog } from "../../platform/log.ts";
-import { reclaimMemory } from "../../platform/reclaim.ts";
 import { STDOUT, isTerminal, outliveReaders } from "../../platform/stdio.ts";
 import { sharedAccountWarnings } from "../../agent/accounts.ts";
 import { command } from "../command.ts";
@@ -51,7 +50,6 @@ export default command({
     // As it is used, a scheme in front: what was typed may have been another thing.
     const server_url = config.planes.includes("caravanserai") ? config.settings.server_url : undefined;
     log.info("agent", `noderax-agent ${version} started`, { server_url });
-    void reclaimMemory(new AbortController().signal);
     // An agent that cannot go on must not look alive: its service manager, or a person, starts it again.
     return await Promise.race([stopped, agent.ended.then(() => stopped)]);
   },

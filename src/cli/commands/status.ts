@@ -2,7 +2,13 @@
 import { type ExitCode, exit } from "../../lib/agent-error.ts";
 import { humanDuration, seconds } from "../../lib/duration.ts";
 import { printableIn } from "../../lib/printable.ts";
-import type { CaravanseraiStatus, NoderaxStatus, Status } from "../../agent/status.ts";
+import {
+  type CaravanseraiStatus,
+  type LoopOwner,
+  type NoderaxStatus,
+  type Status,
+  loopOwner,
+} from "../../agent/status.ts";
 import { command } from "../command.ts";
 import { configFlags, configFrom } from "../config-flags.ts";
 import { whenRemoved } from "./gc.ts";
@@ -39,9 +45,16 @@ function show(status: Status): void {
   const up = humanDuration(seconds(status.uptime_seconds));
   print(`noderax-agent ${status.version} · pid ${status.pid} · up ${up} · ${memory}`);
   for (const warning of status.warnings) print(`${paint.yellow("!")} ${warning}`);
-  if (status.noderax !== null) showNoderax(status.noderax, status.loops);
-  if (status.caravanserai) showCaravanserai(status.caravanserai, status.loops);
+  if (status.noderax !== null) showNoderax(status.noderax, loopsOf("noderax", status));
+  if (status.caravanserai) showCaravanserai(status.caravanserai, loopsOf("caravanserai", status));
+  const ownLoops = loopsOf("agent", status);
+  if (ownLoops.length > 0) print();
+  if (ownLoops.length > 0) print("agent");
+  for (const loop of ownLoops) showLoop(loop);
 }
+
+const loopsOf = (owner: LoopOwner, { loops }: Pick<Status, "loops">): Status["loops"] =>
+  loops.filter((loop) => loopOwner(loop) === owner);
 
 /** More of a kind are counted. */
 const LINES_MAX = 20;
@@ -64,7 +77,7 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
   print();
   print(`noderax        ${standingText(noderax.standing).padEnd(12)} ${noderax.api_url}`);
   print(`  node         ${noderax.node_id ?? asCalled("none: enroll with  noderax-agent enroll")}`);
-  for (const loop of loops) if (loop.plane !== "caravanserai") showLoop(loop);
+  for (const loop of loops) showLoop(loop);
   const { tasks, outbox, terminals, protection } = noderax;
   if (protection) showProtection(protection);
   const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
@@ -99,7 +112,7 @@ function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): vo
   for (const loop of loops) {
     // Some have a line of their own; the others say something, or fail, or are not worth one.
     const isWorth = loop.note !== "" || loop.consecutive_failures > 0;
-    if (loop.plane === "caravanserai" && !OWN_LINE.includes(loop.name) && isWorth) showLoop(loop);
+    if (!OWN_LINE.includes(loop.name) && isWorth) showLoop(loop);
   }
   if (plane.draining_since !== null)
     print(`  draining     since ${age(Date.parse(plane.draining_since))}: no new projects come here`);

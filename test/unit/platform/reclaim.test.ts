@@ -1,7 +1,7 @@
 // When the agent gives memory back: at rest, and when there is something to give.
 import { expect, test } from "bun:test";
 import { milliseconds } from "../../../src/lib/duration.ts";
-import { codeMappings, reclaimMemory } from "../../../src/platform/reclaim.ts";
+import { codeMappings, createReclaim } from "../../../src/platform/reclaim.ts";
 
 /** An agent that collects after `looks` of so many megabytes and milliseconds of work each. */
 async function collectsAfter(
@@ -10,8 +10,8 @@ async function collectsAfter(
   const end = new AbortController();
   const collected: number[] = [];
   let [look, busy] = [0, 0];
-  await reclaimMemory(end.signal, {
-    look: milliseconds(100),
+  const reclaim = createReclaim({
+    period: milliseconds(100),
     usage() {
       const [megabytes, more] = looks[look] ?? [0, 0];
       busy += more;
@@ -20,6 +20,7 @@ async function collectsAfter(
     },
     collect: () => void collected.push(look),
   });
+  while (!end.signal.aborted) await reclaim();
   return collected;
 }
 
@@ -74,11 +75,12 @@ test("of all mappings only the code of the executable itself is given back", () 
 
 test("a real collection gives the memory of garbage back to the system", async () => {
   const script = `
-    const { reclaimMemory } = await import(${JSON.stringify(`${import.meta.dir}/../../../src/platform/reclaim.ts`)});
+    const { createReclaim } = await import(${JSON.stringify(`${import.meta.dir}/../../../src/platform/reclaim.ts`)});
     let garbage = Array.from({ length: 400_000 }, (_, n) => ({ n, text: "x" + n }));
     const held = process.memoryUsage.rss();
     garbage = undefined;
-    void reclaimMemory(new AbortController().signal, { look: 200 });
+    const reclaim = createReclaim({ period: 200 });
+    setInterval(reclaim, 200);
     // By itself the runtime needs twice as long.
     const end = Date.now() + 6_000;
     while (process.memoryUsage.rss() > held - 10e6 && Date.now() < end) await Bun.sleep(50);

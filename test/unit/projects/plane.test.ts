@@ -87,7 +87,9 @@ test("alone, it registers, runs its projects and says so", async () => {
     projects: [{ name: "shop", state: "running" }],
     orphans: [],
   });
-  expect(status.loops.every(({ plane }) => plane === "caravanserai")).toBe(true);
+  expect(status.loops.every(({ plane }) => plane === "caravanserai" || plane === "agent")).toBe(true);
+  const machine = status.loops.filter(({ plane }) => plane === "agent").map(({ name }) => name);
+  expect(machine).toEqual(["disk", "memory"]);
 });
 
 test("without Docker the node is heard of and not Ready, the trouble is said, and the projects are unknown", async () => {
