@@ -1,4 +1,5 @@
 // A socket in the state directory (0600), on which `status` asks the running agent; and the lock that makes it the only one.
+import { errnoOf } from "../lib/errno.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -150,7 +151,7 @@ async function ask<const S extends v.GenericSchema>(
     });
     return v.parse(schema, await response.json());
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EACCES") {
+    if (errnoOf(error) === "EACCES") {
       throw new AgentError("agent.forbidden", `the agent in ${directory} belongs to another user`, {
         hint: "Ask as that user, or with sudo.",
         exit: exit.refused,

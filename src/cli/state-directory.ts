@@ -1,6 +1,7 @@
 // Whether the agent can keep its state where it is told to: said before anything happens, in words and by its setting.
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { errnoOf } from "../lib/errno.ts";
 import { stateDirectory } from "../agent/agent.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
@@ -32,8 +33,7 @@ function nearestThere(path: string): string {
     return statSync(path, { throwIfNoEntry: false }) === undefined ? nearestThere(dirname(path)) : path;
   } catch (error) {
     // A file stands where a directory should.
-    if (error instanceof Error && "code" in error && error.code === "ENOTDIR")
-      return nearestThere(dirname(path));
+    if (errnoOf(error) === "ENOTDIR") return nearestThere(dirname(path));
     throw error;
   }
 }

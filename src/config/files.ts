@@ -1,6 +1,8 @@
 // Finds and reads configuration files: which ones count, whether they may be trusted, what stands in them.
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from "node:fs";
 import { extname, resolve } from "node:path";
+import { MIB } from "../lib/size.ts";
+import { errnoOf } from "../lib/errno.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { isRoot } from "../platform/account.ts";
 import { distrustOf, requireTrusted, secure } from "../platform/trust/root-trust.ts";
@@ -45,7 +47,7 @@ export const searchPaths: SearchPaths = {
 export const kindOf = (path: string): "json" | "yaml" => (/^\.ya?ml$/i.test(extname(path)) ? "yaml" : "json");
 
 // Ten thousand times what a configuration needs.
-const MAX_BYTES = 1_048_576;
+const MAX_BYTES = MIB;
 
 export interface OpenedFile {
   readonly text: string;
@@ -61,7 +63,7 @@ export function openFile(path: string): OpenedFile | undefined {
     // Not to hang on a named pipe before we know what it is.
     file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = errnoOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw unreadable(path, code, error);
   }

@@ -1,9 +1,9 @@
 // One value: from the text or JSON a source holds to its typed form and back; says what is allowed when it is wrong.
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
+import { formatSize, parseSize } from "../lib/size.ts";
 import { formatDuration, parseDuration } from "../lib/duration.ts";
 import type { ListOption, NumberOption, Option, OptionValue, UrlOption } from "./option.ts";
-import { formatSize, parseSize } from "./size.ts";
 
 /** `problem` is worded to follow the quoted value: `"30" is not a duration (…)`. */
 export type Parsed =

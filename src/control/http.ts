@@ -1,4 +1,5 @@
 // The one function that talks HTTP to a control plane: time-outs, abort, trust, correlation, errors that say what happened.
+import { MIB } from "../lib/size.ts";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
 import { abortScope } from "../lib/abort-scope.ts";
@@ -11,7 +12,7 @@ import { networkError } from "./network-error.ts";
 import { type ServerClock, createServerClock } from "./server-clock.ts";
 
 /** An answer longer than this is refused: what a server sends must not fill our memory. */
-const ANSWER_MAX = 32 * 1024 * 1024;
+const ANSWER_MAX = 32 * MIB;
 
 export interface Call<Schema extends v.GenericSchema> {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";

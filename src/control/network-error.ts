@@ -1,4 +1,5 @@
 // What fetch throws, turned into an AgentError that says which kind of failure it was.
+import { errnoOf } from "../lib/errno.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, formatDuration } from "../lib/duration.ts";
 
@@ -39,7 +40,7 @@ export function networkError(
 ): AgentError {
   if (signal.aborted)
     return new AgentError("aborted", "interrupted", { exit: exit.interrupted, cause: error });
-  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+  const code = errnoOf(error);
   const make = (kind: NetworkCode, text: string, hint?: string | string[]): AgentError =>
     new AgentError(kind, `cannot reach ${origin}: ${text}`, { exit: exit.unreachable, hint, cause: error });
   if (error instanceof DOMException && error.name === "TimeoutError") {

@@ -2,6 +2,7 @@
 import { chmodSync, lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
+import { errnoOf } from "../lib/errno.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
@@ -89,7 +90,7 @@ function readIfThere(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (errnoOf(error) === "ENOENT") return undefined;
     throw unreadable(path, messageOf(error));
   }
 }

@@ -1,5 +1,7 @@
 // Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
 // words, with the setting, and tried again. Nothing else stops for it.
+import { aborted } from "../lib/until.ts";
+import { errnoOf } from "../lib/errno.ts";
 import { LISTEN_ADDRESS_FORMS, type ListenAddress, formatHostPort } from "../lib/address.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
@@ -80,7 +82,7 @@ async function bind(options: BindOptions): Promise<{ bound: Bound; host: string 
       return { bound: await options.listen(host, address?.port ?? 0), host };
     } catch (error) {
       const isLast = index + 1 === address?.hosts.length;
-      if (isLast || !NO_IPV6.includes(codeOf(error))) throw await explained(error, host, options);
+      if (isLast || !NO_IPV6.includes(errnoOf(error))) throw await explained(error, host, options);
     }
   }
   throw new AgentError(
@@ -88,9 +90,6 @@ async function bind(options: BindOptions): Promise<{ bound: Bound; host: string 
     `${setting} ${value}: this is not a listen address (${LISTEN_ADDRESS_FORMS})`,
   );
 }
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "";
 
 async function explained(
   error: unknown,
@@ -100,7 +99,7 @@ async function explained(
   const port = address?.port ?? 0;
   const say = (code: string, what: string): AgentError =>
     new AgentError(code, `${setting} ${value}: ${what}`, { cause: error });
-  switch (codeOf(error)) {
+  switch (errnoOf(error)) {
     case "EADDRINUSE":
       return say(
         "listen.taken",
@@ -115,9 +114,4 @@ async function explained(
     default:
       return say("listen.failed", messageOf(error));
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

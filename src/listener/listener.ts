@@ -1,4 +1,5 @@
 // The agent's own HTTP server: health for everyone, tunnels and logs for those that access.ts lets in.
+import { errnoOf } from "../lib/errno.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { type LoopRecord, type LoopRegistry, type LoopReport, loop } from "../lib/loop.ts";
@@ -192,8 +193,7 @@ export function startListener<Data>(
   };
 }
 
-const isForeign = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && ["EADDRNOTAVAIL", "EINVAL"].includes(String(error.code));
+const isForeign = (error: unknown): boolean => ["EADDRNOTAVAIL", "EINVAL"].includes(errnoOf(error));
 
 const foreignAddress = (address: string, cause: unknown): AgentError =>
   new AgentError("listen.address", `listen_address ${address} is not an address of this machine`, { cause });

@@ -1,8 +1,8 @@
 // A server that takes another certificate without losing a connection: Bun's `reload` keeps the old one, so another server
 // takes the address, and the one before serves what it has until that ends.
 import type { Server } from "bun";
+import { within } from "../lib/until.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { sleep } from "../lib/loop.ts";
 import type { Bound } from "./bind.ts";
 import type { TlsPair } from "./tls.ts";
 
@@ -37,7 +37,7 @@ export function createRenewableServer<Data>(serve: Serve<Data>): RenewableServer
     place = undefined;
     current = undefined;
     const rest = [...leaving];
-    await Promise.race([Promise.all(rest.map((server) => server.stop(false))), sleep(CLOSING)]);
+    await within(Promise.all(rest.map((server) => server.stop(false))), CLOSING);
     await Promise.all(rest.map((server) => server.stop(true)));
   }
 

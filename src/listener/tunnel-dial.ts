@@ -1,4 +1,5 @@
 // Connects to the first of a container's addresses that answers.
+import { errnoOf } from "../lib/errno.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Duration, formatDuration, milliseconds } from "../lib/duration.ts";
 import type { ServiceSocket, Tunnel } from "./tunnel.ts";
@@ -77,7 +78,7 @@ function dialOne(
 }
 
 function wordsFor(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = errnoOf(error);
   if (code === "ECONNREFUSED") return REFUSED;
   if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return UNREACHABLE;
   return messageOf(error);

@@ -5,6 +5,7 @@
 //
 // What one side still sends when it closes is delivered before the other side is closed.
 import type { ServerWebSocket, Socket } from "bun";
+import { MIB } from "../lib/size.ts";
 import { type Duration, formatDuration, seconds } from "../lib/duration.ts";
 import { CLOSE, FRAME_MAX, SEND_BINARY } from "../protocol/caravanserai/tunnel.ts";
 
@@ -280,7 +281,7 @@ export class Tunnel {
 }
 
 /** A buffer behind the kernel's own: the service is paused as soon as a byte waits in it, so that a read is the most. */
-const BUFFER_MAX = 1024 * 1024;
+const BUFFER_MAX = MIB;
 
 /** Bun's own time-out only ends clients that do not answer a close (16 s); `look` pings the others. */
 export const websocketOptions = {

@@ -1,4 +1,5 @@
 // The fullest disk. A disk that does not answer costs one thread, once, and keeps its last number.
+import { within } from "../lib/until.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { type Filesystem, type Machine, percent } from "./machine.ts";
 
@@ -64,10 +65,3 @@ export function createDiskMeter(
 
 const entry = <T>(key: string, value: T | undefined): [string, T][] =>
   value === undefined ? [] : [[key, value]];
-
-async function within(work: Promise<void>, patience: Duration): Promise<void> {
-  const timeout = Promise.withResolvers<void>();
-  const timer = setTimeout(timeout.resolve, patience);
-  await Promise.race([work, timeout.promise]);
-  clearTimeout(timer);
-}

@@ -1,4 +1,5 @@
 // Memory in use: what the kernel could not give to a new program, of all there is.
+import { KIB } from "../lib/size.ts";
 import { parseCount } from "./machine.ts";
 
 /** In bytes. */
@@ -13,7 +14,7 @@ export interface Memory {
 export function parseMeminfo(text: string): Memory | undefined {
   const fields = new Map<string, number>();
   for (const [, key = "", count] of text.matchAll(/^([^:\n]+): +(\d+)(?: kB)?$/gm))
-    fields.set(key, (parseCount(count) ?? 0) * 1_024);
+    fields.set(key, (parseCount(count) ?? 0) * KIB);
   const field = (key: string): number => fields.get(key) ?? 0;
   const total = field("MemTotal");
   if (total === 0) return undefined;

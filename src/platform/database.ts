@@ -2,6 +2,7 @@
 import { Database } from "bun:sqlite";
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { errnoOf } from "../lib/errno.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { setAside } from "./set-aside.ts";
 
@@ -27,7 +28,7 @@ export function openDatabase(path: string, migrations: readonly Migration[]): Da
     return prepare(database, path, migrations);
   } catch (error) {
     database?.close();
-    if (/^SQLITE_(NOTADB|CORRUPT)/.test(codeOf(error))) throw damaged(path, messageOf(error), error);
+    if (/^SQLITE_(NOTADB|CORRUPT)/.test(errnoOf(error))) throw damaged(path, messageOf(error), error);
     if (error instanceof AgentError) throw error;
     throw new AgentError("state.database", `${path} cannot be used: ${messageOf(error)}`, {
       hint: "It holds what this machine still owes to its control plane. Restore it, or move it away to begin without it.",
@@ -71,9 +72,6 @@ function checkContent(database: Database, path: string): void {
 
 const damaged = (path: string, why: string, cause?: unknown): AgentError =>
   new AgentError("state.damaged", `${path} is damaged: ${why}`, { cause });
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "";
 
 /** Moves a database out of the way, with what is not checkpointed yet. Returns the new path. */
 export function setDatabaseAside(path: string, why: string): string {

@@ -2,16 +2,17 @@
 // task's output would take the last byte, and neither the end of that task nor any other could be written down.
 import { closeSync, fsyncSync, openSync, rmSync, statSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { KIB, MIB } from "../lib/size.ts";
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { isRoot } from "./account.ts";
 import type { Log } from "./log.ts";
 
 /** The journal takes some kilobytes a task, its write-ahead log up to 1 MB. */
-const SIZE_MAX = 8 * 1024 * 1024;
+const SIZE_MAX = 8 * MIB;
 /** Of a small disk the reserve is this part. */
 const PART = 8;
-const CHUNK = 64 * 1024;
+const CHUNK = 64 * KIB;
 
 export interface DiskSpace {
   /** Bytes that we may still write. */
@@ -106,7 +107,7 @@ export function createDiskReserve(
   };
 }
 
-const kilobytes = (bytes: number): number => Math.floor(bytes / 1_024);
+const kilobytes = (bytes: number): number => Math.floor(bytes / KIB);
 
 function diskSpace(directory: string): DiskSpace {
   const { bavail, bfree, blocks, bsize, files, ffree } = statfsSync(directory);

@@ -1,6 +1,7 @@
 // A lock that lives as long as its process: however that ends, nobody has to clean up after it.
 import { Database } from "bun:sqlite";
 import { chmodSync, truncateSync } from "node:fs";
+import { errnoOf } from "../lib/errno.ts";
 
 /**
  * Takes the lock at `path`, or returns undefined when another process — or this one — holds it. SQLite's own lock on
@@ -10,7 +11,7 @@ export function takeLock(path: string): Disposable | undefined {
   try {
     return tryLock(path);
   } catch (error) {
-    if (codeOf(error) !== "SQLITE_NOTADB") throw error;
+    if (errnoOf(error) !== "SQLITE_NOTADB") throw error;
     // Somebody wrote into it. Not replaced, only emptied: two agents that both find it so must meet in one file.
     truncateSync(path);
     return tryLock(path);
@@ -25,11 +26,8 @@ function tryLock(path: string): Disposable | undefined {
     database.run("BEGIN EXCLUSIVE");
   } catch (error) {
     database.close();
-    if (codeOf(error).startsWith("SQLITE_BUSY")) return undefined;
+    if (errnoOf(error).startsWith("SQLITE_BUSY")) return undefined;
     throw error;
   }
   return { [Symbol.dispose]: () => database.close() };
 }
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "";

@@ -1,4 +1,5 @@
 // Writes bytes to file descriptors in order and without blocking the process: what a slow reader does not take waits.
+import { errnoOf } from "../lib/errno.ts";
 import { doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
 
@@ -43,7 +44,7 @@ export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPo
         rest = rest.subarray(write(fd, rest.subarray(0, chunkOf(fd))));
       return rest;
     } catch (error) {
-      const code = errnoOf(error);
+      const code = errnoOf(error) || String(error);
       if (code === "EAGAIN") return rest;
       if (code === "EINTR") return push(fd, rest);
       if (limit === undefined) failures.set(fd, code);
@@ -92,6 +93,3 @@ export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPo
     },
   };
 }
-
-const errnoOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : String(error);

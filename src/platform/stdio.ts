@@ -3,6 +3,8 @@
 import { fstatSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
+import { MIB } from "../lib/size.ts";
+import { within } from "../lib/until.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -39,7 +41,7 @@ const chunkSizes = new Map<number, number>();
 function chunkOf(fd: number): number {
   const known = chunkSizes.get(fd);
   if (known !== undefined) return known;
-  const size = isFile(fd) ? 1_048_576 : isatty(fd) ? 512 : 4_096;
+  const size = isFile(fd) ? MIB : isatty(fd) ? 512 : 4_096;
   chunkSizes.set(fd, size);
   return size;
 }
@@ -113,7 +115,7 @@ export function watchReader(): Disposable & { readonly signal: AbortSignal } {
 }
 
 /** Most log bytes that wait for a reader that hangs; about 5 000 lines. */
-const LOG_WAITING_MAX = 1_048_576;
+const LOG_WAITING_MAX = MIB;
 
 /** For the agent: a journal that restarts closes our output, and the agent goes on without it. */
 export function outliveReaders(): void {
@@ -145,6 +147,6 @@ const LAST_WORDS: Duration = milliseconds(200);
 
 /** The same, but soon, whatever the reader does. */
 export async function leaveNow(code: number): Promise<never> {
-  await Promise.race([queue.settled(), sleep(LAST_WORDS)]);
+  await within(queue.settled(), LAST_WORDS);
   return process.exit(code);
 }

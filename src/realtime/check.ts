@@ -1,5 +1,6 @@
 // Asks the Socket.IO endpoint over plain HTTP whether it is there: tells a wrong address and a broken TLS from a proxy
 // that lets no websocket through. It is only ever evidence: what counts is whether the session comes up.
+import { KIB } from "../lib/size.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
@@ -15,7 +16,7 @@ export type CheckResult = AgentError | undefined;
 export type Check = (signal: AbortSignal) => Promise<CheckResult>;
 
 /** A handshake has about 120 bytes; what is longer is no handshake. */
-const ANSWER_MAX = 64 * 1024;
+const ANSWER_MAX = 64 * KIB;
 
 export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
   const { protocol, origin } = new URL(endpoint.apiUrl);

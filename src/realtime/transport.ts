@@ -3,6 +3,7 @@
 // socket.io-client is loaded when the first connection is made. Of its transports only the websocket's frame is used; the
 // socket itself is Bun's, which knows our authorities and the proxy: neither `ws` nor an XMLHttpRequest is loaded.
 import type { Socket, WebSocket as WebSocketTransport } from "socket.io-client";
+import { MIB } from "../lib/size.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { isTooDeep } from "../lib/json-depth.ts";
@@ -45,7 +46,7 @@ export interface Wire {
 export type OpenWire = (onEvent: (name: string, body: unknown) => void) => Promise<Wire>;
 
 /** A frame above this ends the connection: ours are terminal input and requests, 100 KB at most. */
-const INBOUND_MAX = 4 * 1024 * 1024;
+const INBOUND_MAX = 4 * MIB;
 /** What a server gives as its reason is shown up to here. */
 const REASON_MAX = 300;
 /** A peer that does not answer the closing handshake is left without one. */

@@ -9,6 +9,7 @@
 // websocket is closed with code 1000. Browsers cannot set headers; they offer the subprotocols "noderax.terminal" and
 // "noderax.token.<the operator token in base64url>".
 import * as v from "valibot";
+import { KIB } from "../lib/size.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { jsonAnswer } from "./http/answer.ts";
 import { UnknownError } from "./http/api-error.ts";
@@ -22,7 +23,7 @@ const PROTOCOL = "noderax.terminal";
 const TOKEN_PROTOCOL = "noderax.token.";
 
 /** Bytes in flight to a viewer; more is read from the transcript only when these are gone. */
-const IN_FLIGHT = 256 * 1024;
+const IN_FLIGHT = 256 * KIB;
 /** Chunks read from the transcript at a time. */
 const READ_AHEAD = 8;
 

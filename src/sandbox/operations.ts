@@ -1,4 +1,5 @@
 // What an operator can do, as functions: the REST routes, the tests and `dev` all go through these.
+import { shortId } from "../lib/text.ts";
 import type { Log } from "../platform/log.ts";
 import type { RootProfile } from "../protocol/noderax/root-access.ts";
 import { TERMINAL_COLS, TERMINAL_ROWS } from "../protocol/noderax/terminal.ts";
@@ -186,7 +187,7 @@ export function operations({ store, timings, realtime, cara, log }: OperationsPo
     task: (id) => taskDocument(findTask(store, id)),
     createTask({ node, type = "shell.exec", payload, unchecked }) {
       const task = createTask(store, { node: nodeRow(node), type, payload, unchecked });
-      log.info("sandbox", `${task.id.slice(0, 8)} queued for ${node}`, { type });
+      log.info("sandbox", `${shortId(task.id)} queued for ${node}`, { type });
       realtime.taskQueued(task.nodeId);
       return taskDocument(task);
     },

@@ -1,4 +1,5 @@
 // The server-side clocks of the real control plane, each with its default; tests and demos shorten them.
+import { MIB } from "../lib/size.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 import {
   NODE_CHECK_INTERVAL,
@@ -90,7 +91,7 @@ export const DEFAULT_TIMINGS: Readonly<Timings> = {
   terminalOpenLimit: seconds(15),
   terminalStopLimit: seconds(10),
   terminalDetachGrace: minutes(5),
-  transcriptLimit: 10 * 1024 * 1024,
+  transcriptLimit: 10 * MIB,
   projectPass: seconds(1),
   nodeSilence: NODE_SILENCE_LIMIT,
   nodeCheck: NODE_CHECK_INTERVAL,

@@ -1,4 +1,5 @@
 // Drives one task through its phases, from wherever the journal says it stands, to its end.
+import { shortId } from "../lib/text.ts";
 import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
@@ -96,7 +97,7 @@ export async function drive(
   const { outcome, launch: launched } = task();
   if (launched !== undefined) markFinished(runDirectory(ports.held.path(), id, launched.attempt));
   journal.finished(id, wallNow());
-  log.info("tasks", `${id.slice(0, 8)} finished: ${outcome?.status ?? "unknown"}`, {
+  log.info("tasks", `${shortId(id)} finished: ${outcome?.status ?? "unknown"}`, {
     task_id: id,
     exit_code: outcome?.exitCode ?? undefined,
     error: outcome?.text ?? undefined,
@@ -228,7 +229,7 @@ async function launchAndFollow(
   });
   if (failure !== undefined) return unrun("failed", `could not be started: ${failure}`);
   const text = `${task.type} as ${runner.account.name}, limit ${humanDuration(deadline - now)}`;
-  log.info("tasks", `${task.id.slice(0, 8)} started: ${text}`, { task_id: task.id });
+  log.info("tasks", `${shortId(task.id)} started: ${text}`, { task_id: task.id });
   return followLaunch(task, record, ports, driven, signal);
 }
 
@@ -249,7 +250,7 @@ async function adopt(
       if (prepared.do !== "run") return unrun("failed", prepared.text);
       return await launchAndFollow(task, prepared, launched.attempt + 1, ports, { ...driven, leave }, signal);
     }
-    ports.log.info("tasks", `${task.id.slice(0, 8)} taken up again`, {
+    ports.log.info("tasks", `${shortId(task.id)} taken up again`, {
       task_id: task.id,
     });
     return await followLaunch(task, launched, ports, { ...driven, leave }, signal);

@@ -1,4 +1,5 @@
 // The gate: the control plane is told that a task starts, and only its 200 lets the command run here.
+import { shortId } from "../lib/text.ts";
 import { type SteadyTime, epochOf, isoOf, steadyNow, wallFrom, wallNow } from "../lib/clock.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Random, backoff } from "../lib/backoff.ts";
@@ -46,7 +47,7 @@ export async function passGate(
   let giveUp = task.claimed + retry.started.within;
   const drop = (why: string): false => {
     journal.dropped(task.id, why, wallNow());
-    log.warn("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
+    log.warn("tasks", `${shortId(task.id)} not run: ${why}`, { task_id: task.id });
     return false;
   };
   say("asking for the start");

@@ -1,4 +1,5 @@
 // All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
+import { shortId } from "../lib/text.ts";
 import { type SteadyTime, isoOf, steadyNow } from "../lib/clock.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { abortScope } from "../lib/abort-scope.ts";
@@ -100,7 +101,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
         return await drive(id, ports, { stop: entry.stop, shipper, say, ended }, signal);
       } catch (error) {
         entry.note = `in trouble: ${messageOf(error)}`;
-        log.error("tasks", `${id.slice(0, 8)}: ${messageOf(error)}`, { task_id: id });
+        log.error("tasks", `${shortId(id)}: ${messageOf(error)}`, { task_id: id });
         await sleep(backoff(retry.driver, failures, Math.random), signal);
       }
     }
@@ -117,7 +118,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       await api.started({ taskId, timestamp }, signal);
       await api.completed({ taskId, timestamp, status: "failed", error: why, exitCode: null }, signal);
     } catch (error) {
-      log.warn("tasks", `${taskId.slice(0, 8)} could not be answered: ${messageOf(error)}`, {
+      log.warn("tasks", `${shortId(taskId)} could not be answered: ${messageOf(error)}`, {
         task_id: taskId,
       });
     }
@@ -144,12 +145,12 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
         known = !journal.claimed(record, momentNow());
       } catch (error) {
         const why = `the node could not write the task down: ${messageOf(error)}`;
-        log.error("tasks", `${task.id.slice(0, 8)} not run: ${why}`, { task_id: task.id });
+        log.error("tasks", `${shortId(task.id)} not run: ${why}`, { task_id: task.id });
         void refuse(task.id, why);
         return;
       }
       if (known)
-        log.warn("tasks", `${task.id.slice(0, 8)} was handed out again; it is not run twice`, {
+        log.warn("tasks", `${shortId(task.id)} was handed out again; it is not run twice`, {
           task_id: task.id,
         });
       else start(task.id);

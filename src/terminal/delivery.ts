@@ -1,5 +1,6 @@
 // An event about a terminal, sent until the control plane has answered it.
 import type * as v from "valibot";
+import { orAborted } from "../lib/until.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
@@ -52,11 +53,3 @@ export async function deliver<Answer extends Ack>(
 
 /** The control plane has no such terminal: there is nobody to tell of its end. */
 export const isUnknown = ({ ok, message }: Ack): boolean => !ok && UNKNOWN.test(message ?? "");
-
-/** The answer, or undefined as soon as nobody waits for it any more. */
-function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  const aborted = Promise.withResolvers<undefined>();
-  const abort = (): void => aborted.resolve(undefined);
-  signal.addEventListener("abort", abort, { once: true });
-  return Promise.race([answer, aborted.promise]).finally(() => signal.removeEventListener("abort", abort));
-}

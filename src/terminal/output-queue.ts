@@ -1,4 +1,5 @@
 // What a shell has written and the control plane has not taken yet: bytes in, frames out. Bounded, without effects.
+import { humanSize } from "../lib/size.ts";
 import { completeLength } from "../lib/utf8.ts";
 import { OUTPUT_FRAME_MAX } from "../protocol/noderax/terminal.ts";
 
@@ -123,9 +124,4 @@ export function createOutputQueue(limit: () => number): OutputQueue {
 
 /** CAN ends an escape sequence that was cut in two, `ESC [ 0 m` a colour whose end was skipped. */
 const skipNotice = (bytes: number): string =>
-  `\u0018\u001B[0m\r\n[… ${readableSize(bytes)} of output skipped …]\r\n`;
-
-function readableSize(bytes: number): string {
-  if (bytes < 1_000) return `${bytes} bytes`;
-  return bytes < 1_000_000 ? `${(bytes / 1_000).toFixed(1)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
-}
+  `\u0018\u001B[0m\r\n[… ${humanSize(bytes)} of output skipped …]\r\n`;

@@ -6,6 +6,8 @@
 //
 // A natural end leaves alone what the person left running on purpose (nohup, disown, setsid), as ssh does; every other
 // end leaves nothing. The order on the wire is opened, output …, exited, each behind the ack of the one before.
+import { shortId } from "../lib/text.ts";
+import { within } from "../lib/until.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
@@ -87,7 +89,7 @@ export interface Session {
 export function startSession(order: SessionOrder, ports: SessionPorts, signal: AbortSignal): Session {
   const { id, asRoot, runner } = order;
   const { channel, ledger, log } = ports;
-  const name = id.slice(0, 8);
+  const name = shortId(id);
   const bornAt = steadyNow();
   let lastActive = bornAt;
   let size = { cols: order.cols, rows: order.rows };
@@ -136,7 +138,7 @@ export function startSession(order: SessionOrder, ports: SessionPorts, signal: A
     const all = await hangUp(terminalFamily(id, leader, ports.look), grace);
     if (!all) log.warn("terminal", `${name}: some of its processes cannot be ended`, { session_id: id });
     // The kernel's own hang-up reaches those of another user (sudo, where we are not root) as well.
-    await Promise.race([pty.drained, sleep(seconds(1))]);
+    await within(pty.drained, seconds(1));
     pty.close();
     killed.resolve();
   }

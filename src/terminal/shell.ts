@@ -1,6 +1,7 @@
 // Which shell a terminal gets, and what it is started with.
 import { realpathSync } from "node:fs";
 import { basename } from "node:path";
+import { quote } from "../lib/text.ts";
 import { seconds } from "../lib/duration.ts";
 import { type Account, type Runner, SYSTEM_PATH } from "../platform/account.ts";
 
@@ -81,6 +82,3 @@ export function shellEnvironment(
     [COOKIE]: sessionId,
   };
 }
-
-/** Quotes a word for a POSIX shell. */
-const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;

@@ -1,4 +1,5 @@
 // A terminal of an agent that is no more: what it left running is ended, and the control plane is told.
+import { shortId } from "../lib/text.ts";
 import type { Duration } from "../lib/duration.ts";
 import type { Census } from "../platform/process-table.ts";
 import type { Log } from "../platform/log.ts";
@@ -40,7 +41,7 @@ export async function endLeftOver(
   const all = await hangUp(members, grace);
   const result = all ? "ended" : "not all could be ended";
   if (count > 0)
-    log.warn("terminal", `${id.slice(0, 8)}: ${count} processes of an earlier agent, ${result}`, {
+    log.warn("terminal", `${shortId(id)}: ${count} processes of an earlier agent, ${result}`, {
       session_id: id,
     });
   ledger.ended(id, outcome);

@@ -1,6 +1,7 @@
 // All terminals of this node: hears what the control plane asks for, starts sessions, ends what an earlier agent left.
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
+import { shortId } from "../lib/text.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -136,7 +137,7 @@ export function createTerminals(ports: TerminalPorts): Terminals {
   }
 
   function refuse(id: string, message: string): void {
-    log.warn("terminal", `${id.slice(0, 8)} refused: ${message}`, { session_id: id });
+    log.warn("terminal", `${shortId(id)} refused: ${message}`, { session_id: id });
     void answer(failed(id, message));
   }
 

@@ -1,7 +1,8 @@
 // Whatever stands in a payload reaches a real shell as it is: no value ends a quote, none is expanded.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { commandScript, quote } from "../../src/tasks/run/wrapper.ts";
+import { quote } from "../../src/lib/text.ts";
+import { commandScript } from "../../src/tasks/run/wrapper.ts";
 
 /** Text with what shells care about, and bytes that dash uses for itself (0x81 … 0x88, inside characters here). */
 const word = fc

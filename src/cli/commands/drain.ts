@@ -1,6 +1,7 @@
 // `drain`: this machine gets no new projects, until it is told otherwise; what runs here goes on. Written into the
 // agent's database, which the agent reads before every heartbeat, also the first one after a restart.
 import { accessSync, constants } from "node:fs";
+import { errnoOf } from "../../lib/errno.ts";
 import { steadyNow } from "../../lib/clock.ts";
 import { databasePath, stateDirectory } from "../../agent/agent.ts";
 import { AgentError, exit } from "../../lib/agent-error.ts";
@@ -43,7 +44,7 @@ function databaseOf(settings: Pick<Settings, "state_file">): string {
     accessSync(path, constants.R_OK | constants.W_OK);
     return path;
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = errnoOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") {
       throw new AgentError("agent.unknown", `no agent has run with the state directory ${directory}`, {
         hint: "Name its configuration with --config, or start it:  noderax-agent run",

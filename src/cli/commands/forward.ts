@@ -1,5 +1,6 @@
 // `forward`: ports of this machine that lead to a service's container, wherever its node is.
 import { type AddressInfo, type Server, createServer } from "node:net";
+import { errnoOf } from "../../lib/errno.ts";
 import { formatHostPort } from "../../lib/address.ts";
 import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../../peer/agent-client.ts";
 import { AgentError, type ExitCode } from "../../lib/agent-error.ts";
@@ -93,13 +94,10 @@ function listen({ local, remote }: Mapping, host: string, relay: Relay): Promise
   });
 }
 
-async function notListening(
-  error: Error & { code?: string },
-  host: string,
-  { local, remote }: Mapping,
-): Promise<AgentError> {
+async function notListening(error: unknown, host: string, { local, remote }: Mapping): Promise<AgentError> {
   const why = await whyNotListening(error, local);
-  const hint = error.code === "EADDRNOTAVAIL" ? "See --address." : `Take another local port:  0:${remote}`;
+  const hint =
+    errnoOf(error) === "EADDRNOTAVAIL" ? "See --address." : `Take another local port:  0:${remote}`;
   return new AgentError("forward.listen", `cannot listen on ${host}:${local}: ${why}`, {
     hint,
     cause: error,

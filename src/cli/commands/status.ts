@@ -1,4 +1,5 @@
 // `status`: what the running agent is doing, and what it is waiting for.
+import { shortId } from "../../lib/text.ts";
 import { type ExitCode, exit } from "../../lib/agent-error.ts";
 import { humanDuration, seconds } from "../../lib/duration.ts";
 import { printableIn } from "../../lib/printable.ts";
@@ -86,7 +87,7 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
   );
   for (const task of tasks.slice(0, LINES_MAX)) {
     print(
-      `    ${task.id.slice(0, 8)}  ${humanDuration(seconds(task.age_seconds)).padEnd(8)} ${task.type}  ${task.note}`,
+      `    ${shortId(task.id)}  ${humanDuration(seconds(task.age_seconds)).padEnd(8)} ${task.type}  ${task.note}`,
     );
   }
   if (tasks.length > LINES_MAX) print(`    … and ${tasks.length - LINES_MAX} more`);
@@ -94,7 +95,7 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
   for (const terminal of terminals.slice(0, LINES_MAX)) {
     const idle = `idle ${humanDuration(seconds(terminal.idle_seconds))}`;
     print(
-      `    ${terminal.id.slice(0, 8)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
+      `    ${shortId(terminal.id)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
     );
   }
 }

@@ -1,6 +1,7 @@
 // `task list` and `task logs`: what ran on this node, from its own journal and spool; works without the control plane.
 import { existsSync } from "node:fs";
 import { Database } from "bun:sqlite";
+import { shortId } from "../../lib/text.ts";
 import { epochOf, isoOf, steadyNow, wallFrom } from "../../lib/clock.ts";
 import { databasePath, runsPath, stateDirectory } from "../../agent/agent.ts";
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
@@ -33,7 +34,7 @@ const list = command({
     if (args.json) return printJson(tasks.map(document));
     if (tasks.length === 0) return note("no task has run here yet");
     const rows = tasks.map((task) => [
-      task.id.slice(0, 8),
+      shortId(task.id),
       statusOf(task),
       task.outcome?.exitCode == null ? "-" : String(task.outcome.exitCode),
       `${age(epochOf(task.claimedAt))} ago`,
@@ -59,11 +60,11 @@ const logs = command({
     const journal = openJournal(settings);
     const task = findTask(journal, args.id);
     if (task.launch === undefined) {
-      return note(`task ${task.id.slice(0, 8)} wrote nothing: ${task.outcome?.text ?? "it has not run yet"}`);
+      return note(`task ${shortId(task.id)} wrote nothing: ${task.outcome?.text ?? "it has not run yet"}`);
     }
     const directory = runDirectory(runsPath(stateDirectory(settings)), task.id, task.launch.attempt);
     if (!existsSync(directory)) {
-      throw new AgentError("tasks.no_output", `the output of task ${task.id.slice(0, 8)} is no longer kept`, {
+      throw new AgentError("tasks.no_output", `the output of task ${shortId(task.id)} is no longer kept`, {
         hint: "See task_log_retention and task_log_max_size.",
       });
     }

@@ -10,6 +10,7 @@ import {
   request,
 } from "node:http";
 import type { Socket } from "node:net";
+import { KIB } from "../../lib/size.ts";
 import type { Duration } from "../../lib/duration.ts";
 import { responseHeaders, trailersOf } from "./headers.ts";
 import { type Refusal, cutOff, refuse } from "./page.ts";
@@ -42,7 +43,7 @@ export interface Hop {
 }
 
 /** A head of an answer beyond that is refused, too. */
-const HEAD_MAX = 64 * 1_024;
+const HEAD_MAX = 64 * KIB;
 const REPEATABLE = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 /** Of which the length says nothing: none of these has a body. */
 const isBodiless = (method: string | undefined, status: number): boolean =>

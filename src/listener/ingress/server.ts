@@ -1,8 +1,9 @@
 // The HTTP server under the ingress: Node's, whose strict parser stands between us and malformed requests, with its bounds.
 import { Agent, type IncomingMessage, ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
+import { KIB } from "../../lib/size.ts";
+import { within } from "../../lib/until.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
-import { sleep } from "../../lib/loop.ts";
 import type { Bound } from "../bind.ts";
 import type { ExchangeLimits } from "./exchange.ts";
 import { type Refusal, cutOff, rawRefusal, refuse } from "./page.ts";
@@ -42,7 +43,7 @@ export interface ServerOptions {
 }
 
 /** All the headers of a request, and how many. */
-const HEAD_MAX = 32 * 1_024;
+const HEAD_MAX = 32 * KIB;
 const HEADERS_MAX = 128;
 /**
  * A request that a client sends ahead of the answer before it waits for its turn: each under way is a connection to the
@@ -163,7 +164,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     // Nothing is under way where a head is not complete, either.
     for (const socket of connections) if (newest.get(socket)?.writableFinished ?? true) socket.destroy();
-    await Promise.race([closed, sleep(limits.grace)]);
+    await within(closed, limits.grace);
     for (const socket of connections) drop(socket);
     await closed;
     agent.destroy();

@@ -1,4 +1,5 @@
 // Decides whether root may execute or obey what a path leads to. Pure: it sees only who owns what on the way there.
+import { quoteIfNeeded } from "../../lib/text.ts";
 
 /** One file, directory or symbolic link on the way to a path, in the order in which the kernel passes them. */
 export interface PathStep {
@@ -67,12 +68,9 @@ const isSharedDirectory = (step: PathStep): boolean =>
 function refusal(step: PathStep): TrustRefusal {
   const { kind, path, uid } = step;
   const commands = [
-    uid === 0 ? "" : `chown ${kind === "link" ? "-h " : ""}root: ${quoted(path)}`,
-    isWritable(step) ? `chmod go-w ${quoted(path)}` : "",
+    uid === 0 ? "" : `chown ${kind === "link" ? "-h " : ""}root: ${quoteIfNeeded(path)}`,
+    isWritable(step) ? `chmod go-w ${quoteIfNeeded(path)}` : "",
   ];
   const mend = commands.filter(Boolean).join(" && ");
   return { do: "refuse", step, problem: uid === 0 ? "writable" : "owner", mend };
 }
-
-const quoted = (path: string): string =>
-  /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;

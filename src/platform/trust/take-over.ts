@@ -9,12 +9,13 @@ import {
   openSync,
   readFileSync,
 } from "node:fs";
+import { MIB } from "../../lib/size.ts";
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import { writeFileAtomic } from "../atomic-file.ts";
 import type { PathStep } from "./decide.ts";
 
 /** A smaller file is replaced by a copy: whoever still has the old one open can no longer change what root reads. */
-const COPY_MAX = 1 << 20;
+const COPY_MAX = MIB;
 
 /**
  * Makes root the owner and removes the write permission of everybody else. The directories above must be safe already.

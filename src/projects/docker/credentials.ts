@@ -2,6 +2,8 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
+import { MIB } from "../../lib/size.ts";
+import { errnoOf } from "../../lib/errno.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { SYSTEM_PATH } from "../../platform/account.ts";
@@ -44,7 +46,7 @@ const Config = v.object({
 });
 const HelperAnswer = v.object({ Username: v.nullish(v.string(), ""), Secret: v.string() });
 
-const FILE_MAX = 1 << 20;
+const FILE_MAX = MIB;
 const ANSWER_MAX = 1 << 16;
 const HUB = "https://index.docker.io/v1/";
 
@@ -81,7 +83,7 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof Config> | 
   } catch (error) {
     // The message of a parser would quote what it did not understand, and that may be a password.
     if (error instanceof SyntaxError) return "is not valid JSON";
-    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    const code = errnoOf(error);
     return code === "ENOENT" || code === "ENOTDIR" ? undefined : `cannot be read (${code})`;
   }
 }

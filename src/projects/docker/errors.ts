@@ -1,4 +1,5 @@
 // What went wrong with Docker, as one of the codes of `engine.ts`, in the daemon's own words where it had any. Pure.
+import { errnoOf } from "../../lib/errno.ts";
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
 import { printable } from "../../lib/printable.ts";
 
@@ -63,7 +64,7 @@ export const tidy = (words: string): string => {
 function detailsOf(error: unknown): { code: string; status: number | undefined } {
   if (!(error instanceof Error)) return { code: "", status: undefined };
   return {
-    code: "code" in error && typeof error.code === "string" ? error.code : "",
+    code: errnoOf(error),
     status: "statusCode" in error && typeof error.statusCode === "number" ? error.statusCode : undefined,
   };
 }

@@ -1,8 +1,9 @@
 // The lines of a stream of JSON objects, as Docker sends progress and events.
+import { MIB } from "../../lib/size.ts";
 import { AgentError } from "../../lib/agent-error.ts";
 
 /** The longest line there is carries a hundred labels; anything near this is no line of Docker's. */
-const LINE_MAX = 1 << 20;
+const LINE_MAX = MIB;
 
 /** Every line that is a JSON object, parsed. Throws what the stream ends with when it breaks off. */
 export async function* jsonLines(stream: AsyncIterable<Uint8Array | string>): AsyncGenerator {

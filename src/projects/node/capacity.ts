@@ -1,6 +1,7 @@
 // Measures what this machine has and what of it projects can have, in the quantities that the server reads.
 import { statfs } from "node:fs/promises";
 import { availableParallelism, freemem, totalmem } from "node:os";
+import { within } from "../../lib/until.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 import type { Resources } from "../../protocol/caravanserai/resources.ts";
 import { mebibytes, millicores } from "./quantity.ts";
@@ -60,7 +61,10 @@ export function createResources({ dataRoot, statfs: fill = statfs, patience = PA
   return async (): Promise<{ capacity: Resources; allocatable: Resources }> => {
     // One question at a time: each that hangs in the kernel holds a thread.
     asking ??= ask().finally(() => (asking = undefined));
-    await within(asking, patience);
+    await within(
+      asking.catch(() => {}),
+      patience,
+    );
     if (last === undefined) throw new Error("the disk does not answer");
     return asResources({
       cores: availableParallelism(),
@@ -72,11 +76,3 @@ export function createResources({ dataRoot, statfs: fill = statfs, patience = PA
   };
 }
 export type ReadResources = ReturnType<typeof createResources>;
-
-/** Waits for `work`, but not for longer than `patience`, and not for its success. */
-async function within(work: Promise<void>, patience: Duration): Promise<void> {
-  const timeout = Promise.withResolvers<void>();
-  const timer = setTimeout(timeout.resolve, patience);
-  await Promise.race([work.catch(() => {}), timeout.promise]);
-  clearTimeout(timer);
-}

@@ -2,6 +2,7 @@
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
+import { within } from "../../lib/until.ts";
 import { portOfUrl, unbracketed } from "../../lib/address.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 
@@ -18,13 +19,7 @@ export async function routeAddress(
   patience: Duration = PATIENCE,
 ): Promise<string | undefined> {
   const url = new URL(serverUrl);
-  const timeout = Promise.withResolvers<undefined>();
-  const timer = setTimeout(timeout.resolve, patience);
-  try {
-    return await Promise.race([firstRoute(unbracketed(url.hostname), portOfUrl(url)), timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return within(firstRoute(unbracketed(url.hostname), portOfUrl(url)), patience);
 }
 
 async function firstRoute(host: string, port: number): Promise<string | undefined> {

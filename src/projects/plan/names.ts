@@ -1,4 +1,5 @@
 // How things of a project are called on Docker: fixed, so that either agent can take over what the other made.
+import { shortContainerId } from "../../lib/text.ts";
 export const PROJECT_LABEL = "cara.project";
 export const SERVICE_LABEL = "cara.service";
 /** Ours alone: the node whose agent made it. Where it is missing, another agent did, or an earlier version. */
@@ -8,7 +9,7 @@ export const FINGERPRINT_LABEL = "cara.fingerprint";
 
 /** For a message: "container 0123456789ab (nginx:1)". */
 export const describeContainer = (id: string, image: string): string =>
-  `container ${id.slice(0, 12)} (${image})`;
+  `container ${shortContainerId(id)} (${image})`;
 
 export const networkName = (project: string): string => `cara-${project}`;
 export const containerName = (project: string, service: string): string => `${project}-${service}`;

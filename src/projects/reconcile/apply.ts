@@ -1,4 +1,5 @@
 // Carries out one step of a plan on Docker. No policy: what to do was decided, what failed is judged elsewhere.
+import { shortContainerId } from "../../lib/text.ts";
 import { AgentError } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { Log } from "../../platform/log.ts";
@@ -54,7 +55,7 @@ export async function applyStep(
       return engine.renameContainer(step.id, nameInRole(project, step.service, step.to), signal);
     case "removeContainer":
       await engine.removeContainer(step.id, signal);
-      return removed(`container ${step.id.slice(0, 12)} of ${step.service}`);
+      return removed(`container ${shortContainerId(step.id)} of ${step.service}`);
     case "connectNetwork":
       return engine.connectNetwork(step.id, step.network, step.service, signal);
     case "removeNetwork":

@@ -1,6 +1,7 @@
 // Whether Docker is there: one loop that connects, looks, and listens to its events; everything else waits for it.
 //
 //   away ── info, a first look ──▶ up ── events end, a look or a step fails ──▶ away, tried again with a back-off
+import { orAborted } from "../../lib/until.ts";
 import { type AbortScope, abortScope } from "../../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
@@ -115,12 +116,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
     seen: () => announced,
     away: () => (awaySince === undefined ? 0 : steadyNow() - awaySince),
     async ready(signal) {
-      if (info !== undefined || signal.aborted) return;
-      const aborted = Promise.withResolvers<void>();
-      const end = (): void => aborted.resolve();
-      signal.addEventListener("abort", end, { once: true });
-      await Promise.race([up.promise, aborted.promise]);
-      signal.removeEventListener("abort", end);
+      if (info === undefined) await orAborted(up.promise, signal);
     },
     lost(error) {
       if (info !== undefined) round?.abort(error);

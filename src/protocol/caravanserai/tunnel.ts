@@ -3,6 +3,7 @@
 // A tunnel is one WebSocket of binary frames whose boundaries mean nothing. WebSocket has no half-close: who offers
 // `tunnel.half-close`, and gets it, says "I send no more" by an empty binary message, and is told the same way that the
 // service sends no more; the tunnel ends when both have. Without it, either side's end closes the tunnel.
+import { MIB } from "../../lib/size.ts";
 
 /** Where an agent listens that does not say so in its heartbeats. */
 export const AGENT_PORT = 9_090;
@@ -12,7 +13,7 @@ export const HALF_CLOSE = "tunnel.half-close";
 export const BINARY = "binary";
 
 /** Larger frames from a client are answered with 1009. */
-export const FRAME_MAX = 16 * 1024 * 1024;
+export const FRAME_MAX = 16 * MIB;
 
 /** Of RFC 6455, as tunnels use them. */
 export const CLOSE = {

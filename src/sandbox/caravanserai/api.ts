@@ -1,4 +1,5 @@
 // The Caravanserai server's HTTP: finds the route, reads the body, words refusals as problem documents.
+import { MIB } from "../../lib/size.ts";
 import type { Log } from "../../platform/log.ts";
 import { messageOf } from "../../lib/agent-error.ts";
 import type { FaultInjector } from "../faults.ts";
@@ -23,7 +24,7 @@ export const isCaravanserai = (pathname: string): boolean =>
   /^\/api\/(?:healthz$|v1\/(?:nodes|projects)(?:\/|$))/.test(pathname);
 
 /** Specs are text that people write. */
-const BODY_LIMIT = 1024 * 1024;
+const BODY_LIMIT = MIB;
 
 /** Answers one request of an agent or an operator. Never throws: what goes wrong inside is a plain 500. */
 export async function answerCaravanserai(ports: CaraApiPorts, request: Request): Promise<Response> {

@@ -1,9 +1,10 @@
 // Reads a request's JSON body the way the control plane's framework does, oddities included.
 import { gunzipSync } from "node:zlib";
+import { MIB } from "../../lib/size.ts";
 import { badRequest, internalError } from "./api-error.ts";
 
 /** Larger bodies are answered with 500, not 413. */
-const BODY_LIMIT = 50 * 1024 * 1024;
+const BODY_LIMIT = 50 * MIB;
 
 /**
  * The parsed body; `{}` when there is none, or when it is not declared as JSON. Throws 400 for malformed JSON and

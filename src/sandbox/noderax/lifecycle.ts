@@ -1,4 +1,5 @@
 // The calls of a claimed task: accepted, started, logs, completed, control.
+import { shortId } from "../../lib/text.ts";
 import { badRequest, conflict, internalError, notFound } from "../http/api-error.ts";
 import type { Log } from "../../platform/log.ts";
 import { sleep } from "../../lib/loop.ts";
@@ -56,7 +57,7 @@ export function lifecycleRoutes(store: Store, timings: Timings, log: Log): Route
       { name: "started", path: "/agent/tasks/:taskId/started", body: Step },
       ({ body, params, node }) => {
         const task = start(store, find(params, node, body), node, body.timestamp);
-        log.info("sandbox", `${task.id.slice(0, 8)} started on ${node.name}`);
+        log.info("sandbox", `${shortId(task.id)} started on ${node.name}`);
         return wireTask(task);
       },
     ),
@@ -69,7 +70,7 @@ export function lifecycleRoutes(store: Store, timings: Timings, log: Log): Route
       { name: "completed", path: "/agent/tasks/:taskId/completed", body: Completed },
       ({ body, params, node }) => {
         const task = complete(store, find(params, node, body), body);
-        log.info("sandbox", `${task.id.slice(0, 8)} ended on ${node.name}: ${task.status}`);
+        log.info("sandbox", `${shortId(task.id)} ended on ${node.name}: ${task.status}`);
         return wireTask(task);
       },
     ),

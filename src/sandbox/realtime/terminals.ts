@@ -5,6 +5,7 @@
 //      └── 15 s, or terminal.error, or no route for a keystroke ──▶ failed
 //
 // The table has the last word; what is kept beside it are timers, listeners and counters of live sessions.
+import { shortId } from "../../lib/text.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { Log } from "../../platform/log.ts";
 import { TERMINAL_COLS, TERMINAL_ROWS } from "../../protocol/noderax/terminal.ts";
@@ -86,7 +87,7 @@ export class Terminals {
       openedAt: null,
       closedAt: null,
     });
-    this.#ports.log.info("sandbox", `terminal ${terminal.id.slice(0, 8)} for ${node.name}`);
+    this.#ports.log.info("sandbox", `terminal ${shortId(terminal.id)} for ${node.name}`);
     this.#awaitOpening(terminal.id);
     if (!this.#send(terminal, "terminal.start", { cols, rows, runAsRoot }))
       return this.#fail(terminal, "Agent route was unavailable while starting the terminal.");
@@ -239,7 +240,7 @@ export class Terminals {
   }
 
   #fail(terminal: TerminalRow, closedReason: string): TerminalRow {
-    this.#ports.log.info("sandbox", `terminal ${terminal.id.slice(0, 8)} failed: ${closedReason}`);
+    this.#ports.log.info("sandbox", `terminal ${shortId(terminal.id)} failed: ${closedReason}`);
     return this.#end(terminal, "failed", { closedReason });
   }
 

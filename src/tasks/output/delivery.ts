@@ -1,4 +1,5 @@
 // Delivers the parcels of a task's lane: log rows exactly once, then the one completion.
+import { shortId } from "../../lib/text.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { TaskApi } from "../../control/noderax-api.ts";
@@ -80,7 +81,7 @@ async function deliverCompletion(parcel: Parcel, ports: CourierPorts, signal: Ab
   } catch (error) {
     const status = error instanceof AgentError ? error.status : undefined;
     if (status === 404 || status === 409) {
-      log.warn("tasks", `${taskId.slice(0, 8)} completion refused: ${messageOf(error)}`, { task_id: taskId });
+      log.warn("tasks", `${shortId(taskId)} completion refused: ${messageOf(error)}`, { task_id: taskId });
       return;
     }
     throw error;

@@ -7,6 +7,8 @@
 //   rows … 79       as the output comes, in order, nothing left out while everything pending still fits
 //   rows … 95       after the end: the rest, or its last part
 //   rows … 99       notes of the agent itself (a limit, output still held open)
+import { humanSize } from "../../lib/size.ts";
+import { shortId } from "../../lib/text.ts";
 import type { SteadyTime } from "../../lib/clock.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 import { takeText } from "../../lib/utf8.ts";
@@ -193,19 +195,7 @@ const hashOf = (line: string): string => Bun.hash(line).toString(36);
 /** The note that stands where output was left out. */
 export function gapNote(stream: Stream, lines: number, bytes: number, taskId: string): string {
   const count = lines === 0 ? "part of a line" : lines === 1 ? "1 line" : `${group(lines)} lines`;
-  return `… ${count} (${humanBytes(bytes)}) of ${stream} not shown here; full output on the node: noderax-agent task logs ${taskId.slice(0, 8)}`;
+  return `… ${count} (${humanSize(bytes)}) of ${stream} not shown here; full output on the node: noderax-agent task logs ${shortId(taskId)}`;
 }
 
 const group = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, " ");
-
-function humanBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB"];
-  let unit = 0;
-  let value = bytes;
-  // Not from 1000: 999.95 is written as 1000.0 as well.
-  while (value >= 999.95 && unit < units.length - 1) {
-    value /= 1_000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}

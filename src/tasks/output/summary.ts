@@ -1,4 +1,5 @@
 // The `output` of a completion: all of it when it fits, else head … tail within what the control plane keeps.
+import { shortId } from "../../lib/text.ts";
 import { decodeText } from "../../lib/utf8.ts";
 import { OUTPUT_KEPT } from "../../protocol/noderax/limits.ts";
 
@@ -21,7 +22,7 @@ export function summarise(reader: OutputReader, taskId: string): string {
   // Both windows hold more than is kept of them: a character cut at their inner edge falls away.
   const head = cutEnd(decodeText(reader.read(0, Math.min(reader.length, WINDOW))), HEAD);
   const end = decodeText(reader.read(Math.max(0, reader.length - WINDOW), reader.length));
-  const note = `\n… output shortened; all of it on the node: noderax-agent task logs ${taskId.slice(0, 8)} …\n`;
+  const note = `\n… output shortened; all of it on the node: noderax-agent task logs ${shortId(taskId)} …\n`;
   const tail = cutStart(end, OUTPUT_KEPT - head.length - note.length);
   return head + note + tail;
 }

@@ -12,6 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { KIB } from "../../lib/size.ts";
 import { messageOf } from "../../lib/agent-error.ts";
 import { type SteadyTime, parseUptime, steadyOf, wallFrom } from "../../lib/clock.ts";
 import type { Duration } from "../../lib/duration.ts";
@@ -47,7 +48,7 @@ const PREVENTED = "prevented\n";
 /** In the environment of every task: how processes that left its session are found again. */
 export const COOKIE = "TASK_ID";
 /** Output that is kept on a full disk, too: what most commands write. */
-const LITTLE = 64 * 1024;
+const LITTLE = 64 * KIB;
 /** More than an exit status and its time take; a file system that keeps small files elsewhere keeps this one whole. */
 const RESERVED = 4_096;
 

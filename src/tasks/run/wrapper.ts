@@ -23,6 +23,7 @@
 //
 // With a private view (platform/isolation.ts) the wrapper was started by `unshare --pid`: the first process that it forks
 // is the init of the namespace in which all its other children live. It sees their pids, and its own, as the machine does.
+import { quote } from "../../lib/text.ts";
 import { REAP } from "../../platform/isolation.ts";
 
 /**
@@ -99,6 +100,3 @@ export function commandScript({ shell, command, environment, workingDirectory }:
     "",
   ].join("\n");
 }
-
-/** Quotes a word for a POSIX shell. */
-export const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;

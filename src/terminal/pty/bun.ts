@@ -4,6 +4,7 @@
 // it is called only for the inline option, and not while a background job holds the tty. write() takes everything, in
 // order, whatever waits already. `drain` says that all of it is flushed, but does not come after each write that was
 // flushed in parts: whoever waits for it before the next write waits for ever. write() and resize() throw after close(). A TIOCSCTTY that fails is not reported.
+import { MIB } from "../../lib/size.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { SYSTEM_PATH } from "../../platform/account.ts";
@@ -162,12 +163,12 @@ function startDetached({ command, environment }: PtyOrder, options: Bun.Terminal
 }
 
 /** A few milliseconds of reading, in which nothing else is done. */
-const BURST_MAX = 1_048_576;
+const BURST_MAX = MIB;
 /** More turns of the loop than Bun needs to arm its registration again. */
 const TRIES = 10;
 
 /** A paste into a program that does not read. */
-const UNREAD_MAX = 1_048_576;
+const UNREAD_MAX = MIB;
 /** Single keys still get through behind it: among them may be the one that ends the program. */
 const KEYS = 64;
 

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { optionOf } from "../../../src/config/options.ts";
-import { formatSize, parseSize } from "../../../src/config/size.ts";
+import { formatSize, parseSize } from "../../../src/lib/size.ts";
 import { formatValue, parseValue } from "../../../src/config/value.ts";
 
 test("a duration that is written and read again is the same", () => {

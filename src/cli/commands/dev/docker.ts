@@ -2,6 +2,8 @@
 //
 // An agent removes what carries its labels and is unknown to its server, and `dev` brings a server that knows nothing.
 // So where containers of another agent are, projects stay off.
+import { shortContainerId } from "../../../lib/text.ts";
+import { errnoOf } from "../../../lib/errno.ts";
 import { abortScope } from "../../../lib/abort-scope.ts";
 import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
@@ -94,7 +96,7 @@ function checkSocket(path: string): void {
   try {
     accessSync(path, constants.R_OK | constants.W_OK);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = errnoOf(error);
     const why =
       code === "ENOENT" ? `there is no ${path}` : code === "EACCES" ? `no permission for ${path}` : undefined;
     throw new AgentError("docker.away", why ?? messageOf(error), { cause: error });
@@ -113,7 +115,7 @@ const OURS = `filters=${encodeURIComponent(JSON.stringify({ label: [PROJECT_LABE
 const containers = async (ask: Ask): Promise<Container[]> =>
   v.parse(v.array(Container), await ask("GET", `/containers/json?all=true&${OURS}`));
 
-const nameOf = ({ Id, Names }: Container): string => Names[0]?.replace(/^\//, "") ?? Id.slice(0, 12);
+const nameOf = ({ Id, Names }: Container): string => Names[0]?.replace(/^\//, "") ?? shortContainerId(Id);
 
 /** What the agent had begun may come to be after the first look. */
 const ROUNDS = 3;

@@ -1,5 +1,6 @@
 // Files of projects and nodes: YAML or JSON, several documents in one, each checked before anything is sent.
 import { readFileSync, statSync } from "node:fs";
+import { MIB } from "../../../lib/size.ts";
 import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
 import { SyntaxProblem } from "../../../config/syntax-problem.ts";
 import {
@@ -20,7 +21,7 @@ export interface ReadManifest {
 }
 
 /** More is no file that somebody wrote. */
-const SIZE_MAX = 1024 * 1024;
+const SIZE_MAX = MIB;
 
 /** "-" is standard input. Throws AgentError. */
 export async function readManifests(file: string): Promise<ReadManifest[]> {

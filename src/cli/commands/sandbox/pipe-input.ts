@@ -1,5 +1,6 @@
 // What comes through a pipe, typed into a terminal no faster than the connection takes it.
 import type { Readable } from "node:stream";
+import { KIB, MIB } from "../../../lib/size.ts";
 import { milliseconds } from "../../../lib/duration.ts";
 
 /** What a terminal's driver takes for the end of the input, Ctrl-D. */
@@ -7,7 +8,7 @@ const END_OF_INPUT = 0x04;
 const NEWLINE = 0x0a;
 
 /** Bytes that wait in the socket: above the one, the pipe is left alone until they are below the other. */
-const WAITING = { high: 1_048_576, low: 262_144 };
+const WAITING = { high: MIB, low: 256 * KIB };
 /** A web socket does not tell when it has room again. */
 const LOOK = milliseconds(10);
 

@@ -1,5 +1,6 @@
 // `sandbox show`: one node or one task, with the log as the operators of the real control plane see it.
 import * as v from "valibot";
+import { shortId } from "../../../lib/text.ts";
 import { AgentError } from "../../../lib/agent-error.ts";
 import { LogDocument, NodeDocument, TaskDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
@@ -54,7 +55,7 @@ async function nothingCalled(subject: string, sandbox: Operator): Promise<AgentE
   return new AgentError("sandbox.unknown", `there is no node and no task ${JSON.stringify(subject)}`, {
     hint: [
       `nodes: ${nodes.map(({ name }) => name).join(", ") || "none yet"}`,
-      `latest tasks: ${tasks.map(({ id }) => id.slice(0, 8)).join(", ") || "none yet"}`,
+      `latest tasks: ${tasks.map(({ id }) => shortId(id)).join(", ") || "none yet"}`,
     ],
   });
 }

@@ -1,5 +1,6 @@
 // `sandbox task`: gives a node something to do and, for a person, shows the log as it comes.
 import * as v from "valibot";
+import { shortId } from "../../../lib/text.ts";
 import { AgentError, exit, type ExitCode } from "../../../lib/agent-error.ts";
 import { type Duration, milliseconds, parseDuration } from "../../../lib/duration.ts";
 import { sleep } from "../../../lib/loop.ts";
@@ -46,7 +47,7 @@ export default command({
       if (args.json) printJson({ task_id: task.id, status: task.status });
       else
         print(
-          `${task.id} queued; look at it with:  ${asCalled("noderax-agent sandbox show")} ${task.id.slice(0, 8)}`,
+          `${task.id} queued; look at it with:  ${asCalled("noderax-agent sandbox show")} ${shortId(task.id)}`,
         );
       return exit.done;
     }
@@ -96,7 +97,7 @@ async function follow(
     if (isFinal(task.status)) return { task, rows };
     if (performance.now() > deadline) {
       throw new AgentError("sandbox.patience", `task ${id} is still ${task.status}`, {
-        hint: `look at it later:  noderax-agent sandbox show ${id.slice(0, 8)}`,
+        hint: `look at it later:  noderax-agent sandbox show ${shortId(id)}`,
       });
     }
     await sleep(LOOK);

@@ -1,5 +1,6 @@
 // `sandbox terminal`: a shell on a node in one's own terminal; with a pipe as input, what a script types into it.
 import * as v from "valibot";
+import { shortId } from "../../../lib/text.ts";
 import { AgentError, exit, type ExitCode } from "../../../lib/agent-error.ts";
 import { milliseconds } from "../../../lib/duration.ts";
 import { STDOUT, write } from "../../../platform/stdio.ts";
@@ -106,7 +107,7 @@ async function attach(sandbox: Operator, name: string, id: string): Promise<End>
   const begin = (): Disposable => {
     if (!process.stdin.isTTY) return typePipe(socket, process.stdin);
     const type = (bytes: Uint8Array): void => void (bytes.length > 0 && socket.send(bytes));
-    note(`connected to ${name}; Enter ~ . leaves the shell running (come back: --session ${id.slice(0, 8)})`);
+    note(`connected to ${name}; Enter ~ . leaves the shell running (come back: --session ${shortId(id)})`);
     const resize = (): void => tell({ type: "resize", ...ownSize() });
     resize();
     return typeKeys(type, resize, () => resolve("detached"));
