@@ -90,7 +90,10 @@ function openWhole(
     if (!(error instanceof AgentError) || error.code !== "state.damaged") throw error;
     const aside = setDatabaseAside(path, "damaged");
     const database = openDatabase(path, migrations);
-    const { adopted, finished } = adoptRuns(runs, createJournal(database), createOutbox(database));
+    const [journal, outbox] = [createJournal(database), createOutbox(database)];
+    const { adopted, finished } = adoptRuns(runs, journal, outbox);
+    // Tasks that the damaged journal still names but that left no run directory: nobody else would end them.
+    reportInterrupted(interruptedTasks(aside), "interrupted: the agent's state was damaged", journal, outbox);
     // The process before us may have left a claim that nobody knows of any more.
     createOpenClaim(database).write(steadyNow() + CLAIM_WAIT_MAX + seconds(1));
     const text = `${error.message}; it is ${basename(aside)} now. From the run directories ${adopted} unfinished and ${finished} finished tasks were taken up; reports that waited for the control plane may be lost`;

@@ -103,8 +103,8 @@ const TASK_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const INTERRUPTED_MAX = 1_000;
 
 /**
- * Which tasks were unfinished in the database of another account. Only their names are taken from it: that account could
- * write what it wanted. Empty when it cannot be read.
+ * Reads which tasks were unfinished in a database that was set aside: one of another account, or a damaged one. Only their
+ * ids are taken from it: that account could write what it wanted. Returns none when it cannot be read.
  */
 export function interruptedTasks(formerDatabase: string): string[] {
   try {

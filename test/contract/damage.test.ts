@@ -44,14 +44,29 @@ test("a task that runs while the database is lost goes on and is reported once; 
 test("a single row that cannot be read costs no task its report", async () => {
   await using node = await enrolledAgent(quick);
   const go = node.file("go");
-  const task = node.runs(`until [ -e ${go.path} ]; do sleep 0.1; done; echo done`);
-  await task.isRunning();
+  const began = node.file("began");
+  const task = node.runs(`echo >${began.path}; until [ -e ${go.path} ]; do sleep 0.1; done; echo done`);
+  await began.appears();
   await node.stops();
   node.edits((database) => database.run("UPDATE tasks SET payload = '{'"));
   await node.starts();
   writeFileSync(go.path, "");
   await task.finishes("success");
   expect((await node.status()).warnings.join()).toContain("1 unfinished and 0 finished tasks were taken up");
+});
+
+test("a task that had started but left no run directory is reported as failed after the journal is damaged", async () => {
+  await using node = await enrolledAgent(quick);
+  const began = node.file("began");
+  const task = node.runs(`echo $$ >${began.path}; sleep 60`);
+  const pid = Number(await began.appears());
+  await node.stops();
+  process.kill(pid, "SIGKILL");
+  rmSync(join(node.stateDirectory, "tasks"), { recursive: true });
+  node.edits((database) => database.run("UPDATE tasks SET payload = '{'"));
+  await node.starts();
+  const { result } = await task.finishes("failed");
+  expect(String(result?.["error"])).toContain("the agent's state was damaged");
 });
 
 test("whatever stands in the place of its files, the node comes back as the same node", async () => {

@@ -41,6 +41,13 @@ export function endCommands(runs: string): void {
   }
 }
 
+/** The processes with exactly these arguments. A pid that a shell prints may be one of its own namespace. */
+export const processesOf = (...command: readonly string[]): number[] =>
+  namesIn("/proc")
+    .filter((name) => /^\d+$/.test(name) && isAlive(name))
+    .filter((pid) => scribble(`/proc/${pid}/cmdline`).text() === `${command.join("\0")}\0`)
+    .map(Number);
+
 /** Of a process: how many descriptors it has open. */
 export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 

@@ -77,11 +77,17 @@ export class TaskHandle {
     return task;
   }
 
-  /** A row has the text, and the call that brought it is over: until then the server may write back an old task. */
+  /**
+   * Waits until a row has the text and the call that brought it is over: until then the server may write back an old task.
+   * A finished task has no such call; its output is the completion's.
+   */
   shows(text: string, within?: Duration): Promise<void> {
     return until(
       `a row with ${text}`,
-      () => this.text().includes(text) && this.document().output === this.rows().at(-1)?.line,
+      () => {
+        const { status, output } = this.document();
+        return this.text().includes(text) && (isFinal(status) || output === this.rows().at(-1)?.line);
+      },
       within,
       () => this.story(),
     );

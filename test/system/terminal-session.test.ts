@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { chmodSync, mkdirSync } from "node:fs";
 import type { TerminalDocument } from "../../src/sandbox/documents.ts";
 import { type RunningBinary, binary } from "../support/binary.ts";
-import { type Machine, type Operator, enrolled, machine, runs, startSandbox, until } from "../support/dev.ts";
+import { type Machine, type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import { type Person, inTerminal } from "../support/screen.ts";
-import { descriptorsOf, peakMemoryOf } from "../support/processes.ts";
+import { descriptorsOf, peakMemoryOf, processesOf } from "../support/processes.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(120_000);
@@ -234,13 +234,15 @@ test("five hundred terminals one after another leave no descriptor behind", asyn
 
 test("an agent that is killed and started again tells the person that their terminal is over", async () => {
   using person = await sits();
-  const left = Number((await says(person, "trap '' HUP; sleep 300 & echo $!")).split("\n").at(-1));
-  expect(runs(left)).toBe(true);
+  // A length that no other process sleeps.
+  const length = `300.${process.pid}`;
+  await says(person, `trap '' HUP; sleep ${length} &`);
+  await until("it sleeps", () => processesOf("sleep", length).length === 1);
   agent.signal("SIGKILL");
   await agent.exited;
   agent = host.start(["run"]);
   await person.shows("the terminal was closed: the agent was restarted, and the terminal with it");
   expect(await person.exited).not.toBe(0);
-  expect(runs(left)).toBe(false);
+  expect(processesOf("sleep", length)).toEqual([]);
   await isConnected(sandbox);
 });

@@ -32,9 +32,9 @@ test("enroll takes an address without a scheme for https", async () => {
   using person = inTerminal(host, ["enroll", "--email", "ops@example.com"]);
   await person.shows("Control plane URL: ");
   person.type("127.0.0.1:1\r");
-  await person.shows("error: cannot reach https://127.0.0.1:1: connection refused");
-  person.forgets();
-  await person.shows("Control plane URL: ");
+  await person.shows(
+    /error: cannot reach https:\/\/127\.0\.0\.1:1: connection refused[^]*Control plane URL: /,
+  );
   person.type("\u0003");
   expect(await person.exited).toBe(130);
 });

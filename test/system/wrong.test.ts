@@ -1,5 +1,4 @@
 // Promises about mistakes: a short and true word, the place, the next step, an exit code; and nothing half done.
-import { Database } from "bun:sqlite";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
 import { seconds } from "../../src/lib/duration.ts";
@@ -282,24 +281,6 @@ describe("state that cannot be used", () => {
     const { token } = (await sandbox.call("POST", "/node-installs", { node_name: "a" })) as { token: string };
     const args = ["enroll", "--force", "--hostname", "web-02", "--bootstrap-token", "-"];
     expect((await host.run(args, { stdin: token })).code).toBe(0);
-  });
-
-  test("an agent whose journal cannot be read ends with the reason instead of looking alive", async () => {
-    using host = machine();
-    await using sandbox = await startSandbox(host);
-    await enrolled(host, sandbox, "web-01");
-    const first = host.start(["run", "--task-poll-interval", "500ms"]);
-    await first.line(/started/);
-    first.signal("SIGTERM");
-    expect(await first.exited).toBe(0);
-    const database = new Database(host.at("work/data/state.db"));
-    database.run(
-      "INSERT INTO tasks (id, type, payload, phase, claimed_at, shipped, launch) VALUES ('t', 'x', '{}', 'launched', 1, '{}', '{}')",
-    );
-    database.close();
-    const { code, stderr } = await host.run(["run"]);
-    expect(code).toBe(1);
-    expect(stderr).toStartWith("error: task t in the journal (state.db) cannot be read: ");
   });
 
   test("a database that is none is named by its path", async () => {

@@ -81,7 +81,9 @@ test("a taken port is an error that names who has it", async () => {
   const error: unknown = await startSandbox({ port: sandbox.port }).catch((error: unknown) => error);
   expect(error).toMatchObject({
     code: "sandbox.listen",
-    message: expect.stringMatching(/^cannot listen on 127\.0\.0\.1:\d+: bun \(pid \d+\) listens there$/),
+    message: expect.stringMatching(
+      /^cannot listen on 127\.0\.0\.1:\d+: bun(\.exe)? \(pid \d+\) listens there$/,
+    ),
   });
 });
 
