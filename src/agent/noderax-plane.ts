@@ -106,11 +106,7 @@ export function startNoderaxPlane(
       openFiles: protection.openFiles,
       service: ports.service,
       held: ports.held,
-      settings: {
-        timeout: settings.task_timeout,
-        grace: settings.task_kill_grace,
-        outputLimit: settings.task_output_limit,
-      },
+      settings,
     },
     abandon,
   );
@@ -132,7 +128,6 @@ export function startNoderaxPlane(
   // A session that was let in earlier says nothing of a token that the other routes refuse: the heartbeat finds out.
   const keptOnline = (): boolean =>
     !isRejected(auth.standing()) && session?.keepsOnline(settings.heartbeat_interval) === true;
-  const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
   const hungUp = abortScope([abandon]);
   const sampler = createSampler();
   const done = Promise.all([
@@ -140,7 +135,7 @@ export function startNoderaxPlane(
     session?.run(hungUp.signal),
     heartbeats({ beat: sendBeat, keptOnline, auth, wake, registry, log }, settings.heartbeat_interval, stop),
     metricsLoop({ channel: session, api, identity, sampler, registry, log }, settings.metrics_interval, stop),
-    sweepLoop({ journal, runs, registry }, limits, stop),
+    sweepLoop({ journal, runs, registry }, settings, stop),
     cleared,
   ]);
 
@@ -161,9 +156,7 @@ export function startNoderaxPlane(
       wake,
       registry,
       log,
-      pingInterval: settings.realtime_ping_interval,
-      requestTimeout: settings.request_timeout,
-      backoffJitter: settings.realtime_backoff_jitter,
+      settings,
     });
     const terminals = createTerminals({
       channel: session,
@@ -173,13 +166,7 @@ export function startNoderaxPlane(
       view: protection.view,
       openFiles: protection.openFiles,
       log,
-      settings: {
-        allowed: settings.allow_terminal,
-        max: settings.max_terminals,
-        idleLimit: settings.terminal_idle_limit,
-        maxLength: settings.terminal_max_length,
-        grace: settings.terminal_kill_grace,
-      },
+      settings,
     });
     terminals.resume();
     return { session, terminals };

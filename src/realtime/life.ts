@@ -7,6 +7,7 @@ import { type AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Random, jitter } from "../lib/backoff.ts";
 import { type Duration, formatDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
 import type { Identity } from "../identity/identity-file.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import { version } from "../platform/build.ts";
@@ -31,8 +32,7 @@ export interface LifePorts {
   readonly host: Pick<Host, "platformVersion" | "kernelVersion">;
   readonly rootAccess: Pick<RootAccess, "desire" | "report">;
   readonly log: Log;
-  readonly pingInterval: Duration;
-  readonly requestTimeout: Duration;
+  readonly settings: Pick<Settings, "realtime_ping_interval" | "request_timeout">;
   readonly random: Random;
 }
 
@@ -78,7 +78,8 @@ const UNKNOWN_PROFILE =
 
 /** Resolves when the life is over; `signal` ends it politely. Never rejects. */
 export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSignal): Promise<LifeEnd> {
-  const { rootAccess, log, requestTimeout, random } = ports;
+  const { rootAccess, log, random } = ports;
+  const { request_timeout: requestTimeout, realtime_ping_interval: pingInterval } = ports.settings;
   const over = new AbortController();
   const letIn = Promise.withResolvers<void>();
   const early: [event: string, body: unknown][] = [];
@@ -129,7 +130,7 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
     // What the answer brought may have changed what we have to report.
     tellChanges();
     for (let missed = 0; !over.signal.aborted;) {
-      await sleep(jitter(ports.pingInterval, PING_SPREAD, random), over.signal);
+      await sleep(jitter(pingInterval, PING_SPREAD, random), over.signal);
       if (over.signal.aborted) break;
       missed = (await ping()) ? 0 : missed + 1;
       // A claim's answer changes the report, too.

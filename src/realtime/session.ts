@@ -8,6 +8,7 @@ import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Random } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, type LoopReport, type Wake, loop } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
 import { retry } from "../control/retry.ts";
 import type { AuthState } from "../identity/auth-state.ts";
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
@@ -24,8 +25,7 @@ export interface SessionPorts extends Omit<LifePorts, "random"> {
   /** Called when the server is reached again. */
   readonly wake: Wake;
   readonly registry: LoopRegistry;
-  /** `realtime_backoff_jitter` */
-  readonly backoffJitter: number;
+  readonly settings: LifePorts["settings"] & Pick<Settings, "realtime_backoff_jitter">;
   readonly random?: Random;
 }
 
@@ -119,7 +119,7 @@ export function createSession(ports: SessionPorts): Session {
         failures,
         contested: contest.contested,
         retryAfter: result?.retryAfter,
-        jitter: ports.backoffJitter,
+        jitter: ports.settings.realtime_backoff_jitter,
       },
       random,
     );

@@ -5,6 +5,7 @@ import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
 import type { Slots } from "../lib/slots.ts";
+import type { Settings } from "../config/options.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
 import type { Outbox } from "../control/outbox.ts";
 import type { RootAccess } from "../identity/root-access.ts";
@@ -50,7 +51,7 @@ export interface DrivePorts {
   readonly view: (asRoot: boolean) => Promise<View>;
   /** The soft limit of open files for commands. */
   readonly openFiles: number | undefined;
-  readonly settings: { readonly timeout: Duration; readonly grace: Duration; readonly outputLimit: number };
+  readonly settings: Pick<Settings, "task_timeout" | "task_kill_grace" | "task_output_limit">;
 }
 
 /** What belongs to the one task being driven. */
@@ -120,7 +121,7 @@ async function run(
   if (prepared.do === "afterwards") {
     return { status: "success", exitCode: 0, text: prepared.text, afterwards: [...prepared.command] };
   }
-  const place = await waitForSlot(task, slots, driven, settings.grace, signal);
+  const place = await waitForSlot(task, slots, driven, settings.task_kill_grace, signal);
   if (typeof place !== "function") return place;
   try {
     return await launchAndFollow(task, prepared, 1, ports, { ...driven, leave: place }, signal);
@@ -134,7 +135,7 @@ function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: Dr
   return prepare(type, payload, {
     rootProfile: rootAccess.profile(),
     rootRefusal: (surface) => rootAccess.refusal(surface),
-    defaultTimeout: settings.timeout,
+    defaultTimeout: settings.task_timeout,
     ownService: ownService(),
     rebootRefusal: rebootRefusal(),
   });
@@ -199,7 +200,7 @@ async function launchAndFollow(
   const runner = prepared.asRoot ? runners.root : runners.task;
   const view = await ports.view(prepared.asRoot);
   const now = steadyNow();
-  const { deadline, limit } = limitOf(task, prepared, settings.grace, now);
+  const { deadline, limit } = limitOf(task, prepared, settings.task_kill_grace, now);
   if (deadline < now + prepared.timeout) {
     driven.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
   }
@@ -222,7 +223,7 @@ async function launchAndFollow(
     mode,
     runner,
     script: { ...prepared, environment: environmentOf(prepared, runner.account, task.id) },
-    outputLimit: settings.outputLimit,
+    outputLimit: settings.task_output_limit,
     view,
     openFiles: ports.openFiles,
     record: runRecord(task.id, task.type, record),
@@ -278,7 +279,7 @@ async function followLaunch(
     return await follow(
       task.id,
       launched,
-      { run, spool, shipper, outbox, stop, grace: settings.grace, disk, ended: over },
+      { run, spool, shipper, outbox, stop, grace: settings.task_kill_grace, disk, ended: over },
       signal,
     );
   } finally {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
 import { retry } from "../control/retry.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Journal } from "./journal.ts";
@@ -36,10 +37,11 @@ const REMEMBERED = 10_000;
 
 export function sweepLoop(
   ports: { readonly journal: Journal; readonly runs: string; readonly registry: LoopRegistry },
-  limits: { readonly age: Duration; readonly bytes: number },
+  settings: Pick<Settings, "task_log_retention" | "task_log_max_size">,
   signal: AbortSignal,
 ): Promise<void> {
   const { journal, runs, registry } = ports;
+  const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
   const now = cautiousClock();
   return loop(
     { name: "sweep", every: minutes(1), retry: retry.local },

@@ -5,6 +5,7 @@ import { shortId } from "../lib/text.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import type { Runner } from "../platform/account.ts";
 import { type Census, sharedCensus } from "../platform/process-table.ts";
@@ -33,14 +34,10 @@ import { type Session, type TerminalSummary, startSession } from "./session.ts";
 import { COOKIE } from "./shell.ts";
 import { createStrangers } from "./unknown-sessions.ts";
 
-export interface TerminalSettings {
-  /** The owner's `allow_terminal`. */
-  readonly allowed: boolean;
-  readonly max: number;
-  readonly idleLimit: Duration;
-  readonly maxLength: Duration;
-  readonly grace: Duration;
-}
+export type TerminalSettings = Pick<
+  Settings,
+  "allow_terminal" | "max_terminals" | "terminal_idle_limit" | "terminal_max_length" | "terminal_kill_grace"
+>;
 
 export interface TerminalPorts {
   readonly channel: Channel;
@@ -99,9 +96,9 @@ export function createTerminals(ports: TerminalPorts): Terminals {
       return refuse(id, `This agent cannot start such a terminal: ${explain(wanted.issues)}.`);
     const { cols, rows, runAsRoot: asRoot } = wanted.output;
     const refusal = refusalOf({
-      allowed: settings.allowed,
+      allowed: settings.allow_terminal,
       open: sessions.size,
-      limit: settings.max,
+      limit: settings.max_terminals,
       asRoot,
       rootAccess: ports.rootAccess,
       stopping,
@@ -125,8 +122,8 @@ export function createTerminals(ports: TerminalPorts): Terminals {
         openFiles: ports.openFiles,
         language: process.env["LANG"],
         modes: ports.modes,
-        limits: { idle: settings.idleLimit, length: settings.maxLength },
-        grace: settings.grace,
+        limits: { idle: settings.terminal_idle_limit, length: settings.terminal_max_length },
+        grace: settings.terminal_kill_grace,
       },
       life.signal,
     );
@@ -205,7 +202,7 @@ export function createTerminals(ports: TerminalPorts): Terminals {
       for (const entry of ledger.all()) {
         const ended = settleLeftOver(
           entry,
-          { channel, ledger, log, look, grace: settings.grace },
+          { channel, ledger, log, look, grace: settings.terminal_kill_grace },
           life.signal,
         );
         leftOvers.add(ended);

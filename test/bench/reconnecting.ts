@@ -23,10 +23,8 @@ const session = createSession({
   wake: new Wake(),
   registry: new LoopRegistry(),
   log: silent,
-  pingInterval: seconds(10),
-  requestTimeout: seconds(5),
-  // All of the pause is chance, and chance says none.
-  backoffJitter: 1,
+  // All of the pause is random, and the random number is always 0.
+  settings: { realtime_ping_interval: seconds(10), request_timeout: seconds(5), realtime_backoff_jitter: 1 },
   random: () => 0,
 });
 // So that only what is held counts, not what nobody has collected yet.

@@ -147,15 +147,19 @@ export interface Running extends AsyncDisposable {
 
 export interface Wish extends Partial<SessionPorts> {
   readonly endpoint?: Partial<Endpoint>;
+  readonly pingInterval?: Duration;
+  readonly requestTimeout?: Duration;
 }
 
 /** Runs a session with short intervals; its pauses are as short as the policy allows unless `random` says otherwise. */
-export function start(url: string, { endpoint: own = {}, ...wish }: Wish = {}): Running {
+export function start(
+  url: string,
+  { endpoint: own = {}, pingInterval, requestTimeout = seconds(2), ...ports }: Wish = {},
+): Running {
   const log = remembering();
   const registry = new LoopRegistry();
   const auth = createAuthState(() => Promise.resolve(), log);
   const access = rootAccess();
-  const requestTimeout = wish.requestTimeout ?? seconds(2);
   const endpoint: Endpoint = {
     apiUrl: url,
     path: "/socket.io/",
@@ -173,11 +177,13 @@ export function start(url: string, { endpoint: own = {}, ...wish }: Wish = {}): 
     wake: new Wake(),
     registry,
     log,
-    pingInterval: milliseconds(100),
-    requestTimeout,
-    backoffJitter: 1,
+    settings: {
+      realtime_ping_interval: pingInterval ?? milliseconds(100),
+      request_timeout: requestTimeout,
+      realtime_backoff_jitter: 1,
+    },
     random: () => 0.01,
-    ...wish,
+    ...ports,
   });
   const end = new AbortController();
   const done = session.run(end.signal);

@@ -85,11 +85,11 @@ export function terminalNode(options: NodeOptions = {}): Node {
     log,
     ...ports,
     settings: {
-      allowed: true,
-      max: 32,
-      idleLimit: seconds(3_600),
-      maxLength: seconds(3_600),
-      grace: seconds(1),
+      allow_terminal: true,
+      max_terminals: 32,
+      terminal_idle_limit: seconds(3_600),
+      terminal_max_length: seconds(3_600),
+      terminal_kill_grace: seconds(1),
       ...settings,
     },
   });

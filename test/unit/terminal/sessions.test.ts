@@ -215,8 +215,8 @@ test("a malformed start with a session is answered, one without is not", async (
 
 test("refusals name what refuses", async () => {
   const cases = [
-    [{ settings: { allowed: false } }, {}, "allow_terminal"],
-    [{ settings: { max: 0 } }, {}, "max_terminals"],
+    [{ settings: { allow_terminal: false } }, {}, "allow_terminal"],
+    [{ settings: { max_terminals: 0 } }, {}, "max_terminals"],
     [{ profile: "task" }, { runAsRoot: true }, 'profile in force on this node is "task"'],
     [{ profile: "off", veto: "the owner said no" }, { runAsRoot: true }, "the owner said no"],
   ] as const;
@@ -269,10 +269,10 @@ test("events about an unknown session are answered by its end, not with every ke
 });
 
 test("a terminal nobody uses is ended, and so is one that is too old", async () => {
-  await using node = terminalNode({ settings: { idleLimit: 400 } });
+  await using node = terminalNode({ settings: { terminal_idle_limit: 400 } });
   const idle = node.start();
   expect(await idle.exited()).toMatchObject({ reason: expect.stringContaining("not used for") });
-  await using other = terminalNode({ settings: { maxLength: 600 } });
+  await using other = terminalNode({ settings: { terminal_max_length: 600 } });
   const old = other.start();
   const busy = setInterval(() => old.type("\n"), 50);
   expect(await old.exited()).toMatchObject({ reason: expect.stringContaining("the longest") });
