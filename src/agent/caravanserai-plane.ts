@@ -17,18 +17,18 @@ import { applyStep } from "../projects/reconcile/apply.ts";
 import { createAssignedNames } from "../projects/node/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/node/assignment.ts";
 import { createContinuity } from "../projects/node/continuity.ts";
-import { type DockerOptions, createDocker } from "../projects/docker/client.ts";
+import { type DockerOptions, createDocker } from "../projects/docker/engine.ts";
 import { isDockerLocal, socketPathOf } from "../lib/address.ts";
 import { createDrain } from "../projects/node/drain.ts";
-import { createEndedJobs } from "../projects/reconcile/ended-jobs.ts";
-import type { Engine, Look } from "../projects/plan/engine.ts";
+import { createEndedJobs } from "../projects/docker/ended-jobs.ts";
+import type { Engine, Snapshot } from "../projects/plan/engine.ts";
 import { nodeState, startNode } from "../projects/node/registration.ts";
 import { createOwnership } from "../projects/plan/ownership.ts";
 import { createPullMemory } from "../projects/reconcile/pull-memory.ts";
 import { createPulls } from "../projects/reconcile/pulls.ts";
 import { createRecords } from "../projects/reconcile/records.ts";
 import { startDaemon } from "../projects/reconcile/daemon.ts";
-import { createLooks } from "../projects/reconcile/snapshots.ts";
+import { createSnapshots } from "../projects/reconcile/snapshots.ts";
 import { createRoutes } from "../projects/reconcile/ingress-routes.ts";
 import { type ReconcilePolicy, startReconcile } from "../projects/reconcile/reconciler.ts";
 import { createReports } from "../projects/node/reports.ts";
@@ -74,7 +74,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const engine =
     ports.engine ??
     dockerOf(settings, node, {
-      recorded: (id) => records.has("container", id),
+      isRecorded: (id) => records.has("container", id),
       endedJobs: createEndedJobs(database),
     });
   // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
@@ -83,11 +83,11 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const continuity = createContinuity(database, serverUrl, node, log);
   const poll = settings.project_poll_interval;
   const ownership = createOwnership({ records, desired: (project) => reconcile.specOf(project), log });
-  const looks = createLooks(
+  const snapshots = createSnapshots(
     {
       engine,
-      own: (look) => ownership.own(look),
-      onLook: (look) => listeners.looked(runningIn(look)),
+      own: (snapshot) => ownership.own(snapshot),
+      onSnapshot: (snapshot) => listeners.looked(runningIn(snapshot)),
     },
     signal,
   );
@@ -103,7 +103,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const daemon = startDaemon(
     {
       engine,
-      looks,
+      snapshots,
       // Without a project: the stream has just opened, and whatever happened before went unnoticed.
       onEvent: (event) => reconcile.wake(event),
       onUp() {
@@ -121,7 +121,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       node,
       assigned: createAssignedNames(database, serverUrl),
       continuity,
-      looks,
+      snapshots,
       daemon,
       reports,
       apply: (step, project, signal) =>
@@ -141,7 +141,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       isTrustedUser: createTrustedUsers(socketPathOf(settings.docker_host)),
       routes: createRoutes({
         desired: () => reconcile.desired(),
-        look: () => (isLocal ? looks.latest() : undefined),
+        snapshot: () => (isLocal ? snapshots.latest() : undefined),
         log,
       }),
       loops: ports.loops,
@@ -232,7 +232,7 @@ const infoOf = ({ kernelVersion, platformVersion: osImage }: Host): NodeInfo => 
 function dockerOf(
   { docker_host: host }: Settings,
   node: string,
-  known: Required<Pick<DockerOptions, "recorded" | "endedJobs">>,
+  known: Required<Pick<DockerOptions, "isRecorded" | "endedJobs">>,
 ): Engine {
   const { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH } = process.env;
   const environment = { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONFIG, PATH };
@@ -248,7 +248,7 @@ const withoutAddresses = (engine: Engine): Containers => ({
   },
 });
 
-function runningIn({ projects }: Look): (id: string) => boolean {
+function runningIn({ projects }: Snapshot): (id: string) => boolean {
   const containers = [...projects.values()].flatMap((project) => project.containers);
   const running = new Set(containers.filter(({ state }) => state === "running").map(({ id }) => id));
   return (id) => running.has(id);

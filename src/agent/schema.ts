@@ -6,7 +6,7 @@ import { assignedNamesMigration } from "../projects/node/assigned-names.ts";
 import { assignmentMigration } from "../projects/node/assignment.ts";
 import { continuityMigration } from "../projects/node/continuity.ts";
 import { drainMigration } from "../projects/node/drain.ts";
-import { endedJobsMigration } from "../projects/reconcile/ended-jobs.ts";
+import { endedJobsMigration } from "../projects/docker/ended-jobs.ts";
 import { pullMemoryMigration } from "../projects/reconcile/pull-memory.ts";
 import { recordsMigration } from "../projects/reconcile/records.ts";
 import { announcedMigration, journalMigration, momentsMigration } from "../tasks/journal.ts";

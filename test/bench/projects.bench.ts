@@ -97,14 +97,14 @@ const single = once(async () => {
   const back: number[] = [];
   for (let n = 0; n < up.length; n++) {
     const container = containerName(name(n), "web");
-    const look = async (): Promise<string[]> => {
+    const snapshot = async (): Promise<string[]> => {
       const format = "{{.State.Running}} {{.State.FinishedAt}} {{.State.StartedAt}}";
       return (await docker("inspect", "--format", format, container)).split(" ");
     };
-    const [, , started] = await look();
+    const [, , started] = await snapshot();
     await docker("kill", container);
     const [, ended = "", again = ""] = await until("it runs again", async () => {
-      const now = await look();
+      const now = await snapshot();
       return now[0] === "true" && now[2] !== started ? now : undefined;
     });
     back.push(Date.parse(again) - Date.parse(ended));

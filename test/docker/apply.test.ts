@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { openDatabase } from "../../src/platform/database.ts";
 import { silent } from "../../src/platform/log.ts";
-import { type Hands, applyStep } from "../../src/projects/reconcile/apply.ts";
+import { type StepPorts, applyStep } from "../../src/projects/reconcile/apply.ts";
 import type { DesiredProject } from "../../src/projects/plan/desired.ts";
 import { NO_HISTORY } from "../../src/projects/plan/history.ts";
 import type { ObservedProject } from "../../src/projects/plan/observed.ts";
@@ -21,11 +21,11 @@ const records = createRecords(openDatabase(":memory:", [recordsMigration]));
 const pulls = createPulls({ engine: own, parallel: 1, idle: seconds(10), log: silent });
 
 async function situation(desired: DesiredProject): Promise<Situation> {
-  const look = await own.look(signal);
+  const snapshot = await own.snapshot(signal);
   return {
-    observed: observedIn(look, desired.name, desired),
+    observed: observedIn(snapshot, desired.name, desired),
     history: NO_HISTORY,
-    images: { present: look.images, pulls: pulls.states() },
+    images: { present: snapshot.images, pulls: pulls.states() },
     policy: { pull: "if-not-present", restart: { limit: 5, window: minutes(10) } },
     now: Date.now(),
   };
@@ -37,7 +37,14 @@ async function converge(
   plan: (situation: Situation) => Plan,
   desired: DesiredProject,
 ): Promise<string[]> {
-  const hands: Hands = { engine: own, records, pulls, log: silent, project: desired.name, grace: seconds(2) };
+  const hands: StepPorts = {
+    engine: own,
+    records,
+    pulls,
+    log: silent,
+    project: desired.name,
+    grace: seconds(2),
+  };
   const done: string[] = [];
   await until(
     `${desired.name} is ${phase}`,
@@ -82,7 +89,7 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     expect(idOf(second, "db")).toBe(idOf(first, "db"));
 
     await converge("Terminated", planTeardown, after);
-    expect((await own.look(signal)).projects.has(place.project)).toBe(false);
+    expect((await own.snapshot(signal)).projects.has(place.project)).toBe(false);
   });
 
   test("keeps the data of a volume that it mounts and does not declare, also when it is removed", async () => {

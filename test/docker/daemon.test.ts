@@ -23,7 +23,7 @@ describe("without a daemon", () => {
 
   test("a socket that is not there is said", async () => {
     const path = join(directory, "none");
-    const error = await failure(engine({ host: `unix://${path}` }).look(signal));
+    const error = await failure(engine({ host: `unix://${path}` }).snapshot(signal));
     expect(error).toMatchObject({ code: "docker.away", message: expect.stringContaining(path) });
   });
 
@@ -60,8 +60,8 @@ describe("without a daemon", () => {
       socket.on("error", () => {}).resume();
     });
     try {
-      const own = engine({ host: `unix://${directory}/silent`, patience: milliseconds(200) });
-      const error = await failure(own.look(signal));
+      const own = engine({ host: `unix://${directory}/silent`, answerTimeout: milliseconds(200) });
+      const error = await failure(own.snapshot(signal));
       expect(error).toMatchObject({ code: "docker.away", message: expect.stringContaining("within 200ms") });
       await until("the connection is closed", () => connections.size === 0);
     } finally {
@@ -129,7 +129,7 @@ describe("without a daemon", () => {
     const server = await listen(join(directory, "deaf"), (socket) => socket.on("error", () => {}));
     try {
       const caller = new AbortController();
-      const asked = failure(engine({ host: `unix://${directory}/deaf` }).look(caller.signal));
+      const asked = failure(engine({ host: `unix://${directory}/deaf` }).snapshot(caller.signal));
       caller.abort();
       expect(await asked).toMatchObject({ code: "aborted" });
     } finally {
@@ -143,7 +143,7 @@ describe("without a daemon", () => {
       hostname: "127.0.0.1",
       fetch: () => new Response("<html>hello</html>"),
     });
-    const error = await failure(engine({ host: `tcp://127.0.0.1:${server.port}` }).look(signal));
+    const error = await failure(engine({ host: `tcp://127.0.0.1:${server.port}` }).snapshot(signal));
     expect(error).toMatchObject({
       code: "docker.refused",
       message: expect.stringContaining("not understood"),
@@ -155,7 +155,7 @@ describe("without a daemon", () => {
     ["1.99", "1.90", "too new"],
   ])("a daemon that speaks %s down to %s is %s", async (ApiVersion, MinAPIVersion, words) => {
     using server = versioned({ ApiVersion, MinAPIVersion });
-    const error = await failure(engine({ host: `tcp://127.0.0.1:${server.port}` }).look(signal));
+    const error = await failure(engine({ host: `tcp://127.0.0.1:${server.port}` }).snapshot(signal));
     expect(error).toMatchObject({ code: "docker.version", message: expect.stringContaining(words) });
   });
 
@@ -173,7 +173,7 @@ describe.skipIf(missing !== undefined)("a daemon's events (needs Docker)", () =>
     const { events, end } = await listenTo(own);
     const desired = place.wants([{ name: "web" }], ["data"]);
     await place.bringUp(desired);
-    await own.look(signal);
+    await own.snapshot(signal);
     const stranger = await place.foreign(`${place.project}x`);
     await docker("start", stranger);
     await docker("pause", `${place.project}-web`);
@@ -210,7 +210,7 @@ describe.skipIf(missing !== undefined || process.getuid?.() !== 0)(
   () => {
     test("is forbidden to others, which is not the same as away", async () => {
       process.seteuid?.(65_534);
-      const error = await failure(engine().look(signal)).finally(() => process.seteuid?.(0));
+      const error = await failure(engine().snapshot(signal)).finally(() => process.seteuid?.(0));
       expect(error).toMatchObject({ code: "docker.forbidden", hint: [expect.stringContaining("usermod")] });
     });
   },
@@ -226,15 +226,15 @@ describe.skipIf(missing !== undefined || missingDaemon !== undefined)(
     afterAll(() => daemon[Symbol.asyncDispose](), seconds(60));
 
     test("a frozen one is away within the limit, and there again when it goes on", async () => {
-      const own = engine({ host: daemon.host, patience: milliseconds(500) });
-      await own.look(signal);
+      const own = engine({ host: daemon.host, answerTimeout: milliseconds(500) });
+      await own.snapshot(signal);
       daemon.freeze();
       try {
-        expect(await failure(own.look(signal))).toMatchObject({ code: "docker.away" });
+        expect(await failure(own.snapshot(signal))).toMatchObject({ code: "docker.away" });
       } finally {
         daemon.thaw();
       }
-      await until("it answers again", () => own.look(signal).catch(() => undefined));
+      await until("it answers again", () => own.snapshot(signal).catch(() => undefined));
     });
 
     test("a restart ends the events and not the engine", async () => {
@@ -244,12 +244,12 @@ describe.skipIf(missing !== undefined || missingDaemon !== undefined)(
       await own.createNetwork(project, `cara-${project}`, signal);
       await daemon.stop();
       await over;
-      expect(await failure(own.look(signal))).toMatchObject({ code: "docker.away" });
+      expect(await failure(own.snapshot(signal))).toMatchObject({ code: "docker.away" });
       await daemon.start();
-      const look = await own.look(signal);
-      expect(look.projects.get(project)?.network).toBeString();
+      const snapshot = await own.snapshot(signal);
+      expect(snapshot.projects.get(project)?.network).toBeString();
       const { events, end } = await listenTo(own);
-      await own.removeNetwork(look.projects.get(project)?.network ?? "", signal);
+      await own.removeNetwork(snapshot.projects.get(project)?.network ?? "", signal);
       await until("the event arrives", () => events.some((event) => event.project === project));
       await end();
     });

@@ -1,4 +1,4 @@
-// The engine on a real Docker daemon: every call, and what a look shows of every state.
+// The engine on a real Docker daemon: every call, and what a snapshot shows of every state.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
 import { steadyNow } from "../../src/lib/clock.ts";
@@ -91,7 +91,7 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     await own.removeContainer(web.id, signal);
     await own.removeNetwork(present(up.network), signal);
     for (const volume of up.volumes) await own.removeVolume(volume, signal);
-    expect((await own.look(signal)).projects.get(place.project)).toBeUndefined();
+    expect((await own.snapshot(signal)).projects.get(place.project)).toBeUndefined();
   });
 
   test("removing what is gone is fine, starting it is not", async () => {
@@ -213,7 +213,7 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     await using place = await createPlayground();
     await place.bringUp(place.wants([{ name: "web" }]));
     const { id } = one(await seen(own, place.project), "web");
-    const strict = engine({ recorded: () => false });
+    const strict = engine({ isRecorded: () => false });
     expect((await own.findService(place.project, "web", signal))?.id).toBe(id);
     expect(await strict.findService(place.project, "web", signal)).toBeUndefined();
     expect(one(await seen(strict, place.project), "web").made).toMatchObject({
@@ -229,14 +229,14 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     const theirs = place.wants([{ name: "c" }], [], other);
     await place.bringUp(theirs);
     const stranger = await place.foreign(`${place.project}-db`);
-    const look = await own.look(signal);
+    const snapshot = await own.snapshot(signal);
     const desired = place.wants([{ name: "b-c" }, { name: "db" }, { name: "free" }]);
-    const { taken } = observedIn(look, place.project, desired);
+    const { taken } = observedIn(snapshot, place.project, desired);
     expect(taken.get("db")).toBe(`container ${stranger.slice(0, 12)} (${IMAGE})`);
     expect(taken.get("b-c")).toBe(`project ${other}`);
     expect(taken.has("free")).toBe(false);
-    expect(observedIn(look, other, theirs).taken.size).toBe(0);
-    expect(look.projects.has(place.project)).toBe(false);
+    expect(observedIn(snapshot, other, theirs).taken.size).toBe(0);
+    expect(snapshot.projects.has(place.project)).toBe(false);
   });
 
   test("a volume of somebody else is not taken for ours", async () => {
@@ -320,7 +320,7 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
   test("images are listed by full reference", async () => {
     await using place = await createPlayground();
     const name = await place.image("true");
-    expect((await own.look(signal)).images).toContain(`docker.io/library/${name}`);
+    expect((await own.snapshot(signal)).images).toContain(`docker.io/library/${name}`);
   });
 });
 
@@ -339,17 +339,17 @@ describe.skipIf(missing !== undefined)("fifty containers (needs Docker)", () => 
 
   test("are looked at in one go", async () => {
     const own = engine();
-    await own.look(signal);
+    await own.snapshot(signal);
     const started = performance.now();
-    const look = await own.look(signal);
+    const snapshot = await own.snapshot(signal);
     const took = performance.now() - started;
-    expect(look.projects.get(place.project)?.containers).toHaveLength(50);
+    expect(snapshot.projects.get(place.project)?.containers).toHaveLength(50);
     expect(took).toBeLessThan(seconds(20));
   });
 });
 
 async function seen(own: Engine, project: string): Promise<ObservedProject> {
-  return present((await own.look(signal)).projects.get(project));
+  return present((await own.snapshot(signal)).projects.get(project));
 }
 
 function ended(own: Engine, project: string, service: string): Promise<ObservedContainer> {

@@ -32,7 +32,7 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
       registry.fault = "trickle";
       await own.pull(image, ({ text }) => told.push(text), idle, signal);
       registry.fault = "none";
-      expect((await own.look(signal)).images).toContain(image);
+      expect((await own.snapshot(signal)).images).toContain(image);
       expect(told.some((text) => /^\d+(\.\d)? of \d+(\.\d)? MB$/.test(text))).toBe(true);
       expect(told.at(-1)).toBe("extracting");
     });
@@ -43,7 +43,7 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
       const [byDigest = ""] = JSON.parse(await docker("inspect", "--format", "{{json .RepoDigests}}", image));
       await docker("image", "rm", image);
       await engine().pull(byDigest, nothing, idle, signal);
-      expect((await engine().look(signal)).images).toContain(byDigest);
+      expect((await engine().snapshot(signal)).images).toContain(byDigest);
       await docker("image", "rm", "--force", byDigest);
     });
 
@@ -72,7 +72,7 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
         code: "pull.failed",
         message: expect.stringContaining("verification failed"),
       });
-      expect((await engine().look(signal)).images).not.toContain(image);
+      expect((await engine().snapshot(signal)).images).not.toContain(image);
     });
 
     test("during which nothing happens is given up, and the next one gets it", async () => {
@@ -161,7 +161,7 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
 
     test("with the login of the configuration brings the image", async () => {
       await pull({ auths: { [`https://${registry.host}/v2/`]: { auth: basic(login) } } });
-      expect((await engine().look(signal)).images).toContain(image);
+      expect((await engine().snapshot(signal)).images).toContain(image);
       await docker("image", "rm", image);
     });
 
@@ -171,7 +171,7 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
         mode: 0o755,
       });
       await pull({ credHelpers: { [registry.host]: "vault" } });
-      expect((await engine().look(signal)).images).toContain(image);
+      expect((await engine().snapshot(signal)).images).toContain(image);
     });
   },
 );

@@ -62,7 +62,7 @@ describe.skipIf(missing !== undefined || noSocket !== undefined)(
       await until("the events are open", () => events.length > 0);
       const desired = place.wants([{ name: "web" }], ["data"]);
       await place.bringUp(desired);
-      const seen = (await own.look(signal)).projects.get(place.project);
+      const seen = (await own.snapshot(signal)).projects.get(place.project);
       expect(seen?.containers.map(({ state }) => state)).toEqual(["running"]);
       await until("the start was told of", () =>
         events.some(({ project, action }) => project === place.project && action === "container start"),

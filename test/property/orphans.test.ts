@@ -1,7 +1,7 @@
 // Orphans: nothing is removed but on the server's word, given twice and once more when the grace is over.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { type Answer, UNKNOWN, judge } from "../../src/projects/plan/orphans.ts";
+import { type Answer, UNKNOWN, decideOrphan } from "../../src/projects/plan/orphans.ts";
 
 const POLICY = { poll: 3_000, grace: 60_000 };
 const answer = fc.oneof(
@@ -35,7 +35,7 @@ test("a removal follows on a positive answer only, with another one at least a p
       let positive: number[] = [];
       for (const { answer, after } of steps) {
         now += after;
-        suspect = judge(suspect, answer, now, POLICY);
+        suspect = decideOrphan(suspect, answer, now, POLICY);
         if (isNotOurs(answer)) positive.push(now);
         else if (answer.is !== "silent") positive = [];
         if (suspect.verdict !== "remove") continue;
@@ -57,9 +57,10 @@ test("silence alone never removes anything, however long it lasts and whatever w
       (steps, silences) => {
         let suspect = UNKNOWN;
         let now = 0;
-        for (const { answer, after } of steps) suspect = judge(suspect, answer, (now += after), POLICY);
+        for (const { answer, after } of steps)
+          suspect = decideOrphan(suspect, answer, (now += after), POLICY);
         for (const after of silences) {
-          suspect = judge(suspect, { is: "silent" }, (now += after), POLICY);
+          suspect = decideOrphan(suspect, { is: "silent" }, (now += after), POLICY);
           expect(suspect.verdict).not.toBe("remove");
         }
       },
@@ -72,11 +73,11 @@ test("what stays away is removed in the end: the grace after the second answer",
   let suspect = UNKNOWN;
   let now = 0;
   for (; suspect.verdict !== "remove" && now < 200_000; now += POLICY.poll)
-    suspect = judge(suspect, { is: "gone" }, now, POLICY);
+    suspect = decideOrphan(suspect, { is: "gone" }, now, POLICY);
   expect(now - POLICY.poll).toBe(POLICY.poll + POLICY.grace);
 });
 
 test("one that failed and is ours is kept, one that was terminated is not", () => {
-  expect(judge(UNKNOWN, { is: "ours", phase: "Failed" }, 0, POLICY).verdict).toBe("kept");
-  expect(judge(UNKNOWN, { is: "ours", phase: "Terminated" }, 0, POLICY).verdict).toBe("terminated");
+  expect(decideOrphan(UNKNOWN, { is: "ours", phase: "Failed" }, 0, POLICY).verdict).toBe("kept");
+  expect(decideOrphan(UNKNOWN, { is: "ours", phase: "Terminated" }, 0, POLICY).verdict).toBe("terminated");
 });

@@ -106,8 +106,8 @@ test("the data that is on no record is named, and left alone", () => {
     desired: () => undefined,
     log: silent,
   });
-  const look = { projects: new Map([["shop", seen(one)]]), foreign: new Map(), unowned: new Map() };
-  const { projects, unowned, foreign } = ownership.own({ ...look, images: new Set(), at: 0 });
+  const snapshot = { projects: new Map([["shop", seen(one)]]), foreign: new Map(), unowned: new Map() };
+  const { projects, unowned, foreign } = ownership.own({ ...snapshot, images: new Set(), at: 0 });
   expect(projects.size).toBe(0);
   expect(unowned.get("shop")).toEqual({
     containers: 1,

@@ -332,8 +332,8 @@ test("a container that runs on is told of as running so long after its start, wh
       const started = Math.max(...world.history.starts.values());
       for (const pause of pauses) {
         world.now += pause;
-        const { report, lookAt } = planProject(wanted, world.situation());
-        if (world.now < started + SETTLING) expect(lookAt).toBeLessThanOrEqual(started + SETTLING);
+        const { report, planAgainAt } = planProject(wanted, world.situation());
+        if (world.now < started + SETTLING) expect(planAgainAt).toBeLessThanOrEqual(started + SETTLING);
         else expect(report?.phase).toBe("Running");
       }
     }),

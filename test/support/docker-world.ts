@@ -127,7 +127,7 @@ export class World {
   round(desired: DesiredProject): Plan {
     const plan = planProject(desired, this.situation());
     for (const step of plan.steps) this.apply(step);
-    this.now += plan.steps.length > 0 ? 50 : Math.max(50, (plan.lookAt ?? this.now) - this.now);
+    this.now += plan.steps.length > 0 ? 50 : Math.max(50, (plan.planAgainAt ?? this.now) - this.now);
     return plan;
   }
 
@@ -135,7 +135,7 @@ export class World {
   teardown(): Plan {
     const plan = planTeardown(this.situation());
     for (const step of plan.steps) this.apply(step);
-    this.now += plan.steps.length > 0 ? 50 : Math.max(50, (plan.lookAt ?? this.now + 30_000) - this.now);
+    this.now += plan.steps.length > 0 ? 50 : Math.max(50, (plan.planAgainAt ?? this.now + 30_000) - this.now);
     return plan;
   }
 

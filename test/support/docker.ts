@@ -6,7 +6,7 @@ import { seconds } from "../../src/lib/duration.ts";
 import { currentAccount } from "../../src/platform/account.ts";
 import type { DesiredProject, DesiredService } from "../../src/projects/plan/desired.ts";
 import { desire } from "../../src/projects/plan/desired.ts";
-import { type DockerOptions, createDocker } from "../../src/projects/docker/client.ts";
+import { type DockerOptions, createDocker } from "../../src/projects/docker/engine.ts";
 import type { Engine } from "../../src/projects/plan/engine.ts";
 import { containerName, networkName } from "../../src/projects/plan/names.ts";
 export { eventually as until } from "./until.ts";

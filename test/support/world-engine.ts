@@ -4,7 +4,7 @@ import type {
   Engine,
   EngineEvent,
   LogQuery,
-  Look,
+  Snapshot,
   ServiceContainer,
 } from "../../src/projects/plan/engine.ts";
 import { steadyNow } from "../../src/lib/clock.ts";
@@ -31,7 +31,7 @@ export class WorldEngine implements Engine {
   /** Steps that Docker refuses. */
   refuse: (text: string) => boolean = () => false;
   away = false;
-  looks = 0;
+  snapshots = 0;
   /** What a container of this service has written. */
   wrote: (project: string, service: string) => string = () => "";
   /** Called before and after every step. */
@@ -104,9 +104,9 @@ export class WorldEngine implements Engine {
     return { version: "28.0.0", apiVersion: "1.48", root: "/" };
   }
 
-  async look(signal: AbortSignal): Promise<Look> {
+  async snapshot(signal: AbortSignal): Promise<Snapshot> {
     this.#check(signal);
-    this.looks++;
+    this.snapshots++;
     const at = steadyNow();
     await Bun.sleep(1);
     this.#check(signal);

@@ -92,11 +92,13 @@ test("dev and sandbox on a taken port tell who has it, and what to type in place
   expect(npm.stderr).toEndWith("  Take any free port:  npm start -- --port 0\n");
 });
 
-test("a Docker that cannot be reached is told in words by dev", async () => {
+test("dev names why it cannot reach Docker", async () => {
   using host = machine();
   await using dev = host.start(["dev", "--port", "0"], { env: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
   const line = await dev.line(/^ {2}docker/);
-  expect(line).toBe("  docker          not reachable (127.0.0.1:1: nobody listens there): projects are off");
+  expect(line).toBe(
+    "  docker          projects are off (Docker does not answer at tcp://127.0.0.1:1: nobody listens there)",
+  );
   // The first command that is suggested works where there is nothing but a shell and coreutils.
   await dev.line(/sandbox task demo-1 'uname -a'$/);
 });

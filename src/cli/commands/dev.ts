@@ -215,7 +215,7 @@ function welcome(
 
 /** "Engine 28.2 · projects enabled" */
 function dockerLine({ version, problem }: DevDocker, isReady: boolean): string {
-  if (version === undefined) return `not reachable (${problem}): projects are off`;
+  if (version === undefined) return `projects are off (${problem})`;
   const engine = `Engine ${version.split(".").slice(0, 2).join(".")}`;
   if (problem !== undefined) return `${engine} · projects are off (${problem})`;
   return `${engine} · ${paint.green("projects enabled")}${isReady ? "" : ", but the node is not Ready yet"}`;

@@ -1,4 +1,4 @@
-// What of the Docker Engine's answers is read, as schemas. Docker and Podman write null for what is empty.
+// Schemas for the fields of the Docker Engine's answers that we read. Docker and Podman write null for empty fields.
 import * as v from "valibot";
 import { AgentError } from "../../lib/agent-error.ts";
 
@@ -79,7 +79,7 @@ export const EventLine = v.object({
   Actor: v.nullish(v.object({ ID: text, Attributes: labels }), { ID: "", Attributes: {} }),
 });
 
-/** Throws `docker.refused` for an answer of something else than a Docker Engine. */
+/** Throws `docker.refused` for an answer of another shape: it is not from a Docker Engine. */
 export function parseAnswer<S extends v.GenericSchema>(schema: S, answer: unknown): v.InferOutput<S> {
   const result = v.safeParse(schema, answer);
   if (result.success) return result.output;

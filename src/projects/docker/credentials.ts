@@ -1,4 +1,4 @@
-// With what a registry is asked for private images: the Docker configuration of the agent's user, as `docker login` writes it.
+// Finds the credentials for a registry in the Docker configuration of the agent's user, as `docker login` writes it.
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
@@ -9,26 +9,27 @@ import { sleep } from "../../lib/loop.ts";
 import { SYSTEM_PATH } from "../../platform/account.ts";
 import { type Distrust, distrustOf } from "../../platform/trust/root-trust.ts";
 
-/** As Docker's API takes it. Never to be logged. */
+/** As Docker's API takes it. A secret: must not be logged. */
 export type RegistryAuth = { readonly serveraddress: string } & (
   | { readonly username: string; readonly password: string }
   | { readonly identitytoken: string }
   | { readonly registrytoken: string }
 );
 
-export interface Found {
+export interface FoundCredentials {
   readonly auth: RegistryAuth | undefined;
-  /** What kept us from finding any, for a person; without secrets. */
+  /** Why none could be read, for a person; without secrets. */
   readonly problem: string | undefined;
 }
 
 export interface CredentialsOptions {
-  /** Of the passwd entry: $HOME may be that of whoever called sudo, or missing. */
+  /** From the passwd entry: $HOME may be missing, or that of the user who called sudo. */
   readonly home: string;
   readonly environment: {
     readonly DOCKER_CONFIG?: string | undefined;
     readonly PATH?: string | undefined;
   };
+  /** How long a credential helper may take; default 10 s. */
   readonly helperLimit?: Duration;
 }
 
@@ -46,15 +47,23 @@ const Config = v.object({
 });
 const HelperAnswer = v.object({ Username: v.nullish(v.string(), ""), Secret: v.string() });
 
+/** Bytes. */
 const FILE_MAX = MIB;
+/** Bytes. */
 const ANSWER_MAX = 1 << 16;
 const HUB = "https://index.docker.io/v1/";
 
 export const configFile = ({ home, environment: { DOCKER_CONFIG = "" } }: CredentialsOptions): string =>
   join(DOCKER_CONFIG || join(home, ".docker"), "config.json");
 
-/** `registry` is the host of a full reference: "docker.io", "registry.example.com:5000". Read anew every time. Never throws. */
-export async function findCredentials(registry: string, options: CredentialsOptions): Promise<Found> {
+/**
+ * `registry` is the host of a full reference: "docker.io", "registry.example.com:5000". Reads the file every time. Never
+ * throws.
+ */
+export async function findCredentials(
+  registry: string,
+  options: CredentialsOptions,
+): Promise<FoundCredentials> {
   const path = configFile(options);
   const config = await readConfig(path);
   if (typeof config === "string") return { auth: undefined, problem: `${path} ${config}` };
@@ -69,9 +78,9 @@ export async function findCredentials(registry: string, options: CredentialsOpti
   return auth === undefined ? asked : { auth, problem: undefined };
 }
 
-const NOTHING: Found = { auth: undefined, problem: undefined };
+const NOTHING: FoundCredentials = { auth: undefined, problem: undefined };
 
-/** Undefined when there is none; a text when it is of no use. */
+/** Resolves with undefined when there is no file, and with the reason as text when it cannot be used. */
 async function readConfig(path: string): Promise<v.InferOutput<typeof Config> | string | undefined> {
   const distrust = distrustOf(path);
   if (distrust !== undefined) return untrusted(distrust);
@@ -79,9 +88,9 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof Config> | 
     if ((await stat(path)).size > FILE_MAX) return "is too large";
     const text = await readFile(path, "utf8");
     const { success, output } = v.safeParse(Config, JSON.parse(text));
-    return success ? output : "is no Docker configuration";
+    return success ? output : "is not a Docker configuration";
   } catch (error) {
-    // The message of a parser would quote what it did not understand, and that may be a password.
+    // Do not pass on the message of the parser: it quotes the text, which may be a password.
     if (error instanceof SyntaxError) return "is not valid JSON";
     const code = errnoOf(error);
     return code === "ENOENT" || code === "ENOTDIR" ? undefined : `cannot be read (${code})`;
@@ -91,7 +100,7 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof Config> | 
 const untrusted = ({ problem, mend }: Distrust): string =>
   `is not used by root: ${problem}; mend it with: ${mend}`;
 
-/** Docker Hub goes by several names. */
+/** The host of a key in the configuration. Docker Hub has several names. */
 function hostOf(key: string): string {
   const host = key.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
   return ["index.docker.io", "registry-1.docker.io"].includes(host) ? "docker.io" : host;
@@ -113,9 +122,16 @@ function authOf(entry: v.InferOutput<typeof Entry>, serveraddress: string): Regi
 }
 
 /** The protocol of docker-credential-*: the registry on standard input, a JSON object on standard output. */
-async function askHelper(name: string, registry: string, options: CredentialsOptions): Promise<Found> {
-  const failed = (why: string): Found => ({ auth: undefined, problem: `docker-credential-${name} ${why}` });
-  if (!/^[A-Za-z0-9_.-]+$/.test(name)) return failed("is no name of a credential helper");
+async function askHelper(
+  name: string,
+  registry: string,
+  options: CredentialsOptions,
+): Promise<FoundCredentials> {
+  const failed = (why: string): FoundCredentials => ({
+    auth: undefined,
+    problem: `docker-credential-${name} ${why}`,
+  });
+  if (!/^[A-Za-z0-9_.-]+$/.test(name)) return failed("is not a name of a credential helper");
   const { home, environment, helperLimit = seconds(10) } = options;
   const PATH = environment.PATH ? `${environment.PATH}:${SYSTEM_PATH}` : SYSTEM_PATH;
   const program = Bun.which(`docker-credential-${name}`, { PATH });
@@ -136,22 +152,22 @@ async function askHelper(name: string, registry: string, options: CredentialsOpt
   try {
     const result = await Promise.race([answer, sleep(helperLimit, over.signal)]);
     if (result === undefined) {
-      // It is the leader of a group of its own: what it started goes with it.
+      // It leads a process group of its own: end that with all that it started.
       process.kill(-child.pid, "SIGKILL");
       return failed("did not answer in time");
     }
     const [text, code] = result;
     if (/credentials not found/i.test(text)) return NOTHING;
     if (code !== 0) return failed(`failed (exit ${code})`);
-    return readAnswer(text, registry) ?? failed("answered with something else than credentials");
+    return readAnswer(text, registry) ?? failed("did not answer with credentials");
   } catch {
-    return failed("could not be asked");
+    return failed("could not be run");
   } finally {
     over.abort();
   }
 }
 
-function readAnswer(text: string, serveraddress: string): Found | undefined {
+function readAnswer(text: string, serveraddress: string): FoundCredentials | undefined {
   try {
     const { Username: username, Secret: secret } = v.parse(HelperAnswer, JSON.parse(text));
     const auth =

@@ -1,16 +1,17 @@
-// Whether a container ended by itself, or was stopped by somebody: read from the events that the daemon still remembers.
+// Decides whether a container ended by itself or was stopped by somebody, from the events that the daemon still remembers.
 import { AgentError } from "../../lib/agent-error.ts";
 import { seconds } from "../../lib/duration.ts";
 import { EventLine, type Inspected, parseAnswer } from "./answers.ts";
-import type { Call } from "./call.ts";
+import { get } from "./call.ts";
+import type { DockerClient } from "./client.ts";
+import type { EndedJobs } from "./ended-jobs.ts";
 import { jsonLines } from "./lines.ts";
 import { watch } from "./limits.ts";
-import type { EndedJobs } from "../reconcile/ended-jobs.ts";
 
-/** The daemon writes an event a moment after the time that it notes as the end. */
+/** The daemon writes the event up to this long after the time that it gives as the end. */
 const LATE_SECONDS = 2;
 
-/** Asks for the events of one run of a container. The daemon's own times: its clock need not be ours. */
+/** The query for the events of one run of a container. Uses the daemon's own times: its clock may differ from ours. */
 export function endingQuery(id: string, { State }: Pick<Inspected, "State">): Record<string, unknown> {
   const second = (time: string): number => Math.floor(Date.parse(time) / 1_000) || 0;
   return {
@@ -20,12 +21,12 @@ export function endingQuery(id: string, { State }: Pick<Inspected, "State">): Re
   };
 }
 
-/** Signals that only say something to a program; others are sent to end it. */
+/** Signals that notify a program (HUP, USR1, USR2, CHLD, CONT, WINCH); all others are sent to end it. */
 const HARMLESS: ReadonlySet<string> = new Set(["1", "10", "12", "17", "18", "28"]);
 
 /**
- * True when the daemon tells of the end, and of no signal before it. A daemon that has been restarted since tells of
- * neither: it may have stopped the container itself, as a reboot does.
+ * Resolves with true when the events contain the end and no signal before it. After a restart the daemon remembers
+ * neither: it may have stopped the container itself, as a reboot does, so the answer is false.
  */
 export async function endedByItself(events: AsyncIterable<unknown>): Promise<boolean> {
   for await (const line of events) {
@@ -36,31 +37,26 @@ export async function endedByItself(events: AsyncIterable<unknown>): Promise<boo
   return false;
 }
 
-/** The daemon answers from memory; where it waits for more events, it has none of that end. */
+/** The daemon answers from memory at once; when it waits for more events, it does not remember the end. */
 const LIMIT = seconds(5);
 
-type Open = (call: Pick<Call, "path" | "query">, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>;
+export type IsJobDone = (id: string, inspected: Inspected, signal: AbortSignal) => Promise<boolean>;
 
 /**
- * Returns the question whether a container ended with 0 by itself. What the daemon does not remember counts as no: to run a
- * job twice is better than to leave a service down after a reboot. `open` asks the daemon, `failure` words its errors.
+ * Returns a function that resolves with true when a container ended with 0 by itself. An end that the daemon does not
+ * remember counts as no: running a job twice is better than leaving a service down after a reboot. Throws as the client
+ * does, except for `docker.gone` and `docker.refused`, which also count as no.
  */
-export function createJobs(
-  known: EndedJobs | undefined,
-  open: Open,
-  failure: (error: unknown) => AgentError,
-): (id: string, inspected: Inspected, signal: AbortSignal) => Promise<boolean> {
+export function createJobCheck(client: DockerClient, known: EndedJobs | undefined): IsJobDone {
   return async (id, inspected, signal) => {
     const { ExitCode, FinishedAt } = inspected.State;
     if (ExitCode !== 0) return false;
     if (known?.has(id, FinishedAt) === true) return true;
-    using limit = watch(LIMIT, () => new AgentError("docker.gone", "no word of its end"), signal);
+    using limit = watch(LIMIT, () => new AgentError("docker.gone", "Docker has no event of its end"), signal);
     const ask = async (): Promise<boolean> =>
-      endedByItself(
-        jsonLines(await open({ path: "/events", query: endingQuery(id, inspected) }, limit.signal)),
-      );
+      endedByItself(jsonLines(await client.open(get("/events", endingQuery(id, inspected)), limit.signal)));
     const isDone = await limit.race(ask()).catch((error: unknown) => {
-      const failed = failure(error);
+      const failed = client.failure(error);
       if (failed.code === "docker.gone" || failed.code === "docker.refused") return false;
       throw failed;
     });

@@ -1,12 +1,13 @@
-// What went wrong with Docker, as one of the codes of `engine.ts`, in the daemon's own words where it had any. Pure.
+// Turns an error of a Docker call into an AgentError with one of the codes of `plan/engine.ts`, with the daemon's message
+// where there is one. Pure.
 import { errnoOf } from "../../lib/errno.ts";
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
 import { printable } from "../../lib/printable.ts";
 
-/** A message of the daemon may quote a whole configuration. */
-const WORDS_MAX = 500;
+/** Characters. A message of the daemon may quote a whole configuration. */
+const MESSAGE_MAX = 500;
 
-const AWAY: Record<string, string> = {
+const UNREACHABLE: Record<string, string> = {
   ENOENT: "there is no such socket",
   ECONNREFUSED: "nobody listens there",
   ConnectionRefused: "nobody listens there",
@@ -19,46 +20,45 @@ const AWAY: Record<string, string> = {
 export function dockerFailure(error: unknown, host: string): AgentError {
   if (error instanceof AgentError) return error;
   const { code, status } = detailsOf(error);
-  if (status !== undefined) return refusal(wordsOf(error), status, error);
+  if (status !== undefined) return refusal(daemonMessage(error), status, error);
   if (code === "EACCES" || code === "EPERM") {
     return new AgentError("docker.forbidden", `this user may not use Docker at ${host}`, {
       hint: "Add it to the group of the socket:  usermod -aG docker USER",
       cause: error,
     });
   }
-  return away(host, whyAway(error), error);
+  return unreachable(host, UNREACHABLE[code] ?? messageOf(error), error);
 }
 
-/** Why nobody could be asked, worded to follow the address and a colon. */
-export const whyAway = (error: unknown): string => AWAY[detailsOf(error).code] ?? messageOf(error);
-
-export const away = (host: string, why: string, cause?: unknown): AgentError =>
+/** The error `docker.away`; `why` follows the address and a colon. */
+export const unreachable = (host: string, why: string, cause?: unknown): AgentError =>
   new AgentError("docker.away", `Docker does not answer at ${host}: ${why}`, {
     hint: "Is it running? Another address is set with docker_host.",
     exit: exit.unreachable,
     cause,
   });
 
-/** The daemon answered, with an error. */
-function refusal(words: string, status: number, cause: unknown): AgentError {
+/** The error for an answer with an error status. */
+function refusal(message: string, status: number, cause: unknown): AgentError {
   const make = (code: string, hint?: string): AgentError =>
-    new AgentError(code, words, { status, hint, cause });
-  if (isFull(words)) return make("docker.full", "Free some space:  docker system prune");
-  if (status === 400 && /client version .* is too (old|new)/i.test(words)) return make("docker.version");
+    new AgentError(code, message, { status, hint, cause });
+  if (isFull(message)) return make("docker.full", "Free some space:  docker system prune");
+  if (status === 400 && /client version .* is too (old|new)/i.test(message)) return make("docker.version");
   if (status === 404) return make("docker.gone");
-  // Of a proxy in front of the daemon.
+  // A proxy in front of the daemon answers these.
   if (status >= 502 && status <= 504) return make("docker.away");
-  if (/non-overlapping IPv4 address pool|address pools have been (fully )?subnetted/i.test(words))
+  if (/non-overlapping IPv4 address pool|address pools have been (fully )?subnetted/i.test(message))
     return make("docker.refused", "Give Docker more networks: default-address-pools in its daemon.json.");
   return make("docker.refused");
 }
 
-export const isFull = (words: string): boolean => /no space left on device|disk quota exceeded/i.test(words);
+export const isFull = (message: string): boolean =>
+  /no space left on device|disk quota exceeded/i.test(message);
 
-/** What of an error is worth showing: one line, not too long. */
-export const tidy = (words: string): string => {
-  const line = printable(words.trim().replaceAll(/\s+/g, " "));
-  return line.length > WORDS_MAX ? `${line.slice(0, WORDS_MAX)}…` : line;
+/** The text of an error in one printable line of at most `MESSAGE_MAX` characters. */
+export const tidy = (text: string): string => {
+  const line = printable(text.trim().replaceAll(/\s+/g, " "));
+  return line.length > MESSAGE_MAX ? `${line.slice(0, MESSAGE_MAX)}…` : line;
 };
 
 function detailsOf(error: unknown): { code: string; status: number | undefined } {
@@ -69,8 +69,8 @@ function detailsOf(error: unknown): { code: string; status: number | undefined }
   };
 }
 
-/** The body of the answer where there is one: the library wraps it into words of its own. */
-function wordsOf(error: unknown): string {
+/** The message in the body of the answer, or the library's message without its prefix. */
+function daemonMessage(error: unknown): string {
   const body = error instanceof Error && "json" in error ? error.json : undefined;
   if (typeof body === "object" && body !== null && "message" in body && typeof body.message === "string")
     return tidy(body.message);
@@ -81,7 +81,7 @@ function wordsOf(error: unknown): string {
   );
 }
 
-/** Undefined instead of an error with one of these codes, or with these words of the daemon's. */
+/** Resolves with undefined instead of an AgentError with one of these codes, or with a message that matches. */
 export async function unless<T>(
   expected: readonly string[] | RegExp,
   work: Promise<T>,

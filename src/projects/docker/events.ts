@@ -1,11 +1,11 @@
-// Docker's events as hints to look at a project: which are asked for, and whose they are. Pure.
+// Turns Docker's events into hints that a project changed: which events are requested, and which project they belong to. Pure.
 import { EventLine, parseAnswer } from "./answers.ts";
 import type { EngineEvent } from "../plan/engine.ts";
 import { PROJECT_LABEL, networkName } from "../plan/names.ts";
 
 /**
- * Not filtered by our label: events of networks and volumes carry none. Filtered by name instead, since health checks
- * alone make three events each time.
+ * The filter of the event stream. It does not filter by our label: events of networks and volumes carry no labels. It
+ * filters by name, because each health check alone makes three events.
  */
 export const EVENT_FILTERS = {
   type: ["container", "network", "volume"],
@@ -13,17 +13,20 @@ export const EVENT_FILTERS = {
 };
 
 /**
- * Keeps in `ended` the containers that Docker has told the end of, and no start since. Its list may show them as running
- * for seconds more: that is written behind the event.
+ * Keeps in `ended` the ids of containers whose end was reported by an event, without a start since. Docker's list may
+ * show them as running for seconds more: it is updated after the event.
  */
-export function noteEnd(line: unknown, ended: Set<string>): void {
+export function trackEnd(line: unknown, ended: Set<string>): void {
   const { Type, Action, Actor } = parseAnswer(EventLine, line);
   if (Type !== "container") return;
   if (Action === "die") ended.add(Actor.ID);
   if (Action === "start" || Action === "destroy") ended.delete(Actor.ID);
 }
 
-/** Undefined for what is not ours. `ownerOfVolume` knows whose volumes were seen last. */
+/**
+ * Returns undefined for an event that belongs to no project. `ownerOfVolume` returns the project of a volume as of the last
+ * snapshot.
+ */
 export function readEvent(
   line: unknown,
   ownerOfVolume: (name: string) => string | undefined,

@@ -1,11 +1,11 @@
-// Where the Docker Engine is: `docker_host`, and TLS as Docker's own clients are told of it.
+// Parses the address of the Docker Engine (`docker_host`) and reads its TLS files as Docker's own clients do.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type DockerAddress, parseDockerAddress } from "../../lib/address.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { requireTrusted } from "../../platform/trust/root-trust.ts";
 
-/** What Docker's clients read from the environment besides DOCKER_HOST. */
+/** The variables that Docker's clients read besides DOCKER_HOST. */
 export interface DockerEnvironment {
   readonly DOCKER_TLS_VERIFY?: string | undefined;
   readonly DOCKER_CERT_PATH?: string | undefined;
@@ -17,18 +17,18 @@ export interface TlsFiles {
   readonly key: string;
 }
 
-/** Reads `docker_host`. Throws `docker.away` for what is no address of a Docker Engine. */
+/** Parses `docker_host`. Throws `docker.away` for a text that is not an address of a Docker Engine. */
 export function parseDockerHost(text: string, tls: boolean): DockerAddress {
   const address = parseDockerAddress(text, tls);
   if (address !== undefined) return address;
-  throw new AgentError("docker.away", `docker_host: "${text}" is no address of a Docker Engine`, {
+  throw new AgentError("docker.away", `docker_host: "${text}" is not an address of a Docker Engine`, {
     hint: "Write unix:///var/run/docker.sock or tcp://host:2375.",
   });
 }
 
 /**
- * The directory with ca.pem, cert.pem and key.pem, if TLS is asked for. The server's certificate is always verified,
- * also where Docker's libraries would not: with DOCKER_CERT_PATH and without DOCKER_TLS_VERIFY.
+ * The directory with ca.pem, cert.pem and key.pem; undefined when TLS is not requested. The certificate of the daemon is
+ * always verified, also where Docker's libraries would not: with DOCKER_CERT_PATH and without DOCKER_TLS_VERIFY.
  */
 export function certificatesAt(environment: DockerEnvironment, home: string): string | undefined {
   const { DOCKER_CERT_PATH: path = "", DOCKER_TLS_VERIFY: verify = "" } = environment;

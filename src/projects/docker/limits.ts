@@ -1,19 +1,19 @@
-// A limit on the time of a call to Docker: on a Unix socket nothing else tells a frozen daemon from a slow one.
+// Limits the time of a call to Docker: on a Unix socket nothing else tells a frozen daemon from a slow one.
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import { type Duration, formatDuration } from "../../lib/duration.ts";
 
 export interface Watch extends Disposable {
-  /** Aborts when the time is over, when the caller's signal does, and at the end. */
+  /** Aborts when the time is over, when the caller aborts, and when the watch is disposed. */
   readonly signal: AbortSignal;
-  /** Starts the time anew. */
+  /** Restarts the time. */
   touch(): void;
-  /** No limit from here on. */
+  /** Stops the time: no limit from here on. */
   lift(): void;
-  /** Settles as `work` does, or at once when the time is over or the caller aborts: a library may never settle. */
+  /** Settles as `work` does, or rejects at once when the time is over or the caller aborts: a library may never settle. */
   race<T>(work: Promise<T>): Promise<T>;
 }
 
-/** `late` makes the error for when nothing happened for `limit`. */
+/** `late` makes the error that is thrown when the time is over; `waited` is `limit` as text. An abort throws `aborted`. */
 export function watch(limit: Duration, late: (waited: string) => AgentError, signal: AbortSignal): Watch {
   const controller = new AbortController();
   const { promise: failure, reject } = Promise.withResolvers<never>();

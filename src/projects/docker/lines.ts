@@ -1,11 +1,11 @@
-// The lines of a stream of JSON objects, as Docker sends progress and events.
+// Parses a stream of JSON lines, as Docker sends progress and events.
 import { MIB } from "../../lib/size.ts";
 import { AgentError } from "../../lib/agent-error.ts";
 
-/** The longest line there is carries a hundred labels; anything near this is no line of Docker's. */
+/** Characters. The longest line of Docker carries about a hundred labels and stays far below this. */
 const LINE_MAX = MIB;
 
-/** Every line that is a JSON object, parsed. Throws what the stream ends with when it breaks off. */
+/** Yields each line, parsed; skips empty ones. Throws `docker.refused` for other text, and the error of the stream. */
 export async function* jsonLines(stream: AsyncIterable<Uint8Array | string>): AsyncGenerator {
   const decoder = new TextDecoder();
   let rest = "";
@@ -14,7 +14,8 @@ export async function* jsonLines(stream: AsyncIterable<Uint8Array | string>): As
     const lines = rest.split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line.trim() !== "") yield parse(line);
-    if (rest.length > LINE_MAX) throw new AgentError("docker.refused", "Docker sent a line without end");
+    if (rest.length > LINE_MAX)
+      throw new AgentError("docker.refused", "Docker sent a line that does not end");
   }
   if (rest.trim() !== "") yield parse(rest);
 }
@@ -23,6 +24,6 @@ function parse(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch {
-    throw new AgentError("docker.refused", "Docker sent a line that is no JSON");
+    throw new AgentError("docker.refused", "Docker sent a line that is not JSON");
   }
 }

@@ -1,6 +1,8 @@
-// From Docker's listings to what of the projects is on this machine. Pure; what a listing does not tell is asked for by `docker.ts`.
+// Makes a snapshot of the projects from Docker's lists, and decides for which containers the lists are not enough. Pure.
+import { type Duration, days, hours, minutes, seconds } from "../../lib/duration.ts";
+import type { SteadyTime } from "../../lib/clock.ts";
 import type { Inspected, ListedContainer, ListedImage, ListedNetwork, ListedVolume } from "./answers.ts";
-import type { Look } from "../plan/engine.ts";
+import type { Snapshot } from "../plan/engine.ts";
 import { fullReference } from "../plan/images.ts";
 import {
   FINGERPRINT_LABEL,
@@ -12,54 +14,54 @@ import {
   roleOf,
   volumeName,
 } from "../plan/names.ts";
-import { ageAtMost } from "./status-age.ts";
 import type { ContainerState, ObservedContainer } from "../plan/observed.ts";
-import { type Sightings, sight } from "../reconcile/sightings.ts";
+import { type Sightings, sight } from "./sightings.ts";
 
-/** What the listings said. */
+/** The answers of the list calls. */
 export interface Listings {
   readonly containers: readonly ListedContainer[];
   readonly networks: readonly ListedNetwork[];
   readonly volumes: readonly ListedVolume[];
   readonly images: readonly ListedImage[];
-  readonly at: number;
+  /** When the calls were started. */
+  readonly at: SteadyTime;
 }
 
-/** How a container ended: asked for once for every end. */
+/** How a container ended: inspected once for every end. */
 export interface Ending {
-  /** Docker's own time, never compared with ours. */
+  /** Docker's time as text, never compared with ours. */
   readonly finishedAt: string;
   readonly exit: NonNullable<ObservedContainer["exit"]>;
 }
 
-/** What a container of the other agent was made from: asked for once, it does not change. */
+/** What a container of another agent was made from: inspected once, it does not change. */
 export interface Origin {
   readonly image: string;
   readonly made: NonNullable<ObservedContainer["made"]>;
 }
 
-/** By id of the container. */
+/** What is known from inspections and events, by id of the container. */
 export interface Details {
   readonly endings: ReadonlyMap<string, Ending>;
   readonly origins: ReadonlyMap<string, Origin>;
   readonly sightings: Sightings;
-  /** Ids of those that Docker's events tell the end of. */
+  /** Ids of the containers whose end an event reported. */
   readonly ended: ReadonlySet<string>;
 }
 
-export interface Ownership {
+export interface ContainerLabels {
   readonly project: string;
   readonly service: string;
 }
 
-/** Whose a container is by its labels; undefined when it is not ours. */
-export function ownerOf({ Labels }: Pick<ListedContainer, "Labels">): Ownership | undefined {
+/** The project and service in the labels of a container; undefined when it has none of ours. */
+export function ownerOf({ Labels }: Pick<ListedContainer, "Labels">): ContainerLabels | undefined {
   const project = Labels[PROJECT_LABEL] ?? "";
   const service = Labels[SERVICE_LABEL] ?? "";
   return project === "" || service === "" ? undefined : { project, service };
 }
 
-/** Docker's states; the others are Podman's. */
+/** Docker's states; the last three are Podman's. */
 const STATES: Record<string, ContainerState> = {
   created: "created",
   running: "running",
@@ -73,19 +75,19 @@ const STATES: Record<string, ContainerState> = {
   stopped: "exited",
 };
 
-/** A state that nobody knows, "stopping" for one, is waited out. */
+/** An unknown state, such as "stopping", is treated as "removing": the planner waits until it changes. */
 export const stateOf = ({ State }: Pick<ListedContainer, "State">): ContainerState =>
   STATES[State] ?? "removing";
 
-/** What must be asked for one by one, because the listing does not tell and it is not known from before. */
+/** The containers that must be inspected, because neither the list nor an earlier inspection is enough. */
 export function missingDetails(
   { containers, at }: Pick<Listings, "containers" | "at">,
   { endings, origins, sightings, ended }: Details,
-  recorded: IsRecorded,
+  isRecorded: IsRecorded,
 ): readonly ListedContainer[] {
   return containers.filter((listed) => {
     if (ownerOf(listed) === undefined) return false;
-    if (needsOrigin(listed, recorded) && !origins.has(listed.Id)) return true;
+    if (needsOrigin(listed, isRecorded) && !origins.has(listed.Id)) return true;
     if (!hasEnded(listed)) return ended.has(listed.Id) && stateOf(listed) === "running";
     const known = endings.get(listed.Id);
     const since = sightings.get(listed.Id)?.since ?? at;
@@ -93,32 +95,32 @@ export function missingDetails(
   });
 }
 
-/** Whether this node's records say that it made the container with this id. */
+/** Whether the records of this node say that it made the container with this id. */
 export type IsRecorded = (id: string) => boolean;
 
-/** One that is not on record is taken over only when all it was made from is known. */
-export const needsOrigin = (listed: ListedContainer, recorded: IsRecorded): boolean =>
-  fingerprintOf(listed) === undefined || !recorded(listed.Id);
+/** Whether to find out what it was made from: a container that is not on record is taken over only when that is known. */
+export const needsOrigin = (listed: ListedContainer, isRecorded: IsRecorded): boolean =>
+  fingerprintOf(listed) === undefined || !isRecorded(listed.Id);
 
 const hasExit = (state: ContainerState): boolean => state === "exited" || state === "dead";
 export const hasEnded = (listed: ListedContainer): boolean => hasExit(stateOf(listed));
 const fingerprintOf = ({ Labels }: ListedContainer): string | undefined => Labels[FINGERPRINT_LABEL];
 
 /**
- * Between two looks it may have run and ended once more: what the listing says is younger than the end that was seen.
- * Only a reason to ask: the words are made with Docker's clock, which may have been set meanwhile.
+ * Whether it may have run and ended again since the end that was seen: the list shows a younger one. Only a reason to
+ * inspect it: the text is made with Docker's clock, which may have been set since.
  */
 function endedAgain(
   { Status }: ListedContainer,
-  seen: { readonly code: number; readonly since: number },
-  at: number,
+  seen: { readonly code: number; readonly since: SteadyTime },
+  at: SteadyTime,
 ): boolean {
   const age = ageAtMost(Status);
   const code = /^Exited \((-?\d+)\)/.exec(Status)?.[1];
   return (age !== undefined && at - age > seen.since) || (code !== undefined && Number(code) !== seen.code);
 }
 
-/** How a container ended, from its inspection, the end of its log, and whether nobody stopped it. */
+/** `lines`: the end of its log; `byItself`: nobody stopped it. */
 export function endingOf({ State }: Inspected, lines: string, byItself: boolean): Ending {
   return {
     finishedAt: State.FinishedAt,
@@ -131,7 +133,7 @@ export function endingOf({ State }: Inspected, lines: string, byItself: boolean)
   };
 }
 
-/** Anonymous volumes come from the image; nobody asked for them. */
+/** Leaves out anonymous volumes: they come from the image, not from a specification. */
 export function originOf({ Config, Mounts, NetworkSettings, HostConfig }: Inspected): Origin {
   const mounts = Mounts.filter(({ Type, Name }) => Type !== "volume" || !/^[0-9a-f]{64}$/.test(Name)).map(
     ({ Type, Name, Source, Destination }) => `${Type === "volume" ? Name : Source}:${Destination}`,
@@ -141,8 +143,8 @@ export function originOf({ Config, Mounts, NetworkSettings, HostConfig }: Inspec
   return { image: Config.Image, made: { env: Config.Env, mounts, networks, restarts } };
 }
 
-/** `taken` is left empty: it depends on what a project wants, see `observedIn`. */
-export function observe({ containers, networks, volumes, images, at }: Listings, details: Details): Look {
+/** Makes the snapshot. `taken` stays empty: it depends on the specification of a project, see `observedIn`. */
+export function observe({ containers, networks, volumes, images, at }: Listings, details: Details): Snapshot {
   const projects = new Map<string, MutableProject>();
   const projectOf = (name: string): MutableProject => {
     const known = projects.get(name) ?? {
@@ -161,7 +163,7 @@ export function observe({ containers, networks, volumes, images, at }: Listings,
   };
   const foreign = new Map<string, string>();
   const networkIds = new Map<string, string>();
-  // Of two with one name, which Docker allowed once, the older one counts until it is gone.
+  // Old versions of Docker allowed two networks of one name: use the older one.
   for (const { Id, Name, Labels } of [...networks].sort((a, b) => (a.Created < b.Created ? -1 : 1))) {
     const project = Labels[PROJECT_LABEL] ?? "";
     if (project === "" || Name !== networkName(project) || networkIds.has(Name)) continue;
@@ -199,12 +201,13 @@ interface MutableProject {
 interface Surroundings {
   readonly networkIds: ReadonlyMap<string, string>;
   readonly details: Details;
-  readonly at: number;
+  /** When the calls were started. */
+  readonly at: SteadyTime;
 }
 
 function observeContainer(
   listed: ListedContainer,
-  { project, service }: Ownership,
+  { project, service }: ContainerLabels,
   { networkIds, details, at }: Surroundings,
 ): ObservedContainer {
   const name = nameOf(listed);
@@ -213,7 +216,7 @@ function observeContainer(
   const origin = details.origins.get(listed.Id);
   const networks = new Map<string, string>();
   for (const [network, endpoint] of Object.entries(listed.NetworkSettings.Networks)) {
-    // Before the first start there is no id yet: the network is found by its name then.
+    // Before the first start the list has no id: find the network by its name.
     const id = endpoint?.NetworkID || networkIds.get(network);
     if (id !== undefined) networks.set(id, endpoint?.IPAddress ?? "");
   }
@@ -232,8 +235,8 @@ function observeContainer(
   };
 }
 
-/** What a look adds to the sightings before it; what is not there any more is forgotten. */
-export function sightingsOf({ projects, at }: Pick<Look, "projects" | "at">, before: Details): Sightings {
+/** The sightings after a snapshot; those of removed containers are dropped. */
+export function sightingsOf({ projects, at }: Pick<Snapshot, "projects" | "at">, before: Details): Sightings {
   const containers = [...projects.values()].flatMap((project) => project.containers);
   return new Map(
     containers.map(({ id, state }) => {
@@ -243,7 +246,7 @@ export function sightingsOf({ projects, at }: Pick<Look, "projects" | "at">, bef
   );
 }
 
-/** Other names, with a second slash, are links of other containers to it. */
+/** Its name; "" when it has none. Names with a second slash are links from other containers. */
 export const nameOf = ({ Names }: Pick<ListedContainer, "Names">): string =>
   Names.map((name) => name.replace(/^\//, "")).find((name) => !name.includes("/")) ?? "";
 
@@ -254,3 +257,28 @@ const referencesOf = (images: readonly ListedImage[]): ReadonlySet<string> =>
       .filter((name) => !name.startsWith("<none>") && !name.endsWith(":<none>"))
       .map(fullReference),
   );
+
+const UNITS: Record<string, Duration> = {
+  second: seconds(1),
+  minute: minutes(1),
+  hour: hours(1),
+  day: days(1),
+  week: days(7),
+  month: days(30),
+  year: days(365),
+};
+
+/**
+ * How long ago a container was in this state at most, from the text of the list: "Up 5 seconds (healthy)", "Exited (1) 2
+ * hours ago". Docker rounds down, hours to the nearest one. Returns undefined for a text without an age.
+ */
+export function ageAtMost(status: string): Duration | undefined {
+  if (/less than a second/i.test(status)) return seconds(1);
+  if (/about a minute/i.test(status)) return minutes(2);
+  if (/about an hour/i.test(status)) return hours(2);
+  const match = /(\d+) (second|minute|hour|day|week|month|year)s?\b/.exec(
+    status.replace(/^Exited \(-?\d+\)/, ""),
+  );
+  const unit = UNITS[match?.[2] ?? ""];
+  return match === null || unit === undefined ? undefined : (Number(match[1]) + 1) * unit;
+}

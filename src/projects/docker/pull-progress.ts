@@ -1,4 +1,4 @@
-// How far a pull is, from the lines of its progress stream. Pure but for the table of layers it keeps.
+// Reads the progress of a pull from the lines of its stream into a table of layers.
 import * as v from "valibot";
 
 const Line = v.object({
@@ -20,7 +20,7 @@ interface Layer {
 
 export type Layers = Map<string, Layer>;
 
-/** More than any image has; a stream that names more is not listened to. */
+/** More than any image has; further layers are ignored. */
 const LAYERS_MAX = 1_000;
 
 const PHASES: Record<string, Layer["phase"]> = {
@@ -33,7 +33,7 @@ const PHASES: Record<string, Layer["phase"]> = {
   "Pull complete": "done",
 };
 
-/** Takes a line in; returns the error it tells of, in the words of whoever failed. */
+/** Updates the table from a line. Returns the error message in the line, undefined when there is none. */
 export function takeLine(layers: Layers, line: unknown): string | undefined {
   const { success, output } = v.safeParse(Line, line);
   if (!success) return undefined;
@@ -48,7 +48,7 @@ export function takeLine(layers: Layers, line: unknown): string | undefined {
   return undefined;
 }
 
-/** "12 of 48 MB", "extracting"; the size is known of the layers that were begun only, so it grows at first. */
+/** "12 of 48 MB", "extracting". Only the sizes of started layers are known, so the total grows at first. */
 export function progressText(layers: Layers): string {
   const all = [...layers.values()];
   if (all.length === 0) return "asking the registry";

@@ -1,23 +1,25 @@
-// Takes a look at Docker: lists containers, networks, volumes and images, and asks one by one for what a listing does not tell.
+// Takes snapshots of Docker: lists containers, networks, volumes and images, and inspects the containers for which the list
+// is not enough.
 import type { GenericSchema, InferOutput } from "valibot";
 import { AgentError } from "../../lib/agent-error.ts";
-import { createSlots } from "../../lib/slots.ts";
 import { steadyNow } from "../../lib/clock.ts";
+import { createSlots } from "../../lib/slots.ts";
 import {
   ContainerList,
   ImageList,
   type Inspected,
+  Inspection,
   type ListedContainer,
   NetworkList,
   VolumeList,
-  parseAnswer,
 } from "./answers.ts";
-import { noteEnd } from "./events.ts";
+import { get } from "./call.ts";
+import type { DockerClient } from "./client.ts";
+import type { EndedJobs } from "./ended-jobs.ts";
+import { createJobCheck } from "./ending.ts";
 import { unless } from "./errors.ts";
-import type { EndedJobs } from "../reconcile/ended-jobs.ts";
-import type { Look } from "../plan/engine.ts";
-import { PROJECT_LABEL } from "../plan/names.ts";
-import { lastLines } from "./log-tail.ts";
+import { trackEnd } from "./events.ts";
+import { lastLines } from "./logs.ts";
 import {
   type Ending,
   type IsRecorded,
@@ -30,60 +32,50 @@ import {
   originOf,
   sightingsOf,
 } from "./observe.ts";
-import type { Sightings } from "../reconcile/sightings.ts";
+import type { Sightings } from "./sightings.ts";
+import type { Snapshot } from "../plan/engine.ts";
+import { PROJECT_LABEL } from "../plan/names.ts";
 
-export interface LookerPorts {
-  /** One GET. Throws as the engine does. */
-  readonly ask: (
-    path: string,
-    query: Readonly<Record<string, unknown>>,
-    signal: AbortSignal,
-  ) => Promise<unknown>;
-  readonly inspect: (id: string, signal: AbortSignal) => Promise<Inspected>;
-  readonly recorded: IsRecorded;
-  readonly endedJobs: EndedJobs | undefined;
-  readonly isJobDone: (id: string, inspected: Inspected, signal: AbortSignal) => Promise<boolean>;
-}
-
-export interface Looker {
-  look(signal: AbortSignal): Promise<Look>;
-  /** Takes a line of Docker's events. */
-  hear(line: unknown): void;
-  /** Events may have been missed: what they told counts no more. */
-  missed(): void;
-  /** Forgets how a container ended: it is being started again. */
-  started(id: string): void;
-  /** The project whose volume it is, as of the last look. */
+export interface SnapshotReader {
+  /** Throws as the client does. */
+  read(signal: AbortSignal): Promise<Snapshot>;
+  /** Takes one line of the event stream. */
+  takeEvent(line: unknown): void;
+  /** Discards the ends that events reported: some events may have been missed. */
+  forgetEvents(): void;
+  /** Discards how a container ended: it was started again. */
+  forgetEnding(id: string): void;
+  /** The project of a volume as of the last snapshot; undefined for a volume of no project. */
   ownerOfVolume(volume: string): string | undefined;
 }
 
-/** How many containers are inspected side by side: after a reboot all of them have ended. */
+export interface SnapshotOptions {
+  readonly isRecorded: IsRecorded;
+  readonly endedJobs: EndedJobs | undefined;
+}
+
+/** How many containers are inspected at the same time: after a reboot all of them have ended. */
 const INSPECTIONS = 4;
 
-export function createLooker({ ask, inspect, recorded, endedJobs, isJobDone }: LookerPorts): Looker {
+export function createSnapshotReader(
+  client: DockerClient,
+  { isRecorded, endedJobs }: SnapshotOptions,
+): SnapshotReader {
+  const isJobDone = createJobCheck(client, endedJobs);
   const endings = new Map<string, Ending>();
   const origins = new Map<string, Origin>();
   let sightings: Sightings = new Map();
-  /** Containers that Docker's events tell the end of, whatever its list says. */
+  /** Ids of the containers whose end an event reported, whatever the list says. */
   const ended = new Set<string>();
   let volumeOwners: ReadonlyMap<string, string> = new Map();
 
-  async function read<S extends GenericSchema>(
-    schema: S,
-    path: string,
-    query: Readonly<Record<string, unknown>>,
-    signal: AbortSignal,
-  ): Promise<InferOutput<S>> {
-    return parseAnswer(schema, await ask(path, query, signal));
-  }
-
-  /** The end of what it wrote since it was started last; empty where the daemon keeps no log. */
+  /** Resolves with the end of its log since its last start; empty where the daemon has no log of it. */
   async function readLog(id: string, { Config, State }: Inspected, signal: AbortSignal): Promise<string> {
-    // Its first lines may be older than what Docker calls its start.
+    // The first lines may be older than Docker's start time.
     const since = Math.max(0, Math.floor(Date.parse(State.StartedAt) / 1_000) - 1) || 0;
-    const query = { stdout: true, stderr: true, tail: 3, since };
+    const call = get(`/containers/${id}/logs`, { stdout: true, stderr: true, tail: 3, since });
     try {
-      const log = await ask(`/containers/${id}/logs`, query, signal);
+      const log = await client.ask(call, signal);
       return log instanceof Uint8Array ? lastLines(log, !Config.Tty) : "";
     } catch (error) {
       if (error instanceof AgentError && /^docker\.(refused|gone)$/.test(error.code)) return "";
@@ -91,60 +83,84 @@ export function createLooker({ ask, inspect, recorded, endedJobs, isJobDone }: L
     }
   }
 
-  /** Resolves with the container as it really is; undefined for one that is gone meanwhile. */
-  async function learn(listed: ListedContainer, signal: AbortSignal): Promise<ListedContainer | undefined> {
-    const inspected = await unless(["docker.gone"], inspect(listed.Id, signal));
+  /** Resolves with the container in its real state; undefined when it was removed since it was listed. */
+  async function inspect(listed: ListedContainer, signal: AbortSignal): Promise<ListedContainer | undefined> {
+    const { Id } = listed;
+    const inspected = await unless(
+      ["docker.gone"],
+      client.read(Inspection, get(`/containers/${Id}/json`), signal),
+    );
     if (inspected === undefined) return undefined;
-    if (needsOrigin(listed, recorded)) origins.set(listed.Id, originOf(inspected));
-    const isStale = ended.has(listed.Id) && !inspected.State.Running;
-    const now = isStale ? { ...listed, State: "exited" } : listed;
-    if (hasEnded(now) && !inspected.State.Running) {
-      const lines = await readLog(listed.Id, inspected, signal);
-      endings.set(listed.Id, endingOf(inspected, lines, await isJobDone(listed.Id, inspected, signal)));
+    if (needsOrigin(listed, isRecorded)) origins.set(Id, originOf(inspected));
+    const isStale = ended.has(Id) && !inspected.State.Running;
+    const real = isStale ? { ...listed, State: "exited" } : listed;
+    if (hasEnded(real) && !inspected.State.Running) {
+      const lines = await readLog(Id, inspected, signal);
+      endings.set(Id, endingOf(inspected, lines, await isJobDone(Id, inspected, signal)));
     }
-    return now;
+    return real;
   }
 
-  async function look(signal: AbortSignal): Promise<Look> {
-    const at = steadyNow();
-    const labelled = { filters: { label: [PROJECT_LABEL] } };
-    const [containers, networks, { Volumes: volumes }, images] = await Promise.all([
-      read(ContainerList, "/containers/json", { all: true }, signal),
-      read(NetworkList, "/networks", labelled, signal),
-      read(VolumeList, "/volumes", labelled, signal),
-      read(ImageList, "/images/json", {}, signal),
-    ]);
-    const ids = new Set(containers.map(({ Id }) => Id));
-    endedJobs?.keep(ids);
-    for (const known of [endings, origins]) for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
+  /** Replaces the containers for which the list is not enough; leaves out those that were removed. */
+  async function complete(
+    containers: readonly ListedContainer[],
+    incomplete: readonly ListedContainer[],
+    signal: AbortSignal,
+  ): Promise<readonly ListedContainer[]> {
     const slots = createSlots(INSPECTIONS);
-    const learned = new Map<string, ListedContainer | undefined>();
-    const asked = missingDetails({ containers, at }, { endings, origins, sightings, ended }, recorded);
+    const inspected = new Map<string, ListedContainer | undefined>();
     await Promise.all(
-      asked.map(async (listed) => {
+      incomplete.map(async (listed) => {
         const release = await slots.take(signal);
         try {
-          learned.set(listed.Id, await learn(listed, signal));
+          inspected.set(listed.Id, await inspect(listed, signal));
         } finally {
           release?.();
         }
       }),
     );
-    const present = containers.flatMap((one) => (learned.has(one.Id) ? (learned.get(one.Id) ?? []) : one));
+    return containers.flatMap((one) => (inspected.has(one.Id) ? (inspected.get(one.Id) ?? []) : one));
+  }
+
+  function forgetRemoved(present: ReadonlySet<string>): void {
+    endedJobs?.keep(present);
+    for (const known of [endings, origins])
+      for (const id of known.keys()) if (!present.has(id)) known.delete(id);
+  }
+
+  async function read(signal: AbortSignal): Promise<Snapshot> {
+    const list = <S extends GenericSchema>(
+      schema: S,
+      path: string,
+      query: Record<string, unknown>,
+    ): Promise<InferOutput<S>> => client.read(schema, get(path, query), signal);
+    const at = steadyNow();
+    const labelled = { filters: { label: [PROJECT_LABEL] } };
+    const [listed, networks, { Volumes: volumes }, images] = await Promise.all([
+      list(ContainerList, "/containers/json", { all: true }),
+      list(NetworkList, "/networks", labelled),
+      list(VolumeList, "/volumes", labelled),
+      list(ImageList, "/images/json", {}),
+    ]);
+    forgetRemoved(new Set(listed.map(({ Id }) => Id)));
     const details = { endings, origins, sightings, ended };
-    const seen = observe({ containers: present, networks, volumes, images, at }, details);
-    sightings = sightingsOf(seen, details);
+    const incomplete = missingDetails({ containers: listed, at }, details, isRecorded);
+    const containers = await complete(listed, incomplete, signal);
+    const snapshot = observe({ containers, networks, volumes, images, at }, details);
+    sightings = sightingsOf(snapshot, details);
     volumeOwners = new Map(
-      [...seen.projects].flatMap(([name, project]) => [...project.volumes].map((volume) => [volume, name])),
+      [...snapshot.projects].flatMap(([name, project]) =>
+        [...project.volumes].map((volume) => [volume, name]),
+      ),
     );
-    return seen;
+    return snapshot;
   }
 
   return {
-    look,
-    hear: (line) => noteEnd(line, ended),
-    missed: () => ended.clear(),
-    started: (id) => void endings.delete(id),
+    read,
+    takeEvent: (line) => trackEnd(line, ended),
+    forgetEvents: () => ended.clear(),
+    forgetEnding: (id) => void endings.delete(id),
     ownerOfVolume: (volume) => volumeOwners.get(volume),
   };
 }

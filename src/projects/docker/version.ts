@@ -1,14 +1,14 @@
-// Which version of the Docker Engine's API is spoken: the newest that both sides know. Pure.
+// Negotiates the version of the Docker Engine's API: the newest that both sides know. Pure.
 import { AgentError } from "../../lib/agent-error.ts";
 
 /**
- * What is asked for here did not change between these two. Docker 29 refuses what is older than 1.44, so nothing newer
- * is needed; 1.25 is Docker 1.13's.
+ * The calls that we use did not change between these two. Docker 29 refuses versions below 1.44, so nothing newer is
+ * needed; 1.25 is the version of Docker 1.13.
  */
 const NEWEST = "1.44";
 const OLDEST = "1.25";
 
-/** Throws `docker.version` when there is none; `min` is empty for an engine that does not tell. */
+/** Throws `docker.version` when there is none. `min` is empty for an engine that does not report it. */
 export function settleVersion(max: string, min: string): string {
   const settled = compare(max, NEWEST) < 0 ? max : NEWEST;
   if (compare(settled, OLDEST) < 0) {

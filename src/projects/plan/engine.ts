@@ -1,44 +1,45 @@
-// What the projects need of the Docker Engine. `docker.ts` implements it, and is the only file that knows dockerode.
+// The port to the container engine: what projects need of it. `projects/docker/engine.ts` implements it for Docker.
 //
-// Whatever fails here throws an AgentError: `docker.away` (no socket, refused, daemon restarting, no answer in time),
+// Every call throws an AgentError: `docker.away` (no socket, connection refused, daemon restarting, no answer in time),
 // `docker.forbidden` (permission), `docker.version` (API too old or too new), `docker.full` (no space left),
-// `docker.refused` (the daemon's own words about one request; `status` is its HTTP status), `docker.gone` (404 about
-// the thing that was named). Away, forbidden and version say nothing about containers: they are unknown then, not gone.
+// `docker.refused` (any other error answer, with the daemon's message; `status` is its HTTP status), `docker.gone` (404 for
+// the object of the call). The first three say nothing about containers: their state is unknown, not missing.
+import type { SteadyTime } from "../../lib/clock.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { DesiredService } from "./desired.ts";
 import type { ContainerState, ObservedProject } from "./observed.ts";
 import type { Role } from "./names.ts";
 import type { Unowned } from "./ownership.ts";
 
-/** Everything on this machine that carries our labels, and what of others is in the way. */
-export interface Look {
-  /** By name of the project; of every project of which anything is there. */
+/** Everything on this machine that carries our labels, and the containers of others whose names may be in the way. */
+export interface Snapshot {
+  /** By name; every project of which anything exists. */
   readonly projects: ReadonlyMap<string, ObservedProject>;
-  /** Names of containers that are not ours → who holds them, for a message: "container 0123456789ab (nginx:1)". */
+  /** Names of containers that are not ours, with a description for messages: "container 0123456789ab (nginx:1)". */
   readonly foreign: ReadonlyMap<string, string>;
   /** By name of a project: what carries its labels and is not ours (see ownership.ts). */
   readonly unowned: ReadonlyMap<string, Unowned>;
-  /** Full references of all images that are here. */
+  /** Full references of all images on this machine. */
   readonly images: ReadonlySet<string>;
-  /** Of the steady clock, taken before the first question was asked. */
-  readonly at: number;
+  /** When it was started: a change after this time may be missing. */
+  readonly at: SteadyTime;
 }
 
 export interface EngineInfo {
   /** "28.2.2" */
   readonly version: string;
   readonly apiVersion: string;
-  /** Where it keeps its data: the disk that fills up. */
+  /** Directory of the engine's data: its disk is the one that fills up. */
   readonly root: string;
 }
 
-/** Something happened to a thing with our labels; a hint to look. */
+/** Something with our labels changed: a reason to take a snapshot. */
 export interface EngineEvent {
   readonly project: string;
   readonly action: string;
 }
 
-/** The container that serves now, whatever its state. */
+/** The container that serves now, in whatever state. */
 export interface ServiceContainer {
   readonly id: string;
   readonly state: ContainerState;
@@ -47,11 +48,11 @@ export interface ServiceContainer {
 }
 
 export interface LogQuery {
-  /** Goes on with what is written from now, until the container ends. */
+  /** Continues with new lines until the container ends. */
   readonly follow: boolean;
-  /** The last so many lines of what there is. */
+  /** Number of existing lines, from the end. */
   readonly tail: number | "all";
-  /** Each line begins with the time at which it was written. */
+  /** Starts each line with the time at which it was written. */
   readonly timestamps: boolean;
   /** Seconds since the epoch, with fractions. */
   readonly since?: number;
@@ -62,25 +63,24 @@ export interface PullProgress {
   readonly text: string;
 }
 
-export interface Engine {
-  /** Asks for version and API version and settles on one both know. */
+export interface EngineReads {
+  /** Negotiates the API version again and resolves with the engine's version. */
   info(signal: AbortSignal): Promise<EngineInfo>;
-  /** One listing each of containers, networks, volumes, images; inspects only what ended, and what another agent made. */
-  look(signal: AbortSignal): Promise<Look>;
-  /** Resolves when the stream ends, whyever; throws when it could not be opened. */
-  events(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>;
-  /** One question. Undefined when no container that carries our labels, and no other's name, serves it. */
-  findService(project: string, service: string, signal: AbortSignal): Promise<ServiceContainer | undefined>;
   /**
-   * stdout and stderr as they come, Docker's frame headers taken off; of a container with a terminal as it is. Read no
-   * faster than it is asked for. `signal`, or leaving the iteration, closes Docker's stream at once.
+   * Lists containers, networks, volumes and images. Inspects only containers that ended, that another agent made, or whose
+   * end an event reported before the list shows it.
    */
-  logs(id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  snapshot(signal: AbortSignal): Promise<Snapshot>;
+  /** One call. Resolves with undefined when no container of ours with the labels and name of the service exists. */
+  findService(project: string, service: string, signal: AbortSignal): Promise<ServiceContainer | undefined>;
+}
+
+export interface EngineChanges {
   /** Resolves with its id. */
   createNetwork(project: string, name: string, signal: AbortSignal): Promise<string>;
   createVolume(project: string, name: string, signal: AbortSignal): Promise<void>;
   /**
-   * Made under the name of its role, on the project's network with the service's name as alias, with our labels.
+   * Creates it under the name of its role, with our labels, on the project's network with the service's name as alias.
    * Resolves with its id.
    */
   createContainer(
@@ -91,19 +91,33 @@ export interface Engine {
     signal: AbortSignal,
   ): Promise<string>;
   startContainer(id: string, signal: AbortSignal): Promise<void>;
-  /** SIGTERM, `grace`, SIGKILL. One that does not run is fine. */
+  /** Sends SIGTERM and, after `grace`, SIGKILL. Does nothing when it does not run or does not exist. */
   stopContainer(id: string, grace: Duration, signal: AbortSignal): Promise<void>;
+  /** Does nothing when it is not paused. */
   unpauseContainer(id: string, signal: AbortSignal): Promise<void>;
   renameContainer(id: string, name: string, signal: AbortSignal): Promise<void>;
-  /** By force, with its anonymous volumes. One that is gone is fine, as for network and volume. */
+  /** Removes it by force, with its anonymous volumes. Does nothing when it does not exist. */
   removeContainer(id: string, signal: AbortSignal): Promise<void>;
+  /** Does nothing when it is connected. */
   connectNetwork(id: string, network: string, alias: string, signal: AbortSignal): Promise<void>;
+  /** Does nothing when it does not exist. */
   removeNetwork(id: string, signal: AbortSignal): Promise<void>;
+  /** Does nothing when it does not exist. */
   removeVolume(name: string, signal: AbortSignal): Promise<void>;
+}
+
+export interface EngineStreams {
+  /** Resolves when the event stream ends for any reason. Throws only when it cannot be opened. */
+  events(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>;
   /**
-   * Pulls with the credentials of the Docker configuration of the agent's user. Throws `pull.unauthorized`,
-   * `pull.unknown` (no such image or tag), `pull.stalled` (nothing happened for `idle`), `pull.failed`, or one of the
-   * above; errors from inside the progress stream too.
+   * Resolves with stdout and stderr as they come, without Docker's frame headers; of a container with a terminal unchanged.
+   * Reads no faster than the caller iterates. `signal`, or leaving the iteration, closes Docker's stream at once.
+   */
+  logs(id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  /**
+   * Pulls with the credentials in the Docker configuration of the agent's user. Also throws `pull.unauthorized`,
+   * `pull.unknown` (no such image or tag), `pull.stalled` (nothing happened for `idle`) and `pull.failed`; errors inside
+   * the progress stream too.
    */
   pull(
     image: string,
@@ -112,3 +126,5 @@ export interface Engine {
     signal: AbortSignal,
   ): Promise<void>;
 }
+
+export interface Engine extends EngineReads, EngineChanges, EngineStreams {}

@@ -1,10 +1,10 @@
-// What the planner must remember of one project between two looks: restarts, failures, and when to try again.
+// What the planner must remember of one project between two snapshots: restarts, failures, and when to try again.
 import { doubled } from "../../lib/backoff.ts";
 import { retry } from "../../control/retry.ts";
 import { type Step, subjectOf } from "./step.ts";
 
 /** Something that failed; times are those of the steady clock. */
-export interface Trouble {
+export interface StepFailure {
   readonly message: string;
   /** What was refused. */
   readonly step: Step["do"];
@@ -25,14 +25,14 @@ export interface ProjectHistory {
   /** By service: the replacement that did not start, and its fingerprint. */
   readonly replacements: ReadonlyMap<string, { readonly fingerprint: string; readonly message: string }>;
   /** By service, "" for the project as a whole: the last step Docker refused. */
-  readonly troubles: ReadonlyMap<string, Trouble>;
+  readonly failures: ReadonlyMap<string, StepFailure>;
 }
 
 export const NO_HISTORY: ProjectHistory = {
   restarts: new Map(),
   starts: new Map(),
   replacements: new Map(),
-  troubles: new Map(),
+  failures: new Map(),
 };
 
 const REMOVALS: ReadonlySet<Step["do"]> = new Set<Step["do"]>([
@@ -42,7 +42,12 @@ const REMOVALS: ReadonlySet<Step["do"]> = new Set<Step["do"]>([
   "removeVolume",
 ]);
 
-function troubled(before: Trouble | undefined, step: Step["do"], message: string, now: number): Trouble {
+function troubled(
+  before: StepFailure | undefined,
+  step: Step["do"],
+  message: string,
+  now: number,
+): StepFailure {
   const same = before?.step === step ? before : undefined;
   const attempts = (same?.attempts ?? 0) + 1;
   const pause = doubled(REMOVALS.has(step) ? retry.removal : retry.step, attempts);
@@ -50,8 +55,8 @@ function troubled(before: Trouble | undefined, step: Step["do"], message: string
 }
 
 /** When a refused step is due again; soon when Docker has told since of something that may have freed it. */
-export const dueAgain = ({ at, retryAt }: Trouble, toldAt: number): number =>
-  toldAt > at ? Math.min(retryAt, at + retry.step.base) : retryAt;
+export const dueAgain = ({ at, retryAt }: StepFailure, lastEventAt: number): number =>
+  lastEventAt > at ? Math.min(retryAt, at + retry.step.base) : retryAt;
 
 /** What became of a step. */
 export type Outcome = { readonly is: "done" } | { readonly is: "refused"; readonly message: string };
@@ -62,12 +67,12 @@ const RESTARTS_MAX = 1_000;
 /** The history after a step. A step that was cut short, or that Docker was not there for, leaves it as it is. */
 export function remember(history: ProjectHistory, step: Step, outcome: Outcome, now: number): ProjectHistory {
   const subject = subjectOf(step);
-  const { restarts, starts, replacements, troubles } = history;
+  const { restarts, starts, replacements, failures } = history;
   if (outcome.is === "refused") {
-    const trouble = troubled(troubles.get(subject), step.do, outcome.message, now);
-    return { ...history, troubles: new Map(troubles).set(subject, trouble) };
+    const trouble = troubled(failures.get(subject), step.do, outcome.message, now);
+    return { ...history, failures: new Map(failures).set(subject, trouble) };
   }
-  const left = new Map(troubles);
+  const left = new Map(failures);
   // Making a container anew because it does not start is not yet a start.
   const trouble = left.get(subject);
   if (trouble?.step === step.do) left.delete(subject);
@@ -81,10 +86,10 @@ export function remember(history: ProjectHistory, step: Step, outcome: Outcome, 
       : restarts,
     starts: step.do === "startContainer" ? new Map(starts).set(subject, now) : starts,
     replacements: failed === undefined ? replacements : new Map(replacements).set(subject, failed),
-    troubles: left,
+    failures: left,
   };
 }
 
 /** All services run: what was refused on the way there does not count against the next time. */
 export const settled = (history: ProjectHistory): ProjectHistory =>
-  history.troubles.size === 0 ? history : { ...history, troubles: new Map() };
+  history.failures.size === 0 ? history : { ...history, failures: new Map() };

@@ -45,7 +45,7 @@ export const policyOf = (image: string, configured: PullPolicy | undefined): Pul
 /** A pull that is younger is not repeated: of ten containers of one image one asks the registry. */
 const FRESH: Duration = minutes(1);
 
-export type ImageVerdict =
+export type ImageDecision =
   | { readonly image: "ready" }
   | { readonly image: "pull" }
   /** `failed`: a pull has failed, and is tried again at `until`. */
@@ -56,12 +56,12 @@ export type ImageVerdict =
 const PATIENCE = 3;
 
 /** What stands between now and a container made of `image`. An image that is here is used when the registry is away. */
-export function judgeImage(
+export function decideImage(
   image: string,
   { present, pulls }: Images,
   policy: PullPolicy,
   now: number,
-): ImageVerdict {
+): ImageDecision {
   const reference = fullReference(image);
   const pull = pulls.get(reference);
   const here = present.has(reference);

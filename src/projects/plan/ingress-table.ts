@@ -5,7 +5,7 @@
 // first. Nothing of it depends on the order of lists, or on what runs, so that a restart moves no host.
 import type { IngressSpec } from "../../protocol/caravanserai/resources.ts";
 import type { DesiredProject } from "./desired.ts";
-import type { Look } from "./engine.ts";
+import type { Snapshot } from "./engine.ts";
 import type { Role } from "./names.ts";
 
 /** What the listener knows as its `Route`. */
@@ -36,13 +36,13 @@ const HOST_MAX = 253;
 /** One for each host name that is claimed and can be one. */
 export function routesOf(
   projects: readonly DesiredProject[],
-  look: Look | undefined,
+  snapshot: Snapshot | undefined,
 ): readonly ProjectRoute[] {
   return [...decide(projects).winners.values()].map(({ host, project, rule }) => ({
     host,
     project: project.name,
     service: rule.target.service,
-    address: addressOf(project.name, rule.target.service, look),
+    address: addressOf(project.name, rule.target.service, snapshot),
     port: rule.target.port,
   }));
 }
@@ -95,8 +95,8 @@ function faultOf(host: string): string | undefined {
 
 const nameOf = ({ name, host }: IngressSpec): string => `ingress ${name || host || "without a name"}`;
 
-function addressOf(project: string, service: string, look: Look | undefined): string | undefined {
-  const observed = look?.projects.get(project);
+function addressOf(project: string, service: string, snapshot: Snapshot | undefined): string | undefined {
+  const observed = snapshot?.projects.get(project);
   if (observed?.network === undefined) return undefined;
   const own = observed.containers.filter((one) => one.service === service);
   const serving = SERVING.map((role) => own.find((one) => one.role === role)).find(

@@ -1,4 +1,4 @@
-// What was seen on Docker in one look: the containers, networks, volumes and images of this machine.
+// What was seen on Docker in one snapshot: the containers, networks, volumes and images of this machine.
 import type { Role } from "./names.ts";
 
 export const CONTAINER_STATES = [
@@ -38,7 +38,7 @@ export interface ObservedContainer {
   readonly made: MadeFrom | undefined;
   /** Ids of the networks it is on, and its address in each. */
   readonly networks: ReadonlyMap<string, string>;
-  /** Of the steady clock: when a look showed it in this state, or with this end, for the first time. */
+  /** Of the steady clock: when a snapshot showed it in this state, or with this end, for the first time. */
   readonly since: number;
   /** Of one that ended. */
   readonly exit:

@@ -22,7 +22,7 @@ export type Answer =
   | { readonly is: "silent" };
 
 /** What is known of one; times are those of the steady clock. */
-export interface Suspect {
+export interface OrphanCandidate {
   readonly verdict:
     | "unknown"
     /** The server said so once. */
@@ -42,7 +42,13 @@ export interface Suspect {
   readonly askAt: number;
 }
 
-export const UNKNOWN: Suspect = { verdict: "unknown", reason: "", since: 0, due: undefined, askAt: 0 };
+export const UNKNOWN: OrphanCandidate = {
+  verdict: "unknown",
+  reason: "",
+  since: 0,
+  due: undefined,
+  askAt: 0,
+};
 
 export interface OrphanPolicy {
   /** Between two questions about the same project. */
@@ -56,7 +62,12 @@ const KEPT_POLLS = 5;
 const FOREIGN_POLL: Duration = minutes(1);
 
 /** The next state of a suspect. `remove` only ever follows on a positive answer given now. */
-export function judge(before: Suspect, answer: Answer, now: number, { poll, grace }: OrphanPolicy): Suspect {
+export function decideOrphan(
+  before: OrphanCandidate,
+  answer: Answer,
+  now: number,
+  { poll, grace }: OrphanPolicy,
+): OrphanCandidate {
   const askAt = now + poll;
   switch (answer.is) {
     case "silent":
@@ -88,9 +99,14 @@ export function judge(before: Suspect, answer: Answer, now: number, { poll, grac
   return { verdict: now >= due ? "remove" : "orphan", reason, since: before.since, due, askAt };
 }
 
-const kept = (reason: string, askAt: number): Suspect => ({ ...UNKNOWN, verdict: "kept", reason, askAt });
+const kept = (reason: string, askAt: number): OrphanCandidate => ({
+  ...UNKNOWN,
+  verdict: "kept",
+  reason,
+  askAt,
+});
 
-const isPositive = ({ verdict }: Suspect): boolean =>
+const isPositive = ({ verdict }: OrphanCandidate): boolean =>
   verdict === "suspected" || verdict === "orphan" || verdict === "remove";
 
 /** Fewer than this many may be a person who cleans up. */

@@ -7,7 +7,7 @@
 // Everything else is never touched: its names count as taken.
 import type { Log } from "../../platform/log.ts";
 import type { DesiredProject, DesiredService } from "./desired.ts";
-import type { Look } from "./engine.ts";
+import type { Snapshot } from "./engine.ts";
 import { describeContainer, networkName } from "./names.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
 import { matches } from "./service.ts";
@@ -22,8 +22,8 @@ export interface Unowned {
 }
 
 export interface Ownership {
-  /** The look with our own things alone in its projects; records what is taken over. */
-  own(look: Look): Look;
+  /** The snapshot with our own things alone in its projects; records what is taken over. */
+  own(snapshot: Snapshot): Snapshot;
 }
 
 export interface OwnershipPorts {
@@ -35,12 +35,12 @@ export interface OwnershipPorts {
 
 export function createOwnership({ records, desired, log }: OwnershipPorts): Ownership {
   return {
-    own(look) {
-      records.prune(look);
+    own(snapshot) {
+      records.prune(snapshot);
       const projects = new Map<string, ObservedProject>();
       const unowned = new Map<string, Unowned>();
-      const foreign = new Map(look.foreign);
-      for (const [name, seen] of look.projects) {
+      const foreign = new Map(snapshot.foreign);
+      for (const [name, seen] of snapshot.projects) {
         const { own, rest, adopt } = divide(name, seen, records, desired(name));
         for (const { making, id, isTakeOver } of adopt) {
           records.made(making, id);
@@ -51,7 +51,7 @@ export function createOwnership({ records, desired, log }: OwnershipPorts): Owne
           foreign.set(one.name, `${describeContainer(one.id, one.image)} with the labels of project ${name}`);
         if (!isNothing(rest)) unowned.set(name, unownedOf(rest));
       }
-      return { ...look, projects, unowned, foreign };
+      return { ...snapshot, projects, unowned, foreign };
     },
   };
 }

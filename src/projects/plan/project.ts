@@ -4,14 +4,14 @@ import type { DesiredProject } from "./desired.ts";
 import { type ProjectHistory, dueAgain } from "./history.ts";
 import type { Images } from "./images.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
-import { type ServicePolicy, type Verdict, planService } from "./service.ts";
+import { type ServicePolicy, type ServiceDecision, planService } from "./service.ts";
 import type { Step } from "./step.ts";
 
 export interface Plan {
   /** To be carried out now, in this order; those of different services do not depend on each other. */
   readonly steps: readonly Step[];
   /** When to look again although nothing happened, of the steady clock. */
-  readonly lookAt: number | undefined;
+  readonly planAgainAt: number | undefined;
   /** What the server should be told, if it has not been told. */
   readonly report: ProjectStatus | undefined;
   /** What went wrong and is tried again: to be shown beside the phase, which stays as it is. */
@@ -28,7 +28,7 @@ export interface Situation {
   /** When Docker told last that a container of it has ended. */
   readonly endedAt?: number | undefined;
   /** When Docker told last of anything about it. */
-  readonly toldAt?: number | undefined;
+  readonly lastEventAt?: number | undefined;
   /** Of the steady clock, as every time in a plan. */
   readonly now: number;
 }
@@ -37,10 +37,10 @@ export interface Situation {
 export function planProject(desired: DesiredProject, situation: Situation): Plan {
   const { observed, history, now } = situation;
   const foundation = foundationSteps(desired, observed);
-  const refused = foundation.length === 0 ? undefined : history.troubles.get("");
+  const refused = foundation.length === 0 ? undefined : history.failures.get("");
   // The network and the volumes come first. While Docker refuses one, what can do without it goes on.
   if (foundation.length > 0 && (refused === undefined || now >= refused.retryAt))
-    return { steps: foundation, lookAt: undefined, report: undefined, notes: [] };
+    return { steps: foundation, planAgainAt: undefined, report: undefined, notes: [] };
   const verdicts = desired.services.map((service) => ({
     name: service.name,
     verdict: planService({ service, ...situation }),
@@ -55,9 +55,9 @@ export function planProject(desired: DesiredProject, situation: Situation): Plan
       ...verdicts.flatMap(({ verdict }) => ("step" in verdict ? (verdict.step ?? []) : [])),
       ...removal.steps,
     ],
-    lookAt: earliest([
+    planAgainAt: earliest([
       ...verdicts.map(({ verdict }) => ("until" in verdict ? verdict.until : undefined)),
-      removal.lookAt,
+      removal.planAgainAt,
       refused?.retryAt,
     ]),
     report: reportOf(verdicts),
@@ -79,7 +79,7 @@ function foundationSteps({ network, volumes }: DesiredProject, observed: Observe
 
 interface Named {
   readonly name: string;
-  readonly verdict: Verdict;
+  readonly verdict: ServiceDecision;
 }
 
 /** Crashes are named before what was never up, since they name the services in the words that clients know. */
@@ -93,7 +93,7 @@ const isWell = ({ verdict }: Named): boolean => verdict.is === "running" || verd
 
 /** "Containers running: web; completed: migrate" */
 function wellMessage(verdicts: readonly Named[]): string {
-  const named = (is: Verdict["is"]): string =>
+  const named = (is: ServiceDecision["is"]): string =>
     verdicts
       .filter(({ verdict }) => verdict.is === is)
       .map(({ name }) => name)
@@ -119,10 +119,10 @@ function reportOf(verdicts: readonly Named[]): ProjectStatus | undefined {
 }
 
 function conditionOf(verdicts: readonly Named[]): Plan["condition"] {
-  const troubles = verdicts.flatMap(({ name, verdict }) =>
+  const failures = verdicts.flatMap(({ name, verdict }) =>
     verdict.is === "waiting" && verdict.trouble === true ? [`${name}: ${verdict.note}`] : [],
   );
-  return troubles.length === 0 ? undefined : { reason: "ReconcileError", message: troubles.join(", ") };
+  return failures.length === 0 ? undefined : { reason: "ReconcileError", message: failures.join(", ") };
 }
 
 /** After so many refusals in a row the server is shown what keeps a removal from its end: the first one often passes. */
@@ -144,11 +144,11 @@ export function planTeardown(situation: Situation): Plan {
       : [];
   const gone = containers.length === 0 && network === undefined && volumes.size === 0;
   const subjects = gone ? [] : [...containers.map(({ service }) => service), ""];
-  const troubles = subjects.flatMap((subject) => history.troubles.get(subject) ?? []);
-  const stuck = troubles.find(({ attempts }) => attempts >= PATIENCE);
+  const failures = subjects.flatMap((subject) => history.failures.get(subject) ?? []);
+  const stuck = failures.find(({ attempts }) => attempts >= PATIENCE);
   return {
     steps: [...takeDown(containers, situation).steps, ...rest],
-    lookAt: earliest(subjects.map((subject) => waitOf(subject, situation))),
+    planAgainAt: earliest(subjects.map((subject) => waitOf(subject, situation))),
     report: gone
       ? {
           phase: "Terminated",
@@ -157,15 +157,15 @@ export function planTeardown(situation: Situation): Plan {
         }
       : undefined,
     condition: stuck && { reason: "RemoveError", message: stuck.message },
-    notes: troubles.map(({ message }) => message),
+    notes: failures.map(({ message }) => message),
   };
 }
 
-const toldIn = ({ toldAt = -Infinity }: Situation): number => toldAt;
+const toldIn = ({ lastEventAt = -Infinity }: Situation): number => lastEventAt;
 
 /** When a step about `subject` that Docker refused is due again; undefined when it is due now. */
 function waitOf(subject: string, situation: Situation): number | undefined {
-  const trouble = situation.history.troubles.get(subject);
+  const trouble = situation.history.failures.get(subject);
   if (trouble === undefined) return undefined;
   const due = dueAgain(trouble, toldIn(situation));
   return situation.now < due ? due : undefined;
@@ -175,16 +175,16 @@ function waitOf(subject: string, situation: Situation): number | undefined {
 function takeDown(
   containers: readonly ObservedContainer[],
   situation: Situation,
-): { readonly steps: readonly Step[]; readonly lookAt: number | undefined } {
+): { readonly steps: readonly Step[]; readonly planAgainAt: number | undefined } {
   const steps = containers
     .filter(({ service }) => waitOf(service, situation) === undefined)
     .map(({ id, service, state }): Step => {
-      const refused = situation.history.troubles.get(service)?.step;
+      const refused = situation.history.failures.get(service)?.step;
       const isAlive = state === "running" || state === "paused" || state === "restarting";
       const isStubborn = refused === "stopContainer" || refused === "removeContainer";
       return { do: isAlive && !isStubborn ? "stopContainer" : "removeContainer", id, service };
     });
-  return { steps, lookAt: earliest(containers.map(({ service }) => waitOf(service, situation))) };
+  return { steps, planAgainAt: earliest(containers.map(({ service }) => waitOf(service, situation))) };
 }
 
 function earliest(times: readonly (number | undefined)[]): number | undefined {

@@ -12,8 +12,8 @@ import { posix } from "node:path";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import type { Reason } from "../../protocol/caravanserai/resources.ts";
 import type { DesiredService } from "./desired.ts";
-import type { ProjectHistory, Trouble } from "./history.ts";
-import { type Images, type PullPolicy, fullReference, judgeImage, policyOf } from "./images.ts";
+import type { ProjectHistory, StepFailure } from "./history.ts";
+import { type Images, type PullPolicy, fullReference, decideImage, policyOf } from "./images.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
 import { type RestartPolicy, decideRestart, isSpent } from "./restarts.ts";
 import type { Step } from "./step.ts";
@@ -35,7 +35,7 @@ export interface ServicePolicy {
   readonly restart: RestartPolicy;
 }
 
-export type Verdict =
+export type ServiceDecision =
   /** It runs as it should. */
   | { readonly is: "running"; readonly step?: Step; readonly until?: number }
   /** It was started a moment ago, and has not ended yet. */
@@ -74,12 +74,12 @@ export interface ServiceView {
   readonly now: number;
 }
 
-export function planService(view: ServiceView): Verdict {
+export function planService(view: ServiceView): ServiceDecision {
   const { service, observed, history, now } = view;
   const own = observed.containers.filter((container) => container.service === service.name);
   const inRole = (role: Role): ObservedContainer | undefined => own.find((one) => one.role === role);
   const [current, next, previous] = [inRole("current"), inRole("next"), inRole("previous")];
-  const trouble = history.troubles.get(service.name);
+  const trouble = history.failures.get(service.name);
   if (trouble !== undefined) {
     // What was to replace a running container and is refused by Docker gives way at once.
     if (previous !== undefined && current?.state === "created")
@@ -101,7 +101,7 @@ export function planService(view: ServiceView): Verdict {
 
 /** Docker's own remains of a container may be in the way of its start: it is made anew once, before it has failed. */
 const isUnstartable = (
-  { step, attempts, remade }: Trouble,
+  { step, attempts, remade }: StepFailure,
   current: ObservedContainer | undefined,
 ): current is ObservedContainer =>
   step === "startContainer" &&
@@ -109,17 +109,17 @@ const isUnstartable = (
   !remade &&
   (current?.state === "exited" || current?.state === "created");
 
-const stuck = ({ message, attempts, retryAt }: Trouble): Hindered =>
+const stuck = ({ message, attempts, retryAt }: StepFailure): Hindered =>
   attempts >= PATIENCE
     ? { is: "failed", reason: "ReconcileError", message, until: retryAt }
     : { is: "waiting", note: message, trouble: true, until: retryAt };
 
 /** Why Docker does not make the network or a volume that the service stands on; undefined when all of it is there. */
-function lackingOf({ service, observed, history }: ServiceView): Trouble | undefined {
+function lackingOf({ service, observed, history }: ServiceView): StepFailure | undefined {
   const isThere =
     observed.network !== undefined &&
     service.mounts.every(({ volume, declared }) => !declared || observed.volumes.has(volume));
-  return isThere ? undefined : history.troubles.get("");
+  return isThere ? undefined : history.failures.get("");
 }
 
 /** Steps that bring up the container that is there, and take nothing away. */
@@ -132,7 +132,7 @@ function beside(hindered: Hindered, view: ServiceView, current: ObservedContaine
   if (current === undefined || (isOld && current.state === "created")) return hindered;
   const kept = planCurrent(view, current);
   const wanted = "step" in kept ? kept.step : undefined;
-  const trouble = view.history.troubles.get(view.service.name);
+  const trouble = view.history.failures.get(view.service.name);
   const isRefused = trouble !== undefined && trouble.step === wanted?.do && view.now < trouble.retryAt;
   const step = wanted !== undefined && UPKEEP.has(wanted.do) && !isRefused ? wanted : undefined;
   const times = [hindered.until, "until" in kept ? kept.until : undefined].filter((at) => at !== undefined);
@@ -146,7 +146,7 @@ function beside(hindered: Hindered, view: ServiceView, current: ObservedContaine
   };
 }
 
-const giveWay = ({ service }: ServiceView, { id }: ObservedContainer, message: string): Verdict =>
+const giveWay = ({ service }: ServiceView, { id }: ObservedContainer, message: string): ServiceDecision =>
   work({
     do: "removeContainer",
     id,
@@ -189,7 +189,7 @@ const lostMounts = ({ fingerprint, made }: ObservedContainer, service: DesiredSe
 const isAttached = ({ networks }: ObservedContainer, { network }: ObservedProject): boolean =>
   network !== undefined && networks.has(network);
 
-function planAbsent(view: ServiceView, next: ObservedContainer | undefined): Verdict {
+function planAbsent(view: ServiceView, next: ObservedContainer | undefined): ServiceDecision {
   const { service } = view;
   if (next === undefined) return create(view, "current");
   if (!matches(next, service)) return work(remove(next));
@@ -203,7 +203,7 @@ function create(view: ServiceView, role: "current" | "next"): Hindered | { is: "
     const message = `the name of its container is taken by ${holder}, which is not ours; rename or remove that one`;
     return { is: "failed", reason: "ReconcileError", message };
   }
-  const verdict = judgeImage(service.image, images, policyOf(service.image, policy.pull), now);
+  const verdict = decideImage(service.image, images, policyOf(service.image, policy.pull), now);
   switch (verdict.image) {
     case "ready":
       return work({ do: "createContainer", service, role });
@@ -222,7 +222,7 @@ function create(view: ServiceView, role: "current" | "next"): Hindered | { is: "
 }
 
 /** The one container there should be, and it is the right one. */
-function planCurrent(view: ServiceView, current: ObservedContainer): Verdict {
+function planCurrent(view: ServiceView, current: ObservedContainer): ServiceDecision {
   const { service, observed } = view;
   const attached = isAttached(current, observed);
   switch (current.state) {
@@ -257,7 +257,13 @@ const isCompleted = ({ exit }: ObservedContainer, { stays }: DesiredService): bo
   exit?.code === 0 && exit.byItself && !stays;
 
 /** Of one that was started by somebody else, or in an earlier life, nothing is known, and it is believed. */
-function settling({ service, history, policy, now, endedAt = -Infinity }: ServiceView): Verdict | undefined {
+function settling({
+  service,
+  history,
+  policy,
+  now,
+  endedAt = -Infinity,
+}: ServiceView): ServiceDecision | undefined {
   const started = history.starts.get(service.name) ?? -Infinity;
   const isProven = !isSpent(history.restarts.get(service.name) ?? [], now, policy.restart);
   const doubt = Math.abs(endedAt - started) < DOUBT ? endedAt + DOUBT : -Infinity;
@@ -265,7 +271,7 @@ function settling({ service, history, policy, now, endedAt = -Infinity }: Servic
   return now < until ? { is: "starting", until } : undefined;
 }
 
-function restart({ service, history, policy, now }: ServiceView, ended: ObservedContainer): Verdict {
+function restart({ service, history, policy, now }: ServiceView, ended: ObservedContainer): ServiceDecision {
   const decision = decideRestart(history.restarts.get(service.name) ?? [], ended.since, now, policy.restart);
   if (decision.do === "start") return work(start(ended, true));
   if (decision.do === "wait") {
@@ -291,7 +297,7 @@ function planDrift(
   view: ServiceView,
   current: ObservedContainer,
   next: ObservedContainer | undefined,
-): Verdict {
+): ServiceDecision {
   const { service, history } = view;
   const lost = lostMounts(current, service);
   if (lost.length > 0)
@@ -336,7 +342,7 @@ interface Replacement {
 }
 
 /** The old one has made room already. */
-function planReplacement(view: ServiceView, { current, next, previous }: Replacement): Verdict {
+function planReplacement(view: ServiceView, { current, next, previous }: Replacement): ServiceDecision {
   const { service, observed, history, now } = view;
   // Nothing to fall back on.
   if (previous.state === "created" || previous.state === "dead") return work(remove(previous));

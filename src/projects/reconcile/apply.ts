@@ -9,7 +9,7 @@ import type { Pulls } from "./pulls.ts";
 import type { Making, Records } from "./records.ts";
 import type { Step } from "../plan/step.ts";
 
-export interface Hands {
+export interface StepPorts {
   readonly engine: Engine;
   readonly records: Pick<Records, "begin" | "made" | "refused">;
   readonly log: Pick<Log, "info">;
@@ -22,7 +22,7 @@ export interface Hands {
 /** Resolves when it is done; of a pull, when it was asked for. Throws what the engine throws. */
 export async function applyStep(
   step: Step,
-  { engine, records, pulls, log, project, grace }: Hands,
+  { engine, records, pulls, log, project, grace }: StepPorts,
   signal: AbortSignal,
 ): Promise<void> {
   const removed = (what: string): void => log.info("projects", `${project}: removed ${what}`);
@@ -68,7 +68,11 @@ export async function applyStep(
 }
 
 /** Recorded before and after, so that a crash in between cannot lose whose it is. */
-async function make(records: Hands["records"], making: Making, create: () => Promise<string>): Promise<void> {
+async function make(
+  records: StepPorts["records"],
+  making: Making,
+  create: () => Promise<string>,
+): Promise<void> {
   records.begin(making);
   try {
     records.made(making, await create());

@@ -42,7 +42,7 @@ export function onList(assigned: Assigned, askedAt: number | undefined, before: 
  * Whether its restarts and failures begin anew: it was away from the list, its specification is another one, or the
  * server has scheduled it again after it had been running or had failed.
  */
-export function beginsAnew(
+export function startsOver(
   before: OnList | undefined,
   now: OnList,
   delivered: Delivered | undefined,

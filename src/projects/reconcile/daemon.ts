@@ -1,6 +1,6 @@
-// Whether Docker is there: one loop that connects, looks, and listens to its events; everything else waits for it.
+// Whether Docker is there: one loop that connects, snapshots, and listens to its events; everything else waits for it.
 //
-//   away ── info, a first look ──▶ up ── events end, a look or a step fails ──▶ away, tried again with a back-off
+//   away ── info, a first snapshot ──▶ up ── events end, a snapshot or a step fails ──▶ away, tried again with a back-off
 import { orAborted } from "../../lib/until.ts";
 import { type AbortScope, abortScope } from "../../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
@@ -10,7 +10,7 @@ import { retry } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
 import { steadyNow } from "../../lib/clock.ts";
 import type { Engine, EngineEvent, EngineInfo } from "../plan/engine.ts";
-import type { Looks } from "./snapshots.ts";
+import type { Snapshots } from "./snapshots.ts";
 
 /** What is no answer about the thing that was asked for, but about Docker as a whole. */
 export const isAway = (error: unknown): boolean =>
@@ -34,7 +34,7 @@ export interface Daemon {
 
 export interface DaemonPorts {
   readonly engine: Pick<Engine, "info" | "events">;
-  readonly looks: Looks;
+  readonly snapshots: Snapshots;
   readonly onEvent: (event: EngineEvent) => void;
   /** Docker is there again: whatever happened meanwhile went unnoticed. */
   readonly onUp: () => void;
@@ -46,7 +46,7 @@ export interface DaemonPorts {
 const SHORT: Duration = seconds(5);
 
 export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
-  const { engine, looks, onEvent, onUp, registry, log } = ports;
+  const { engine, snapshots, onEvent, onUp, registry, log } = ports;
   let info: EngineInfo | undefined;
   let trouble: string | undefined;
   let awaySince: number | undefined = steadyNow();
@@ -63,7 +63,7 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
   async function connect(signal: AbortSignal): Promise<EngineInfo> {
     const found = await engine.info(signal);
     // A daemon that answers the one and refuses the other is not there yet.
-    await looks.fresh();
+    await snapshots.fresh();
     return found;
   }
 

@@ -5,16 +5,23 @@ import type { Log } from "../../platform/log.ts";
 import { epochOf, steadyNow, wallOf } from "../../lib/clock.ts";
 import type { AssignedNames } from "../node/assigned-names.ts";
 import type { Continuity } from "../node/continuity.ts";
-import type { Look } from "../plan/engine.ts";
+import type { Snapshot } from "../plan/engine.ts";
 import type { ObservedProject } from "../plan/observed.ts";
-import { type Answer, type OrphanPolicy, type Suspect, UNKNOWN, isLoss, judge } from "../plan/orphans.ts";
+import {
+  type Answer,
+  type OrphanPolicy,
+  type OrphanCandidate,
+  UNKNOWN,
+  isLoss,
+  decideOrphan,
+} from "../plan/orphans.ts";
 import type { Daemon } from "./daemon.ts";
-import type { Looks } from "./snapshots.ts";
+import type { Snapshots } from "./snapshots.ts";
 import { type Unowned, isNothing, removable } from "../plan/ownership.ts";
 
 export interface Orphan {
   readonly name: string;
-  readonly verdict: Suspect["verdict"];
+  readonly verdict: OrphanCandidate["verdict"];
   readonly reason: string;
   /** When it is removed, in milliseconds since the epoch; undefined while that is not decided, or never. */
   readonly due: number | undefined;
@@ -28,7 +35,7 @@ export interface OrphanPorts {
   readonly node: string;
   readonly assigned: AssignedNames;
   readonly continuity: Continuity;
-  readonly looks: Looks;
+  readonly snapshots: Snapshots;
   readonly daemon: Pick<Daemon, "lost">;
   /** The projects on the server's newest list. */
   readonly listed: () => ReadonlySet<string>;
@@ -39,13 +46,13 @@ export interface OrphanPorts {
   /** Whether a step of this project is under way. */
   readonly isAtWork: (name: string) => boolean;
   /** Called after every answer about a project that is not listed. */
-  readonly onDecision: (name: string, decision: Suspect) => void;
+  readonly onDecision: (name: string, decision: OrphanCandidate) => void;
   readonly log: Log;
 }
 
 export interface OrphanWatch {
   /** One round of questions. Returns a status message. */
-  inspect(look: Look, signal: AbortSignal): Promise<string>;
+  inspect(snapshot: Snapshot, signal: AbortSignal): Promise<string>;
   /** The server lists it: whatever was said about it before does not count any more. */
   isListed(name: string): void;
   /** What would be removed, why and when, and what is only watched. */
@@ -56,8 +63,8 @@ export interface OrphanWatch {
 const QUESTIONS = 20;
 
 export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): OrphanWatch {
-  const { api, node, assigned, continuity, looks, daemon, log } = ports;
-  const suspects = new Map<string, Suspect>();
+  const { api, node, assigned, continuity, snapshots, daemon, log } = ports;
+  const candidates = new Map<string, OrphanCandidate>();
   /** Those whose last answer was "gone". */
   const missing = new Set<string>();
 
@@ -72,7 +79,7 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
       if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
       // One that is looked after is brought up again where nothing is left of it.
       const isHeld = ports.retained().includes(name);
-      const unowned = looks.latest()?.unowned.get(name);
+      const unowned = snapshots.latest()?.unowned.get(name);
       if (!isHeld && seen !== undefined && isNothing(removable(seen, unowned))) return { is: "rest" };
       if (status?.nodeRef === "") return { is: "unplaced" };
       if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
@@ -97,9 +104,9 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
   }
 
   function settle(name: string, answer: Answer): void {
-    const before = suspects.get(name) ?? UNKNOWN;
-    const after = judge(before, answer, steadyNow(), policy);
-    suspects.set(name, after);
+    const before = candidates.get(name) ?? UNKNOWN;
+    const after = decideOrphan(before, answer, steadyNow(), policy);
+    candidates.set(name, after);
     if (answer.is === "gone") missing.add(name);
     else if (answer.is !== "silent") missing.delete(name);
     if (before.verdict === "suspected" && after.verdict === "orphan")
@@ -121,29 +128,29 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     const retained = new Set(ports.retained());
     const isOff = (name: string): boolean =>
       !ports.listed().has(name) && !retained.has(name) && !ports.isAtWork(name);
-    const isLeft = (name: string, look: Look | undefined): boolean => {
-      const seen = look?.projects.get(name);
+    const isLeft = (name: string, snapshot: Snapshot | undefined): boolean => {
+      const seen = snapshot?.projects.get(name);
       return seen !== undefined && !isNothing(seen);
     };
-    const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, looks.latest()));
+    const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, snapshots.latest()));
     if (off.length === 0) return;
-    // The latest look may be older than the last thing that was made of it.
-    const look = await looks.fresh().catch((error: unknown) => daemon.lost(error));
-    if (look === undefined || signal.aborted) return;
-    for (const name of off) if (isOff(name) && !isLeft(name, look)) assigned.forget(name);
+    // The latest snapshot may be older than the last thing that was made of it.
+    const snapshot = await snapshots.fresh().catch((error: unknown) => daemon.lost(error));
+    if (snapshot === undefined || signal.aborted) return;
+    for (const name of off) if (isOff(name) && !isLeft(name, snapshot)) assigned.forget(name);
   }
 
   function drop(name: string): void {
-    suspects.delete(name);
+    candidates.delete(name);
     missing.delete(name);
   }
 
   return {
     async inspect({ projects }, signal) {
       const known = new Set([...ports.retained(), ...projects.keys()]);
-      for (const name of suspects.keys()) if (!known.has(name)) drop(name);
+      for (const name of candidates.keys()) if (!known.has(name)) drop(name);
       const unlisted = [...known].filter((name) => !ports.listed().has(name) && !ports.isRemoving(name));
-      const due = unlisted.filter((name) => (suspects.get(name)?.askAt ?? 0) <= steadyNow());
+      const due = unlisted.filter((name) => (candidates.get(name)?.askAt ?? 0) <= steadyNow());
       for (const name of due.slice(0, QUESTIONS)) {
         const answer = await answerTo(name, projects.get(name), signal);
         // It may have come onto the list meanwhile; after the abort, an answer is none.
@@ -155,8 +162,8 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     },
     isListed: drop,
     orphans: () => [
-      ...[...suspects].map(([name, { verdict, reason, due }]) => {
-        const seen = looks.latest()?.projects.get(name);
+      ...[...candidates].map(([name, { verdict, reason, due }]) => {
+        const seen = snapshots.latest()?.projects.get(name);
         return {
           name,
           verdict,
@@ -166,8 +173,8 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
           volumes: [...(seen?.volumes ?? [])].sort(),
         };
       }),
-      ...[...(looks.latest()?.unowned ?? [])]
-        .filter(([name]) => !ports.listed().has(name) && !suspects.has(name))
+      ...[...(snapshots.latest()?.unowned ?? [])]
+        .filter(([name]) => !ports.listed().has(name) && !candidates.has(name))
         .map(([name, unowned]) => unownedOrphan(name, unowned, node)),
     ],
   };

@@ -6,7 +6,7 @@ import type { Log } from "../../platform/log.ts";
 import { steadyNow } from "../../lib/clock.ts";
 import type { Engine } from "../plan/engine.ts";
 import { type PullState, fullReference } from "../plan/images.ts";
-import { pullFailed, pullInterrupted } from "../plan/pull-failure.ts";
+import { pullFailed, pullInterrupted } from "../plan/pull-retry.ts";
 import type { PullMemory } from "./pull-memory.ts";
 
 export interface Pulls {

@@ -13,21 +13,21 @@ import { type DesiredProject, desire } from "../plan/desired.ts";
 import type { Continuity } from "../node/continuity.ts";
 import type { EngineEvent } from "../plan/engine.ts";
 import { type Orphan, createOrphanWatch } from "./orphan-watch.ts";
-import type { OrphanPolicy, Suspect } from "../plan/orphans.ts";
+import type { OrphanPolicy, OrphanCandidate } from "../plan/orphans.ts";
 import type { Plan } from "../plan/project.ts";
-import { type OnList, beginsAnew, onList } from "./change.ts";
+import { type OnList, startsOver, onList } from "./change.ts";
 import type { Daemon } from "./daemon.ts";
-import type { Looks } from "./snapshots.ts";
+import type { Snapshots } from "./snapshots.ts";
 import { type Reports, dueReport } from "../node/reports.ts";
 import { type Worker, type WorkerPorts, createWorker } from "./worker.ts";
-import type { Goal, Standing } from "./worker-state.ts";
+import type { Goal, WorkerStatus } from "./worker-state.ts";
 
 export interface ReconcilePorts {
   readonly api: Pick<CaravanseraiApi, "place" | "nodePlace">;
   readonly node: string;
   readonly assigned: AssignedNames;
   readonly continuity: Continuity;
-  readonly looks: Looks;
+  readonly snapshots: Snapshots;
   readonly daemon: Pick<Daemon, "ready" | "lost">;
   readonly reports: Pick<Reports, "want" | "delivered" | "forget">;
   readonly apply: WorkerPorts["apply"];
@@ -43,7 +43,7 @@ export interface ReconcilePolicy {
   readonly orphans: OrphanPolicy;
 }
 
-export interface ProjectState extends Partial<Standing> {
+export interface ProjectState extends Partial<WorkerStatus> {
   readonly name: string;
   /** The server's; "none" for one that is not on its list. */
   readonly phase: string;
@@ -72,7 +72,7 @@ export function startReconcile(
   policy: ReconcilePolicy,
   signal: AbortSignal,
 ): Reconcile {
-  const { assigned, continuity, looks, daemon, reports, registry, log } = ports;
+  const { assigned, continuity, snapshots, daemon, reports, registry, log } = ports;
   const workers = new Map<string, Worker>();
   const warned = new Map<string, string>();
   /** Those on the server's newest list. */
@@ -84,11 +84,11 @@ export function startReconcile(
   let desired: readonly DesiredProject[] = [];
   /** Whether the server itself has said in this life what is ours. */
   let heard = false;
-  /** Looks to take because something happened to a project that is not on the list. */
+  /** Snapshots to take because something happened to a project that is not on the list. */
   let unseen = 0;
 
   const workerPorts: WorkerPorts = {
-    looks,
+    snapshots,
     daemon,
     apply: ports.apply,
     pulls: ports.pulls,
@@ -151,7 +151,7 @@ export function startReconcile(
     for (const [name, now] of held) {
       if (!listed.has(name)) {
         // Of an earlier run: another node may have it by now, so it is not brought up before the server has said so.
-        if (!before.has(name) && now.goal?.do === "remove") workerOf(name).aim(now.goal, "keep");
+        if (!before.has(name) && now.goal?.do === "remove") workerOf(name).setGoal(now.goal, "keep");
         continue;
       }
       watch.isListed(name);
@@ -166,12 +166,12 @@ export function startReconcile(
   }
 
   function aim(name: string, before: OnList | undefined, now: OnList): void {
-    const anew = beginsAnew(before, now, reports.delivered(name));
+    const anew = startsOver(before, now, reports.delivered(name));
     if (anew && before !== undefined && reports.delivered(name) !== undefined) reports.forget(name);
     if (now.text !== before?.text) warn(name, now);
-    if (now.goal === undefined) workers.get(name)?.aim(undefined, "forget");
+    if (now.goal === undefined) workers.get(name)?.setGoal(undefined, "forget");
     else if (anew || workers.get(name)?.goal() !== now.goal)
-      workerOf(name).aim(now.goal, anew ? "forget" : "keep");
+      workerOf(name).setGoal(now.goal, anew ? "forget" : "keep");
   }
 
   function routeHeld(): void {
@@ -188,7 +188,7 @@ export function startReconcile(
   }
 
   function release(name: string): void {
-    workers.get(name)?.aim(undefined, "forget");
+    workers.get(name)?.setGoal(undefined, "forget");
     reports.forget(name);
     warned.delete(name);
   }
@@ -205,30 +205,30 @@ export function startReconcile(
   async function inspect(signal: AbortSignal): Promise<string> {
     if (heard && unseen > 0) {
       unseen--;
-      await looks.fresh().catch((error: unknown) => daemon.lost(error));
+      await snapshots.fresh().catch((error: unknown) => daemon.lost(error));
     }
-    const look = looks.latest();
-    if (!heard || look === undefined) return "waits for the server and for Docker";
+    const snapshot = snapshots.latest();
+    if (!heard || snapshot === undefined) return "waits for the server and for Docker";
     for (const [name, worker] of workers) {
       if (!isOver(name, worker)) continue;
-      worker.aim(undefined, "forget");
+      worker.setGoal(undefined, "forget");
       lose(name);
     }
-    return watch.inspect(look, signal);
+    return watch.inspect(snapshot, signal);
   }
 
   /** What was decided about a project that is not listed. A removal that the server has ordered goes on in any case. */
-  function actOn(name: string, { verdict, reason }: Suspect): void {
+  function actOn(name: string, { verdict, reason }: OrphanCandidate): void {
     const on = held.get(name);
     if (on?.goal?.do === "remove") return;
     if (verdict === "orphan" || verdict === "remove" || verdict === "terminated") lose(name);
     const removal = removalOf(verdict, reason);
     const worker = workers.get(name);
     if (removal !== undefined) {
-      if (worker?.goal()?.do !== "remove") workerOf(name).aim(removal, "keep");
+      if (worker?.goal()?.do !== "remove") workerOf(name).setGoal(removal, "keep");
     } else if (on?.goal !== undefined && verdict === "kept") {
-      if (worker?.goal() !== on.goal) workerOf(name).aim(on.goal, "keep");
-    } else if (worker?.goal()?.do === "remove") worker.aim(undefined, "keep");
+      if (worker?.goal() !== on.goal) workerOf(name).setGoal(on.goal, "keep");
+    } else if (worker?.goal()?.do === "remove") worker.setGoal(undefined, "keep");
   }
 
   /** A removal of something unlisted that has nothing left to remove. */
@@ -254,7 +254,7 @@ export function startReconcile(
     async (signal) => {
       wakeAll();
       await daemon.ready(signal);
-      if (!signal.aborted) await looks.fresh().catch((error: unknown) => daemon.lost(error));
+      if (!signal.aborted) await snapshots.fresh().catch((error: unknown) => daemon.lost(error));
     },
     registry,
     signal,
@@ -290,11 +290,11 @@ export function startReconcile(
         phase: listed.has(name) ? assigned.phase : "none",
         ...(goal === undefined && "problem" in assigned.spec
           ? { state: "failed" as const, note: assigned.spec.problem }
-          : workers.get(name)?.standing()),
+          : workers.get(name)?.status()),
       })),
       ...[...workers]
         .filter(([name, worker]) => !held.has(name) && worker.goal() !== undefined)
-        .map(([name, worker]) => ({ name, phase: "none", ...worker.standing() })),
+        .map(([name, worker]) => ({ name, phase: "none", ...worker.status() })),
     ],
     orphans: () => watch.orphans(),
     done: (async () => {
@@ -311,7 +311,7 @@ const unreadable = ({ problem, reason }: { problem: string; reason: Reason }): P
 });
 
 /** On silence a removal under way halts: the next positive answer takes it up again. */
-function removalOf(verdict: Suspect["verdict"], why: string): Goal | undefined {
+function removalOf(verdict: OrphanCandidate["verdict"], why: string): Goal | undefined {
   if (verdict === "terminated") return { do: "remove", why, what: "all" };
   return verdict === "remove" ? { do: "remove", why, what: "removable" } : undefined;
 }

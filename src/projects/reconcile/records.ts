@@ -1,9 +1,9 @@
 // Keeps on disk what this node made on Docker: the only proof of ownership, since a label can be copied.
 //
-//   begin ──▶ Docker makes it ──▶ made          a crash in between leaves the beginning, and a look finds the rest
+//   begin ──▶ Docker makes it ──▶ made          a crash in between leaves the beginning, and a snapshot finds the rest
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../../platform/database.ts";
-import type { Look } from "../plan/engine.ts";
+import type { Snapshot } from "../plan/engine.ts";
 import { networkName } from "../plan/names.ts";
 
 export const recordsMigration: Migration = {
@@ -42,8 +42,8 @@ export interface Records {
   made(making: Making, id: string): void;
   /** Docker refused to make it: what has that name, if anything, is somebody else's. */
   refused(making: Making): void;
-  /** Drops the records of what is missing in this look and was in the one before: what was made in between is in none. */
-  prune(look: Pick<Look, "projects">): void;
+  /** Drops the records of what is missing in this snapshot and was in the one before: what was made in between is in none. */
+  prune(snapshot: Pick<Snapshot, "projects">): void;
 }
 
 const keyOf = (kind: Kind, id: string): string => `${kind} ${id}`;
@@ -95,8 +95,8 @@ export function createRecords(database: Database): Records {
     },
     made: (making, id) => settle(making, id),
     refused: end,
-    prune(look) {
-      const present = presentIn(look);
+    prune(snapshot) {
+      const present = presentIn(snapshot);
       const absent = new Set([...made, ...earlier].filter((key) => !present.has(key)));
       for (const key of absent) {
         if (!missing.has(key)) continue;
@@ -110,7 +110,7 @@ export function createRecords(database: Database): Records {
 }
 
 /** Under their ids, and containers and networks under their names, too. */
-function presentIn({ projects }: Pick<Look, "projects">): ReadonlySet<string> {
+function presentIn({ projects }: Pick<Snapshot, "projects">): ReadonlySet<string> {
   const present = new Set<string>();
   for (const [project, { containers, network, volumes }] of projects) {
     for (const { id, name } of containers) present.add(keyOf("container", id)).add(keyOf("container", name));

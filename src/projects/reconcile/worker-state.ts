@@ -8,12 +8,12 @@ export type Goal =
   /** `why`: for people. `what`: see `removable` in ownership.ts. */
   | { readonly do: "remove"; readonly why: string; readonly what: "all" | "removable" };
 
-export interface Standing {
+export interface WorkerStatus {
   readonly state: "running" | "working" | "waiting" | "failed" | "removing" | "removed";
   readonly note: string;
 }
 
-export function standingOf(goal: Goal, plan: Plan): Standing {
+export function statusOf(goal: Goal, plan: Plan): WorkerStatus {
   const note = plan.notes.join("; ");
   if (goal.do === "remove") {
     if (plan.report?.phase === "Terminated") return { state: "removed", note: goal.why };
@@ -31,7 +31,7 @@ export interface LogLine {
 }
 
 /** The line that tells of a change; undefined when nothing worth one changed. `before`: what was told last. */
-export function lineOf(before: Standing | undefined, after: Standing): LogLine | undefined {
+export function lineOf(before: WorkerStatus | undefined, after: WorkerStatus): LogLine | undefined {
   if (after.state === "working")
     return before === undefined ? { level: "info", text: "coming up" } : undefined;
   if (before?.state === after.state && withoutNumbers(before.note) === withoutNumbers(after.note))
@@ -45,7 +45,7 @@ export function lineOf(before: Standing | undefined, after: Standing): LogLine |
     : { level, text: text + detail };
 }
 
-const WORDS: Record<Exclude<Standing["state"], "working">, { text: string; level?: LogLine["level"] }> = {
+const WORDS: Record<Exclude<WorkerStatus["state"], "working">, { text: string; level?: LogLine["level"] }> = {
   running: { text: "running" },
   failed: { text: "failed", level: "warn" },
   waiting: { text: "waiting" },

@@ -1,7 +1,7 @@
-// One project, worked on by one loop: look, plan, carry out, and again until there is nothing to do; then wait for a
+// One project, worked on by one loop: snapshot, plan, carry out, and again until there is nothing to do; then wait for a
 // reason to look again.
 //
-//   woken ─▶ look ─▶ plan ─▶ no steps: rest until `lookAt` or a reason
+//   woken ─▶ snapshot ─▶ plan ─▶ no steps: rest until `planAgainAt` or a reason
 //              ▲       └──▶ a slot ─▶ steps, services side by side ─▶ history ─┐
 //              └───────────────────────────────────────────────────────────────┘
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
@@ -10,20 +10,20 @@ import { sleep } from "../../lib/loop.ts";
 import { type Slots, createSlots } from "../../lib/slots.ts";
 import type { Log } from "../../platform/log.ts";
 import { steadyNow } from "../../lib/clock.ts";
-import type { Look } from "../plan/engine.ts";
+import type { Snapshot } from "../plan/engine.ts";
 import { NO_HISTORY, type Outcome, type ProjectHistory, remember, settled } from "../plan/history.ts";
 import type { PullState } from "../plan/images.ts";
 import type { ServicePolicy } from "../plan/service.ts";
 import { type Plan, planProject, planTeardown } from "../plan/project.ts";
 import { type Daemon, isAway } from "./daemon.ts";
-import type { Looks } from "./snapshots.ts";
+import type { Snapshots } from "./snapshots.ts";
 import { removable } from "../plan/ownership.ts";
 import { observedIn } from "./view.ts";
 import { type Step, subjectOf } from "../plan/step.ts";
-import { type Goal, type Standing, lineOf, standingOf } from "./worker-state.ts";
+import { type Goal, type WorkerStatus, lineOf, statusOf } from "./worker-state.ts";
 
 export interface WorkerPorts {
-  readonly looks: Looks;
+  readonly snapshots: Snapshots;
   readonly daemon: Pick<Daemon, "ready" | "lost">;
   /** Carries out one step; throws as the engine does. */
   readonly apply: (step: Step, project: string, signal: AbortSignal) => Promise<void>;
@@ -40,14 +40,14 @@ export interface WorkerPorts {
 
 export interface Worker {
   /** Undefined: nothing is to be done any more; a step that is under way is ended first. */
-  aim(goal: Goal | undefined, history: "keep" | "forget"): void;
+  setGoal(goal: Goal | undefined, history: "keep" | "forget"): void;
   goal(): Goal | undefined;
-  /** There is a reason to look; after the abort, the reason to end. */
+  /** There is a reason to snapshot; after the abort, the reason to end. */
   wake(): void;
   /** Docker told of something that happened to it; `ended`: of the end of a container. */
   touch(ended?: boolean): void;
-  /** How it stands now, from the newest look; undefined before the first. */
-  standing(): Standing | undefined;
+  /** How it stands now, from the newest snapshot; undefined before the first. */
+  status(): WorkerStatus | undefined;
   plan(): Plan | undefined;
   /** False when it has ended for want of a goal. */
   atWork(): boolean;
@@ -63,7 +63,7 @@ const STALE: Duration = seconds(1);
 const RESTLESS = 40;
 /**
  * Docker tells of an end before its own list shows it (measured: the die event, the network's, and still "running"), and
- * nothing more follows. So there are looks so long after an event, too; a dozen crashing containers on two cores make the
+ * nothing more follows. So there are snapshots so long after an event, too; a dozen crashing containers on two cores make the
  * list late by seconds.
  */
 const ECHOES: readonly Duration[] = [
@@ -77,11 +77,11 @@ const ECHOES: readonly Duration[] = [
 const REST_MIN: Duration = milliseconds(50);
 
 export function createWorker(project: string, ports: WorkerPorts, signal: AbortSignal): Worker {
-  const { looks, daemon, slots, log, now = steadyNow } = ports;
+  const { snapshots, daemon, slots, log, now = steadyNow } = ports;
   let goal: Goal | undefined;
   let history: ProjectHistory = NO_HISTORY;
   let plan: Plan | undefined;
-  let told: Standing | undefined;
+  let told: WorkerStatus | undefined;
   let running: Promise<void> | undefined;
   let woken = Promise.withResolvers<void>();
   let rounds = 0;
@@ -89,31 +89,33 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   let endedAt: number | undefined;
   let lookedAt = -Infinity;
 
-  function planFrom(look: Look, goal: Goal): Plan {
-    const seen = observedIn(look, project, goal.do === "keep" ? goal.desired : undefined);
+  function planFrom(snapshot: Snapshot, goal: Goal): Plan {
+    const seen = observedIn(snapshot, project, goal.do === "keep" ? goal.desired : undefined);
     const situation = {
       observed:
-        goal.do === "remove" && goal.what === "removable" ? removable(seen, look.unowned.get(project)) : seen,
+        goal.do === "remove" && goal.what === "removable"
+          ? removable(seen, snapshot.unowned.get(project))
+          : seen,
       history,
-      images: { present: look.images, pulls: ports.pulls() },
+      images: { present: snapshot.images, pulls: ports.pulls() },
       policy: ports.policy,
       endedAt,
-      toldAt: touchedAt,
+      lastEventAt: touchedAt,
       now: now(),
     };
     return goal.do === "keep" ? planProject(goal.desired, situation) : planTeardown(situation);
   }
 
   /** Plans, and tells of it; undefined when there is no goal any more. */
-  function think(look: Look): Plan | undefined {
-    lookedAt = look.at;
+  function think(snapshot: Snapshot): Plan | undefined {
+    lookedAt = snapshot.at;
     if (goal === undefined) return undefined;
-    plan = planFrom(look, goal);
+    plan = planFrom(snapshot, goal);
     if (plan.report?.phase === "Running") history = settled(history);
-    const standing = standingOf(goal, plan);
-    const line = lineOf(told, standing);
+    const status = statusOf(goal, plan);
+    const line = lineOf(told, status);
     if (line !== undefined) log[line.level]("projects", `${project}: ${line.text}`);
-    if (line !== undefined || told?.state !== standing.state) told = standing;
+    if (line !== undefined || told?.state !== status.state) told = status;
     ports.onPlan(project, plan);
     return plan;
   }
@@ -137,14 +139,14 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   async function round(): Promise<number | undefined | "now"> {
     await daemon.ready(signal);
     if (goal === undefined || signal.aborted) return "now";
-    let next = think(await looks.fresh());
+    let next = think(await snapshots.fresh());
     if (next === undefined) return "now";
-    if (next.steps.length === 0) return next.lookAt;
+    if (next.steps.length === 0) return next.planAgainAt;
     const [asked, before] = [steadyNow(), goal];
     const release = await slots.take(signal);
     if (release === undefined) return "now";
     try {
-      if (steadyNow() - asked > STALE || goal !== before) next = think(await looks.fresh());
+      if (steadyNow() - asked > STALE || goal !== before) next = think(await snapshots.fresh());
       await applyAll(next?.steps ?? []);
     } finally {
       release();
@@ -215,7 +217,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   const wake = (): void => woken.resolve();
 
   return {
-    aim(next, keep) {
+    setGoal(next, keep) {
       if (keep === "forget") history = NO_HISTORY;
       if (goal?.do !== next?.do || keep === "forget") told = undefined;
       if (goal !== next || keep === "forget") {
@@ -233,10 +235,10 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
       if (ended) endedAt = touchedAt;
       wake();
     },
-    standing() {
-      const look = looks.latest();
-      if (goal === undefined || plan === undefined || look === undefined) return undefined;
-      return standingOf(goal, planFrom(look, goal));
+    status() {
+      const snapshot = snapshots.latest();
+      if (goal === undefined || plan === undefined || snapshot === undefined) return undefined;
+      return statusOf(goal, planFrom(snapshot, goal));
     },
     plan: () => plan,
     atWork: () => running !== undefined,

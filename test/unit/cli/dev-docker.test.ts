@@ -46,8 +46,8 @@ function daemon(): Daemon {
     unix: socket,
     async fetch(request) {
       const { pathname, searchParams } = new URL(request.url);
-      const [, kind, id = ""] = pathname.split("/");
-      if (pathname === "/version") return Response.json({ Version: "28.2.2", ApiVersion: "1.50" });
+      const [, kind, id = ""] = pathname.replace(/^\/v1\.44(?=\/)/, "").split("/");
+      if (kind === "version") return Response.json({ Version: "28.2.2", ApiVersion: "1.50" });
       if (request.method === "GET") {
         expect(searchParams.get("filters")).toBe('{"label":["cara.project"]}');
         if (kind === "containers") return Response.json(world.containers);
@@ -79,9 +79,12 @@ test("where another agent has containers there are no projects, and nothing is e
   expect(docker.containers).toHaveLength(4);
 });
 
-test("a socket that is not there is said in words", async () => {
+test("a socket that does not exist is the problem", async () => {
   const { version, problem } = await findDocker("unix:///nonexistent/docker.sock", {});
-  expect([version, problem]).toEqual([undefined, "there is no /nonexistent/docker.sock"]);
+  expect([version, problem]).toEqual([
+    undefined,
+    "Docker does not answer at unix:///nonexistent/docker.sock: there is no such socket",
+  ]);
 });
 
 test("a socket that nobody listens on, and an address that is none", async () => {
@@ -89,8 +92,10 @@ test("a socket that nobody listens on, and an address that is none", async () =>
   try {
     writeFileSync(join(directory, "docker.sock"), "");
     const refused = await findDocker(`unix://${join(directory, "docker.sock")}`, {});
-    expect(refused.problem).toStartWith(`${join(directory, "docker.sock")}: `);
-    expect((await findDocker("ssh://host", {})).problem).toContain('"ssh://host" is no address');
+    expect(refused.problem).toStartWith(
+      `Docker does not answer at unix://${join(directory, "docker.sock")}: `,
+    );
+    expect((await findDocker("ssh://host", {})).problem).toContain('"ssh://host" is not an address');
   } finally {
     rmSync(directory, { recursive: true });
   }
@@ -100,7 +105,9 @@ test("a frozen daemon does not hold up the start", async () => {
   using server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   const begun = performance.now();
   const { problem } = await findDocker(`tcp://127.0.0.1:${server.port}`, {});
-  expect(problem).toBe(`127.0.0.1:${server.port}: no answer within 2 s`);
+  expect(problem).toBe(
+    `Docker does not answer at tcp://127.0.0.1:${server.port}: no answer to GET /version within 2s`,
+  );
   expect(performance.now() - begun).toBeLessThan(20_000);
 });
 

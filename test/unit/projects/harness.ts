@@ -19,7 +19,7 @@ import {
   continuityMigration,
   createContinuity,
 } from "../../../src/projects/node/continuity.ts";
-import type { Look } from "../../../src/projects/plan/engine.ts";
+import type { Snapshot } from "../../../src/projects/plan/engine.ts";
 import { createOwnership } from "../../../src/projects/plan/ownership.ts";
 import { createPulls } from "../../../src/projects/reconcile/pulls.ts";
 import {
@@ -29,7 +29,7 @@ import {
   recordsMigration,
 } from "../../../src/projects/reconcile/records.ts";
 import { startDaemon } from "../../../src/projects/reconcile/daemon.ts";
-import { createLooks } from "../../../src/projects/reconcile/snapshots.ts";
+import { createSnapshots } from "../../../src/projects/reconcile/snapshots.ts";
 import { startReconcile } from "../../../src/projects/reconcile/reconciler.ts";
 import { createReports } from "../../../src/projects/node/reports.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
@@ -162,7 +162,7 @@ function mortal(records: Records, signal: AbortSignal): Records {
     begin: alive((making: Making) => records.begin(making)),
     made: alive((making: Making, id: string) => records.made(making, id)),
     refused: alive((making: Making) => records.refused(making)),
-    prune: alive((look: Look) => records.prune(look)),
+    prune: alive((snapshot: Snapshot) => records.prune(snapshot)),
   };
 }
 
@@ -205,7 +205,10 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
   const state = options.state ?? stateWith();
   const records = mortal(state.records, signal);
   const ownership = createOwnership({ records, desired: (name) => reconcile.specOf(name), log });
-  const looks = createLooks({ engine, own: (look) => ownership.own(look), pace: milliseconds(1) }, signal);
+  const snapshots = createSnapshots(
+    { engine, own: (snapshot) => ownership.own(snapshot), pace: milliseconds(1) },
+    signal,
+  );
   const reports = createReports({ api: server, log, maxAge: seconds(10), random: () => 0 }, signal);
   const pulls = createPulls({
     engine,
@@ -217,7 +220,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
   const daemon = startDaemon(
     {
       engine,
-      looks,
+      snapshots,
       onEvent: (event) => reconcile.wake(event),
       onUp: () => reconcile.wake(),
       registry,
@@ -230,7 +233,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       api: server,
       node: NODE,
       ...state,
-      looks,
+      snapshots,
       daemon,
       reports,
       apply: (step, project, signal) =>

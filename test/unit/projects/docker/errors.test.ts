@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { isDockerLocal } from "../../../src/lib/address.ts";
-import { certificatesAt, parseDockerHost } from "../../../src/projects/docker/host.ts";
-import { dockerFailure } from "../../../src/projects/docker/errors.ts";
-import { readEvent } from "../../../src/projects/docker/events.ts";
-import { settleVersion } from "../../../src/projects/docker/version.ts";
+import { isDockerLocal } from "../../../../src/lib/address.ts";
+import { certificatesAt, parseDockerHost } from "../../../../src/projects/docker/host.ts";
+import { dockerFailure } from "../../../../src/projects/docker/errors.ts";
+import { readEvent } from "../../../../src/projects/docker/events.ts";
+import { settleVersion } from "../../../../src/projects/docker/version.ts";
 
 describe("a failure", () => {
   const answered = (statusCode: number, message: string): Error =>

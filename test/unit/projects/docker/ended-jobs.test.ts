@@ -1,8 +1,8 @@
 // How a container ended: what Docker's events prove, and what of it is kept on disk.
 import { expect, test } from "bun:test";
-import { openDatabase } from "../../../src/platform/database.ts";
-import { endedByItself, endingQuery } from "../../../src/projects/docker/ending.ts";
-import { createEndedJobs, endedJobsMigration } from "../../../src/projects/reconcile/ended-jobs.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import { endedByItself, endingQuery } from "../../../../src/projects/docker/ending.ts";
+import { createEndedJobs, endedJobsMigration } from "../../../../src/projects/docker/ended-jobs.ts";
 
 async function* events(...actions: (string | [string, string])[]): AsyncGenerator {
   for (const one of actions) {

@@ -1,7 +1,7 @@
 // Which container serves a service, and where it is reached.
 import { expect, test } from "bun:test";
-import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker/answers.ts";
-import { serviceIn } from "../../../src/projects/docker/find-service.ts";
+import { ContainerList, type ListedContainer, parseAnswer } from "../../../../src/projects/docker/answers.ts";
+import { serviceIn } from "../../../../src/projects/docker/reads.ts";
 
 interface Made {
   readonly labels?: Record<string, string>;

@@ -1,9 +1,9 @@
 // From a specification to what is made here: no mount of a service is ever left out.
 import { expect, test } from "bun:test";
-import { NO_HISTORY } from "../../../src/projects/plan/history.ts";
-import { desire } from "../../../src/projects/plan/desired.ts";
-import type { ObservedContainer } from "../../../src/projects/plan/observed.ts";
-import { matches, planService } from "../../../src/projects/plan/service.ts";
+import { NO_HISTORY } from "../../../../src/projects/plan/history.ts";
+import { desire } from "../../../../src/projects/plan/desired.ts";
+import type { ObservedContainer } from "../../../../src/projects/plan/observed.ts";
+import { matches, planService } from "../../../../src/projects/plan/service.ts";
 
 type Spec = Parameters<typeof desire>[0]["spec"];
 

@@ -1,11 +1,11 @@
 // Which host leads where: names, whose they are, and the address of the container that serves.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { type DesiredProject, desire } from "../../../src/projects/plan/desired.ts";
-import type { Look } from "../../../src/projects/plan/engine.ts";
-import { type Role, nameInRole } from "../../../src/projects/plan/names.ts";
-import type { ContainerState, ObservedContainer } from "../../../src/projects/plan/observed.ts";
-import { routeWarnings, routesOf } from "../../../src/projects/plan/ingress-table.ts";
+import { type DesiredProject, desire } from "../../../../src/projects/plan/desired.ts";
+import type { Snapshot } from "../../../../src/projects/plan/engine.ts";
+import { type Role, nameInRole } from "../../../../src/projects/plan/names.ts";
+import type { ContainerState, ObservedContainer } from "../../../../src/projects/plan/observed.ts";
+import { routeWarnings, routesOf } from "../../../../src/projects/plan/ingress-table.ts";
 
 interface Rule {
   readonly name?: string;
@@ -51,7 +51,7 @@ const container = (
   exit: undefined,
 });
 
-const look = (...containers: ObservedContainer[]): Look => ({
+const snapshot = (...containers: ObservedContainer[]): Snapshot => ({
   projects: new Map([
     ["shop", { containers, network: "net", volumes: new Set<string>(), taken: new Map(), makers: new Map() }],
   ]),
@@ -130,7 +130,9 @@ test("of two rules of a project the first one counts", () => {
 
 test("a rule for a service that is not there keeps its host, without an address, and is warned of", () => {
   const shop = project("shop", { host: "x.test", service: "nobody" });
-  expect(routesOf([shop], look(container("current", "10.0.0.2")))).toMatchObject([{ address: undefined }]);
+  expect(routesOf([shop], snapshot(container("current", "10.0.0.2")))).toMatchObject([
+    { address: undefined },
+  ]);
   expect(routeWarnings([shop])).toEqual([expect.stringContaining("no service nobody")]);
 });
 
@@ -154,17 +156,17 @@ test.each([
   ],
   ["another service runs", [container("current", "10.0.0.5", "running", "db")], undefined],
 ])("the address when %s", (_, containers, address) => {
-  expect(routesOf([project("shop", { host: "x" })], look(...containers))).toEqual([
+  expect(routesOf([project("shop", { host: "x" })], snapshot(...containers))).toEqual([
     { host: "x.shop.local", project: "shop", service: "web", address, port: 80 },
   ]);
 });
 
-test("without a look, and without the project's network, there is no address", () => {
+test("without a snapshot, and without the project's network, there is no address", () => {
   const shop = project("shop", { host: "x" });
   expect(routesOf([shop], undefined)[0]?.address).toBeUndefined();
-  const seen = look(container("current", "10.0.0.2")).projects.get("shop");
+  const seen = snapshot(container("current", "10.0.0.2")).projects.get("shop");
   if (seen === undefined) throw new Error("it is there");
-  const bare = { ...look(), projects: new Map([["shop", { ...seen, network: undefined }]]) };
+  const bare = { ...snapshot(), projects: new Map([["shop", { ...seen, network: undefined }]]) };
   expect(routesOf([shop], bare)[0]?.address).toBeUndefined();
 });
 

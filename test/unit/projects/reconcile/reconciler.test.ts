@@ -1,11 +1,11 @@
 // The reconcile loop: what the server wants comes about on Docker, whatever goes away meanwhile.
 import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
-import { steadyNow } from "../../../src/lib/clock.ts";
-import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { AgentError } from "../../../src/lib/agent-error.ts";
-import { fullReference } from "../../../src/projects/plan/images.ts";
-import { WorldEngine } from "../../support/world-engine.ts";
-import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "./harness.ts";
+import { steadyNow } from "../../../../src/lib/clock.ts";
+import { hours, milliseconds, seconds } from "../../../../src/lib/duration.ts";
+import { AgentError } from "../../../../src/lib/agent-error.ts";
+import { fullReference } from "../../../../src/projects/plan/images.ts";
+import { WorldEngine } from "../../../support/world-engine.ts";
+import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "../harness.ts";
 
 setDefaultTimeout(seconds(60));
 
@@ -446,7 +446,7 @@ test("the data of an orphan stays when its containers go, and is named; the end 
   expect([...engine.world("moved").volumes]).toEqual(["cara-moved-data"]);
 });
 
-test("what is made of an unlisted project after the last look is found without a resync", async () => {
+test("what is made of an unlisted project after the last snapshot is found without a resync", async () => {
   const [engine, server, state] = [new WorldEngine(), new Server(), stateWith()];
   await using run = runProjects(engine, server, { resync: hours(1), state });
   const isIdle = (name: string): boolean =>
@@ -527,7 +527,7 @@ test("fifty projects come up side by side, never more at work than allowed, none
   expect(most).toBeLessThanOrEqual(4);
   expect(engine.clashes).toEqual([]);
   expect(server.reports.length).toBe(50);
-  expect(engine.looks).toBeLessThan(300);
+  expect(engine.snapshots).toBeLessThan(300);
 });
 
 test("two projects that want one container name: the second fails and says who has it", async () => {

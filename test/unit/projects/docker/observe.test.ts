@@ -1,10 +1,15 @@
 import { describe, expect, test } from "bun:test";
-import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
-import { ContainerList, type ListedContainer, parseAnswer } from "../../../src/projects/docker/answers.ts";
-import { noteEnd } from "../../../src/projects/docker/events.ts";
-import { lastLines } from "../../../src/projects/docker/log-tail.ts";
-import { ageAtMost } from "../../../src/projects/docker/status-age.ts";
-import { type Details, missingDetails, observe, sightingsOf } from "../../../src/projects/docker/observe.ts";
+import { days, hours, minutes, seconds } from "../../../../src/lib/duration.ts";
+import { ContainerList, type ListedContainer, parseAnswer } from "../../../../src/projects/docker/answers.ts";
+import { trackEnd } from "../../../../src/projects/docker/events.ts";
+import { lastLines } from "../../../../src/projects/docker/logs.ts";
+import { ageAtMost } from "../../../../src/projects/docker/observe.ts";
+import {
+  type Details,
+  missingDetails,
+  observe,
+  sightingsOf,
+} from "../../../../src/projects/docker/observe.ts";
 
 /** Of the steady clock, which knows nothing of Docker's times. */
 const AT = hours(1_000);
@@ -25,7 +30,7 @@ function listed(more: Record<string, unknown> = {}): ListedContainer {
   return parsed;
 }
 
-const look = (
+const snapshot = (
   containers: readonly ListedContainer[],
   details = NOTHING,
   rest = {},
@@ -33,13 +38,13 @@ const look = (
   observe({ containers, networks: [], volumes: [], images: [], at: AT, ...rest }, details);
 
 const seen = (container: ListedContainer, details = NOTHING): unknown =>
-  look([container], details).projects.get("shop")?.containers[0];
+  snapshot([container], details).projects.get("shop")?.containers[0];
 
 describe("a container", () => {
   test("is as old as our own looks at it, whatever Docker's clock makes of that", () => {
     expect(seen(listed({ Status: "Up 3 hours" }))).toMatchObject({ since: AT });
-    const first = sightingsOf(look([listed()]), NOTHING);
-    const later = look(
+    const first = sightingsOf(snapshot([listed()]), NOTHING);
+    const later = snapshot(
       [listed({ Status: "Up Less than a second" })],
       { ...NOTHING, sightings: first },
       {
@@ -49,7 +54,7 @@ describe("a container", () => {
     expect(later.projects.get("shop")?.containers).toMatchObject([{ since: AT }]);
   });
 
-  test("that ended has ended when a look showed that end, also one that lies in the future of our clock", () => {
+  test("that ended has ended when a snapshot showed that end, also one that lies in the future of our clock", () => {
     const container = listed({ State: "exited", Status: "Exited (0) Less than a second ago" });
     const ending = (finishedAt: string) => ({
       finishedAt,
@@ -60,11 +65,12 @@ describe("a container", () => {
       endings: new Map([[container.Id, ending(finishedAt)]]),
       sightings,
     });
-    const running = sightingsOf(look([listed()]), NOTHING);
+    const running = sightingsOf(snapshot([listed()]), NOTHING);
     const since = (finishedAt: string, sightings: Details["sightings"], at: number): unknown =>
-      look([container], details(finishedAt, sightings), { at }).projects.get("shop")?.containers[0]?.since;
+      snapshot([container], details(finishedAt, sightings), { at }).projects.get("shop")?.containers[0]
+        ?.since;
     expect(since("2099-01-01T00:00:00Z", running, AT + 1)).toBe(AT + 1);
-    const once = look([container], details("2099-01-01T00:00:00Z", running), { at: AT + 1 });
+    const once = snapshot([container], details("2099-01-01T00:00:00Z", running), { at: AT + 1 });
     const ended = sightingsOf(once, details("2099-01-01T00:00:00Z", running));
     expect(since("2099-01-01T00:00:00Z", ended, AT + 50)).toBe(AT + 1);
     expect(since("2001-01-01T00:00:00Z", ended, AT + 50)).toBe(AT + 50);
@@ -74,7 +80,7 @@ describe("a container", () => {
     const Networks = { "cara-shop": { NetworkID: "", IPAddress: "" } };
     const created = listed({ State: "created", Status: "Created", NetworkSettings: { Networks } });
     const networks = [{ Id: "n1", Name: "cara-shop", Created: "", Labels: { "cara.project": "shop" } }];
-    const [container] = look([created], NOTHING, { networks }).projects.get("shop")?.containers ?? [];
+    const [container] = snapshot([created], NOTHING, { networks }).projects.get("shop")?.containers ?? [];
     expect([...(container?.networks.keys() ?? [])]).toEqual(["n1"]);
   });
 
@@ -100,7 +106,7 @@ describe("a container", () => {
     [{ "cara.project": "", "cara.service": "web" }],
     [null],
   ])("with the labels %j is not ours", (Labels) => {
-    const { projects, foreign } = look([listed({ Labels })]);
+    const { projects, foreign } = snapshot([listed({ Labels })]);
     expect(projects.size).toBe(0);
     expect(foreign.get("shop-web")).toBe("container aaaaaaaaaaaa (nginx:1)");
   });
@@ -133,10 +139,10 @@ describe("what a listing does not tell", () => {
   test("is asked for of one that is listed as running after Docker has told of its end", () => {
     const told = new Set<string>();
     const event = (Action: string) => ({ Type: "container", Action, Actor: { ID: listed().Id } });
-    noteEnd(event("die"), told);
+    trackEnd(event("die"), told);
     expect(isAsked(listed(), { ...NOTHING, ended: told })).toBe(true);
     expect(isAsked(listed({ State: "paused" }), { ...NOTHING, ended: told })).toBe(false);
-    noteEnd(event("start"), told);
+    trackEnd(event("start"), told);
     expect(isAsked(listed(), { ...NOTHING, ended: told })).toBe(false);
   });
 
@@ -161,7 +167,7 @@ describe("networks and volumes", () => {
       { Name: "cara-shop-old", Labels: labels },
     ];
     const made = listed({ Id: "c", Labels: { ...ofB, "cara.service": "web", "cara.fingerprint": "f" } });
-    const shop = look([made, listed({ Id: "d" })], NOTHING, { networks, volumes }).projects.get("shop");
+    const shop = snapshot([made, listed({ Id: "d" })], NOTHING, { networks, volumes }).projects.get("shop");
     expect(shop?.makers).toEqual(new Map(["c", "cara-shop-data", "n"].map((key) => [key, "b"])));
     expect(shop?.containers[0]).toMatchObject({ fingerprint: "f", made: undefined });
   });
@@ -171,13 +177,13 @@ describe("networks and volumes", () => {
       { Id: "young", Name: "cara-shop", Created: "2026-01-02T00:00:00Z", Labels: labels },
       { Id: "old", Name: "cara-shop", Created: "2026-01-01T00:00:00Z", Labels: labels },
     ];
-    expect(look([], NOTHING, { networks }).projects.get("shop")?.network).toBe("old");
+    expect(snapshot([], NOTHING, { networks }).projects.get("shop")?.network).toBe("old");
   });
 
   test("with our label and another name are left alone", () => {
     const networks = [{ Id: "n", Name: "backup", Created: "", Labels: labels }];
     const volumes = [{ Name: "precious", Labels: labels }];
-    expect(look([], NOTHING, { networks, volumes }).projects.size).toBe(0);
+    expect(snapshot([], NOTHING, { networks, volumes }).projects.size).toBe(0);
   });
 });
 
@@ -186,7 +192,7 @@ test("images are known by tag and by digest, nameless ones not at all", () => {
     { RepoTags: ["nginx:1", "<none>:<none>"], RepoDigests: ["nginx@sha256:aa", "<none>@<none>"] },
     { RepoTags: [], RepoDigests: [] },
   ];
-  expect([...look([], NOTHING, { images }).images]).toEqual([
+  expect([...snapshot([], NOTHING, { images }).images]).toEqual([
     "docker.io/library/nginx:1",
     "docker.io/library/nginx@sha256:aa",
   ]);

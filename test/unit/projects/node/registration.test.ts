@@ -1,25 +1,25 @@
 // The node on the server: its name, its first word, what it says of the machine, and what it does when it is forgotten.
 import { expect, test } from "bun:test";
-import { steadyNow } from "../../../src/lib/clock.ts";
-import { AgentError } from "../../../src/lib/agent-error.ts";
-import { milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
-import { LoopRegistry } from "../../../src/lib/loop.ts";
-import { openDatabase } from "../../../src/platform/database.ts";
-import { silent } from "../../../src/platform/log.ts";
+import { steadyNow } from "../../../../src/lib/clock.ts";
+import { AgentError } from "../../../../src/lib/agent-error.ts";
+import { milliseconds, minutes, seconds } from "../../../../src/lib/duration.ts";
+import { LoopRegistry } from "../../../../src/lib/loop.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import { silent } from "../../../../src/platform/log.ts";
 import type {
   NodeHeartbeat,
   NodeRegistration,
   NodeState,
-} from "../../../src/protocol/caravanserai/resources.ts";
-import { assignedNamesMigration } from "../../../src/projects/node/assigned-names.ts";
-import { continuityMigration, createContinuity } from "../../../src/projects/node/continuity.ts";
-import { createDrain, drainMigration } from "../../../src/projects/node/drain.ts";
-import { nodeName } from "../../../src/projects/node/name.ts";
-import { nodeState, startNode } from "../../../src/projects/node/registration.ts";
-import { mebibytes, millicores } from "../../../src/projects/node/quantity.ts";
-import { asResources, createResources } from "../../../src/projects/node/capacity.ts";
-import { routeAddress } from "../../../src/projects/node/own-address.ts";
-import { until } from "./harness.ts";
+} from "../../../../src/protocol/caravanserai/resources.ts";
+import { assignedNamesMigration } from "../../../../src/projects/node/assigned-names.ts";
+import { continuityMigration, createContinuity } from "../../../../src/projects/node/continuity.ts";
+import { createDrain, drainMigration } from "../../../../src/projects/node/drain.ts";
+import { nodeName } from "../../../../src/projects/node/name.ts";
+import { nodeState, startNode } from "../../../../src/projects/node/registration.ts";
+import { mebibytes, millicores } from "../../../../src/projects/node/quantity.ts";
+import { asResources, createResources } from "../../../../src/projects/node/capacity.ts";
+import { routeAddress } from "../../../../src/projects/node/own-address.ts";
+import { until } from "../harness.ts";
 
 test.each([
   ["Web_01.Example.COM", "web-01.example.com"],

@@ -1,11 +1,11 @@
-// Containers that ended with 0 by themselves, on disk: Docker forgets how an end came about when it restarts, and a job that
+// Stores which containers ended with 0 by themselves: Docker forgets how a container ended when it restarts, and a job that
 // is done must not run again after a reboot.
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../../platform/database.ts";
 
 export const endedJobsMigration: Migration = {
   name: "caravanserai-ended-jobs",
-  // `finished_at`: Docker's word for that end, to tell it from another end of the same container.
+  // `finished_at`: Docker's time of that end as text, to tell it from another end of the same container.
   sql: `CREATE TABLE ended_job (
     container TEXT PRIMARY KEY,
     finished_at TEXT NOT NULL
@@ -16,7 +16,7 @@ export interface EndedJobs {
   has(container: string, finishedAt: string): boolean;
   /** On disk when it returns. */
   add(container: string, finishedAt: string): void;
-  /** Forgets all others. */
+  /** Deletes the rows of all other containers. */
   keep(containers: ReadonlySet<string>): void;
 }
 

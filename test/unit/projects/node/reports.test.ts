@@ -1,12 +1,12 @@
 // Reports: the newest only, only what the server does not know, delivered in the end, and never in a storm.
 import { expect, test } from "bun:test";
-import { AgentError } from "../../../src/lib/agent-error.ts";
-import { milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { silent } from "../../../src/platform/log.ts";
-import { steadyNow } from "../../../src/lib/clock.ts";
-import type { ProjectStatus } from "../../../src/protocol/caravanserai/resources.ts";
-import { createReports, dueReport } from "../../../src/projects/node/reports.ts";
-import { until } from "./harness.ts";
+import { AgentError } from "../../../../src/lib/agent-error.ts";
+import { milliseconds, seconds } from "../../../../src/lib/duration.ts";
+import { silent } from "../../../../src/platform/log.ts";
+import { steadyNow } from "../../../../src/lib/clock.ts";
+import type { ProjectStatus } from "../../../../src/protocol/caravanserai/resources.ts";
+import { createReports, dueReport } from "../../../../src/projects/node/reports.ts";
+import { until } from "../harness.ts";
 
 const RUNNING: ProjectStatus = {
   phase: "Running",

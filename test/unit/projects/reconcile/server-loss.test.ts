@@ -1,11 +1,11 @@
 // A server that has lost its data: what it does not know any more is not deleted, and nothing of it is removed.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import * as fc from "fast-check";
-import { seconds } from "../../../src/lib/duration.ts";
-import { openDatabase } from "../../../src/platform/database.ts";
-import { isLoss } from "../../../src/projects/plan/orphans.ts";
-import { WorldEngine } from "../../support/world-engine.ts";
-import { MIGRATIONS, REGISTERED, Server, emptyStore, runProjects, spec, stateIn, until } from "./harness.ts";
+import { seconds } from "../../../../src/lib/duration.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import { isLoss } from "../../../../src/projects/plan/orphans.ts";
+import { WorldEngine } from "../../../support/world-engine.ts";
+import { MIGRATIONS, REGISTERED, Server, emptyStore, runProjects, spec, stateIn, until } from "../harness.ts";
 
 setDefaultTimeout(seconds(30));
 

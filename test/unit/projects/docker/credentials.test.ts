@@ -2,16 +2,16 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { milliseconds } from "../../../src/lib/duration.ts";
-import { type Found, findCredentials } from "../../../src/projects/docker/credentials.ts";
-import { until } from "../../support/until.ts";
+import { milliseconds } from "../../../../src/lib/duration.ts";
+import { type FoundCredentials, findCredentials } from "../../../../src/projects/docker/credentials.ts";
+import { until } from "../../../support/until.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "noderax-credentials-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
-function find(registry: string, config: unknown, more = {}): Promise<Found> {
+function find(registry: string, config: unknown, more = {}): Promise<FoundCredentials> {
   const text = typeof config === "string" ? config : JSON.stringify(config);
   writeFileSync(join(directory, "config.json"), text);
   const environment = { DOCKER_CONFIG: directory, PATH: directory };
@@ -57,7 +57,7 @@ describe("credentials in the configuration", () => {
 
   test.each([
     ['{"auths": {"a": "s3cret', "is not valid JSON"],
-    ['{"auths": {"a": "s3cret"}}', "is no Docker configuration"],
+    ['{"auths": {"a": "s3cret"}}', "is not a Docker configuration"],
     [`"${"x".repeat(1 << 20)}"`, "is too large"],
   ])("that cannot be read are a problem without what stands there: %#", async (text, problem) => {
     expect(await find("a", text)).toEqual({
@@ -100,8 +100,8 @@ describe("a credential helper", () => {
 
   test.each([
     ["fails", "echo s3cret; exit 3", "failed (exit 3)"],
-    ["babbles", "echo s3cret", "answered with something else than credentials"],
-    ["floods", "yes", "answered with something else than credentials"],
+    ["babbles", "echo s3cret", "did not answer with credentials"],
+    ["floods", "yes", "did not answer with credentials"],
   ])("that %s is a problem without its words", async (name, script, problem) => {
     helper(name, script);
     const found = await find("a", { credsStore: name }, { helperLimit: milliseconds(5_000) });

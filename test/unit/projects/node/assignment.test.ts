@@ -1,10 +1,10 @@
 // The assignment: what of the server's answer counts, and that the last answer outlives server and agent.
 import { expect, test } from "bun:test";
-import { AgentError } from "../../../src/lib/agent-error.ts";
-import { milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
-import { LoopRegistry } from "../../../src/lib/loop.ts";
-import { openDatabase } from "../../../src/platform/database.ts";
-import { silent } from "../../../src/platform/log.ts";
+import { AgentError } from "../../../../src/lib/agent-error.ts";
+import { milliseconds, minutes, seconds } from "../../../../src/lib/duration.ts";
+import { LoopRegistry } from "../../../../src/lib/loop.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import { silent } from "../../../../src/platform/log.ts";
 import {
   type Assignment,
   type AssignmentStore,
@@ -13,9 +13,9 @@ import {
   createAssignmentStore,
   pollPause,
   readAssignment,
-} from "../../../src/projects/node/assignment.ts";
-import { onList } from "../../../src/projects/reconcile/change.ts";
-import { emptyStore, spec, until } from "./harness.ts";
+} from "../../../../src/projects/node/assignment.ts";
+import { onList } from "../../../../src/projects/reconcile/change.ts";
+import { emptyStore, spec, until } from "../harness.ts";
 
 const item = (name: string, phase = "Running", nodeRef = "here", what: unknown = spec()) => ({
   metadata: { name },

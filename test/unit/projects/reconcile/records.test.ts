@@ -1,10 +1,10 @@
 // What this node made, on disk: over restarts, crashes in the middle of a making, and things that vanish.
 import { expect, test } from "bun:test";
-import { openDatabase } from "../../../src/platform/database.ts";
-import type { ObservedContainer, ObservedProject } from "../../../src/projects/plan/observed.ts";
-import { WorldEngine } from "../../support/world-engine.ts";
-import { MIGRATIONS, Server, emptyStore, runProjects, stateIn, until } from "./harness.ts";
-import { type Records, createRecords, recordsMigration } from "../../../src/projects/reconcile/records.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import type { ObservedContainer, ObservedProject } from "../../../../src/projects/plan/observed.ts";
+import { WorldEngine } from "../../../support/world-engine.ts";
+import { MIGRATIONS, Server, emptyStore, runProjects, stateIn, until } from "../harness.ts";
+import { type Records, createRecords, recordsMigration } from "../../../../src/projects/reconcile/records.ts";
 
 const WEB = { kind: "container", name: "shop-web", fingerprint: "f1" } as const;
 
@@ -26,7 +26,7 @@ const container = (id: string, name = "shop-web"): ObservedContainer => ({
   since: 0,
   exit: undefined,
 });
-const look = (...containers: ObservedContainer[]) => ({
+const snapshot = (...containers: ObservedContainer[]) => ({
   projects: new Map<string, ObservedProject>([
     ["shop", { containers, network: undefined, volumes: new Set(), taken: new Map(), makers: new Map() }],
   ]),
@@ -78,26 +78,26 @@ test("what Docker refused to make was not made here", () => {
   expect(restarted().wasBegun(WEB)).toBe(false);
 });
 
-test("what two looks in a row do not show is dropped, and not what one of them misses", () => {
+test("what two snapshots in a row do not show is dropped, and not what one of them misses", () => {
   const { records, restarted } = opened();
   records.made(WEB, "id1");
-  records.prune(look());
-  records.prune(look(container("id1")));
-  records.prune(look());
+  records.prune(snapshot());
+  records.prune(snapshot(container("id1")));
+  records.prune(snapshot());
   expect(records.has("container", "id1")).toBe(true);
-  records.prune(look());
+  records.prune(snapshot());
   expect([records.has("container", "id1"), restarted().has("container", "id1")]).toEqual([false, false]);
 });
 
-test("a making of this run outlasts looks that do not show it; one of an earlier run does not", () => {
+test("a making of this run outlasts snapshots that do not show it; one of an earlier run does not", () => {
   const { records, restarted } = opened();
   records.begin(WEB);
-  for (let n = 0; n < 3; n++) records.prune(look());
+  for (let n = 0; n < 3; n++) records.prune(snapshot());
   expect(records.wasBegun(WEB)).toBe(true);
   const later = restarted();
-  later.prune(look(container("id1")));
-  later.prune(look());
+  later.prune(snapshot(container("id1")));
+  later.prune(snapshot());
   expect(later.wasBegun(WEB)).toBe(true);
-  later.prune(look());
+  later.prune(snapshot());
   expect([later.wasBegun(WEB), restarted().wasBegun(WEB)]).toEqual([false, false]);
 });

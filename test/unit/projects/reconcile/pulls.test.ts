@@ -1,17 +1,18 @@
 import { describe, expect, test } from "bun:test";
-import { AgentError } from "../../../src/lib/agent-error.ts";
-import { days, hours, minutes, seconds } from "../../../src/lib/duration.ts";
-import { silent } from "../../../src/platform/log.ts";
-import { openDatabase } from "../../../src/platform/database.ts";
-import { type PullState, judgeImage } from "../../../src/projects/plan/images.ts";
+import { AgentError } from "../../../../src/lib/agent-error.ts";
+import { days, hours, minutes, seconds } from "../../../../src/lib/duration.ts";
+import { silent } from "../../../../src/platform/log.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import { type PullState, decideImage } from "../../../../src/projects/plan/images.ts";
 import {
   type PullMemory,
   createPullMemory,
   pullMemoryMigration,
-} from "../../../src/projects/reconcile/pull-memory.ts";
-import { pullFailed, pullFailure } from "../../../src/projects/plan/pull-failure.ts";
-import { type Layers, progressText, takeLine } from "../../../src/projects/docker/pull-progress.ts";
-import { type Pulls, createPulls } from "../../../src/projects/reconcile/pulls.ts";
+} from "../../../../src/projects/reconcile/pull-memory.ts";
+import { pullFailure } from "../../../../src/projects/docker/pull-failure.ts";
+import { pullFailed } from "../../../../src/projects/plan/pull-retry.ts";
+import { type Layers, progressText, takeLine } from "../../../../src/projects/docker/pull-progress.ts";
+import { type Pulls, createPulls } from "../../../../src/projects/reconcile/pulls.ts";
 
 interface Pulling {
   readonly image: string;
@@ -134,7 +135,7 @@ describe("pulls", () => {
       await Bun.sleep(0);
       expect(pulling).toHaveLength(0);
       expect(
-        judgeImage("nginx", { present: new Set(), pulls: pulls.states() }, "always", clock.now),
+        decideImage("nginx", { present: new Set(), pulls: pulls.states() }, "always", clock.now),
       ).toMatchObject({ image: "wait" });
       clock.now += 1;
     }

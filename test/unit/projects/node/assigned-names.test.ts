@@ -1,10 +1,10 @@
 // Whose a project is that the server does not know: removed only where it was assigned once, and only while that holds.
 import { expect, test } from "bun:test";
-import { milliseconds } from "../../../src/lib/duration.ts";
-import { openDatabase } from "../../../src/platform/database.ts";
-import { createAssignedNames } from "../../../src/projects/node/assigned-names.ts";
-import { WorldEngine } from "../../support/world-engine.ts";
-import { MIGRATIONS, type ProjectsState, Server, runProjects, stateWith, until } from "./harness.ts";
+import { milliseconds } from "../../../../src/lib/duration.ts";
+import { openDatabase } from "../../../../src/platform/database.ts";
+import { createAssignedNames } from "../../../../src/projects/node/assigned-names.ts";
+import { WorldEngine } from "../../../support/world-engine.ts";
+import { MIGRATIONS, type ProjectsState, Server, runProjects, stateWith, until } from "../harness.ts";
 
 const open = (): ReturnType<typeof openDatabase> => openDatabase(":memory:", MIGRATIONS);
 
