@@ -228,7 +228,7 @@ describe.skipIf(missing !== undefined || missingDaemon !== undefined)(
     test("a frozen one is away within the limit, and there again when it goes on", async () => {
       const own = engine({ host: daemon.host, answerTimeout: milliseconds(500) });
       await own.snapshot(signal);
-      daemon.freeze();
+      await daemon.freeze();
       try {
         expect(await failure(own.snapshot(signal))).toMatchObject({ code: "docker.away" });
       } finally {

@@ -1,5 +1,5 @@
 // A Docker daemon of a test's own, for what cannot be done to the one that others use: stop it, freeze it, start it again.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seconds } from "../../src/lib/duration.ts";
@@ -19,7 +19,8 @@ export interface Daemon extends AsyncDisposable {
   /** As the out-of-memory killer does it; containers run on. */
   kill(): Promise<void>;
   /** Keeps its socket and answers nothing. */
-  freeze(): void;
+  /** Resolves when each of its threads is stopped. */
+  freeze(): Promise<void>;
   thaw(): void;
 }
 
@@ -65,7 +66,13 @@ export async function startDaemon(): Promise<Daemon> {
       // Its containerd dies with it; where nobody reaps it, the next one would take the zombie for alive.
       rmSync(join(directory, "exec/containerd/containerd.pid"), { force: true });
     },
-    freeze: () => child?.kill("SIGSTOP"),
+    async freeze() {
+      const pid = child?.pid ?? 0;
+      child?.kill("SIGSTOP");
+      const isStopped = (thread: string): boolean =>
+        /^State:\s+[TZX]/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8"));
+      await until("dockerd is stopped", () => readdirSync(`/proc/${pid}/task`).every(isStopped));
+    },
     thaw: () => child?.kill("SIGCONT"),
     async [Symbol.asyncDispose]() {
       daemon.thaw();
