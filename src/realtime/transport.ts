@@ -142,7 +142,8 @@ function native(
       const size = typeof data === "string" ? data.length : data.byteLength;
       try {
         if (size > INBOUND_MAX) throw new Error(`a frame of ${size} bytes`);
-        if (typeof data === "string" && isTooDeep(data)) throw new Error("a frame nested too deep");
+        // An event nested that deep is none that we know. It is whole in its frame, so the session can go on without it.
+        if (typeof data === "string" && isTooDeep(data)) return;
         if (typeof data === "string" && isHollow(data)) throw new Error("a packet without its content");
         super.onData(data);
       } catch (error) {

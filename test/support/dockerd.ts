@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seconds } from "../../src/lib/duration.ts";
 import { dockerIn, until } from "./docker.ts";
+import { processesNaming } from "./processes.ts";
 
 /** What this computer lacks to run one, in words; undefined when nothing. */
 export const missingDaemon: string | undefined =
@@ -45,7 +46,11 @@ export async function startDaemon(): Promise<Daemon> {
       const pools = ["--default-address-pool", "base=10.202.0.0/16,size=24"];
       child = Bun.spawn(
         ["dockerd", "--host", host, ...files, "--pidfile", `${directory}/pid`, ...flags, ...pools],
-        { stdio: ["ignore", "ignore", Bun.file(join(directory, "log"))] },
+        {
+          // Its containerd writes stack dumps there.
+          env: { ...process.env, TMPDIR: directory },
+          stdio: ["ignore", "ignore", Bun.file(join(directory, "log"))],
+        },
       );
       await until(
         "dockerd answers",
@@ -81,6 +86,8 @@ export async function startDaemon(): Promise<Daemon> {
       if (ids.length > 0) await docker("rm", "--force", "--volumes", ...ids);
       await docker("network", "prune", "--force");
       await daemon.stop();
+      // A daemon that was killed forgets the supervisors of its containers; they name this directory as their place.
+      for (const pid of processesNaming(`${directory}/`)) process.kill(pid, "SIGKILL");
       // It leaves its mounts behind.
       const mounts = readFileSync("/proc/self/mountinfo", "utf8")
         .split("\n")

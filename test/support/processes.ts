@@ -48,6 +48,13 @@ export const processesOf = (...command: readonly string[]): number[] =>
     .filter((pid) => scribble(`/proc/${pid}/cmdline`).text() === `${command.join("\0")}\0`)
     .map(Number);
 
+/** The processes that have this text among their arguments. */
+export const processesNaming = (text: string): number[] =>
+  namesIn("/proc")
+    .filter((name) => /^\d+$/.test(name) && isAlive(name))
+    .filter((pid) => scribble(`/proc/${pid}/cmdline`).text()?.includes(text) ?? false)
+    .map(Number);
+
 /** Of a process: how many descriptors it has open. */
 export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
