@@ -1,10 +1,12 @@
-// The durable outbox: what must reach the server stands on disk until it was taken or refused, and leaves in order.
+// The durable outbox: keeps each call on disk until the server has accepted or refused it, and sends them in
+// order.
 //
 //   push ──▶ waiting ──▶ sending ──▶ delivered (deleted)
 //               ▲            │
-//               └── pause ◀──┘  no answer: `doubtful`, the courier finds out before it sends again
+//               └── pause ◀──┘  no answer: `doubtful`, the sender asks the server before it sends again
 //
-// Every lane (one per task) has one parcel in flight; lanes do not wait for each other.
+// Each queue (one a task) has one entry in flight; queues do not wait for each other. The table calls a queue
+// a lane.
 import type { Database } from "bun:sqlite";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
@@ -28,9 +30,9 @@ export const outboxMigration: Migration = {
   CREATE INDEX outbox_lane ON outbox (lane, id);`,
 };
 
-export interface Parcel {
+export interface OutboxEntry {
   readonly id: number;
-  readonly lane: string;
+  readonly queue: string;
   readonly kind: string;
   /** JSON, as it was pushed. */
   readonly body: string;
@@ -41,10 +43,10 @@ export interface Parcel {
 }
 
 /**
- * Delivers one parcel. Resolves when it is settled: taken by the server, or refused for good. Throws when it should
+ * Delivers one entry. Resolves when the server has accepted it or refused it for good; throws when it is to
  * be tried again.
  */
-export type Courier = (parcel: Parcel, signal: AbortSignal) => Promise<void>;
+export type OutboxSender = (entry: OutboxEntry, signal: AbortSignal) => Promise<void>;
 
 export interface OutboxState {
   readonly waiting: number;
@@ -52,24 +54,27 @@ export interface OutboxState {
 }
 
 export interface Outbox {
-  /** Durable when it returns. May be called inside a transaction of the same database. */
-  push(lane: string, kind: string, body: unknown): void;
-  /** True when nothing of this lane is left. */
-  isEmpty(lane: string): boolean;
-  /** Resolves when the lane is empty, `signal` aborts, or `limit` is over (default: never). */
-  drained(lane: string, signal: AbortSignal, limit?: Duration): Promise<void>;
-  /** Resolves when every lane is empty, or `signal` aborts. */
+  /**
+   * Adds an entry, which is on disk when this returns. May be called inside a transaction of the same
+   * database.
+   */
+  push(queue: string, kind: string, body: unknown): void;
+  /** Whether nothing of this queue is left. */
+  isEmpty(queue: string): boolean;
+  /** Resolves when the queue is empty, `signal` aborts, or `limit` is over (default: never). */
+  drained(queue: string, signal: AbortSignal, limit?: Duration): Promise<void>;
+  /** Resolves when every queue is empty, or `signal` aborts. */
   flushed(signal: AbortSignal): Promise<void>;
-  /** Starts to deliver, also what an earlier process left behind. */
-  start(courier: Courier, signal: AbortSignal): void;
-  /** The server was just reached: lanes that pause try again at once. */
+  /** Starts to deliver, including the entries of earlier processes. Once a process. */
+  start(sender: OutboxSender, signal: AbortSignal): void;
+  /** Ends the pauses of all queues: the server was just reached. */
   nudge(): void;
   state(): OutboxState;
 }
 
 interface Row {
   id: number;
-  lane: string;
+  queue: string;
   kind: string;
   body: string;
   attempts: number;
@@ -80,46 +85,50 @@ export function createOutbox(database: Database, random: Random = Math.random): 
   const insert = database.query<null, [string, string, string]>(
     "INSERT INTO outbox (lane, kind, body) VALUES (?, ?, ?)",
   );
-  const first = database.query<Row, [string]>("SELECT * FROM outbox WHERE lane = ? ORDER BY id LIMIT 1");
+  const first = database.query<Row, [string]>(
+    "SELECT id, lane AS queue, kind, body, attempts, doubtful FROM outbox WHERE lane = ? ORDER BY id LIMIT 1",
+  );
   const trying = database.query<null, [number]>(
     "UPDATE outbox SET attempts = attempts + 1, doubtful = 1 WHERE id = ?",
   );
   const missed = database.query<null, [number]>("UPDATE outbox SET doubtful = 0 WHERE id = ?");
   const remove = database.query<null, [number]>("DELETE FROM outbox WHERE id = ?");
-  const lanes = database.query<{ lane: string }, []>("SELECT DISTINCT lane FROM outbox ORDER BY lane");
+  const queues = database.query<{ queue: string }, []>(
+    "SELECT DISTINCT lane AS queue FROM outbox ORDER BY lane",
+  );
   const count = database.query<{ n: number }, []>("SELECT count(*) AS n FROM outbox");
 
   const working = new Set<string>();
-  /** A worker has ended. */
+  /** Notified when a worker ends. */
   const ended = new Notifier();
   const nudged = new Notifier();
-  let running: { courier: Courier; signal: AbortSignal } | undefined;
+  let running: { sender: OutboxSender; signal: AbortSignal } | undefined;
   let lastError: string | undefined;
 
-  function work(lane: string): void {
-    if (running === undefined || running.signal.aborted || working.has(lane)) return;
-    const { courier, signal } = running;
-    working.add(lane);
-    void deliverLane(lane, courier, signal).finally(() => {
-      working.delete(lane);
+  function work(queue: string): void {
+    if (running === undefined || running.signal.aborted || working.has(queue)) return;
+    const { sender, signal } = running;
+    working.add(queue);
+    void deliverQueue(queue, sender, signal).finally(() => {
+      working.delete(queue);
       ended.notify();
-      // A parcel may have been pushed between the last look and now.
-      if (!signal.aborted && first.get(lane) !== null) work(lane);
+      // An entry may have been pushed after the last query.
+      if (!signal.aborted && first.get(queue) !== null) work(queue);
     });
   }
 
-  async function deliverLane(lane: string, courier: Courier, signal: AbortSignal): Promise<void> {
+  async function deliverQueue(queue: string, sender: OutboxSender, signal: AbortSignal): Promise<void> {
     let failures = 0;
-    for (let row = first.get(lane); row !== null && !signal.aborted; row = first.get(lane)) {
-      const parcel = { ...row, doubtful: row.doubtful === 1 };
+    for (let row = first.get(queue); row !== null && !signal.aborted; row = first.get(queue)) {
+      const entry = { ...row, doubtful: row.doubtful === 1 };
       try {
         trying.run(row.id); // Throws on a full disk; then this pauses as well.
-        await courier(parcel, signal);
+        await sender(entry, signal);
         remove.run(row.id);
         failures = 0;
         lastError = undefined;
       } catch (error) {
-        if (!parcel.doubtful && !mayHaveArrived(error)) markAsMissed(row.id);
+        if (!entry.doubtful && !mayHaveArrived(error)) markAsMissed(row.id);
         if (signal.aborted) return;
         failures++;
         lastError = messageOf(error);
@@ -128,7 +137,10 @@ export function createOutbox(database: Database, random: Random = Math.random): 
     }
   }
 
-  /** A parcel that stays doubtful is only looked for in vain: no reason to stop delivering. */
+  /**
+   * Clears `doubtful`. A failure is no reason to stop: the sender then asks the server once more than
+   * necessary.
+   */
   function markAsMissed(id: number): void {
     try {
       missed.run(id);
@@ -149,17 +161,17 @@ export function createOutbox(database: Database, random: Random = Math.random): 
   }
 
   return {
-    push(lane, kind, body) {
-      insert.run(lane, kind, JSON.stringify(body));
+    push(queue, kind, body) {
+      insert.run(queue, kind, JSON.stringify(body));
       // After the caller's transaction, if there is one.
-      queueMicrotask(() => work(lane));
+      queueMicrotask(() => work(queue));
     },
-    isEmpty: (lane) => first.get(lane) === null,
-    drained: (lane, signal, limit) => settle(() => first.get(lane) === null, signal, limit),
+    isEmpty: (queue) => first.get(queue) === null,
+    drained: (queue, signal, limit) => settle(() => first.get(queue) === null, signal, limit),
     flushed: (signal) => settle(() => (count.get()?.n ?? 0) === 0, signal),
-    start(courier, signal) {
-      running = { courier, signal };
-      for (const { lane } of lanes.all()) work(lane);
+    start(sender, signal) {
+      running = { sender, signal };
+      for (const { queue } of queues.all()) work(queue);
     },
     nudge: () => nudged.notify(),
     state: () => ({ waiting: count.get()?.n ?? 0, lastError }),

@@ -1,7 +1,7 @@
 // The one error type that reaches people: a stable code to switch on, what happened, and what to do next.
 import type { Duration } from "./duration.ts";
 
-/** What the process exits with; the table of the user documentation. */
+/** Exit codes of the process, as the README documents them. */
 export const exit = {
   done: 0,
   failed: 1,
@@ -11,7 +11,9 @@ export const exit = {
   refused: 5,
   degraded: 6,
   interrupted: 130,
-  /** 128 + SIGPIPE: the reader of the output left before the end, as a shell reports it of other programs. */
+  /**
+   * 128 + SIGPIPE: the reader closed the output before its end. A shell reports the same for other programs.
+   */
   closedPipe: 141,
 } as const;
 export type ExitCode = (typeof exit)[keyof typeof exit];
@@ -22,7 +24,7 @@ export interface AgentErrorOptions {
   exit?: ExitCode | undefined;
   /** HTTP status, where a server answered. */
   status?: number | undefined;
-  /** The server asked for this pause before the next try. */
+  /** Pause that the server asked for before the next try. */
   retryAfter?: Duration | undefined;
   cause?: unknown;
 }
@@ -48,7 +50,7 @@ export class AgentError extends Error {
   }
 }
 
-/** The text of whatever was thrown. */
+/** Returns the message of an Error, or the value itself as text. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,10 @@
-// Whether others on the way can read and change what is exchanged with a URL. Pure.
+// Tells URLs whose traffic can be read and changed on the network. Pure.
 import { isLoopbackHost } from "./address.ts";
 
-/** True for plain HTTP to another machine; what stays on this one crosses no network. */
+/**
+ * Returns true for plain HTTP to another machine, false for HTTPS, loopback addresses and text that is no
+ * URL.
+ */
 export function crossesInClear(url: string): boolean {
   const parsed = URL.parse(url);
   return parsed?.protocol === "http:" && !isLoopbackHost(parsed.hostname);

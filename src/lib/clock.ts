@@ -1,7 +1,7 @@
-// The two clocks of the machine, as two types that the compiler does not let meet.
+// Reads the two clocks of the machine, as two types that cannot be mixed.
 //
-//   SteadyTime  counts from the boot and never steps: deadlines, backoffs, ages
-//   WallTime    steps whenever somebody sets the clock: people, files, the wire
+//   SteadyTime  counts from the boot and never steps: for deadlines, backoffs, ages
+//   WallTime    steps when somebody sets the clock: for people, files, the wire
 import { readFileSync } from "node:fs";
 import { uptime } from "node:os";
 import { type Duration, seconds } from "./duration.ts";
@@ -10,16 +10,16 @@ declare const wall: unique symbol;
 declare const steady: unique symbol;
 
 /**
- * A moment by the wall clock. It has no arithmetic and cannot be compared with a SteadyTime: the clock may have been
- * set between two readings.
+ * A moment by the wall clock. It has no arithmetic and cannot be compared with a SteadyTime: the clock may
+ * have been set between two readings.
  */
 export interface WallTime {
   readonly [wall]: never;
 }
 
 /**
- * A moment in milliseconds since the boot. Every process of this boot counts alike, to about 10 ms, so it may be stored
- * beside `bootId()`.
+ * A moment in milliseconds since the boot. Every process of this boot counts alike, to about 10 ms, so it may
+ * be stored beside `bootId()`.
  */
 export type SteadyTime = number & { readonly [steady]?: never };
 
@@ -34,7 +34,7 @@ function sinceBoot(): Duration {
   }
 }
 
-/** The first number of /proc/uptime ("423.51 753.67"); undefined for anything else. */
+/** Returns the time since the boot from /proc/uptime ("423.51 753.67"), or undefined for any other text. */
 export function parseUptime(text: string): SteadyTime | undefined {
   const [, up] = /^(\d+\.\d+)(?:\s|$)/.exec(text) ?? [];
   return up === undefined ? undefined : seconds(Number(up));
@@ -44,16 +44,19 @@ export const steadyNow = (): SteadyTime => processStart + performance.now();
 
 export const wallNow = (): WallTime => wallFrom(Date.now());
 
-/** From milliseconds since the epoch: what was stored, or came over the wire. */
+/** Converts milliseconds since the epoch, as they are stored or received. */
 export const wallFrom = (epoch: number): WallTime => epoch as unknown as WallTime;
 
-/** Milliseconds since the epoch: to store it, or to send it. */
+/** Returns milliseconds since the epoch, to store or to send. */
 export const epochOf = (time: WallTime): number => time as unknown as number;
 
 export const isoOf = (time: WallTime): string => new Date(epochOf(time)).toISOString();
 
-/** What the wall clock, as it is set now, showed at that moment. */
+/** Converts by the wall clock as it is set now. */
 export const wallOf = (time: SteadyTime): WallTime => wallFrom(Date.now() - (steadyNow() - time));
 
-/** Only for moments that no steady clock of this boot has seen: of another machine, of a file, of an earlier boot. */
+/**
+ * Converts by the wall clock as it is set now. Only for times that have no steady one: of another machine, a
+ * file, an earlier boot.
+ */
 export const steadyOf = (time: WallTime): SteadyTime => steadyNow() - (Date.now() - epochOf(time));

@@ -1,4 +1,5 @@
-// Durations as Go writes them ("30s", "2m30s", "1.5h"), held as a number of milliseconds.
+// Reads and writes durations in the syntax of Go ("30s", "2m30s", "1.5h"). A duration is a number of
+// milliseconds.
 
 /** A length of time in milliseconds. Write one with `seconds(30)`, never as a bare number. */
 export type Duration = number;
@@ -20,12 +21,15 @@ const UNITS: Record<string, number> = {
   h: 3.6e6,
 };
 
-/** Longer than any duration a person writes; the pattern below takes quadratic time on a long run of digits. */
+/**
+ * Characters. Longer than any duration a person writes; the pattern below takes quadratic time on many
+ * digits.
+ */
 const TEXT_MAX = 100;
 
 /**
- * Reads Go's duration syntax: one or more decimal numbers, each with a unit, with an optional sign; "0" alone
- * needs no unit. Returns `undefined` for anything else, so that the caller can name the setting it came from.
+ * Parses one or more decimal numbers, each with a unit, with an optional sign; "0" needs no unit. Returns
+ * undefined for anything else, so that the caller can name the setting.
  */
 export function parseDuration(text: string): Duration | undefined {
   if (text.length > TEXT_MAX) return undefined;
@@ -38,11 +42,11 @@ export function parseDuration(text: string): Duration | undefined {
   for (const [, number, unit] of body.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
     total += Number(number) * (UNITS[unit ?? ""] ?? 0);
   }
-  // To the nanosecond, Go's own resolution: 1.001 · 1000 is 1000.9999999999999 in binary.
+  // Rounded to the nanosecond, the resolution of Go: 1.001 · 1000 is 1000.9999999999999 in binary.
   return Number.isFinite(total) ? sign * (Math.round(total * 1e6) / 1e6) : undefined;
 }
 
-/** Writes a duration so that `parseDuration` reads the same value back: "30s", "2m30s", "1h0m0.5s" → "1h0.5s". */
+/** Writes a duration so that `parseDuration` returns the same value: "30s", "2m30s", "1h0.5s". */
 export function formatDuration(duration: Duration): string {
   if (duration === 0) return "0s";
   const sign = duration < 0 ? "-" : "";
@@ -61,7 +65,10 @@ export function formatDuration(duration: Duration): string {
   return sign + text;
 }
 
-/** A length of time for people, two units at most: "12s", "4m 10s", "3h", "3d 4h". */
+/**
+ * Writes a duration for people, with two units at most: "12s", "4m 10s", "3h", "3d 4h". Negative ones count
+ * as 0.
+ */
 export function humanDuration(duration: Duration): string {
   const total = Math.max(0, Math.round(duration / 1_000));
   const [d, h, m, s] = [
@@ -81,5 +88,5 @@ export function humanDuration(duration: Duration): string {
   return parts.filter(Boolean).join(" ");
 }
 
-/** Rounded to so many places, without zeros at the end; never in exponential notation. */
+/** Rounds to `places`, without trailing zeros and never in exponential notation. */
 const decimal = (n: number, places: number): string => n.toFixed(places).replace(/\.?0+$/, "");

@@ -1,9 +1,15 @@
-// Finds JSON text that is nested too deep to be parsed: the parser's stack and memory grow with every level.
+// Finds JSON text that is nested too deep to be parsed: stack and memory of the parser grow with every level.
 
-/** Levels of arrays and objects. What a control plane sends has fewer than ten, a payload of an operator some more. */
+/**
+ * Levels of arrays and objects. Messages of a control plane have fewer than ten; payloads of an operator may
+ * have more.
+ */
 const DEPTH_MAX = 1_000;
 
-/** Looks at brackets outside of strings alone, without parsing; stops at the first level too many. */
+/**
+ * Returns whether `json` has more than `max` levels. Counts brackets outside of strings; does not check the
+ * syntax.
+ */
 export function isTooDeep(json: string, max = DEPTH_MAX): boolean {
   let depth = 0;
   for (let at = 0; at < json.length; at++) {
@@ -16,7 +22,7 @@ export function isTooDeep(json: string, max = DEPTH_MAX): boolean {
   return false;
 }
 
-/** Index of the quote that ends the string which begins at `start`; the length of the text when none does. */
+/** Returns the index of the closing quote of the string that opens at `start`, or the length of the text. */
 function endOfString(json: string, start: number): number {
   for (let at = start + 1; at < json.length; at++) {
     const code = json.charCodeAt(at);

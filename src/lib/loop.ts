@@ -1,5 +1,5 @@
-// Runs periodic work: name, period with jitter, backoff after failures, abort. It alone writes the record of a loop, which
-// `status`, `/readyz` and the watchdog read.
+// Runs periodic work: name, period with jitter, backoff after failures, abort. It alone writes the record of
+// a loop, which `status`, `/readyz` and the watchdog read.
 import { messageOf } from "./agent-error.ts";
 import { type Backoff, type Random, backoff, jitter } from "./backoff.ts";
 import { type SteadyTime, steadyNow } from "./clock.ts";
@@ -30,10 +30,10 @@ export interface LoopReport {
 
 export interface LoopOptions {
   readonly name: string;
-  /** Pause after a good round, ± `spread` (default 0.1). A round may ask for another pause by returning one. */
+  /** Pause after a successful round, ± `spread` (default 0.1). A round may return another pause. */
   readonly every: Duration;
   readonly spread?: number;
-  /** "now" starts with a round, "random" waits a random part of the period first (default "now"). */
+  /** "now" starts with a round, "random" first waits a random part of the period (default: "now"). */
   readonly phase?: "now" | "random";
   /** Pauses after failed rounds: an entry of the table in control/retry.ts. */
   readonly retry: Backoff;
@@ -41,25 +41,25 @@ export interface LoopOptions {
   /** Called after every failed round, with the pause that `retry` gives; may return another one. */
   readonly onError?: (error: unknown, report: LoopReport, pause: Duration) => Duration | void;
   /**
-   * Cuts the pause after a failed round short. Of two such pauses in a row only the first: what others can do again may
+   * Ends the pause after a failed round early, but never twice in a row: what works again for others may
    * still fail here.
    */
   readonly wake?: Wake | undefined;
-  /** Asked after a failed round: whether its pause may be cut short (default: yes). */
+  /** Called after a failed round: whether its pause may end early (default: yes). */
   readonly mayWake?: () => boolean;
 }
 
-/** Shared by what waits for the same server: the first that reaches it again wakes the others. */
+/** Wakes loops that wait for the same server: the first that reaches it again calls it. */
 export class Wake {
   readonly #also: () => void;
   #next = new AbortController();
 
-  /** `also` is called with every call. */
+  /** Every call also calls `also`. */
   constructor(also: () => void = () => {}) {
     this.#also = also;
   }
 
-  /** Aborts with the next call. */
+  /** Aborts on the next call. */
   get signal(): AbortSignal {
     return this.#next.signal;
   }
@@ -72,10 +72,12 @@ export class Wake {
   }
 }
 
-/** A loop that was woken begins within this time: the requests of an agent do not all leave in one moment. */
+/**
+ * A loop that was woken starts within this time, so that the requests of an agent do not all leave at once.
+ */
 const WAKE_SPREAD = milliseconds(500);
 
-/** One round. May return the pause before the next one; throwing makes the loop back off. */
+/** Does one round. May return the pause before the next one; throws to make the loop back off. */
 export type Round = (signal: AbortSignal, report: LoopReport) => Promise<Duration | void>;
 
 type MutableRecord = { -readonly [Key in keyof LoopRecord]: LoopRecord[Key] };
@@ -84,13 +86,16 @@ type MutableRecord = { -readonly [Key in keyof LoopRecord]: LoopRecord[Key] };
 export class LoopRegistry {
   readonly #records = new Map<string, MutableRecord>();
 
-  /** Adds a loop that runs outside of `loop`, because it ends: it reports by itself. A second one of a name replaces the first. */
+  /**
+   * Adds a loop that does not run in `loop` because it ends; it reports for itself. Replaces an earlier one
+   * of that name.
+   */
   register(name: string): LoopReport {
     const record = this.add(name);
     return reportOf(record);
   }
 
-  /** For the runner; whoever else calls it gets a record that nobody keeps true. */
+  /** Adds a record for `loop`, which keeps it up to date. */
   add(name: string): MutableRecord {
     const record: MutableRecord = {
       name,
@@ -120,7 +125,10 @@ const reportOf = (record: MutableRecord): LoopReport => ({
   waitsUntil: (due) => void (record.nextAt = due),
 });
 
-/** Runs rounds until `signal` aborts; resolves then. Never rejects: an error is recorded, and the loop goes on. */
+/**
+ * Runs rounds until `signal` aborts, then resolves. Never rejects: errors are recorded, and the loop
+ * continues.
+ */
 export async function loop(
   options: LoopOptions,
   round: Round,
@@ -133,7 +141,7 @@ export async function loop(
   if (options.phase === "random") await rest(every * random(), record, signal);
   let cut = false;
   while (!signal.aborted) {
-    // From before the round: it may be called while the round still fails.
+    // Taken before the round: the call may come while the round still fails.
     const called = options.wake?.signal;
     const pause = await runRound();
     if (record.consecutiveFailures < 2) cut = false;
@@ -170,7 +178,7 @@ async function rest(
   record.nextAt = undefined;
 }
 
-/** The longest a timer can wait, 24 days; asked for more, it would fire at once. */
+/** The longest time a timer can wait, 24 days; with more it would fire at once. */
 const TIMER_MAX = milliseconds(2 ** 31 - 1);
 
 /** Resolves after `pause`, or at once when one of `signals` aborts. Never rejects. */

@@ -1,6 +1,6 @@
-// Secrets as they may be shown: enough to compare by eye, too little to use.
+// Masks secrets for display: the rest is enough to compare two of them, and too little to use.
 
-/** "••••••••3f1c"; short secrets show nothing of themselves. */
+/** Returns "••••••••3f1c": the last 4 characters of a secret of at least 16, none of a shorter one. */
 export function mask(secret: string): string {
   return secret.length >= 16 ? `••••••••${secret.slice(-4)}` : "••••••••";
 }

@@ -1,6 +1,9 @@
-// "did you mean": the known word closest to a mistyped one.
+// Finds the known word closest to a mistyped one, for "did you mean".
 
-/** The candidate within `limit` edits, by default a third of the word's length (at least 2), or `undefined`. */
+/**
+ * Returns the closest candidate within `limit` edits (default: a third of the word's length, at least 2), or
+ * undefined.
+ */
 export function nearest(
   word: string,
   candidates: Iterable<string>,
@@ -14,7 +17,7 @@ export function nearest(
   return best?.candidate;
 }
 
-/** Edits between two words; a swap of neighbours ("emial") counts as one. */
+/** Returns the number of edits between two words; a swap of neighbours ("emial") counts as one. */
 function editDistance(a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   const at = (i: number, j: number): number => rows[i]?.[j] ?? 0;

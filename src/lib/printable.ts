@@ -1,26 +1,29 @@
-// Text of others on a person's terminal: nothing in it may move the cursor, colour, reorder or forge a line.
+// Escapes untrusted text for a terminal: it must not move the cursor, set colours, reorder or forge lines.
 
-/** Control characters, and those that change the direction of what follows. */
+/** Control characters, and characters that change the writing direction. */
 export const UNPRINTABLE = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/u;
 const ALL = new RegExp(UNPRINTABLE, "gu");
 
-/** Control characters as `\n`, `\x1b`, `\u202e`, …; everything else as it is. */
+/** Writes control characters as `\n`, `\x1b`, `\u202e`, …; leaves everything else unchanged. */
 export function printable(text: string): string {
   return text.replace(ALL, (character) => escapeOf(character));
 }
 
-/** A document with all its texts made printable. */
+/** Returns a copy of a JSON document with all its strings made printable. */
 export function printableIn<T>(document: T): T {
   return JSON.parse(JSON.stringify(document), (_, value: unknown) =>
     typeof value === "string" ? printable(value) : value,
   ) as T;
 }
 
-/** JSON that stays the same document, with the control characters escaped that `JSON.stringify` leaves: U+007F to U+009F. */
+/**
+ * Escapes the control characters that `JSON.stringify` leaves (U+007F to U+009F); the document stays the
+ * same.
+ */
 export const printableJson = (json: string): string =>
   json.replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`);
 
-/** JSON writes the short ones. */
+/** Uses the two-character escapes of JSON where there are any. */
 function escapeOf(character: string): string {
   const written = JSON.stringify(character).slice(1, -1);
   if (written.length === 2) return written;

@@ -1,6 +1,9 @@
-// One call at a time for many callers, each of whom gets a result that was begun after it asked.
+// Runs one call at a time for many callers. Each caller gets the result of a call that started after it
+// asked.
 
-/** Callers who come while a call runs share the next one. A failure is told to those who share it. */
+/**
+ * Callers that ask while a call runs share the next one; all who share a call get its result or its error.
+ */
 export function sharedCall<T>(call: () => Promise<T>): () => Promise<T> {
   let running: Promise<T> | undefined;
   let next: Promise<T> | undefined;

@@ -1,14 +1,14 @@
-// A bound on how many things run side by side, first come first served.
+// Limits how many things run at the same time, first come first served.
 
 export interface Slots {
   readonly size: number;
-  /** In use now. */
+  /** Number of slots in use. */
   inUse(): number;
-  /** Waiting for a place. */
+  /** Number of callers that wait for a slot. */
   waiting(): number;
-  /** Takes a place even beyond the bound, for what runs already. */
+  /** Takes a slot even beyond the limit, for work that already runs. Returns the function that frees it. */
   occupy(): () => void;
-  /** Resolves with the function that gives the place back; undefined when `signal` aborted first. */
+  /** Resolves with the function that frees the slot, or with undefined when `signal` aborted first. */
   take(signal: AbortSignal): Promise<(() => void) | undefined>;
 }
 

@@ -1,14 +1,15 @@
-// Text of others for a terminal: it keeps its colours, and everything else that a terminal would obey is made visible.
+// Filters untrusted output for a terminal: keeps its colours and escapes all other control characters.
 //
-// Kept: text, line feeds (also CR LF), tabs, and SGR sequences (ESC [ … m) but for "conceal", which hides text.
-// Shown as \x1b, \r, \x07, …: all other control characters, so titles, cursor movements, answers of the terminal,
-// links and overwritten lines do not happen. Characters that reorder a line are shown as \u202e.
+// Kept: text, line feeds (also CR LF), tabs, and SGR sequences (ESC [ … m) except "conceal", which hides
+// text. Escaped as \x1b, \r, \x07, …: all other control characters, so that the output cannot set titles,
+// move the cursor, make the terminal answer, forge links or overwrite lines. Characters that reorder a line
+// are written as \u202e.
 import { UNPRINTABLE, printable } from "./printable.ts";
 
 export interface TerminalFilter {
-  /** What may be shown of it now. The beginning of a sequence waits for its rest. */
+  /** Returns the text that can be shown now; keeps the start of an incomplete sequence. */
   write(bytes: Uint8Array): string;
-  /** What waits, and the end of colours that nothing has ended. */
+  /** Returns the text kept so far, and a reset if colours are still set. */
   end(): string;
 }
 
@@ -16,7 +17,7 @@ const ESC = "\u001b";
 /** Longest parameters of a colour sequence: "38;2;255;255;255;48;2;255;255;255;1;3;4" has 40 characters. */
 const SGR = `${ESC}\\[[\\d;:]{0,60}m`;
 const SEQUENCES = new RegExp(`${SGR}|\\r\\n|\\t|\\n|${UNPRINTABLE.source}`, "gu");
-/** What may become one of those by the next characters. */
+/** The start of such a sequence, at the end of the text. */
 const BEGINNING = new RegExp(`(?:\\r|${ESC}(?:\\[[\\d;:]{0,60})?)$`);
 
 export function createTerminalFilter(): TerminalFilter {
@@ -49,14 +50,17 @@ export function createTerminalFilter(): TerminalFilter {
 
 const encoder = new TextEncoder();
 
-/** The same for a whole text. */
+/** Filters a whole text. */
 export function terminalText(text: string): string {
   if (text.search(UNPRINTABLE) < 0) return text;
   const filter = createTerminalFilter();
   return filter.write(encoder.encode(text)) + filter.end();
 }
 
-/** True for a sequence with attribute 8. The numbers of a colour ("38;5;8", "48;2;8;8;8") are no attributes. */
+/**
+ * Returns whether an SGR sequence sets attribute 8. The numbers of a colour ("38;5;8", "48;2;8;8;8") are no
+ * attributes.
+ */
 function conceals(sequence: string): boolean {
   const codes = sequence.slice(2, -1).split(";");
   for (let at = 0; at < codes.length; at++) {

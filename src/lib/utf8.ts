@@ -1,6 +1,10 @@
-// UTF-8 in pieces: cut a stream of arbitrary bytes at character boundaries, so that any cut decodes to the same text.
+// Cuts a stream of arbitrary bytes at character boundaries, so that its pieces decode to the same text as the
+// whole.
 
-/** Bytes a lead byte asks for behind it, and the range the first of them must lie in; undefined for a bad lead. */
+/**
+ * Number of bytes after a lead byte, and the range of the first of them; undefined for a byte that leads
+ * nothing.
+ */
 function expects(lead: number): { more: number; low: number; high: number } | undefined {
   if (lead >= 0xc2 && lead <= 0xdf) return { more: 1, low: 0x80, high: 0xbf };
   if (lead === 0xe0) return { more: 2, low: 0xa0, high: 0xbf };
@@ -13,8 +17,8 @@ function expects(lead: number): { more: number; low: number; high: number } | un
 }
 
 /**
- * How the character at `at` is encoded: its length, or the length of the broken sequence that a decoder replaces by
- * one U+FFFD; "incomplete" when the bytes end inside a sequence that is good so far.
+ * Returns the length of the character at `at`, or of the broken sequence that a decoder replaces by one
+ * U+FFFD; "incomplete" when the bytes end inside a sequence that is valid so far.
  */
 function characterAt(bytes: Uint8Array, at: number): number | "incomplete" {
   const rule = expects(bytes[at] ?? 0);
@@ -28,7 +32,7 @@ function characterAt(bytes: Uint8Array, at: number): number | "incomplete" {
   return rule.more + 1;
 }
 
-/** How many of `bytes` hold complete characters: all, or all but the last one to three. */
+/** Returns how many of `bytes` are complete characters: all, or all but the last one to three. */
 export function completeLength(bytes: Uint8Array): number {
   const end = bytes.length;
   for (let back = 1; back <= Math.min(3, end); back++) {
@@ -40,9 +44,9 @@ export function completeLength(bytes: Uint8Array): number {
 }
 
 /**
- * The longest prefix of whole characters with at most `max` code points, and the bytes it took. With `last`, bytes that
- * end inside a character count as one broken character. Broken bytes become U+FFFD; so does NUL, which the control
- * plane's database refuses.
+ * Returns the longest prefix of whole characters with at most `max` code points, and how many bytes it took.
+ * With `last`, an incomplete character at the end counts as one broken character. Broken bytes and NUL become
+ * U+FFFD: the control plane's database refuses NUL.
  */
 export function takeText(bytes: Uint8Array, max: number, last: boolean): { text: string; bytes: number } {
   let end = 0;
@@ -57,7 +61,7 @@ export function takeText(bytes: Uint8Array, max: number, last: boolean): { text:
   return { text: decodeText(bytes.subarray(0, end)), bytes: end };
 }
 
-/** Decodes as `takeText` does. */
+/** Decodes UTF-8. Broken bytes and NUL become U+FFFD, as in `takeText`. */
 export function decodeText(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).replaceAll("\0", "\uFFFD");
 }

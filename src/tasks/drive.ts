@@ -27,7 +27,7 @@ import { environmentOf, prepare } from "./run/prepare.ts";
 import { markFinished, runRecord } from "./recover.ts";
 import { completionOf, unrun } from "./report.ts";
 import { type RunSpan, launch, launchMode, openRun, runDirectory } from "./run/directory.ts";
-import { PARCEL, type createShipper } from "./output/shipping.ts";
+import { OUTBOX_KIND, type createShipper } from "./output/shipping.ts";
 import { openSpool } from "./run/spool.ts";
 import type { StopRequest } from "./run/stop.ts";
 
@@ -299,7 +299,7 @@ function report(
   const end = { at: api.serverClock.at(ended), duration };
   const completion = completionOf(task, outcome, outputOf(task, runs), end);
   journal.atomically(() => {
-    if (stop.current()?.reason !== "server") outbox.push(task.id, PARCEL.completed, completion);
+    if (stop.current()?.reason !== "server") outbox.push(task.id, OUTBOX_KIND.completed, completion);
     journal.reported(task.id, outcome);
   });
 }

@@ -11,7 +11,7 @@ import { type Journal, Launch } from "./journal.ts";
 import { STREAMS, type Stream } from "./output/rows.ts";
 import { completionOf, unrun } from "./report.ts";
 import { runDirectory } from "./run/directory.ts";
-import { PARCEL, createShipper } from "./output/shipping.ts";
+import { OUTBOX_KIND, createShipper } from "./output/shipping.ts";
 
 /** What stands in a run directory beside the wrapper's own files. */
 const RECORD = "task.json";
@@ -139,7 +139,7 @@ export function reportInterrupted(
     journal.atomically(() => {
       outbox.push(
         id,
-        PARCEL.completed,
+        OUTBOX_KIND.completed,
         completionOf(task, outcome, "", { at: wallNow(), duration: undefined }),
       );
       journal.reported(id, outcome);

@@ -9,7 +9,7 @@ import { sleep } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
 import { momentNow } from "../platform/moment.ts";
 import type { Task } from "../protocol/noderax/tasks.ts";
-import { taskCourier } from "./output/delivery.ts";
+import { taskSender } from "./output/delivery.ts";
 import { type DrivePorts, drive } from "./drive.ts";
 import { createShipper } from "./output/shipping.ts";
 import { type StopRequest, createStopRequest, watchControl } from "./run/stop.ts";
@@ -128,7 +128,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     resume() {
       for (const { id } of journal.unfinished()) start(id);
       outbox.start(
-        taskCourier({
+        taskSender({
           api,
           log,
           onOver: (id, why) => active.get(id)?.stop.request("server", why),

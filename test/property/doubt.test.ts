@@ -4,10 +4,10 @@ import * as fc from "fast-check";
 import { AgentError } from "../../src/lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
 import type { TaskApi } from "../../src/control/noderax-api.ts";
-import type { Parcel } from "../../src/control/outbox.ts";
+import type { OutboxEntry } from "../../src/control/outbox.ts";
 import { silent } from "../../src/platform/log.ts";
 import type { Task } from "../../src/protocol/noderax/tasks.ts";
-import { taskCourier } from "../../src/tasks/output/delivery.ts";
+import { taskSender } from "../../src/tasks/output/delivery.ts";
 import type { Clock } from "../../src/tasks/output/doubt.ts";
 
 const TASK = "7c1e2d3a-0000-4000-8000-000000000001";
@@ -101,7 +101,7 @@ async function deliver(server: ReturnType<typeof serverWith>, lines: readonly st
   const refuse = (): never => {
     throw new Error("no row is refused here");
   };
-  const courier = taskCourier(
+  const sender = taskSender(
     { api: server.api, log: silent, onOver: refuse, onRefusedRow: refuse },
     server.clock,
   );
@@ -109,8 +109,8 @@ async function deliver(server: ReturnType<typeof serverWith>, lines: readonly st
   for (const [id, line] of lines.entries()) {
     const body = JSON.stringify({ taskId: TASK, stream: "stdout", line, timestamp: "2026-01-01T00:00:00Z" });
     for (let attempts = 0; ; attempts++) {
-      const parcel: Parcel = { id, lane: TASK, kind: "log", body, attempts, doubtful: attempts > 0 };
-      const done = await courier(parcel, signal).then(
+      const entry: OutboxEntry = { id, queue: TASK, kind: "log", body, attempts, doubtful: attempts > 0 };
+      const done = await sender(entry, signal).then(
         () => true,
         () => false,
       );
@@ -162,8 +162,8 @@ test("a server that always takes nine tenths of the time-out is not asked for ev
     line: "x",
     timestamp: "2026-01-01T00:00:00Z",
   });
-  await taskCourier(ports, server.clock)(
-    { id: 1, lane: TASK, kind: "log", body, attempts: 1, doubtful: true },
+  await taskSender(ports, server.clock)(
+    { id: 1, queue: TASK, kind: "log", body, attempts: 1, doubtful: true },
     new AbortController().signal,
   );
   expect(looks).toBe(2);

@@ -99,10 +99,10 @@ function ship(bursts: readonly Burst[]) {
 
   function look(ended: boolean, now: number): boolean {
     const done = shipper.ship(ended, now);
-    const parcels = takeRow.all();
+    const entries = takeRow.all();
     const to = journal.find(TASK)?.shipped.offset ?? from;
-    if (parcels.length > 1) throw new Error("two rows at once");
-    for (const { body } of parcels)
+    if (entries.length > 1) throw new Error("two rows at once");
+    for (const { body } of entries)
       sent.push({ row: JSON.parse(body) as LogRequest, at: now - START, ended, from, to });
     from = to;
     return done;

@@ -1,18 +1,18 @@
-// Delivers the parcels of a task's lane: log rows exactly once, then the one completion.
+// Delivers the entries of a task's queue: log rows exactly once, then the one completion.
 import { shortId } from "../../lib/text.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { TaskApi } from "../../control/noderax-api.ts";
-import type { Courier, Parcel } from "../../control/outbox.ts";
+import type { OutboxSender, OutboxEntry } from "../../control/outbox.ts";
 import { mayPass } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
 import { type CompletedRequest, type LogRequest, isFinal } from "../../protocol/noderax/tasks.ts";
 import { type Clock, realClock, wasStored } from "./doubt.ts";
-import { PARCEL } from "./shipping.ts";
+import { OUTBOX_KIND } from "./shipping.ts";
 
 /** A row that the server answers with 500 this often, over some minutes, holds something its database refuses. */
 const POISON_AFTER = 8;
-export interface CourierPorts {
+export interface TaskSenderPorts {
   readonly api: TaskApi;
   readonly log: Log;
   /** The server says that this task is over for it: its command must be ended, nothing more be sent. */
@@ -21,30 +21,30 @@ export interface CourierPorts {
   readonly onRefusedRow: (taskId: string, why: string) => void;
 }
 
-export function taskCourier(ports: CourierPorts, clock = realClock): Courier {
+export function taskSender(ports: TaskSenderPorts, clock = realClock): OutboxSender {
   const rows = rowSender(ports, clock);
-  return (parcel, signal) =>
-    parcel.kind === PARCEL.completed ? deliverCompletion(parcel, ports, signal) : rows(parcel, signal);
+  return (entry, signal) =>
+    entry.kind === OUTBOX_KIND.completed ? deliverCompletion(entry, ports, signal) : rows(entry, signal);
 }
 
-function rowSender({ api, onOver, onRefusedRow }: CourierPorts, clock: Clock): Courier {
+function rowSender({ api, onOver, onRefusedRow }: TaskSenderPorts, clock: Clock): OutboxSender {
   /** The longest time that a call for a row, or a look for it, went unanswered. */
   const silences = new Map<number, Duration>();
 
-  return async function deliver(parcel, signal) {
-    const row = JSON.parse(parcel.body) as LogRequest; // our own, written by shipping.ts
+  return async function deliver(entry, signal) {
+    const row = JSON.parse(entry.body) as LogRequest; // our own, written by shipping.ts
     try {
-      if (!(parcel.doubtful && (await isStored(parcel.id, row, signal))))
-        await measured(parcel.id, () => api.log(row, signal));
+      if (!(entry.doubtful && (await isStored(entry.id, row, signal))))
+        await measured(entry.id, () => api.log(row, signal));
     } catch (error) {
       const status = error instanceof AgentError ? error.status : undefined;
       const over = status === 404 || status === 409;
-      const poison = status === 500 && parcel.attempts >= POISON_AFTER;
+      const poison = status === 500 && entry.attempts >= POISON_AFTER;
       if (!over && ((mayPass(error) && !poison) || status === undefined)) throw error;
       if (over) onOver(row.taskId, messageOf(error));
       else onRefusedRow(row.taskId, messageOf(error));
     }
-    silences.delete(parcel.id);
+    silences.delete(entry.id);
   };
 
   /**
@@ -72,9 +72,13 @@ function rowSender({ api, onOver, onRefusedRow }: CourierPorts, clock: Clock): C
   }
 }
 
-async function deliverCompletion(parcel: Parcel, ports: CourierPorts, signal: AbortSignal): Promise<void> {
+async function deliverCompletion(
+  entry: OutboxEntry,
+  ports: TaskSenderPorts,
+  signal: AbortSignal,
+): Promise<void> {
   const { api, log } = ports;
-  const completion = JSON.parse(parcel.body) as CompletedRequest; // our own, written by report.ts
+  const completion = JSON.parse(entry.body) as CompletedRequest; // our own, written by report.ts
   const { taskId } = completion;
   try {
     await send(completion, ports, signal);
@@ -95,7 +99,7 @@ async function deliverCompletion(parcel: Parcel, ports: CourierPorts, signal: Ab
 /** With everything; when the server finds fault with it (400, 413), with the bare result: the task must not hang. */
 async function send(
   completion: CompletedRequest,
-  { api, log }: CourierPorts,
+  { api, log }: TaskSenderPorts,
   signal: AbortSignal,
 ): Promise<void> {
   try {

@@ -18,8 +18,8 @@ import {
 } from "./rows.ts";
 import type { Spool } from "../run/spool.ts";
 
-/** The kinds of parcels a task's lane holds. */
-export const PARCEL = { log: "log", completed: "completed" } as const;
+/** The kinds of entries a task's queue holds. */
+export const OUTBOX_KIND = { log: "log", completed: "completed" } as const;
 
 export interface Shipper {
   /** Sends a row if one is due and none is under way. True when everything observed has been turned into rows. */
@@ -41,7 +41,7 @@ export function createShipper(
     const row: LogRequest = { taskId: task.id, stream, line, timestamp: isoOf(serverClock.at(now)) };
     const next: Shipped = { rows: shipped.rows + 1, lastRowAt: now, offset, lastRow: hash };
     journal.atomically(() => {
-      outbox.push(task.id, PARCEL.log, row);
+      outbox.push(task.id, OUTBOX_KIND.log, row);
       journal.shipped(task.id, next);
     });
     shipped = next;

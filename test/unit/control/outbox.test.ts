@@ -8,9 +8,9 @@ import { AgentError } from "../../../src/lib/agent-error.ts";
 import { milliseconds, minutes } from "../../../src/lib/duration.ts";
 import { sleep } from "../../../src/lib/loop.ts";
 import {
-  type Courier,
+  type OutboxSender,
   type Outbox,
-  type Parcel,
+  type OutboxEntry,
   createOutbox,
   outboxMigration,
 } from "../../../src/control/outbox.ts";
@@ -45,25 +45,25 @@ const crash = (into: string): void => cpSync(join(root, "now"), join(root, into)
 const unreachable = (): AgentError => new AgentError("net.refused", "connection refused");
 const unanswered = (): AgentError => new AgentError("net.timeout", "no answer");
 
-/** A courier that fails with these errors, one a try, and then delivers. */
-function courier(...failures: (Error | undefined)[]) {
-  const tries: Parcel[] = [];
-  const deliver: Courier = (parcel) => {
-    tries.push(parcel);
+/** A sender that fails with these errors, one a try, and then delivers. */
+function sender(...failures: (Error | undefined)[]) {
+  const tries: OutboxEntry[] = [];
+  const deliver: OutboxSender = (entry) => {
+    tries.push(entry);
     const failure = failures.shift();
     return failure === undefined ? Promise.resolve() : Promise.reject(failure);
   };
   return { deliver, tries, bodies: () => tries.map(({ body }) => JSON.parse(body) as unknown) };
 }
 
-/** Lets a lane that pauses after a failure try again at once. */
-async function afterFailure(outbox: Outbox, tries: readonly Parcel[], count: number): Promise<void> {
+/** Lets a queue that pauses after a failure try again at once. */
+async function afterFailure(outbox: Outbox, tries: readonly OutboxEntry[], count: number): Promise<void> {
   await until(`try ${count}`, () => tries.length === count && outbox.state().lastError !== undefined);
   await sleep(0);
   outbox.nudge();
 }
 
-test("parcels of a lane leave in the order they were pushed, one in flight", async () => {
+test("entries of a queue leave in the order they were pushed, one in flight", async () => {
   const { outbox } = open();
   const seen: unknown[] = [];
   let inFlight = 0;
@@ -79,22 +79,22 @@ test("parcels of a lane leave in the order they were pushed, one in flight", asy
 });
 const k = (body: string): number => (JSON.parse(body) as { k: number }).k;
 
-test("a parcel arrives with its kind, its body and the number of tries before", async () => {
+test("an entry arrives with its kind, its body and the number of tries before", async () => {
   const { outbox } = open();
-  const it = courier();
+  const it = sender();
   outbox.start(it.deliver, life.signal);
   outbox.push("a", "completed", { text: "ü\n😀" });
   await outbox.drained("a", life.signal);
   expect(it.tries).toEqual([
-    { id: 1, lane: "a", kind: "completed", body: '{"text":"ü\\n😀"}', attempts: 0, doubtful: false },
+    { id: 1, queue: "a", kind: "completed", body: '{"text":"ü\\n😀"}', attempts: 0, doubtful: false },
   ]);
   expect(outbox.state()).toEqual({ waiting: 0, lastError: undefined });
 });
 
-test("a lane that gets no answer holds up no other lane", async () => {
+test("a queue that gets no answer holds up no other queue", async () => {
   const { outbox } = open();
   outbox.start(
-    ({ lane }, signal) => (lane === "stuck" ? sleep(minutes(10), signal) : Promise.resolve()),
+    ({ queue }, signal) => (queue === "stuck" ? sleep(minutes(10), signal) : Promise.resolve()),
     life.signal,
   );
   outbox.push("stuck", "log", 1);
@@ -107,7 +107,7 @@ test("a lane that gets no answer holds up no other lane", async () => {
 
 test("what fails is tried until it is delivered, and what comes behind it waits", async () => {
   const { outbox } = open();
-  const it = courier(unreachable(), new Error("a bug"), unanswered());
+  const it = sender(unreachable(), new Error("a bug"), unanswered());
   outbox.push("a", "log", "first");
   outbox.push("a", "log", "second");
   outbox.start(it.deliver, life.signal);
@@ -119,7 +119,7 @@ test("what fails is tried until it is delivered, and what comes behind it waits"
 
 test("between two tries there is a pause, by itself", async () => {
   const { outbox } = open();
-  const it = courier(unreachable());
+  const it = sender(unreachable());
   outbox.push("a", "log", 1);
   outbox.start(it.deliver, life.signal);
   const begin = performance.now();
@@ -128,12 +128,12 @@ test("between two tries there is a pause, by itself", async () => {
   expect(it.tries).toHaveLength(2);
 });
 
-test("what comes while the lane is being emptied is delivered too", async () => {
+test("what comes while the queue is being emptied is delivered too", async () => {
   const { outbox } = open();
-  const it = courier();
-  outbox.start(async (parcel, signal) => {
-    if (k(parcel.body) < 50) outbox.push("a", "log", { k: k(parcel.body) + 1 });
-    await it.deliver(parcel, signal);
+  const it = sender();
+  outbox.start(async (entry, signal) => {
+    if (k(entry.body) < 50) outbox.push("a", "log", { k: k(entry.body) + 1 });
+    await it.deliver(entry, signal);
   }, life.signal);
   outbox.push("a", "log", { k: 0 });
   await outbox.drained("a", life.signal);
@@ -142,7 +142,7 @@ test("what comes while the lane is being emptied is delivered too", async () => 
 
 test("pushed in a transaction that is rolled back, nothing is left and nothing is sent", async () => {
   const { outbox, database } = open();
-  const it = courier();
+  const it = sender();
   outbox.start(it.deliver, life.signal);
   expect(() =>
     database.transaction(() => {
@@ -155,7 +155,7 @@ test("pushed in a transaction that is rolled back, nothing is left and nothing i
   expect(it.tries).toEqual([]);
 });
 
-test("who waits for a lane is released when the agent stops", async () => {
+test("who waits for a queue is released when the agent stops", async () => {
   const { outbox } = open();
   outbox.push("a", "log", 1);
   const waiting = Promise.all([outbox.drained("a", life.signal), outbox.flushed(life.signal)]);
@@ -164,9 +164,9 @@ test("who waits for a lane is released when the agent stops", async () => {
   expect(outbox.isEmpty("a")).toBe(false);
 });
 
-test("a disk that is full for a while delays a parcel and does not lose it", async () => {
+test("a disk that is full for a while delays an entry and does not lose it", async () => {
   const { outbox, database } = open();
-  const it = courier();
+  const it = sender();
   outbox.push("a", "log", 1);
   database.run(
     "CREATE TRIGGER full BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
@@ -192,17 +192,17 @@ describe("doubt", () => {
     ["was answered with something else", true, new AgentError("http.answer", "")],
   ])("a try that %s: the next one is doubtful: %p", async (_, doubtful, failure) => {
     const { outbox } = open();
-    const it = courier(failure);
+    const it = sender(failure);
     outbox.push("a", "log", 1);
     outbox.start(it.deliver, life.signal);
     await afterFailure(outbox, it.tries, 1);
     await outbox.drained("a", life.signal);
-    expect(it.tries.map((parcel) => parcel.doubtful)).toEqual([false, doubtful]);
+    expect(it.tries.map((entry) => entry.doubtful)).toEqual([false, doubtful]);
   });
 
   test("once there, stays: a refused connection later says nothing about the try before", async () => {
     const { outbox } = open();
-    const it = courier(unanswered(), unreachable());
+    const it = sender(unanswered(), unreachable());
     outbox.push("a", "log", 1);
     outbox.start(it.deliver, life.signal);
     for (const count of [1, 2]) await afterFailure(outbox, it.tries, count);
@@ -223,7 +223,7 @@ describe("doubt", () => {
     life.abort();
     await sleep(0);
     life = new AbortController();
-    const it = courier();
+    const it = sender();
     const { outbox: next } = open();
     next.start(it.deliver, life.signal);
     await next.drained("a", life.signal);
@@ -232,21 +232,21 @@ describe("doubt", () => {
 });
 
 describe("a crash", () => {
-  const resume = async (directory: string): Promise<Parcel[]> => {
-    const it = courier();
+  const resume = async (directory: string): Promise<OutboxEntry[]> => {
+    const it = sender();
     const { outbox } = open(directory);
     outbox.start(it.deliver, life.signal);
     await outbox.flushed(life.signal);
     return it.tries;
   };
 
-  test("after the push: the parcel is sent as if nothing had been", async () => {
+  test("after the push: the entry is sent as if nothing had been", async () => {
     open().outbox.push("a", "log", 1);
     crash("later");
     expect(await resume("later")).toMatchObject([{ attempts: 0, doubtful: false }]);
   });
 
-  test("while it is sent, or before the answer was noted: the parcel is sent again, in doubt", async () => {
+  test("while it is sent, or before the answer was noted: the entry is sent again, in doubt", async () => {
     const { outbox } = open();
     outbox.push("a", "log", "first");
     outbox.push("a", "log", "second");
@@ -266,7 +266,7 @@ describe("a crash", () => {
 
   test("during the pause after a failure: the doubt is as the failure left it", async () => {
     const { outbox } = open();
-    const it = courier(unreachable());
+    const it = sender(unreachable());
     outbox.push("a", "log", 1);
     outbox.start(it.deliver, life.signal);
     await until("the failure", () => outbox.state().lastError !== undefined);
