@@ -13,8 +13,15 @@ export interface Bench {
   /** What the median is held to: at most, unless `better` says that more is better. Without one it is information. */
   readonly limit?: number;
   readonly better?: "less" | "more";
+  /** It runs only where its file is named. */
+  readonly long?: boolean;
   /** Resolves with one number a repetition. */
-  run(): Promise<number[]>;
+  run(options: BenchOptions): Promise<number[]>;
+}
+
+export interface BenchOptions {
+  /** How long a soak takes: `--minutes N`. */
+  readonly minutes: number;
 }
 
 interface Result {
@@ -32,7 +39,10 @@ interface Result {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     args: Bun.argv.slice(2),
-    options: { json: { type: "string", default: join(import.meta.dir, "../../dist/bench.json") } },
+    options: {
+      json: { type: "string", default: join(import.meta.dir, "../../dist/bench.json") },
+      minutes: { type: "string", default: "30" },
+    },
     allowPositionals: true,
   });
   const results: Result[] = [];
@@ -43,8 +53,9 @@ async function main(): Promise<void> {
     .filter(wanted)
     .toSorted(byName)) {
     for (const bench of await load(file)) {
+      if (bench.long === true && positionals.length === 0) continue;
       process.stderr.write(`${file}: ${bench.name} …\n`);
-      results.push(await measure(bench));
+      results.push(await measure(bench, { minutes: Number(values.minutes) }));
     }
   }
   process.stdout.write(table(results));
@@ -67,10 +78,10 @@ async function load(file: string): Promise<readonly Bench[]> {
   }
 }
 
-async function measure(bench: Bench): Promise<Result> {
+async function measure(bench: Bench, options: BenchOptions): Promise<Result> {
   const { name, unit, limit, better = "less" } = bench;
   try {
-    const samples = await bench.run();
+    const samples = await bench.run(options);
     if (samples.length === 0) throw new Error("no samples");
     const median = quantile(samples, 0.5);
     return {

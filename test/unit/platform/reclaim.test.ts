@@ -1,40 +1,42 @@
-// When the agent gives memory back: at rest, and when there is something to give.
+// When the agent collects, and when it gives memory back: as soon as there is something to give, and not too often.
 import { expect, test } from "bun:test";
 import { milliseconds } from "../../../src/lib/duration.ts";
 import { codeMappings, createReclaim } from "../../../src/platform/reclaim.ts";
 
-/** An agent that collects after `looks` of so many megabytes and milliseconds of work each. */
-async function collectsAfter(
-  looks: readonly (readonly [megabytes: number, busy: number])[],
-): Promise<number[]> {
-  const end = new AbortController();
-  const collected: number[] = [];
-  let [look, busy] = [0, 0];
+/** Checks of so many resident megabytes and percent of a core each; anonymous megabytes where they are of interest. */
+type Checks = readonly (readonly [megabytes: number, busy: number, anonymous?: number])[];
+
+/** The readings after which an agent gave all back, and after which it only collected. */
+async function reclaims(checks: Checks): Promise<{ givenBack: number[]; collected: number[] }> {
+  const [givenBack, collected]: [number[], number[]] = [[], []];
+  let [reading, busy] = [0, 0];
   const reclaim = createReclaim({
     period: milliseconds(100),
     usage() {
-      const [megabytes, more] = looks[look] ?? [0, 0];
+      const [megabytes, more, anonymous = 0] = checks[reading++] ?? [0, 0];
       busy += more;
-      if (++look > looks.length) end.abort();
-      return { resident: megabytes * 1e6, busy };
+      return { resident: megabytes * 1e6, anonymous: anonymous * 1e6, busy };
     },
-    collect: () => void collected.push(look),
+    collect: () => void collected.push(reading),
+    giveBack: () => void givenBack.push(reading),
   });
-  while (!end.signal.aborted) await reclaim();
-  return collected;
+  while (reading < checks.length) await reclaim();
+  return { givenBack, collected };
 }
+
+const givesBackAfter = async (checks: Checks): Promise<number[]> => (await reclaims(checks)).givenBack;
 
 const REST = [60, 0] as const;
 const WORK = [60, 50] as const;
 
 test("it gives memory back once after the start, however the agent's memory moves at rest", async () => {
-  expect(await collectsAfter([REST, REST, REST, [70, 0], [80, 1], [90, 0], [60, 0], [99, 1]])).toHaveLength(
+  expect(await givesBackAfter([REST, REST, REST, [70, 0], [80, 1], [90, 0], [60, 0], [99, 1]])).toHaveLength(
     1,
   );
 });
 
 test("it waits for the end of the work, and is there again after more of it", async () => {
-  const collected = await collectsAfter([
+  const collected = await givesBackAfter([
     REST,
     WORK,
     WORK,
@@ -51,11 +53,32 @@ test("it waits for the end of the work, and is there again after more of it", as
 });
 
 test("work that comes right after it was given back is followed by another time", async () => {
-  expect(await collectsAfter([REST, REST, [50, 0], [80, 50], [80, 50], [80, 0], REST])).toHaveLength(2);
+  expect(await givesBackAfter([REST, REST, [50, 0], [80, 50], [80, 50], [80, 0], REST])).toHaveLength(2);
 });
 
 test("work that has left nothing is no reason", async () => {
-  expect(await collectsAfter([REST, REST, REST, REST, WORK, REST, REST, REST, WORK, REST])).toHaveLength(1);
+  expect(await givesBackAfter([REST, REST, REST, REST, WORK, REST, REST, REST, WORK, REST])).toHaveLength(1);
+});
+
+/** Checks of an agent that grows by so many megabytes from each to the next. */
+const growing = (megabytes: number, busy: number): Checks =>
+  Array.from({ length: 21 }, (_, n) => [60 + n * megabytes, busy, 20 + n * megabytes]);
+
+test("what steady work leaves is collected now and then, and not given back before the work ends", async () => {
+  expect(await reclaims(growing(1, 50))).toEqual({ givenBack: [], collected: [7, 13, 19] });
+});
+
+test("what little work leaves, too little to be called work, is collected as well", async () => {
+  expect(await reclaims(growing(1, 1))).toEqual({ givenBack: [2], collected: [9, 15, 21] });
+});
+
+test.each([0, 0.1])("growth of %d MB a check is no reason to collect", async (megabytes) => {
+  expect((await reclaims(growing(megabytes, 50))).collected).toEqual([]);
+});
+
+test("under light work without a rest, all is given back after the start and then every thirty checks", async () => {
+  const checks = Array.from({ length: 80 }, (_, n) => [60 + n, 3] as const);
+  expect(await givesBackAfter(checks)).toEqual([2, 33, 64]);
 });
 
 test("of all mappings only the code of the executable itself is given back", () => {
