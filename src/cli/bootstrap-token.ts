@@ -1,4 +1,4 @@
-// The bootstrap token of `enroll`: from a file, standard input or the environment, so that it need not stand in argv.
+// Reads the bootstrap token of `enroll` from a file, standard input or the environment: argv is visible to other users.
 import { readFileSync } from "node:fs";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 
@@ -8,11 +8,11 @@ export interface TokenArgs {
   readonly "bootstrap-token-file"?: string | undefined;
 }
 
-/** The flag with the token or with its file, else the environment. */
+/** Returns the file's path, the token itself, or "-" for standard input: a flag, else the environment. `undefined` without any. */
 export const givenToken = (args: TokenArgs): string | undefined =>
   args["bootstrap-token-file"] ?? args["bootstrap-token"] ?? process.env["NODERAX_BOOTSTRAP_TOKEN"];
 
-/** The token itself; undefined when none is given. Throws an AgentError, exit 2, when it is empty or cannot be read. */
+/** Reads the token; `undefined` when none is given. Throws "enroll.token" (exit 2) when it is empty or cannot be read. */
 export async function readToken(args: TokenArgs): Promise<string | undefined> {
   const given = givenToken(args);
   if (given === undefined) return undefined;

@@ -1,4 +1,4 @@
-// From raw arguments to one command's exit code: finds it, checks its arguments, runs it, words its failure.
+// Runs one command line: finds the command, reads its arguments, runs it, prints its error. Returns the exit code.
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
 import { type Command, command } from "./command.ts";
 import { note, paint, print, printError } from "./ui/output.ts";
@@ -24,13 +24,13 @@ const root: Command = command({
   },
 });
 
-/** Runs one command line and returns what the process exits with. Throws nothing. */
+/** Runs one command line and returns the exit code of the process. Throws nothing. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   try {
     return (await dispatch(root, argv)) ?? exit.done;
   } catch (error) {
     if (error instanceof AgentError) {
-      // An output that failed is told by whoever ends the process: it may have failed after the last line.
+      // A failed output is reported where the process ends: it may fail after the command's last line.
       if (!error.code.startsWith("output.")) printError(error.message, error.hint);
       return error.exit;
     }
@@ -40,7 +40,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
   }
 }
 
-/** Tells of an error that nothing caught, a defect of this program. Returns what the process exits with. */
+/** Prints an error that nothing caught, a defect of this program. Returns the exit code of the process. */
 export function crash(error: unknown): ExitCode {
   if (error instanceof AgentError && error.code.startsWith("output.")) return error.exit;
   printError(`unexpected: ${messageOf(error)}`);
@@ -48,13 +48,13 @@ export function crash(error: unknown): ExitCode {
   return exit.failed;
 }
 
-/** The same for any tree of commands; failures are thrown. */
+/** Finds and runs the command below `root` that `argv` names. Throws every failure. */
 export async function dispatch(root: Command, argv: readonly string[]): Promise<ExitCode | void> {
   const [first = "", ...others] = argv;
   if (first === "help") return help(root, others);
   if (/^--?h(elp)?$/.test(first)) return help(root, []);
   if (first === "-v" || /^--?version$/.test(first)) return dispatch(root, ["version", ...others]);
-  // Without a command the agent runs: what service units and Go users type.
+  // Without a command the agent runs: existing service units of the Go agents give flags only.
   const implied = first === "" || first.startsWith("-");
   const destination = await findCommand(root, implied ? ["run", ...argv] : argv);
   const { command, path } = destination;
@@ -67,7 +67,7 @@ export async function dispatch(root: Command, argv: readonly string[]): Promise<
   return command.run(walked.input);
 }
 
-/** Whoever writes `--json status` meant the command: say so, instead of refusing an argument of `run`. */
+/** Reads flags without a command as those of `run`. Explains `--json status`, where a command follows its flags. */
 function walkImplied(root: Command, destination: Destination): Walked {
   try {
     return walk(destination);
@@ -90,7 +90,7 @@ async function help(root: Command, path: readonly string[]): Promise<void> {
   print(await renderHelp(command, found, paint));
 }
 
-/** Read off by hand: the configuration may be the very thing that failed. */
+/** Looks for the debug level in argv and the environment itself: reading the configuration may be what failed. */
 function wantsDebug(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): boolean {
   const level = env["NODERAX_LOG_LEVEL"] ?? env["LOG_LEVEL"] ?? "";
   return level.toLowerCase() === "debug" || /(^| )--?(debug|log[-_]level[= ]debug)( |$)/.test(argv.join(" "));

@@ -1,4 +1,4 @@
-// A flag for every setting, made from the table, and the way from parsed flags to the configuration.
+// Derives a flag for every setting from the table of settings, and loads the configuration with those flags.
 import type { OptionKey, options } from "../config/options.ts";
 import { flagNames, optionKeys, optionOf } from "../config/options.ts";
 import { type Config, loadConfig } from "../config/load.ts";
@@ -11,7 +11,7 @@ type SettingFlag<K extends OptionKey> = {
   readonly type: (typeof options)[K]["type"] extends "boolean" ? "boolean" : "string";
   readonly description: string;
   readonly alias: string[];
-  /** Marks the flag as one of the settings, which `--help` sums up in one line. */
+  /** The setting this flag gives. `--help` mentions all settings in one line. */
   readonly setting: K;
 };
 
@@ -39,11 +39,11 @@ function settingFlag(key: OptionKey): object {
 type Args = Readonly<Record<string, unknown>>;
 type FileOptions = Pick<LoadOptions, "requireFile" | "takeOver">;
 
-/** Loads the configuration with the flags of a command that spreads `configFlags`. Throws AgentError, exit 2. */
+/** Loads the configuration, flags of the command included. Throws "config.*" (exit 2) when a value or file is wrong. */
 export const configFrom = (args: Args, options: FileOptions = {}): Promise<Config> =>
   loadConfig({ ...loadOptions(args), ...options });
 
-/** The same sources unread: for commands that must work while a value is wrong. */
+/** Reads the sources of the configuration without checking values, for commands that must work while one is wrong. */
 export const sourcesFrom = (args: Args, options: FileOptions = {}): Promise<Sources> =>
   readSources({ ...loadOptions(args), ...options });
 
@@ -57,7 +57,7 @@ function loadOptions({ config, ...args }: Args): LoadOptions {
   };
 }
 
-/** The settings among parsed flags, as text. */
+/** Picks the settings among a command's arguments, as text. */
 export function settingsOf(args: Readonly<Record<string, unknown>>): ReadonlyMap<OptionKey, string> {
   const flags = new Map<OptionKey, string>();
   for (const key of optionKeys) {

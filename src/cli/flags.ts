@@ -1,10 +1,10 @@
-// The flags of one command and their spellings: one dash or two, underscores for dashes, aliases, `no-` for booleans.
+// Lists the flags and positional arguments of a command, and finds a flag by any spelling: -x, --x_y, an alias.
 import type { ArgDef } from "citty";
 
 export interface Flag {
   /** The name it is declared by, and its argument's. */
   readonly name: string;
-  /** Every spelling, the name first, without dashes in front. */
+  /** The name, then its aliases, without leading dashes. */
   readonly spellings: readonly string[];
   readonly takesValue: boolean;
   readonly definition: ArgDef;
@@ -23,7 +23,7 @@ const help: Flag = {
   definition: { type: "boolean", description: "show this help" },
 };
 
-/** The flags of a command; `--help` is one of every command's. */
+/** Lists the flags of a command, `--help` last. */
 export function flagsOf(args: Readonly<Record<string, ArgDef>>): readonly Flag[] {
   const own = Object.entries(args)
     .filter(([, { type }]) => type !== "positional")
@@ -36,7 +36,7 @@ export function flagsOf(args: Readonly<Record<string, ArgDef>>): readonly Flag[]
   return [...own, help];
 }
 
-/** The named positional arguments in their order. Required unless they say otherwise or have a default. */
+/** Lists the named positional arguments in their order. They are required unless declared otherwise or with a default. */
 export function positionalsOf(args: Readonly<Record<string, ArgDef>>): readonly Positional[] {
   return Object.entries(args)
     .filter(([, { type }]) => type === "positional")
@@ -47,15 +47,16 @@ export function positionalsOf(args: Readonly<Record<string, ArgDef>>): readonly 
     }));
 }
 
-/** Spellings are compared in this form: `--agent_port` is `--agent-port`. */
+/** Replaces underscores by dashes, for comparison: `--agent_port` is `--agent-port`. */
 export const dashed = (spelling: string): string => spelling.replaceAll("_", "-");
 
-/** "--email", "-f". */
+/** Writes a flag as people type it: "--email", "-f". */
 export const written = (spelling: string): string =>
   spelling.length === 1 ? `-${spelling}` : `--${spelling}`;
 
+/** Finds a flag by any of its spellings, without leading dashes; `undefined` when there is none. */
 export const findFlag = (flags: readonly Flag[], spelling: string): Flag | undefined =>
   flags.find(({ spellings }) => spellings.some((known) => dashed(known) === dashed(spelling)));
 
-/** True for what is written like a flag: not "-" alone (standard input) and not a negative number. */
+/** Tells whether an argument is written like a flag: "-" alone (standard input) and negative numbers are not. */
 export const looksLikeFlag = (argument: string): boolean => /^-(?!$|\d|\.\d)/.test(argument);

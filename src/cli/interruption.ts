@@ -1,4 +1,4 @@
-// The end of a command that runs until it is told to stop: Ctrl-C, SIGTERM, a terminal that closes, or a reader that left.
+// Ends commands that run until they are stopped: by Ctrl-C, SIGTERM, a closed terminal, or a closed stdout.
 import { readFileSync } from "node:fs";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { leaveNow, watchReader } from "../platform/stdio.ts";
@@ -7,22 +7,22 @@ const CODES = { SIGINT: exit.interrupted, SIGTERM: exit.done, SIGHUP: exit.done 
 export type EndSignal = keyof typeof CODES;
 
 export interface Interruption {
-  /** Aborts with the first of them. */
+  /** Aborts on the first signal. */
   readonly signal: AbortSignal;
-  /** Resolves with the first of them to what the command exits with. */
+  /** Resolves on the first signal with the exit code of the command. */
   readonly code: Promise<ExitCode>;
-  /** What it was; undefined before, and for a reader that left. */
+  /** The signal received; `undefined` before one arrives, and when stdout was closed. */
   readonly name: () => EndSignal | undefined;
 }
 
 export interface InterruptionOptions {
   /** What the second signal does. Default: the process ends at once. */
   readonly onSecond?: () => void;
-  /** Ends too when nobody can read stdout any more: for commands whose purpose is to show something. */
+  /** Also ends when stdout is closed: for commands whose purpose is to show something. */
   readonly untilReaderLeaves?: boolean;
 }
 
-/** Call it before anything is made that has to be removed: until then a signal simply ends the process. */
+/** Handles the signals from now on. Call it before creating anything that must be removed: until then a signal ends the process. */
 export function interruption({
   onSecond,
   untilReaderLeaves = false,
@@ -51,7 +51,7 @@ export function interruption({
   return { signal: controller.signal, code: promise, name: () => name };
 }
 
-/** True under `nohup`: a handler of ours would undo what the person asked for. */
+/** Tells whether SIGHUP is ignored, as under `nohup`: installing a handler would undo that. */
 function isHangupIgnored(): boolean {
   const [, mask = "0"] = /^SigIgn:\s*([\da-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? [];
   return (BigInt(`0x${mask}`) & 1n) === 1n;

@@ -1,23 +1,23 @@
-// How this program was called, so that what we tell people to type next works where they are.
+// Finds out how this program was called, so that commands in hints work in the caller's directory.
 import { realpathSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { compiled } from "../platform/build.ts";
 
 export const PROGRAM = "noderax-agent";
-/** A symbolic link of this name makes it that agent; see the configuration. */
+/** Called through a symbolic link of this name, the program uses that agent's defaults. */
 const OTHER_AGENT = "cara-agent";
 
-/** The name this program was called by; the compiled executable knows it only from argv0 (measured). */
+/** Returns the name this program was called by. The compiled executable has it in argv0 only (measured). */
 export const invokedAs = (argv0 = process.argv0): string => argv0.slice(argv0.lastIndexOf("/") + 1);
 
-/** The word people type: from source, where argv0 is the runtime's, the program's own name unless it plays the other. */
+/** Returns the name people type. From source argv0 is the runtime's: then "noderax-agent", or "cara-agent" where it acts as that. */
 export function calledAs(name = invokedAs(), isCompiled = compiled): string {
   return isCompiled || name === OTHER_AGENT ? name : PROGRAM;
 }
 
 /**
- * Every part of the agent writes its hints as `noderax-agent <command>`; here they get what the person has to type.
- * Users of `cara-agent` know flags and no `config set`.
+ * Replaces `noderax-agent <command>`, as all parts write it in hints, by what the person has to type here.
+ * For `cara-agent`, `config set` becomes the flag: its users configure by flags.
  */
 export function asCalled(text: string, name = calledAs(), program = compiled ? programName() : name): string {
   const own =
@@ -27,24 +27,25 @@ export function asCalled(text: string, name = calledAs(), program = compiled ? p
           (_, key: string) => `${program} -${key.replaceAll("_", "-")} `,
         )
       : text;
-  // A command follows: paths, units and plain talk of the agent keep its name.
+  // Only where a command follows: the name stays in paths, unit names and prose.
   return own.replace(/(?<![\w/.-])noderax-agent(?= [a-z-])/g, () => program);
 }
 
-/** What starts the program here: "noderax-agent" where the PATH finds it, else "dist/noderax-agent"; from source the whole call. */
+/** Returns the command that starts this program: its name where PATH finds it, else a path; from source, runtime and script. */
 export function programName(): string {
   if (!compiled) return `${process.execPath} ${relative(process.cwd(), process.argv[1] ?? "")}`;
   const found = Bun.which(invokedAs());
   return pathToType(process.argv0, process.cwd(), found !== null && realpathSync(found) === process.execPath);
 }
 
+/** Returns the shortest form of argv0 that works from `cwd`: the bare name, a relative path, or an absolute one above `cwd`. */
 export function pathToType(argv0: string, cwd: string, isOnPath: boolean): string {
   if (isOnPath || !argv0.includes("/")) return invokedAs(argv0);
   const path = relative(cwd, resolve(cwd, argv0));
   return path.startsWith("..") ? resolve(cwd, argv0) : path.includes("/") ? path : `./${path}`;
 }
 
-/** What the person has typed to run this command, to be typed again with other flags. */
+/** Returns what the person typed to run `command`, for a hint that adds a flag to it. */
 export function typed(
   command: string,
   env: Readonly<Record<string, string | undefined>> = process.env,

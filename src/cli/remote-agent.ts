@@ -1,4 +1,4 @@
-// For commands that ask a node's agent for something: which node, where it listens, with which token.
+// Finds the agent that `forward` and `logs` talk to: which node, its address, its token.
 import { readFileSync } from "node:fs";
 import { formatHostPort, parseHostPort } from "../lib/address.ts";
 import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../peer/agent-client.ts";
@@ -15,12 +15,12 @@ import { warn } from "./ui/output.ts";
 import { settingsOfAgent } from "./running-agent.ts";
 import { sandboxHere } from "./commands/sandbox/client.ts";
 
-/** The flags of all of them. A token is no flag: other users of the machine see those. */
+/** The flags that choose the agent. The token has no flag: other users of the machine can read argv. */
 export const remoteAgentFlags = {
   node: {
     type: "string",
     valueHint: "HOST:PORT",
-    description: "the agent's address, or https://HOST:PORT (default: what the server tells)",
+    description: "the agent's address, or https://HOST:PORT (default: ask the server)",
   },
   server: {
     type: "string",
@@ -37,19 +37,20 @@ export const remoteAgentFlags = {
     type: "string",
     alias: "api-tls-ca-file",
     valueHint: "FILE",
-    description: "PEM certificate of an authority to trust besides the usual ones",
+    description: "PEM certificate of an additional authority to trust",
   },
   config: { type: "string", valueHint: "FILE", description: "read this configuration file and no other" },
 } as const;
 
 type Flags = { readonly [K in keyof typeof remoteAgentFlags]?: string | undefined };
 
-/** Asked again, it looks again where the project is now. */
+/** Finds the agent that runs the project now; each call asks again. */
 export type Locate = (signal: AbortSignal) => Promise<RemoteAgent>;
 
 /**
- * `--node`; without it the agent of this machine when it runs the project; else the one that the server names: that of
- * `--server`, of the configuration, of the agent here, or a sandbox here. Throws AgentError: exit 2 when nothing tells.
+ * Returns how to find the agent: `--node`; else the agent of this machine when it runs the project; else the node that the
+ * server names. The server is that of `--server`, the configuration, the agent of this machine, or a sandbox of this user.
+ * The locator throws "cli.usage" when no server is known.
  */
 export async function agentLocator(flags: Flags, project: string): Promise<Locate> {
   const config = await configFrom({
@@ -77,7 +78,7 @@ export async function agentLocator(flags: Flags, project: string): Promise<Locat
   };
 }
 
-/** What the agent of this machine says of its containers; undefined when none answers us. */
+/** Asks the agent of this machine for its status; `undefined` when none answers, or it has no Caravanserai server. */
 async function agentHere(state: Pick<Settings, "state_file">): Promise<CaravanseraiStatus | undefined> {
   const status = await askStatus(stateDirectory(state)).catch(() => undefined);
   return status?.caravanserai ?? undefined;
@@ -86,7 +87,10 @@ async function agentHere(state: Pick<Settings, "state_file">): Promise<Caravanse
 const tokenHere = async (state: Pick<Settings, "state_file">): Promise<string | undefined> =>
   (await askAccess(stateDirectory(state)))?.listen_token ?? undefined;
 
-/** Where to ask the agent of this machine for a project it runs; with TLS its certificate is for another name than ours. */
+/**
+ * Returns the loopback address of this machine's agent if it runs the project; else `undefined`. Also `undefined` with TLS: its
+ * certificate does not name the loopback address.
+ */
 export function placeOf(
   { node, projects, listener }: Pick<CaravanseraiStatus, "node" | "projects" | "listener">,
   project: string,
@@ -100,14 +104,14 @@ export function placeOf(
 
 type Server = () => { readonly url: string; readonly authorities: () => string };
 
-/** Throws AgentError only when it is called: an agent here may do without a server. */
+/** Returns the server lazily. It throws "cli.usage" only when called: the agent of this machine needs no server. */
 function serverFor(named: string | undefined, authorities: () => string): Server {
   return () => {
     const sandbox = named === undefined ? sandboxHere() : findSandboxes().find(({ url }) => url === named);
     const url = named ?? sandbox?.url;
     if (url !== undefined)
       return { url, authorities: () => [authorities(), sandbox?.certificate ?? ""].join("\n") };
-    throw new AgentError("cli.usage", "which node? No Caravanserai server is known to ask", {
+    throw new AgentError("cli.usage", "the node is unknown, and there is no Caravanserai server to ask", {
       exit: exit.usage,
       hint: [
         "Name the server:  --server http://cara.example.com:8080   (or the setting server_url)",
@@ -127,21 +131,22 @@ function tokenIn(path: string | undefined): string | undefined {
       exit: exit.usage,
     });
   }
-  // Header characters only: a token of several lines would be another request's beginning.
+  // Header characters only: a line break would start another header or request.
   if (/^[\x21-\x7e]+$/.test(text)) return text;
-  throw new AgentError("cli.token_file", `--token-file: ${path} holds no token`, {
+  throw new AgentError("cli.token_file", `--token-file: ${path} contains no token`, {
     exit: exit.usage,
-    hint: "It must be one line without blanks: the value of listen_token on the node.",
+    hint: "The file must hold one line without blanks: the value of listen_token on the node.",
   });
 }
 
-/** A token in clear is everybody's on the way; on this machine there is no way. */
+/** Tells whether the token would cross a network unencrypted; loopback does not count. */
 export const tokenTravelsInClear = ({ url, token }: AgentPlace & Pick<RemoteAgent, "token">): boolean =>
   token !== undefined && crossesInClear(url);
 
+/** Warns when the token crosses a network unencrypted. */
 export function warnOfClearToken(agent: RemoteAgent): void {
   if (tokenTravelsInClear(agent))
-    warn(`the token travels in clear to ${agent.url}; with TLS there:  --node https://…`);
+    warn(`the token goes to ${agent.url} in clear text; if the agent has TLS:  --node https://…`);
 }
 
 export interface ServiceName {
@@ -149,8 +154,8 @@ export interface ServiceName {
   readonly service: string;
 }
 
-/** "shop/db". Throws AgentError, exit 2. */
-export function serviceIn(text: string): ServiceName {
+/** Parses "shop/db". Throws "cli.usage". */
+export function parseServiceName(text: string): ServiceName {
   const [, project, service] = /^([a-z\d][\w.-]*)\/([a-z\d][\w.-]*)$/i.exec(text) ?? [];
   if (project !== undefined && service !== undefined) return { project, service };
   throw new AgentError("cli.usage", `"${text}" is not <project>/<service>`, {

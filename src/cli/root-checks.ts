@@ -1,4 +1,4 @@
-// What `run` makes sure of before a root agent does anything: that nobody but root can change what it executes.
+// Checks, before a root agent does anything, that nobody but root can change what it executes.
 import { existsSync } from "node:fs";
 import { stateDirectory } from "../agent/agent.ts";
 import type { Config } from "../config/load.ts";
@@ -8,7 +8,10 @@ import { SYSTEM_PATH, currentAccount, findAccount, isRoot } from "../platform/ac
 import { compiled } from "../platform/build.ts";
 import { distrustOf, secure, sharedAbove } from "../platform/trust/root-trust.ts";
 
-/** Takes over the executable at its usual place. Returns warnings; throws an AgentError, exit 5, for one elsewhere. */
+/**
+ * Takes ownership of the executable at its usual place, and warns of unsafe directories in root's PATH.
+ * Throws "trust.*" (exit 5) when others can change an executable elsewhere.
+ */
 export function secureExecutable(): string[] {
   if (!isRoot()) return [];
   return [
@@ -21,16 +24,19 @@ export function secureExecutable(): string[] {
   ];
 }
 
-/** A warning for state below a directory like /tmp: it may be swept there, and others can make or exchange names. */
+/** Warns of state below a directory like /tmp: it may be cleaned up, and other users can create entries beside it. */
 export function placeWarnings(settings: Pick<Settings, "state_file">): string[] {
   if (!isRoot()) return [];
   return sharedAbove(stateDirectory(settings)).map(
     (shared) =>
-      `the state directory lies below ${shared}, where others than root may write: keep it elsewhere (state_file)`,
+      `the state directory is below ${shared}, where users other than root can write: choose another place (state_file)`,
   );
 }
 
-/** Ends what a Go agent left in force on this node. Beside an agent for containers alone, that one may still be in use. */
+/**
+ * Removes the privileges that a Go agent left on this node. Returns what was done, and warnings. Does nothing without the Noderax
+ * plane: then a Go agent may still be in use.
+ */
 export function endGoAgent({ settings, planes }: Pick<Config, "settings" | "planes">): string[] {
   if (!planes.includes("noderax")) return [];
   const task = findAccount(settings.task_user) ?? findAccount("nobody") ?? currentAccount();

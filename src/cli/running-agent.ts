@@ -1,4 +1,4 @@
-// The agent a command is about: the one the configuration names; where it names none, the one this user runs.
+// Finds the agent that a command addresses: the one the configuration names, else the one this user runs.
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import * as v from "valibot";
@@ -18,7 +18,7 @@ const Announcement = v.object({
 });
 type Announcement = v.InferOutput<typeof Announcement>;
 
-/** Until disposed of, commands of this user find the agent. Where they cannot, it runs all the same. */
+/** Lets commands of this user find the agent until disposed. A failure is ignored: the agent does not depend on it. */
 export function announceAgent({ state_file, api_url, server_url }: Announcement): Disposable {
   try {
     return announce("agent", { state_file, api_url, server_url });
@@ -28,8 +28,8 @@ export function announceAgent({ state_file, api_url, server_url }: Announcement)
 }
 
 /**
- * The settings with the state file of the agent that is meant. Throws an AgentError, exit 2, when this user runs several
- * agents and nothing says which one is meant.
+ * Returns the settings, with the state file of the agent this user runs where the configuration names none. Throws
+ * "agent.several" (exit 2) when this user runs several and the configuration does not choose one.
  */
 export function settingsOfAgent(config: Config): Settings {
   const { settings } = config;
@@ -44,12 +44,12 @@ export function settingsOfAgent(config: Config): Settings {
   return { ...settings, state_file };
 }
 
-/** Somebody said where the state is, or an agent has run in the usual place. */
+/** True when a setting says where the state is, or an agent has run in the default place. */
 const namesState = ({ settings, origins }: Config): boolean =>
   (origins.get("state_file")?.from ?? "default") !== "default" ||
   existsSync(databasePath(stateDirectory(settings)));
 
-/** A configuration that names a control plane means an agent of that one. */
+/** A configured control plane selects the agents connected to it. */
 const isMeant = (agent: Announcement, { api_url, server_url }: Settings): boolean =>
   (api_url === undefined || agent.api_url === api_url) &&
   (server_url === undefined || agent.server_url === server_url);
@@ -57,12 +57,12 @@ const isMeant = (agent: Announcement, { api_url, server_url }: Settings): boolea
 const severalAgents = (
   agents: readonly { readonly pid: number; readonly document: Announcement }[],
 ): AgentError =>
-  new AgentError("agent.several", `you run ${agents.length} agents here: say which one is meant`, {
+  new AgentError("agent.several", `you run ${agents.length} agents on this machine: choose one`, {
     exit: exit.usage,
     hint: agents.map(({ pid, document }) => `--state-file ${document.state_file}   (pid ${pid})`),
   });
 
-/** What it says of itself. Throws an AgentError when none runs, or it does not answer us. */
+/** Asks the running agent for its status. Throws "agent.not_running" when there is none, and what the control socket throws. */
 export async function runningAgent(settings: Pick<Settings, "state_file">): Promise<Status> {
   const directory = stateDirectory(settings);
   const status = await askStatus(directory);

@@ -6,15 +6,15 @@ import { type Flag, dashed, findFlag, flagsOf, looksLikeFlag, positionalsOf, wri
 
 export interface Destination {
   readonly command: Command;
-  /** Names from below the program down: ["config", "set"]. */
+  /** The command's names, without the program's: ["config", "set"]. */
   readonly path: readonly string[];
-  /** What follows the command's name. */
+  /** The arguments after the command's name. */
   readonly rest: readonly string[];
 }
 
 /**
- * Follows command names from `root`. A word that is no sub-command stays an argument where the command takes
- * arguments of its own. Throws AgentError, exit 2.
+ * Follows command names from `root`. A word that is not a subcommand is an argument, if the command takes arguments.
+ * Throws "cli.usage" for an unknown command.
  */
 export async function findCommand(root: Command, argv: readonly string[]): Promise<Destination> {
   let command = root;
@@ -120,14 +120,14 @@ function readFlag(flags: readonly Flag[], argument: string, path: readonly strin
   throw usageError(`unknown flag ${argument.split("=")[0] ?? argument}${suggestion}`, path);
 }
 
-/** The next argument, unless it is one of the command's own flags: then the value was forgotten. */
+/** Returns the next argument as the value; `undefined` when that is a flag of the command: the value was forgotten. */
 function valueAfter(flags: readonly Flag[], next: string | undefined): string | undefined {
   if (next === undefined || next === "--") return undefined;
   const spelling = looksLikeFlag(next) ? next.replace(/^--?/, "").replace(/=[^]*$/, "") : undefined;
   return spelling !== undefined && findFlag(flags, spelling) ? undefined : next;
 }
 
-// Go's words for booleans, as its flag package takes them.
+// The spellings that Go's flag package accepts.
 const TRUTH = new Map([
   ...["true", "t", "1"].map((word) => [word, true] as const),
   ...["false", "f", "0"].map((word) => [word, false] as const),
@@ -166,9 +166,9 @@ function checkWords({ args, rest }: Command, words: readonly string[], path: rea
   if (rest === undefined && extra !== undefined) throw usageError(`unexpected argument "${extra}"`, path);
 }
 
-/** Wrong usage: exit 2, and the way to the help of the command in question. */
+/** Makes the error for wrong usage (exit 2), with a hint to the help of the command `path`. */
 export const usageError = (message: string, path: readonly string[]): AgentError =>
   new AgentError("cli.usage", message, {
     exit: exit.usage,
-    hint: `see: noderax-agent help ${path.join(" ")}`.trimEnd(),
+    hint: `See:  noderax-agent help ${path.join(" ")}`.trimEnd(),
   });

@@ -239,7 +239,7 @@ describe("forward", () => {
     expect(one.notes + two.notes).not.toContain("a-token");
     writeFileSync(file, "two\nlines\n");
     const wrong = await command([...args, "--token-file", file]).ended();
-    expect([wrong.code, wrong.notes]).toEqual([2, expect.stringContaining("holds no token")]);
+    expect([wrong.code, wrong.notes]).toEqual([2, expect.stringContaining("contains no token")]);
     expect((await command([...args, "--listen-token", "a-token-in-argv-0"]).ended()).code).toBe(2);
   });
 
@@ -369,7 +369,7 @@ describe("logs", () => {
     expect(await shell.stderr.text()).toBe("");
   });
 
-  test("a token that travels in clear is warned of, and still sent", async () => {
+  test("a token that crosses the network in clear text is warned of, and still sent", async () => {
     const address = Object.values(networkInterfaces())
       .flat()
       .find((one) => one?.family === "IPv4" && !one.internal)?.address;
@@ -391,7 +391,7 @@ describe("logs", () => {
     if (address === undefined) return;
     const { out, notes } = await ask(address);
     expect([out, seen]).toEqual(["a line\n", `Bearer ${token}`]);
-    expect(notes).toContain("travels in clear");
+    expect(notes).toContain("in clear text");
     expect(notes).not.toContain(token);
   });
 

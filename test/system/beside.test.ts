@@ -53,7 +53,7 @@ test("of two agents and two sandboxes the person is asked which, with the flag t
   await using other = await startDev(host);
   const which = await host.run(["status"], elsewhere(host));
   expect(which.code).toBe(2);
-  expect(which.stderr).toStartWith("error: you run 2 agents here: say which one is meant\n  --state-file /");
+  expect(which.stderr).toStartWith("error: you run 2 agents on this machine: choose one\n  --state-file /");
   const flags = [...which.stderr.matchAll(/--state-file (\S+)/g)].map(([, path = ""]) => path);
   const pids = await Promise.all(
     flags.map(async (path) => {
@@ -65,7 +65,7 @@ test("of two agents and two sandboxes the person is asked which, with the flag t
 
   const sandboxes = await host.run(["sandbox", "nodes"]);
   expect(sandboxes.code).toBe(2);
-  expect(sandboxes.stderr).toStartWith("error: you run 2 sandboxes here: say which one is meant\n");
+  expect(sandboxes.stderr).toStartWith("error: you run 2 sandboxes on this machine: choose one\n");
   for (const { url } of [one, other]) {
     expect(sandboxes.stderr).toContain(`  --url ${url} `);
     expect((await host.run(["sandbox", "nodes", "--url", url])).code).toBe(0);

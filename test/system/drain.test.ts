@@ -52,7 +52,7 @@ test("a running agent is drained at once, says so, and takes projects again", as
   const knows = `\n  The server at ${sandbox.url} knows.\n`;
   expect(await host.run(["drain"])).toEqual({
     code: 0,
-    stdout: `draining: no new projects come here, those that run stay${knows}`,
+    stdout: `draining: no new projects come here, running ones stay${knows}`,
     stderr: "",
   });
   await reads(sandbox, "Draining");
@@ -60,7 +60,7 @@ test("a running agent is drained at once, says so, and takes projects again", as
   expect((await host.run(["drain"])).stdout).toMatch(
     /^draining already, for .+\n {2}The server at \S+ knows\.\n$/,
   );
-  expect((await host.run(["drain", "--off"])).stdout).toBe(`takes projects again${knows}`);
+  expect((await host.run(["drain", "--off"])).stdout).toBe(`accepts projects again${knows}`);
   await reads(sandbox, "Ready");
 });
 
@@ -79,7 +79,7 @@ test("it is said to an agent that does not run, and outlives restarts", async ()
     await reads(sandbox, "Draining");
   }
   expect((await host.run(["drain", "--off"])).stdout).toBe(
-    "takes projects again\n  No agent runs here: the server hears of it when one is started.\n",
+    "accepts projects again\n  No agent runs here: it tells the server when it is started.\n",
   );
   await using _last = start(host, sandbox, docker);
   await reads(sandbox, "Ready");
@@ -103,6 +103,6 @@ test.skipIf(process.getuid?.() !== 0)("another user is refused (needs root)", as
   const { code, stderr } = await host.run([...as, "drain"], { file: "/usr/bin/setpriv" });
   expect(code).toBe(5);
   expect(stderr).toBe(
-    `error: the agent in ${host.at("work/data")} belongs to another user\n  Say it as that user, or with sudo.\n`,
+    `error: the agent in ${host.at("work/data")} belongs to another user\n  Run this as that user, or with sudo.\n`,
   );
 });

@@ -84,7 +84,7 @@ describe("an identity that is there already", () => {
     const again = await host.run(["enroll"]);
     expect(again).toMatchObject({ code: 0, stderr: "" });
     const { node_id } = identityOf(host);
-    expect(again.stdout).toBe(`already enrolled as node ${node_id}; nothing to do (--force enrolls anew)\n`);
+    expect(again.stdout).toBe(`already enrolled as node ${node_id}; nothing to do (--force enrolls again)\n`);
     expect(JSON.parse((await host.run(["enroll", "--json"])).stdout)).toEqual({
       outcome: "already_enrolled",
       node_id,

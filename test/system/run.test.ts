@@ -97,7 +97,7 @@ test("without a configuration it exits with 3 and says three ways on", async () 
       "error: neither api_url nor server_url is set: this machine is not connected to a control plane\n" +
       "  Enroll it:            noderax-agent enroll\n" +
       "  Or run containers:    noderax-agent config set server_url http://cara.example.com:8080\n" +
-      "  Or just have a look:  noderax-agent dev\n",
+      "  Or try it here:       noderax-agent dev\n",
   });
 });
 

@@ -63,13 +63,13 @@ describe("a command line that is wrong is refused with exit 2 and a way to help"
     [["dev", "--port", "abc"], '--port: "abc" is not a port (0 to 65535)'],
     [["dev", "--port", "65536"], '--port: "65536" is not a port (0 to 65535)'],
     [["sandbox", "--port", "abc"], '--port: "abc" is not a port (0 to 65535)'],
-    [["sandbox", "--tls-cert", "x"], "--tls-cert and --tls-key belong together"],
+    [["sandbox", "--tls-cert", "x"], "--tls-cert and --tls-key must be given together"],
     [["--json", "status"], "flags go after the command: noderax-agent status …"],
   ])("%j", async (args, message) => {
     using host = machine();
     const { code, stdout, stderr } = await host.run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
-    expect(stderr).toMatch(/^error: .+\n {2}see: noderax-agent help.*\n$/);
+    expect(stderr).toMatch(/^error: .+\n {2}See:  noderax-agent help.*\n$/);
     expect(stderr.split("\n")[0]).toBe(`error: ${message}`);
   });
 });

@@ -1,4 +1,4 @@
-// `config`: what applies and why, changing it, and which files that means.
+// `config`: shows and changes settings, and lists the files they come from.
 import { command } from "../command.ts";
 import path from "./config/path.ts";
 import set from "./config/set.ts";

@@ -1,5 +1,5 @@
-// `dev`: a sandbox and an agent enrolled in it, in one process and a temporary directory, to look at and to try. Where
-// there is Docker, the agent runs projects too, and nothing of them is left behind.
+// `dev`: runs a sandbox and an agent enrolled in it, in one process and a temporary directory. Where there is Docker, the agent
+// runs projects, too. All of it is removed at the end.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ import { interruption } from "../interruption.ts";
 import { note, paint, print, warn } from "../ui/output.ts";
 import { programName } from "../program.ts";
 import { announceAgent } from "../running-agent.ts";
-import { announced, serveSandbox } from "./sandbox/serve.ts";
+import { announceOrWarn, serveSandbox } from "./sandbox/serve.ts";
 
 const NODE = "demo-1";
 const EMAIL = "you@example.com";
@@ -33,7 +33,7 @@ const LOOPBACK = "127.0.0.1";
 
 export default command({
   name: "dev",
-  description: "try it: a sandbox control plane and an enrolled agent, on this machine only",
+  description: "try it: run a sandbox control plane and an enrolled agent on this machine",
   examples: ["dev", "dev --port 0 --json"],
   args: {
     port: {
@@ -50,7 +50,7 @@ export default command({
   async run({ args }): Promise<ExitCode> {
     const begun = steadyNow();
     const second = Promise.withResolvers<void>();
-    // An impatient second Ctrl-C leaves nothing behind either: the removal has limits of its own, and gets shorter ones.
+    // A second Ctrl-C still removes everything, but does not wait for projects to stop.
     const { code: stopped } = interruption({ onSecond: second.resolve, untilReaderLeaves: true });
     const directory = mkdtempSync(join(tmpdir(), "noderax-dev-"));
     const { DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH } = process.env;
@@ -58,7 +58,7 @@ export default command({
     const looking = findDocker(dockerHost, { DOCKER_TLS_VERIFY, DOCKER_CERT_PATH });
     try {
       await using sandbox = await serveSandbox("dev", args.port);
-      using _announced = announced(sandbox);
+      using _announced = announceOrWarn(sandbox);
       const docker = await looking;
       const projects = docker.problem === undefined ? { dockerHost } : undefined;
       const agent = await enrolledAgent(sandbox, { directory, verbose: args.verbose === true, projects });
@@ -89,8 +89,8 @@ export default command({
 const stateFileIn = (directory: string): string => join(directory, "state", "agent_identity.json");
 
 /**
- * Enrolls over the wire, as every machine does, and starts the agent with a configuration of its own: nothing of this
- * machine's is read. Tasks run as the person who typed `dev`.
+ * Enrolls over HTTP, as every machine does, and starts the agent with its own configuration: this machine's is not read.
+ * Tasks run as the user who called `dev`, under sudo as the user who called that.
  */
 async function enrolledAgent(
   sandbox: Sandbox,
@@ -149,7 +149,7 @@ async function online(sandbox: Sandbox): Promise<void> {
   }
 }
 
-/** Longer than a node takes to register and to be heard of; without it `dev` is of use all the same. */
+/** Longer than a node takes to register. After this, `dev` starts without a node that is Ready. */
 const READY_LIMIT = seconds(5);
 
 async function ready(sandbox: Sandbox): Promise<void> {
@@ -160,10 +160,10 @@ async function ready(sandbox: Sandbox): Promise<void> {
 const isReady = (sandbox: Sandbox): boolean =>
   sandbox.caraNodes().some(({ metadata, status }) => metadata.name === NODE && status.state === "Ready");
 
-/** Containers have 10 s to stop; whatever is left after this is removed by force. */
+/** Containers have 10 s to stop; after this the rest is removed by force. */
 const EMPTY_LIMIT = seconds(12);
 
-/** Lets the agent remove all projects, as after `sandbox delete`. */
+/** Waits until the agent has removed all projects, as after `sandbox delete`. */
 async function emptied(sandbox: Sandbox): Promise<void> {
   const end = steadyNow() + EMPTY_LIMIT;
   sandbox.terminateProjects();
@@ -175,9 +175,9 @@ async function sweep(docker: DevDocker, projects: ReadonlySet<string>): Promise<
   if (projects.size === 0) return;
   try {
     const left = await docker.sweep(projects);
-    if (left.length > 0) warn(`these containers are left:  docker rm --force ${left.join(" ")}`);
+    if (left.length > 0) warn(`these containers remain:  docker rm --force ${left.join(" ")}`);
   } catch (error) {
-    warn(`containers of ${[...projects].join(", ")} may be left: ${messageOf(error)}`);
+    warn(`containers of ${[...projects].join(", ")} may remain: ${messageOf(error)}`);
   }
 }
 
@@ -213,7 +213,7 @@ function welcome(
   print("  Ctrl-C stops everything and removes its temporary data.");
 }
 
-/** "Engine 28.2 · projects enabled" */
+/** Words the state of Docker: "Engine 28.2 · projects enabled". */
 function dockerLine({ version, problem }: DevDocker, isReady: boolean): string {
   if (version === undefined) return `projects are off (${problem})`;
   const engine = `Engine ${version.split(".").slice(0, 2).join(".")}`;

@@ -1,5 +1,5 @@
-// `drain`: this machine gets no new projects, until it is told otherwise; what runs here goes on. Written into the
-// agent's database, which the agent reads before every heartbeat, also the first one after a restart.
+// `drain`: stops new projects from coming to this machine until `--off`; running ones stay. The order is written into the
+// agent's database, which the agent reads before every heartbeat, so it holds across restarts.
 import { accessSync, constants } from "node:fs";
 import { errnoOf } from "../../lib/errno.ts";
 import { steadyNow } from "../../lib/clock.ts";
@@ -19,11 +19,11 @@ import { settingsOfAgent } from "../running-agent.ts";
 
 export default command({
   name: "drain",
-  description: "take no more projects, for maintenance; those that run here stay",
+  description: "accept no more projects, for maintenance; running ones stay",
   examples: ["drain", "drain --off"],
   args: {
     ...configFlags,
-    off: { type: "boolean", description: "take projects again" },
+    off: { type: "boolean", description: "accept projects again" },
     json: { type: "boolean", description: "print one JSON document" },
   },
   async run({ args }) {
@@ -31,11 +31,14 @@ export default command({
     const { before, since } = setDrain(databaseOf(settings), args.off !== true);
     if (args.json) return printJson({ draining_since: since ?? null });
     print(words(before, since));
-    print(`  ${await whenTold(stateDirectory(settings), since !== undefined)}`);
+    print(`  ${await serverKnowledge(stateDirectory(settings), since !== undefined)}`);
   },
 });
 
-/** The database of an agent that has been here: a mistyped directory must not look like success. */
+/**
+ * Returns the path of the agent's database. Throws "agent.unknown" when there is none, since a mistyped directory must not look like
+ * success, and "agent.forbidden" (exit 5) when this user cannot write it.
+ */
 function databaseOf(settings: Pick<Settings, "state_file">): string {
   const directory = stateDirectory(settings);
   const path = databasePath(directory);
@@ -51,7 +54,7 @@ function databaseOf(settings: Pick<Settings, "state_file">): string {
       });
     }
     throw new AgentError("agent.forbidden", `the agent in ${directory} belongs to another user`, {
-      hint: "Say it as that user, or with sudo.",
+      hint: "Run this as that user, or with sudo.",
       exit: exit.refused,
       cause: error,
     });
@@ -68,25 +71,25 @@ function setDrain(path: string, on: boolean): { before: string | undefined; sinc
 }
 
 function words(before: string | undefined, since: string | undefined): string {
-  if (since === undefined) return before === undefined ? "was not draining" : "takes projects again";
+  if (since === undefined) return before === undefined ? "was not draining" : "accepts projects again";
   return before === undefined
-    ? "draining: no new projects come here, those that run stay"
+    ? "draining: no new projects come here, running ones stay"
     : `draining already, for ${age(Date.parse(since))}`;
 }
 
-/** How long a server that answers may take to hear of it. */
-const PATIENCE = seconds(2);
+/** How long to wait for the agent's report to the server. */
+const REPORT_TIMEOUT = seconds(2);
 
-/** The server hears of it from the agent alone, which is told not to wait with it. */
-async function whenTold(directory: string, draining: boolean): Promise<string> {
-  const end = steadyNow() + PATIENCE;
+/** Asks the agent to report to the server now, and words whether the server knows. */
+async function serverKnowledge(directory: string, draining: boolean): Promise<string> {
+  const end = steadyNow() + REPORT_TIMEOUT;
   for (let status = await tellNews(directory); ; status = await askStatus(directory)) {
-    if (status === undefined) return "No agent runs here: the server hears of it when one is started.";
+    if (status === undefined) return "No agent runs here: it tells the server when it is started.";
     const plane = status.caravanserai ?? undefined;
     if (plane === undefined)
-      return "The agent that runs here has no Caravanserai server (server_url): this changes nothing for it.";
+      return "The running agent has no Caravanserai server (server_url): this changes nothing for it.";
     if ((plane.state === "Draining") === draining) return `The server at ${plane.server_url} knows.`;
-    if (steadyNow() > end) return `The server at ${plane.server_url} hears of it with the next heartbeat.`;
+    if (steadyNow() > end) return `The server at ${plane.server_url} is told with the next heartbeat.`;
     await sleep(milliseconds(50));
   }
 }

@@ -1,4 +1,4 @@
-// `enroll`: makes this machine a node, by a person's approval or with a bootstrap token.
+// `enroll`: makes this machine a node of a control plane, approved by a person or with a bootstrap token.
 import { clearTextWarnings } from "../../agent/clear-text.ts";
 import { epochOf, wallNow } from "../../lib/clock.ts";
 import { AgentError, type ExitCode, exit, messageOf } from "../../lib/agent-error.ts";
@@ -32,7 +32,7 @@ import { interruption } from "../interruption.ts";
 import { note, paint, print, printError, warn } from "../ui/output.ts";
 import { asCalled } from "../program.ts";
 import { type Progress, createProgress } from "../ui/progress.ts";
-import { type Understood, askUntil } from "../ui/prompt.ts";
+import { type ParsedAnswer, askUntil } from "../ui/prompt.ts";
 import { checkStateDirectory } from "../state-directory.ts";
 
 export default command({
@@ -58,29 +58,29 @@ export default command({
       valueHint: "TOKEN",
     },
     "bootstrap-token-file": { type: "string", description: "read that token from a file", valueHint: "FILE" },
-    force: { type: "boolean", description: "enroll anew although this machine has an identity" },
-    json: { type: "boolean", description: "print one JSON document a line: the token, then the outcome" },
+    force: { type: "boolean", description: "enroll again although this machine has an identity" },
+    json: { type: "boolean", description: "print one line of JSON each: the token, then the outcome" },
   },
   async run({ args }): Promise<ExitCode | void> {
     const { signal } = interruption();
-    // A file that is named and not there is made.
+    // A named configuration file that does not exist is created.
     const config = await configFrom(args, { requireFile: false });
-    // Before a token is used up: credentials that cannot be kept would be lost.
+    // Checked before a token is used up: credentials that cannot be stored would be lost.
     checkStateDirectory(config.settings);
     requireTrusted(config.savePath(), "configuration", { passShared: true });
     const open = openEnrollment(config, args);
-    const told = config.settings.api_url ?? open?.api_url;
+    const knownUrl = config.settings.api_url ?? open?.api_url;
     using progress = createProgress(args.json !== true);
     const context = { config, host: hostNamed(args.hostname ?? open?.hostname), open, signal, progress };
     const person = { email: args.email, force: args.force, json: args.json === true };
     const token = await readToken(args);
-    if (told !== undefined) return await enrollAt(withoutApiPrefix(told), context, token, person);
+    if (knownUrl !== undefined) return await enrollAt(withoutApiPrefix(knownUrl), context, token, person);
     for (;;) {
       const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn, signal));
       try {
         return await enrollAt(typed, context, token, person);
       } catch (error) {
-        // Most likely a slip of the fingers: nothing was decided, so the person may type it again.
+        // Most likely a typing error: nothing was decided yet, so ask again.
         if (token !== undefined || !(error instanceof AgentError) || !isNoControlPlane(error)) throw error;
         printError(error.message, error.hint);
       }
@@ -88,7 +88,7 @@ export default command({
   },
 });
 
-/** What the command line says beside the configuration; an address that was asked for is remembered in it. */
+/** What the person gave on the command line; `email` also keeps the answer to the question for it. */
 interface Person {
   email: string | undefined;
   readonly force: boolean | undefined;
@@ -122,7 +122,7 @@ async function enrollAt(
   }
 }
 
-/** Nobody is there, or somebody else. */
+/** True when nothing answers at the URL, or something that is not the control plane. */
 const isNoControlPlane = ({ code, status }: AgentError): boolean =>
   code.startsWith("net.") ||
   code === "http.foreign" ||
@@ -147,7 +147,7 @@ async function enroll(
 ): Promise<ExitCode | void> {
   const { config, host, signal, progress, apiUrl } = context;
   const asking = (problem?: string): void => progress.show({ what: `asking ${apiUrl}`, problem });
-  // With --force not even read: it may be the very file that cannot be.
+  // Not read with --force: the identity file may be damaged.
   const known = person.force ? undefined : knownIdentity(config.settings);
   if (known !== undefined) {
     asking();
@@ -174,7 +174,7 @@ async function enroll(
     const identity = await awaitApproval(api, pending, hooks, signal);
     return finish(identity, context);
   } catch (error) {
-    // Anything but an interruption decides the enrollment; a token that is dead must not be taken up again.
+    // Any decision ends the enrollment: the next call must not continue with a token that is not valid any more.
     const decided =
       error instanceof AgentError && error.code.startsWith("enroll.") && error.code !== "enroll.superseded";
     if (decided) clearPending(stateFile);
@@ -182,14 +182,14 @@ async function enroll(
   }
 }
 
-/** An identity of the environment, `.env` or a flag would win over a new one, and is not ours to remove. */
+/** Throws "enroll.identity_outside" for an identity in the environment, `.env` or a flag: it would override the new one. */
 function refuseOutside({ origins }: Config): void {
   for (const key of ["node_id", "agent_token"] as const) {
     const origin = origins.get(key);
     if (origin === undefined || origin.from === "file") continue;
     throw new AgentError(
       "enroll.identity_outside",
-      `${key} is set by ${describeOrigin(origin)} and would win over a new identity`,
+      `${key} is set by ${describeOrigin(origin)} and would override a new identity`,
       {
         hint: "Remove it there first.",
         exit: exit.usage,
@@ -198,7 +198,7 @@ function refuseOutside({ origins }: Config): void {
   }
 }
 
-/** Says so, and whether the control plane still accepts the identity: a deleted node has to be enrolled anew. */
+/** Reports the existing identity. Throws "enroll.identity_refused" (exit 5) when the control plane does not accept it any more. */
 async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Context): Promise<ExitCode> {
   const { config, host, speak, signal, progress } = context;
   const say = (outcome: string, text: string): void => {
@@ -210,7 +210,7 @@ async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Cont
     await beat(api, identity, host, signal);
     say(
       "already_enrolled",
-      `already enrolled as node ${identity.nodeId}; nothing to do (--force enrolls anew)`,
+      `already enrolled as node ${identity.nodeId}; nothing to do (--force enrolls again)`,
     );
     return exit.done;
   } catch (error) {
@@ -226,14 +226,14 @@ async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Cont
       "enroll.identity_refused",
       `this machine is enrolled as node ${identity.nodeId}, but the control plane ${status === 404 ? "has no such node any more" : "refuses its token"}`,
       {
-        hint: ["Enroll it anew:  noderax-agent enroll --force", `Identity: ${config.settings.state_file}`],
+        hint: ["Enroll it again:  noderax-agent enroll --force", `Identity: ${config.settings.state_file}`],
         exit: exit.refused,
       },
     );
   }
 }
 
-/** An enrollment that was interrupted and is still open, unless something else is asked for than it was begun with. */
+/** Returns an interrupted enrollment that can continue; `undefined` if there is none, or the arguments ask for another one. */
 function openEnrollment(
   { settings }: Config,
   args: TokenArgs & { readonly email?: string | undefined; readonly hostname?: string | undefined },
@@ -259,7 +259,7 @@ async function begin(
   asking();
   const hostname = host.hostname.toLowerCase();
   const pending = await initiate(api, { apiUrl, email, hostname, host }, signal, asking);
-  // On disk before anybody waits for it: from here on, an interruption loses nothing.
+  // Written before the wait begins: from here on an interruption loses nothing.
   writePending(config.settings.state_file, pending);
   return pending;
 }
@@ -274,7 +274,7 @@ async function emailOf(person: Person, signal: AbortSignal): Promise<string> {
   throw new AgentError("enroll.email", `--email: ${problem}`, { exit: exit.usage });
 }
 
-function emailIn(text: string): Understood<string> {
+function emailIn(text: string): ParsedAnswer<string> {
   const email = text.trim().toLowerCase();
   return /^[^\s@]+@[^\s@]+$/.test(email)
     ? { value: email }
@@ -295,7 +295,7 @@ function announce(pending: PendingEnrollment, { speak, progress }: Context): voi
   );
 }
 
-/** The identity first; then the configuration, so that `run` finds its control plane. */
+/** Stores the identity, then the settings that `run` needs. Throws "enroll.not_saved" when the latter fails. */
 async function finish(identity: Identity, context: Context): Promise<void> {
   const { config, apiUrl, host, speak, progress } = context;
   progress.stop();
@@ -322,7 +322,7 @@ async function finish(identity: Identity, context: Context): Promise<void> {
   print(asCalled("  Start it:  noderax-agent run"));
 }
 
-/** The machine is a node now, and must not be enrolled again: only its configuration is missing. */
+/** The machine is a node now, so enrolling again would be wrong: only its configuration is missing. */
 const notRemembered = (error: unknown, { nodeId }: Identity, host: Host, apiUrl: string): AgentError =>
   new AgentError(
     "enroll.not_saved",
@@ -334,17 +334,20 @@ const notRemembered = (error: unknown, { nodeId }: Identity, host: Host, apiUrl:
     },
   );
 
-/** Writes what `run` will need and no source will tell it, and removes what the Go agent kept of the enrollment. */
+/**
+ * Saves the settings that no file or environment gives to `run`, and removes what would override the new identity. Returns the files
+ * that changed; `undefined` for none.
+ */
 async function remember(config: Config, apiUrl: string): Promise<string | undefined> {
   const { origins, settings } = config;
   const changes = new Map<OptionKey, string | undefined>();
   if (origins.get("api_url") === undefined) changes.set("api_url", apiUrl);
-  // A flag is gone with this command; a file, .env or the environment will be there for the next one.
+  // Only flags: a file, .env and the environment are read by the next command, too.
   for (const key of ["api_url", "state_file", "api_tls_ca_file"] as const) {
     if (origins.get(key)?.from === "flag") changes.set(key, key === "api_url" ? apiUrl : settings[key]);
   }
   if (origins.get("enrollment_token")?.from === "file") changes.set("enrollment_token", undefined);
-  // The old identity must not win over the new one.
+  // The old identity would override the new one.
   for (const key of ["node_id", "agent_token"] as const)
     if (origins.get(key)?.from === "file") changes.set(key, undefined);
   const files = Map.groupBy(changes, ([key]) => config.savePath(key));
@@ -362,7 +365,7 @@ function hostNamed(name: string | undefined): Host {
       "enroll.hostname",
       `the hostname "${hostname}" is too short for the control plane (2 characters at least)`,
       {
-        hint: "Give another one:  --hostname NAME",
+        hint: "Choose another one:  --hostname NAME",
         exit: exit.usage,
       },
     );
@@ -370,23 +373,23 @@ function hostNamed(name: string | undefined): Host {
   return { ...host, hostname };
 }
 
-function urlIn(answer: string): Understood<string> {
+function urlIn(answer: string): ParsedAnswer<string> {
   const url = /^[a-z]+:\/\//i.test(answer) ? answer : `https://${answer}`;
   return URL.canParse(url) && /^https?:/.test(url)
     ? { value: url }
     : { problem: `"${answer}" is not an address like https://api.example.com` };
 }
 
-/** What a server said, said as its word. */
+/** Names the server in an error it answered with; leaves other errors unchanged. */
 function withServer(error: unknown, apiUrl: string): unknown {
   if (!(error instanceof AgentError) || error.code !== "http.status") return error;
   const { code, status, message, exit, cause } = error;
   const hint =
     status === 404
       ? "Check api_url."
-      : "The control plane is in trouble, or a proxy before it: try again later.";
+      : "The control plane, or a proxy before it, has a failure. Try again later.";
   return new AgentError(code, `${apiUrl} answered ${status}: ${message}`, { status, exit, hint, cause });
 }
 
-/** "enroll.hostname_exists" → "hostname_exists"; other failures keep their code. */
+/** Returns the code without "enroll.": "hostname_exists". Other codes stay. */
 const outcomeName = ({ code }: AgentError): string => code.replace(/^enroll\./, "");

@@ -1,13 +1,12 @@
-// `forward`: ports of this machine that lead to a service's container, wherever its node is.
+// `forward`: listens on ports of this machine and tunnels each connection to a service's container, on whichever node it is.
 import { type AddressInfo, type Server, createServer } from "node:net";
 import { errnoOf } from "../../lib/errno.ts";
 import { formatHostPort } from "../../lib/address.ts";
 import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../../peer/agent-client.ts";
-import { AgentError, type ExitCode } from "../../lib/agent-error.ts";
-import { forwardPath } from "../../protocol/caravanserai/tunnel.ts";
+import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
+import { forwardPath, portOf } from "../../protocol/caravanserai/tunnel.ts";
 import { whyNotListening } from "../../platform/listen-failure.ts";
 import { command } from "../command.ts";
-import { type Mapping, mappingIn } from "./forward/mapping.ts";
 import { type Relay, createRelay } from "./forward/relay.ts";
 import { interruption } from "../interruption.ts";
 import { note, print } from "../ui/output.ts";
@@ -15,7 +14,7 @@ import {
   type ServiceName,
   agentLocator,
   remoteAgentFlags,
-  serviceIn,
+  parseServiceName,
   warnOfClearToken,
 } from "../remote-agent.ts";
 
@@ -43,8 +42,8 @@ export default command({
     required: true,
   },
   async run({ args, rest }): Promise<ExitCode> {
-    const target = serviceIn(args.service);
-    const mappings = rest.map(mappingIn);
+    const target = parseServiceName(args.service);
+    const mappings = rest.map(parsePortMapping);
     const { signal, code } = interruption();
     const locate = await agentLocator(args, target.project);
     const agent = await locate(signal);
@@ -58,7 +57,7 @@ export default command({
       listening.push({ server, line: `forwarding ${formatHostPort(address, port)} → ${there}` });
     }
     warnOfClearToken(agent);
-    // When all of them listen: whoever has read a line may connect to any.
+    // Printed once all of them listen: a script that has read one line may connect to any port.
     for (const { line } of listening) print(line);
     const left = await code;
     for (const { server } of listening) server.close();
@@ -66,25 +65,44 @@ export default command({
   },
 });
 
-/** One request without an upgrade, which a willing agent answers with 426: it tells of a refusal before anybody waits. */
+/** Which port of this machine leads to which port of the service. */
+export interface PortMapping {
+  /** 0 for any free port. */
+  readonly local: number;
+  readonly remote: number;
+}
+
+/** Parses "[LOCAL:]REMOTE". Throws "cli.usage". */
+export function parsePortMapping(text: string): PortMapping {
+  const [first = "", second, ...more] = text.split(":");
+  const remote = portOf(second ?? first);
+  const local = second === undefined ? remote : first === "0" ? 0 : portOf(first);
+  if (remote !== undefined && local !== undefined && more.length === 0) return { local, remote };
+  throw new AgentError("cli.usage", `"${text}" is not [LOCAL:]REMOTE`, {
+    exit: exit.usage,
+    hint: "Ports are 1 to 65535; LOCAL may be 0 for a free one:  5432   15432:5432   0:80",
+  });
+}
+
+/** Asks for the first port without an upgrade, to which an agent that would tunnel answers 426. Throws its refusal. */
 async function check(
   agent: RemoteAgent,
   { project, service }: ServiceName,
-  mappings: readonly Mapping[],
+  mappings: readonly PortMapping[],
   signal: AbortSignal,
 ): Promise<void> {
   for (const { remote } of mappings.slice(0, 1)) {
     const refusal = await refusalIn(await askAgent(agent, forwardPath(project, service, remote), signal));
-    // Other agents know the status less well: a handshake that is none is a bad request there.
+    // Other agents answer a request that is not a handshake with 400 and no problem document.
     const willing = refusal.status === 426 || (refusal.status === 400 && !isProblem(refusal));
     if (!willing) throw refusalError(refusal, agent);
   }
 }
 
-function listen({ local, remote }: Mapping, host: string, relay: Relay): Promise<Server> {
+function listen({ local, remote }: PortMapping, host: string, relay: Relay): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
-      socket.on("error", () => {}); // Until it has a tunnel; its close is seen then.
+      socket.on("error", () => {}); // Until the tunnel is open; from then on `close` is handled.
       void relay(socket, remote);
     });
     server.once("error", (error) => {
@@ -94,7 +112,11 @@ function listen({ local, remote }: Mapping, host: string, relay: Relay): Promise
   });
 }
 
-async function notListening(error: unknown, host: string, { local, remote }: Mapping): Promise<AgentError> {
+async function notListening(
+  error: unknown,
+  host: string,
+  { local, remote }: PortMapping,
+): Promise<AgentError> {
   const why = await whyNotListening(error, local);
   const hint =
     errnoOf(error) === "EADDRNOTAVAIL" ? "See --address." : `Take another local port:  0:${remote}`;

@@ -1,6 +1,6 @@
-// `gc`: shows what is here of projects that the server's list does not name, why, and when the agent removes it. The
-// agent removes containers by itself, after a grace and a second answer of the server; this command only shows. Volumes are
-// never removed: it prints the command that does.
+// `gc`: lists containers of projects that the server does not assign to this node, and when the agent removes them. It removes
+// nothing itself: the agent removes containers after a grace period and a second answer of the server. Nothing removes volumes;
+// the command to do so is printed.
 import { epochOf, wallNow } from "../../lib/clock.ts";
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import { humanDuration } from "../../lib/duration.ts";
@@ -15,13 +15,13 @@ type Orphan = CaravanseraiStatus["orphans"][number];
 
 export default command({
   name: "gc",
-  description: "show left-over containers, and when the agent removes them by itself",
+  description: "show orphaned containers, and when the agent removes them",
   examples: ["gc --dry-run", "gc --json"],
   args: {
     ...configFlags,
     "dry-run": {
       type: "boolean",
-      description: "what happens anyway: this command never removes anything itself",
+      description: "has no effect: this command never removes anything itself",
     },
     json: { type: "boolean", description: "print one JSON document" },
   },
@@ -29,15 +29,16 @@ export default command({
     const settings = settingsOfAgent(await configFrom(args));
     const plane = (await runningAgent(settings)).caravanserai ?? undefined;
     if (plane === undefined) {
-      throw new AgentError("gc.no_plane", "the agent that runs here has no containers to look after", {
+      throw new AgentError("gc.no_plane", "the running agent manages no containers", {
         hint: "It does with a Caravanserai server:  noderax-agent config set server_url http://cara.example.com:8080",
         exit: exit.failed,
       });
     }
     const { orphans, docker } = plane;
-    if (docker.trouble !== null) warn(`Docker is away, this is what was seen last: ${docker.trouble}`);
+    if (docker.trouble !== null)
+      warn(`Docker is unreachable, this is the last known state: ${docker.trouble}`);
     if (args.json) return printJson(orphans);
-    if (orphans.length === 0) return note("nothing is left over here");
+    if (orphans.length === 0) return note("there are no orphaned containers");
     const rows = orphans.map((orphan) => [
       orphan.name,
       String(orphan.containers),
@@ -46,23 +47,23 @@ export default command({
     ]);
     for (const line of table(rows, ["project", "containers", "why", "removal"])) print(line);
     for (const line of volumeLines(orphans)) note(line);
-    note("Nothing was removed now; the agent does it by itself, once the server has confirmed it again.");
+    note("Nothing was removed now: the agent removes them once the server has confirmed it again.");
   },
 });
 
-/** The commands that remove the data of orphans: the agent never does. */
+/** Lists the commands that remove the volumes of orphans: the agent never removes those. */
 function volumeLines(orphans: readonly Orphan[]): readonly string[] {
   const volumes = orphans.flatMap((orphan) => orphan.volumes.map(printable));
   if (volumes.length === 0) return [];
   return ["Volumes stay until you remove them:", ...volumes.map((name) => `  docker volume rm ${name}`)];
 }
 
-/** "in 42s": whether and when the agent removes it. */
+/** Words whether and when the agent removes an orphan: "in 42s". `now` is in milliseconds since the epoch. */
 export function whenRemoved({ due, verdict }: Orphan, now = epochOf(wallNow())): string {
   if (due !== null) {
     const left = Date.parse(due) - now;
     return left > 0 ? `in ${humanDuration(left)}` : "when the server confirms it";
   }
   if (verdict === "terminated") return "now";
-  return verdict === "kept" ? "never: left as it is" : "not decided: the server is asked again";
+  return verdict === "kept" ? "never" : "not decided: the agent asks the server again";
 }

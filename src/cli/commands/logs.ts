@@ -1,4 +1,4 @@
-// `logs`: what a service's container has written, from the agent of its node.
+// `logs`: prints what a service's container has written, as the agent of its node serves it.
 import { epochOf, wallNow } from "../../lib/clock.ts";
 import { askAgent, refusalError, refusalIn } from "../../peer/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
@@ -7,7 +7,7 @@ import { logsPath } from "../../protocol/caravanserai/tunnel.ts";
 import { command } from "../command.ts";
 import { interruption } from "../interruption.ts";
 import { copyOut, rawFlag } from "../ui/output.ts";
-import { agentLocator, remoteAgentFlags, serviceIn, warnOfClearToken } from "../remote-agent.ts";
+import { agentLocator, remoteAgentFlags, parseServiceName, warnOfClearToken } from "../remote-agent.ts";
 
 export default command({
   name: "logs",
@@ -15,25 +15,25 @@ export default command({
   examples: ["logs shop/web", "logs shop/web -f --tail 100", "logs shop/db --since 10m --timestamps"],
   args: {
     service: { type: "positional", required: true, description: "<project>/<service>" },
-    follow: { type: "boolean", alias: "f", description: "go on with what it writes from now" },
+    follow: { type: "boolean", alias: "f", description: "continue with what it writes from now on" },
     tail: { type: "string", valueHint: "N", description: "only the last N lines (default: all)" },
     timestamps: { type: "boolean", alias: "t", description: "begin each line with its time" },
     since: {
       type: "string",
       valueHint: "TIME",
-      description: "only what is younger: 10m, or a time like 2030-01-31T12:00:00Z",
+      description: "only what was written since: 10m ago, or a time like 2030-01-31T12:00:00Z",
     },
     raw: rawFlag,
     ...remoteAgentFlags,
   },
   async run({ args }): Promise<ExitCode | void> {
-    const { project, service } = serviceIn(args.service);
+    const { project, service } = parseServiceName(args.service);
     const query = queryOf(args, epochOf(wallNow()));
     const { signal, code } = interruption({ untilReaderLeaves: true });
     const agent = await (await agentLocator(args, project))(signal);
     warnOfClearToken(agent);
     const path = logsPath(project, service);
-    // An agent answers a followed log with the first line of it: whether there is one to wait for is asked before.
+    // The answer to a followed log begins with its first line, maybe days later. This request shows a refusal at once.
     if (args.follow === true) await (await ask(agent, `${path}?tail=0`, signal)).body?.cancel();
     const asked = query.size > 0 ? `${path}?${query.toString()}` : path;
     const response = await ask(agent, asked, signal, { mayWait: args.follow === true });
@@ -56,7 +56,7 @@ export default command({
   },
 });
 
-/** Throws AgentError also for an answer that is none. */
+/** Sends one request. Throws "agent.refused" for any answer but 200, and what `askAgent` throws. */
 async function ask(...question: Parameters<typeof askAgent>): Promise<Response> {
   const response = await askAgent(...question);
   if (response.status !== 200) throw refusalError(await refusalIn(response), question[0]);
@@ -70,7 +70,7 @@ export interface LogFlags {
   readonly since?: string | undefined;
 }
 
-/** What the agent is asked; nothing where its own default is meant. Throws AgentError, exit 2. */
+/** Builds the query; leaves out what was not given. `now` is in milliseconds since the epoch. Throws "cli.usage". */
 export function queryOf({ follow, tail, timestamps, since }: LogFlags, now: number): URLSearchParams {
   const query = new URLSearchParams();
   if (follow === true) query.set("follow", "true");
@@ -80,12 +80,12 @@ export function queryOf({ follow, tail, timestamps, since }: LogFlags, now: numb
     query.set("tail", tail);
   }
   if (timestamps === true) query.set("timestamps", "true");
-  if (since !== undefined) query.set("since", (momentIn(since, now) / 1_000).toFixed(3));
+  if (since !== undefined) query.set("since", (parseMoment(since, now) / 1_000).toFixed(3));
   return query;
 }
 
-/** A time, or so long before now; milliseconds since the epoch. */
-function momentIn(text: string, now: number): number {
+/** Parses a time, or an age before `now`, into milliseconds since the epoch. Throws "cli.usage". */
+function parseMoment(text: string, now: number): number {
   const ago = parseDuration(text);
   if (ago !== undefined && ago >= 0) return now - ago;
   const at = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;

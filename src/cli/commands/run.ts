@@ -21,7 +21,7 @@ export default command({
   args: { ...configFlags },
   async run({ args }): Promise<ExitCode> {
     outliveReaders();
-    // First of all: a signal that comes while the agent starts stops it in order, too.
+    // First: a signal during the start must stop the agent in order, too.
     const interrupted = interruption();
     const cautions = secureExecutable();
     const config = await configFrom(args, { requireFile: true, takeOver: true });
@@ -47,23 +47,23 @@ export default command({
     if (agent === undefined) return interrupted.code;
     using _announced = announceAgent(config.settings);
     const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log);
-    // As it is used, a scheme in front: what was typed may have been another thing.
+    // The URL in use, with its scheme: the configured text may differ.
     const server_url = config.planes.includes("caravanserai") ? config.settings.server_url : undefined;
     log.info("agent", `noderax-agent ${version} started`, { server_url });
-    // An agent that cannot go on must not look alive: its service manager, or a person, starts it again.
+    // An agent that cannot go on must exit, so that its service manager, or a person, starts it again.
     return await Promise.race([stopped, agent.ended.then(() => stopped)]);
   },
 });
 
-/** Lines for people on a terminal, JSON for whatever reads a pipe, unless the setting says otherwise. */
+/** Creates the log: text on a terminal, JSON into a pipe, unless `log_format` says otherwise. */
 function logFor({ settings: { log_format, log_level } }: Pick<Config, "settings">): Log {
   const automatic = isTerminal(STDOUT) ? "human" : "json";
   return createLog({ level: log_level, format: log_format === "auto" ? automatic : log_format });
 }
 
 /**
- * SIGTERM and SIGHUP: stops in order, within `grace`. Ctrl-C: within two seconds, since somebody waits; everything that
- * is left undone is on disk.
+ * Stops the agent on a signal: within `grace` after SIGTERM and SIGHUP, within 2 s after Ctrl-C, where a person waits.
+ * The next start continues from disk what was not finished. Resolves with the exit code.
  */
 async function stopOnSignal(
   agent: Agent,
@@ -89,7 +89,7 @@ const notConfigured = (): AgentError =>
       hint: [
         "Enroll it:            noderax-agent enroll",
         "Or run containers:    noderax-agent config set server_url http://cara.example.com:8080",
-        "Or just have a look:  noderax-agent dev",
+        "Or try it here:       noderax-agent dev",
       ],
       exit: exit.notEnrolled,
     },

@@ -1,6 +1,6 @@
-// `sandbox`: runs both control planes in miniature in the foreground; its sub-commands operate one that runs.
+// `sandbox`: runs both control planes in miniature in the foreground. Its subcommands operate a running one.
 import { existsSync, readFileSync } from "node:fs";
-import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
+import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { writeFileAtomic } from "../../platform/atomic-file.ts";
 import { version } from "../../platform/build.ts";
 import { createLog } from "../../platform/log.ts";
@@ -11,12 +11,13 @@ import { command } from "../command.ts";
 import { interruption } from "../interruption.ts";
 import { note, paint, print, warn } from "../ui/output.ts";
 import { programName } from "../program.ts";
+import { usageError } from "../walk.ts";
 import { faultChange } from "./sandbox/faults.ts";
-import { announced, serveSandbox } from "./sandbox/serve.ts";
+import { announceOrWarn, serveSandbox } from "./sandbox/serve.ts";
 
 export default command({
   name: "sandbox",
-  description: "run both control planes in miniature on this machine, or operate those that run",
+  description: "run both control planes in miniature, or operate running ones",
   examples: [
     "sandbox",
     "sandbox --port 9000 --data ./sandbox-data",
@@ -32,13 +33,13 @@ export default command({
     host: { type: "string", description: "address to listen on", default: "127.0.0.1" },
     data: {
       type: "string",
-      description: "keep nodes, tasks and projects in this directory",
+      description: "store nodes, tasks and projects in this directory",
       valueHint: "dir",
     },
     json: { type: "boolean", description: "print one line of JSON when ready: url and operator_token" },
     "operator-token-file": {
       type: "string",
-      description: "read the operator token from this file, or make one and write it there",
+      description: "read the operator token from this file; if it does not exist, write a new one there",
       valueHint: "file",
     },
     "tls-cert": { type: "string", description: "serve HTTPS with this certificate (PEM)", valueHint: "file" },
@@ -56,7 +57,7 @@ export default command({
     },
     "fault-drop-after": {
       type: "string",
-      description: "after so many requests cut every connection",
+      description: "close every connection after this many requests",
       valueHint: "count",
     },
   },
@@ -85,11 +86,11 @@ export default command({
     };
     const { code: stopped } = interruption();
     await using sandbox = await serveSandbox("sandbox", args.port, options);
-    using _announced = announced(sandbox);
+    using _announced = announceOrWarn(sandbox);
     if (args.json) print(JSON.stringify({ url: sandbox.url, operator_token: sandbox.operatorToken }));
     else welcome(sandbox, args.data);
     warnIfOpen(args.host, options.tls !== undefined);
-    // Ctrl-C is how it is ended, no failure.
+    // Ctrl-C is the normal end: exit code 0.
     await stopped;
   },
 });
@@ -99,7 +100,7 @@ function welcome({ url }: Sandbox, data: string | undefined): void {
   print(`noderax-agent ${version} · sandbox`);
   print();
   print(`  control plane   ${paint.cyan(url)}`);
-  print(`  data            ${data ?? "in memory, gone at the end"}`);
+  print(`  data            ${data ?? "in memory, lost at the end"}`);
   print("  operator        commands of this user on this machine need no token");
   print();
   print(`  Try:  ${program} enroll --api-url ${url} --email you@example.com`);
@@ -113,18 +114,21 @@ function warnIfOpen(host: string, tls: boolean): void {
   if (loopback) return;
   warn(
     tls
-      ? `everybody who reaches ${host} may ask to be enrolled`
-      : `${host} is no loopback address: enrollment tokens and node credentials travel in clear (use --tls-cert and --tls-key)`,
+      ? `anyone who can reach ${host} may ask to be enrolled`
+      : `${host} is not a loopback address: enrollment tokens and node credentials cross the network in clear text (use --tls-cert and --tls-key)`,
   );
 }
 
 function tlsOf(cert: string | undefined, key: string | undefined): Pick<SandboxOptions, "tls"> {
   if (cert === undefined && key === undefined) return {};
-  if (cert === undefined || key === undefined) throw usage("--tls-cert and --tls-key belong together");
+  if (cert === undefined || key === undefined) throw usage("--tls-cert and --tls-key must be given together");
   return { tls: { cert: readFile(cert), key: readFile(key) } };
 }
 
-/** A token that others could guess or read is none: at least 16 characters, and a new file is ours alone. */
+/**
+ * Reads the operator token, or writes a new one with mode 0600. `undefined` without a path. Throws "sandbox.token" for fewer than 16
+ * characters: others could guess it.
+ */
 function tokenFile(path: string | undefined): string | undefined {
   if (path === undefined) return undefined;
   if (!existsSync(path)) {
@@ -134,8 +138,8 @@ function tokenFile(path: string | undefined): string | undefined {
   }
   const token = readFile(path).trim();
   if (/^\S{16,}$/.test(token)) return token;
-  throw new AgentError("sandbox.token", `${path} holds no operator token`, {
-    hint: "put 16 characters or more without blanks into it, or remove it to have one made",
+  throw new AgentError("sandbox.token", `${path} contains no operator token`, {
+    hint: "Write at least 16 characters without blanks into it, or remove it to get a new one.",
   });
 }
 
@@ -167,5 +171,4 @@ function faultsOf(args: {
   }
 }
 
-const usage = (message: string): AgentError =>
-  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help sandbox" });
+const usage = (message: string): AgentError => usageError(message, ["sandbox"]);

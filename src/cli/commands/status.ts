@@ -1,4 +1,4 @@
-// `status`: what the running agent is doing, and what it is waiting for.
+// `status`: shows what the running agent does and what it waits for.
 import { shortId } from "../../lib/text.ts";
 import { type ExitCode, exit } from "../../lib/agent-error.ts";
 import { humanDuration, seconds } from "../../lib/duration.ts";
@@ -31,14 +31,14 @@ export default command({
   },
 });
 
-/** 3 without an identity, 6 when something does not work, else 0. */
+/** Returns 3 without an identity, 6 when something does not work, else 0. */
 function exitOf({ noderax, caravanserai, loops }: Status): ExitCode {
   if (noderax?.standing === "not_enrolled") return exit.notEnrolled;
-  const ill =
+  const isDegraded =
     (noderax !== null && noderax.standing !== "ok") ||
     loops.some((loop) => loop.consecutive_failures > 0) ||
     (caravanserai ?? undefined)?.projects.some(({ state }) => state === "failed" || state === "waiting");
-  return ill === true ? exit.degraded : exit.done;
+  return isDegraded === true ? exit.degraded : exit.done;
 }
 
 function show(status: Status): void {
@@ -57,7 +57,7 @@ function show(status: Status): void {
 const loopsOf = (owner: LoopOwner, { loops }: Pick<Status, "loops">): Status["loops"] =>
   loops.filter((loop) => loopOwner(loop) === owner);
 
-/** More of a kind are counted. */
+/** Lines of one kind (tasks, projects); the rest is counted. */
 const LINES_MAX = 20;
 
 function showLoop({
@@ -68,10 +68,10 @@ function showLoop({
   consecutive_failures,
 }: Status["loops"][number]): void {
   const last = last_success === null ? "" : `last success ${age(Date.parse(last_success))} ago`;
-  // Some loops say in their note already what went wrong.
+  // Some loops already name the error in their note.
   const why = note.includes(last_error?.message ?? "") ? "" : `: ${last_error?.message}`;
-  const trouble = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
-  print(`  ${name.padEnd(12)} ${[note, last, trouble].filter(Boolean).join(" · ")}`);
+  const failures = consecutive_failures > 0 ? paint.red(`failed ${consecutive_failures}×${why}`) : "";
+  print(`  ${name.padEnd(12)} ${[note, last, failures].filter(Boolean).join(" · ")}`);
 }
 
 function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loops"]): void {
@@ -111,7 +111,7 @@ function showCaravanserai(plane: CaravanseraiStatus, loops: Status["loops"]): vo
   print();
   print(`caravanserai   ${word.padEnd(12)} ${plane.server_url}`);
   for (const loop of loops) {
-    // Some have a line of their own; the others say something, or fail, or are not worth one.
+    // A line only for loops with a note or failures; some are shown elsewhere.
     const isWorth = loop.note !== "" || loop.consecutive_failures > 0;
     if (!OWN_LINE.includes(loop.name) && isWorth) showLoop(loop);
   }
@@ -160,10 +160,10 @@ function showListener(listener: NonNullable<CaravanseraiStatus["listener"]>): vo
   for (const warning of warnings) print(`    ${paint.yellow("!")} ${warning}`);
 }
 
-/** With the line that would let them in. */
+/** Words why a request was refused, with the setting that would allow it. */
 function refusalText({ address, why }: { address: string; why: string }): string {
-  if (why === "address") return `not in listen_allow (listen_allow=${address} would let it in)`;
-  if (why === "user") return "neither root nor in Docker's group (listen_local=everybody would let them in)";
+  if (why === "address") return `not in listen_allow (listen_allow=${address} would allow it)`;
+  if (why === "user") return "neither root nor in Docker's group (listen_local=everybody would allow it)";
   return why;
 }
 
@@ -175,7 +175,7 @@ function dockerText({ version, trouble }: CaravanseraiStatus["docker"]): string 
   return version === null ? paint.yellow("connecting") : `Engine ${version}`;
 }
 
-/** "4 running · 1 waiting" */
+/** Counts projects by state: "4 running · 1 waiting". */
 function counted(projects: CaravanseraiStatus["projects"]): string {
   if (projects.length === 0) return "none";
   const counts = new Map<string, number>();

@@ -1,4 +1,4 @@
-// `task list` and `task logs`: what ran on this node, from its own journal and spool; works without the control plane.
+// `task list` and `task logs`: show what ran on this node, from its journal and spool, without the control plane.
 import { existsSync } from "node:fs";
 import { Database } from "bun:sqlite";
 import { shortId } from "../../lib/text.ts";
@@ -15,7 +15,7 @@ import { runDirectory } from "../../tasks/run/directory.ts";
 import { openSpool } from "../../tasks/run/spool.ts";
 import { command } from "../command.ts";
 import { configFlags, configFrom } from "../config-flags.ts";
-import { type Copy, age, copyOut, note, print, printJson, rawFlag, table } from "../ui/output.ts";
+import { type OutputCopy, age, copyOut, note, print, printJson, rawFlag, table } from "../ui/output.ts";
 import { settingsOfAgent } from "../running-agent.ts";
 
 const list = command({
@@ -46,13 +46,13 @@ const list = command({
 
 const logs = command({
   name: "logs",
-  description: "print everything a task has written, from the node's own copy",
+  description: "print the whole output of a task, from this node's own copy",
   examples: ["task logs 7c1e", "task logs 7c1e --stream stderr", "task logs 7c1e -f"],
   args: {
     ...configFlags,
     id: { type: "positional", description: "the task's id, or its beginning", required: true },
     stream: { type: "string", description: "only stdout, or only stderr", valueHint: "stdout|stderr" },
-    follow: { type: "boolean", alias: "f", description: "go on until the task ends" },
+    follow: { type: "boolean", alias: "f", description: "continue until the task ends" },
     raw: rawFlag,
   },
   async run({ args }) {
@@ -64,9 +64,13 @@ const logs = command({
     }
     const directory = runDirectory(runsPath(stateDirectory(settings)), task.id, task.launch.attempt);
     if (!existsSync(directory)) {
-      throw new AgentError("tasks.no_output", `the output of task ${shortId(task.id)} is no longer kept`, {
-        hint: "See task_log_retention and task_log_max_size.",
-      });
+      throw new AgentError(
+        "tasks.no_output",
+        `the output of task ${shortId(task.id)} is not retained any more`,
+        {
+          hint: "See task_log_retention and task_log_max_size.",
+        },
+      );
     }
     const ended = (): boolean => !args.follow || isOver(journal?.find(task.id));
     await copy(directory, streamsOf(args.stream), ended, copyOut(args.raw));
@@ -75,7 +79,7 @@ const logs = command({
 
 export default command({
   name: "task",
-  description: "what ran on this node: list, logs",
+  description: "show tasks that ran on this node, and their output",
   subCommands: { list, logs },
 });
 
@@ -84,13 +88,13 @@ function numberOf(flag: string, text: string): number {
   throw new AgentError("cli.usage", `${flag}: "${text}" is not a number`, { exit: exit.usage });
 }
 
-/** Reads only; undefined when no agent has ever run with this state directory. */
+/** Opens the journal read-only; `undefined` when no agent has run with this state directory. Throws "state.database". */
 function openJournal(settings: Settings): Journal | undefined {
   const path = databasePath(stateDirectory(settings));
   if (!existsSync(path)) return undefined;
   try {
     const database = new Database(path, { readonly: true, strict: true });
-    database.run("PRAGMA schema_version"); // Nothing is read before the first question.
+    database.run("PRAGMA schema_version"); // Opening reads nothing: only a query shows whether it can be read.
     return createJournal(database);
   } catch (error) {
     throw new AgentError("state.database", `${path} cannot be read: ${messageOf(error)}`, { cause: error });
@@ -119,12 +123,12 @@ function streamsOf(name: string | undefined): readonly Stream[] {
   return [stream];
 }
 
-/** In the order the agent saw it where both streams are asked for. The spool is only read, never advanced on disk. */
+/** Copies output until `ended`; both streams in the order in which the agent saw them. Reads the spool without changing it. */
 async function copy(
   directory: string,
   streams: readonly Stream[],
   ended: () => boolean,
-  output: Copy,
+  output: OutputCopy,
 ): Promise<void> {
   const spool = openSpool(directory, "read-only");
   try {

@@ -1,4 +1,4 @@
-// `version`: which build this is, and for which machine.
+// `version`: prints version, commit, build date and architecture.
 import { arch } from "node:os";
 import { buildDate, commit, version } from "../../platform/build.ts";
 import { command } from "../command.ts";

@@ -1,4 +1,4 @@
-// `--help` and `help`: usage, commands, arguments, flags and examples, short enough to be read.
+// Renders `--help`: usage, commands, arguments, flags and examples.
 import { type Command, load } from "../command.ts";
 import { type Flag, flagsOf, positionalsOf, written } from "../flags.ts";
 import { type Paint, table } from "./output.ts";
@@ -6,7 +6,7 @@ import { calledAs } from "../program.ts";
 
 const PROGRAM = calledAs();
 
-/** The help of one command, ready to print. `path` is how one gets there: ["config", "set"]. */
+/** Renders the help of one command. `path` is its names: ["config", "set"]. */
 export async function renderHelp(command: Command, path: readonly string[], paint: Paint): Promise<string> {
   const flags = flagsOf(command.args);
   const own = flags.filter(({ definition }) => !("setting" in definition));
@@ -17,7 +17,7 @@ export async function renderHelp(command: Command, path: readonly string[], pain
     section("Arguments", argumentRows(command), paint),
     section("Flags", own.map(flagRow), paint),
     own.length < flags.length
-      ? `Every setting is a flag too, as in --log-level debug. List them with: ${PROGRAM} help settings\n`
+      ? `Every setting is also a flag, as in --log-level debug. To list them:  ${PROGRAM} help settings\n`
       : "",
     section(
       "Examples",
@@ -28,7 +28,7 @@ export async function renderHelp(command: Command, path: readonly string[], pain
   return sections.filter(Boolean).join("\n").trimEnd();
 }
 
-/** The flags of all settings. */
+/** Renders the flags of all settings. */
 export function renderSettings(args: Command["args"], paint: Paint): string {
   const rows = flagsOf(args)
     .filter(({ definition }) => "setting" in definition)

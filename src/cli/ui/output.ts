@@ -1,4 +1,4 @@
-// How commands speak: results on stdout, notes on stderr, aligned tables, ages, colours only where they are wanted.
+// Prints for commands: results to stdout, notes to stderr, aligned tables, ages, colours only on a terminal.
 import { epochOf, wallNow } from "../../lib/clock.ts";
 import { humanDuration } from "../../lib/duration.ts";
 import type { AgentError } from "../../lib/agent-error.ts";
@@ -7,62 +7,64 @@ import { createTerminalFilter, terminalText } from "../../lib/terminal-text.ts";
 import { STDERR, STDOUT, isTerminal, write, writeOut } from "../../platform/stdio.ts";
 import { asCalled } from "../program.ts";
 
-/** On a terminal only colours work, whoever wrote the text; a pipe gets it as it is. */
+/** Removes all control sequences but colours for a terminal; leaves the text unchanged for a pipe. */
 const shownOn = (fd: typeof STDOUT | typeof STDERR, text: string): string =>
   isTerminal(fd) ? terminalText(text) : text;
 
-/** A line of the result. Throws an AgentError when stdout has failed, which ends the command. */
+/** Prints one line of the result. Throws "output.*" when stdout has failed, which ends the command. */
 export function print(line = ""): void {
   write(STDOUT, `${shownOn(STDOUT, line)}\n`);
 }
 
-/** The flag of commands that print what tasks and containers have written. */
+/** The flag of commands that print output of tasks and containers. */
 export const rawFlag = {
   type: "boolean",
-  description: "control sequences too, as they were written (a terminal gets only colours)",
+  description: "keep all control sequences (default: only colours reach a terminal)",
 } as const;
 
-export interface Copy {
-  /** Resolves when the reader has taken it. Throws an AgentError when stdout has failed. */
+/** Copies output of tasks and containers to stdout. */
+export interface OutputCopy {
+  /** Resolves when stdout has accepted the bytes. Throws "output.*" when stdout has failed. */
   write(bytes: Uint8Array): Promise<void>;
-  /** What still waits for its rest. */
+  /** Writes an incomplete last sequence that was held back. */
   end(): void;
 }
 
-/** Copies the output of others to stdout: as it is into a pipe and with `raw`, harmless to a terminal. */
-export function copyOut(raw = false): Copy {
+/** Copies unchanged to a pipe or with `raw`; for a terminal, removes all control sequences but colours. */
+export function copyOut(raw = false): OutputCopy {
   if (raw || !isTerminal(STDOUT)) return { write: writeOut, end() {} };
   const filter = createTerminalFilter();
   return { write: (bytes) => writeOut(filter.write(bytes)), end: () => void write(STDOUT, filter.end()) };
 }
 
-/** A line of somebody else's output. */
+/** Prints one line of output of a task or container. */
 export function printOutput(line: string, raw = false): void {
   if (raw) write(STDOUT, `${line}\n`);
   else print(line);
 }
 
-/** The one document of a `--json` command. */
+/** Prints the one document of a `--json` command. */
 export function printJson(document: unknown): void {
   print(printableJson(JSON.stringify(document, null, 2)));
 }
 
-/** A line about the way there: progress, warnings, what happens next. */
+/** Prints one line to stderr: progress, warnings, next steps. */
 export function note(line = ""): void {
   write(STDERR, `${shownOn(STDERR, line)}\n`);
 }
 
+/** Prints a warning to stderr. */
 export function warn(line: string): void {
   note(`${errorPaint.yellow("warning:")} ${line}`);
 }
 
-/** `error: …` and the next step, indented. */
+/** Prints `error: …` to stderr, and the hints indented below it. */
 export function printError(message: string, hints: AgentError["hint"] = []): void {
   note(`${errorPaint.red("error:")} ${asCalled(printable(message))}`);
   for (const hint of hints) note(`  ${asCalled(printable(hint))}`);
 }
 
-/** Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line. */
+/** Aligns rows: columns as wide as their widest cell, two blanks between them, none at the end of a line. */
 export function table(rows: readonly (readonly string[])[], header?: readonly string[]): string[] {
   const all = header ? [header.map((title) => title.toUpperCase()), ...rows] : rows;
   const widths: number[] = [];
@@ -77,10 +79,10 @@ export function table(rows: readonly (readonly string[])[], header?: readonly st
   );
 }
 
-/** Columns a terminal uses: colours take none, wide characters two. */
+/** Returns how many terminal columns a cell takes: colours none, wide characters two. */
 const width = (cell: string): number => Bun.stringWidth(cell);
 
-/** "12s", "4m 10s": how long ago a time in milliseconds since the epoch was; "-" when it never was. */
+/** Words how long ago `then` was (milliseconds since the epoch): "12s", "4m 10s"; "-" for `undefined`. */
 export const age = (then: number | undefined, now = epochOf(wallNow())): string =>
   then === undefined ? "-" : humanDuration(now - then);
 
@@ -93,7 +95,7 @@ export interface Paint {
   readonly cyan: (text: string) => string;
 }
 
-/** Colours for a stream; every function returns its text unchanged where colours are not wanted. */
+/** Makes colour functions for a stream; they return the text unchanged unless it is a terminal that shows colours. */
 export function painter(stream: { readonly isTTY?: boolean }, env = process.env): Paint {
   const wanted = stream.isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
   const code =
@@ -110,6 +112,6 @@ export function painter(stream: { readonly isTTY?: boolean }, env = process.env)
   };
 }
 
-/** For stdout. */
+/** Colours for stdout. */
 export const paint = painter({ isTTY: isTerminal(STDOUT) });
 const errorPaint = painter({ isTTY: isTerminal(STDERR) });

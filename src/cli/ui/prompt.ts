@@ -1,12 +1,12 @@
-// Asks a person; where there is none, says which flag answers the question.
+// Asks a person for input; without a terminal, names the flag that gives the answer.
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import { note } from "./output.ts";
 
-/** One line of text. Ctrl-C, Ctrl-D and `signal` end the program as interrupted; without a terminal it is a usage error. */
+/** Reads one line. Throws "aborted" (exit 130) on Ctrl-C, Ctrl-D and `signal`, "cli.usage" without a terminal. */
 async function ask(question: string, flag: string, signal: AbortSignal): Promise<string> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new AgentError("cli.usage", `${flag} is missing, and there is no terminal to ask on`, {
-      hint: "see: noderax-agent enroll --help",
+      hint: "See:  noderax-agent help enroll",
       exit: exit.usage,
     });
   }
@@ -27,23 +27,23 @@ async function ask(question: string, flag: string, signal: AbortSignal): Promise
   }
 }
 
-/** What an answer means, or what is wrong with it. */
-export type Understood<T> =
+/** A parsed answer, or what is wrong with it. */
+export type ParsedAnswer<T> =
   | { readonly value: T; readonly problem?: never }
   | { readonly problem: string; readonly value?: never };
 
-/** Somebody who is wrong so often needs the help text. */
+/** After so many wrong answers the command fails: its help says more than another question. */
 const ANSWERS_MAX = 10;
 
-/** Asks again until the answer makes sense. Throws as `ask` does. */
+/** Asks until `parse` accepts the answer. Throws as `ask` does, and "cli.usage" after too many wrong answers. */
 export async function askUntil<T>(
   question: string,
   flag: string,
-  understand: (answer: string) => Understood<T>,
+  parse: (answer: string) => ParsedAnswer<T>,
   signal: AbortSignal,
 ): Promise<T> {
   for (let left = ANSWERS_MAX; ; left--) {
-    const { value, problem } = understand((await ask(question, flag, signal)).trim());
+    const { value, problem } = parse((await ask(question, flag, signal)).trim());
     if (problem === undefined) return value;
     if (left <= 1) throw new AgentError("cli.usage", problem, { exit: exit.usage });
     note(`  ${problem}`);

@@ -1,4 +1,4 @@
-// Called by the name of the other agent: its flags, its file, its default server, and no command needed.
+// Called as cara-agent: its flags, its file, its default server, and no command needed.
 import { join } from "node:path";
 import { expect, test } from "bun:test";
 import { scratch } from "../config/scratch.ts";
@@ -17,25 +17,25 @@ function caraAgent(cwd: string, argv: readonly string[]) {
   });
 }
 
-test("its server is the one on this machine unless told otherwise", async () => {
+test("its server is the one on this machine by default", async () => {
   using folder = scratch();
   const out = await caraAgent(folder.path, ["config", "show"]).stdout.text();
   expect(out).toMatch(/^server_url +http:\/\/localhost:8080$/m);
 });
 
-test("what it tells people to type is what they have called, with that agent's flags", async () => {
+test("hints name the program as called, with flags in place of config set", async () => {
   using folder = scratch();
   const wrong = caraAgent(folder.path, ["-node-name", "Bad_Name"]);
   expect(await wrong.stderr.text()).toEndWith("\n  Choose one:  cara-agent -node-name web-1\n");
   expect(await wrong.exited).toBe(2);
   const unknown = await caraAgent(folder.path, ["-node-nme", "a"]).stderr.text();
-  expect(unknown).toEndWith("(did you mean --node-name?)\n  see: cara-agent help run\n");
+  expect(unknown).toEndWith("(did you mean --node-name?)\n  See:  cara-agent help run\n");
   const help = await caraAgent(folder.path, ["--help"]).stdout.text();
   expect(help).toContain("Usage: cara-agent <command> [flags]");
   expect(help).not.toContain("noderax-agent");
 });
 
-test("the log of a start says which server was meant", async () => {
+test("the log of the start names the server", async () => {
   using folder = scratch();
   const agent = caraAgent(folder.path, [
     "-server-url=localhost:1",

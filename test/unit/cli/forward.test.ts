@@ -1,8 +1,8 @@
-// What people type after `forward` and `logs`, and what it means.
+// Arguments of `forward` and `logs`: ports, nodes, times, tokens.
 import { describe, expect, test } from "bun:test";
-import { mappingIn } from "../../../src/cli/commands/forward/mapping.ts";
+import { parsePortMapping } from "../../../src/cli/commands/forward.ts";
 import { queryOf } from "../../../src/cli/commands/logs.ts";
-import { placeOf, serviceIn, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
+import { placeOf, parseServiceName, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
 import { agentAt } from "../../../src/peer/agent-client.ts";
 import { chosenProtocol } from "../../../src/protocol/caravanserai/tunnel.ts";
 
@@ -12,21 +12,21 @@ describe("[LOCAL:]REMOTE", () => {
     ["15432:5432", { local: 15432, remote: 5432 }],
     ["0:80", { local: 0, remote: 80 }],
   ])("%s", (text, mapping) => {
-    expect(mappingIn(text)).toEqual(mapping);
+    expect(parsePortMapping(text)).toEqual(mapping);
   });
 
   test.each(["0", "", ":80", "80:", "80:0", "70000", "80:90:100", "web", "8e1", "-1:80"])(
     "%j is refused",
     (text) => {
-      expect(() => mappingIn(text)).toThrow("is not [LOCAL:]REMOTE");
+      expect(() => parsePortMapping(text)).toThrow("is not [LOCAL:]REMOTE");
     },
   );
 });
 
 test("a service is named by its project", () => {
-  expect(serviceIn("shop/db")).toEqual({ project: "shop", service: "db" });
+  expect(parseServiceName("shop/db")).toEqual({ project: "shop", service: "db" });
   for (const text of ["shop", "shop/", "/db", "a/b/c", "a b/c", "../..", "a/.."])
-    expect(() => serviceIn(text)).toThrow("<project>/<service>");
+    expect(() => parseServiceName(text)).toThrow("<project>/<service>");
 });
 
 describe("--node", () => {
@@ -79,7 +79,7 @@ test.each([
   ["http://localhost.example.com:9090", true],
   ["http://127.example.com:9090", true],
   ["http://127.0.0.1.example.com:9090", true],
-])("a token for %s travels in clear: %p", (url, clear) => {
+])("a token for %s crosses the network in clear text: %p", (url, clear) => {
   expect(tokenTravelsInClear({ name: "n", url, token: "t" })).toBe(clear);
   expect(tokenTravelsInClear({ name: "n", url, token: undefined })).toBeFalse();
 });

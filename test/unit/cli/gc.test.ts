@@ -1,4 +1,4 @@
-// `gc` asks the running agent what is left over here, and removes nothing.
+// `gc` lists the orphans of the running agent, and removes nothing.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { whenRemoved } from "../../../src/cli/commands/gc.ts";
@@ -54,21 +54,21 @@ const orphan = (change: Partial<Orphan>): Orphan => ({
   ...change,
 });
 
-test("says of each left-over why it is one and when it goes", async () => {
+test("says of each orphan why it is one, and when it is removed", async () => {
   using folder = scratch();
   const due = new Date(Date.now() + 3_600_000).toISOString();
   const orphans = [orphan({ due }), orphan({ name: "old", verdict: "kept", reason: "Failed on the server" })];
   using _agent = await serveStatus(folder.path, () => status(plane(orphans)));
   const { code, out, notes } = await gc(folder.path, "--dry-run");
   expect(out).toMatch(
-    /^PROJECT +CONTAINERS +WHY +REMOVAL\nshop +2 +deleted on the server +in (59m \S+|1h)\nold +2 +Failed on the server +never: left as it is\n$/,
+    /^PROJECT +CONTAINERS +WHY +REMOVAL\nshop +2 +deleted on the server +in (59m \S+|1h)\nold +2 +Failed on the server +never\n$/,
   );
-  expect(notes).toStartWith("Nothing was removed now; the agent does it by itself");
+  expect(notes).toStartWith("Nothing was removed now: the agent removes them");
   expect(code).toBe(0);
   expect(JSON.parse((await gc(folder.path, "--json")).out)).toEqual(orphans);
 });
 
-test("names the data that stays, with the command that removes it", async () => {
+test("names the volumes that stay, with the command that removes them", async () => {
   using folder = scratch();
   const kept = orphan({ verdict: "kept", reason: "only its volumes are left", containers: 0 });
   using _agent = await serveStatus(folder.path, () =>
@@ -79,18 +79,18 @@ test("names the data that stays, with the command that removes it", async () => 
   );
 });
 
-test("says so when there is nothing, and when Docker is away", async () => {
+test("says so when there is no orphan, and when Docker is unreachable", async () => {
   using folder = scratch();
   using _agent = await serveStatus(folder.path, () => status(plane([], "there is no socket")));
   expect(await gc(folder.path)).toEqual({
     code: 0,
     out: "",
     notes:
-      "warning: Docker is away, this is what was seen last: there is no socket\nnothing is left over here\n",
+      "warning: Docker is unreachable, this is the last known state: there is no socket\nthere are no orphaned containers\n",
   });
 });
 
-test("without an agent, or one without containers, there is nothing to be told", async () => {
+test("fails without an agent, and for one without containers", async () => {
   using folder = scratch();
   expect(await gc(folder.path)).toMatchObject({
     code: 1,
@@ -101,7 +101,7 @@ test("without an agent, or one without containers, there is nothing to be told",
 });
 
 test.each([
-  [{ verdict: "suspected" }, "not decided: the server is asked again"],
+  [{ verdict: "suspected" }, "not decided: the agent asks the server again"],
   [{ verdict: "terminated" }, "now"],
   [{ verdict: "orphan", due: "2026-01-01T00:00:30Z" }, "in 30s"],
   [{ verdict: "orphan", due: "2025-12-31T23:59:59Z" }, "when the server confirms it"],

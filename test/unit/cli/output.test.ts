@@ -1,4 +1,4 @@
-// What commands print: columns, ages, colours only where they are wanted.
+// What commands print: columns, ages, colours only on a terminal.
 import { expect, test } from "bun:test";
 import { command } from "../../../src/cli/command.ts";
 import { configFlags } from "../../../src/cli/config-flags.ts";
@@ -26,7 +26,7 @@ test("columns are as wide as their widest cell, also with colours and wide lette
   ).toEqual([`${red("ab")}    c`, "abcd  d"]);
 });
 
-test("an age is short, and a dash for what never was", () => {
+test("an age is short, and a dash for undefined", () => {
   expect(age(1_000, 13_000)).toBe("12s");
   expect(age(0, 240_000)).toBe("4m");
   expect(age(undefined)).toBe("-");

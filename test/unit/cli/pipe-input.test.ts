@@ -1,4 +1,4 @@
-// A large file through the pipe: the connection sets the pace, and all of it arrives.
+// Pipes a large file into a terminal: as fast as the connection accepts it, and all of it arrives.
 import { createHash } from "node:crypto";
 import { type AddressInfo, type Socket, createServer } from "node:net";
 import { Readable } from "node:stream";
@@ -8,7 +8,7 @@ import { until } from "../../support/until.ts";
 
 setDefaultTimeout(60_000);
 
-/** Takes the connection of a web socket, then reads nothing until it is told. */
+/** Accepts a WebSocket, then reads nothing until it is told to. */
 async function slowServer() {
   let client: Socket | undefined;
   let received = 0;
@@ -40,7 +40,7 @@ async function slowServer() {
   };
 }
 
-test("a pipe is left alone while the socket has more than it can send, and read again after", async () => {
+test("a pipe is paused while the socket buffers too much, and resumed after", async () => {
   using server = await slowServer();
   const socket = new WebSocket(server.url);
   await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }));
@@ -58,7 +58,7 @@ test("a pipe is left alone while the socket has more than it can send, and read 
   using _typing = typePipe(socket, pipe);
   await until("the socket is full", () => pipe.isPaused());
   const before = read;
-  // Twenty looks of the one who waits.
+  // Twenty polls of the buffer.
   await Bun.sleep(200);
   expect(read).toBe(before);
   expect(socket.bufferedAmount).toBeLessThan(2 * 1_048_576);

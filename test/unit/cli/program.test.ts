@@ -41,7 +41,7 @@ test("a mistake is one error on stderr, nothing on stdout, exit 2", async () => 
   const { out, err, code } = await agent(folder.path, ["config", "show", "--jsn"]);
   expect({ out, code }).toEqual({ out: "", code: 2 });
   expect(err).toBe(
-    "error: unknown flag --jsn (did you mean --json?)\n  see: noderax-agent help config show\n",
+    "error: unknown flag --jsn (did you mean --json?)\n  See:  noderax-agent help config show\n",
   );
 });
 
@@ -102,7 +102,7 @@ test("config path names the files read and the one written, also while a value i
   });
 });
 
-test("a reader that closes early is told by the exit code alone", async () => {
+test("a reader that closes early is shown by the exit code alone", async () => {
   using folder = scratch();
   const child = Bun.spawn(
     [

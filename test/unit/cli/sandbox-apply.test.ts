@@ -104,7 +104,7 @@ test("the example names a public image, or the one that is given", async () => {
   expect(sandbox.project("example-web").spec.services[0]?.image).toBe("busybox:7");
 });
 
-test("fields that nobody reads are told of, and the rest is applied", async () => {
+test("unknown fields are warned of, and the rest is applied", async () => {
   const extra = `${yaml("extra")}      volumeMount: []\n  servces: []\n`.replace("{name", "{labls: {}, name");
   const { code, out, notes } = await run(["apply", "-f", "-"], extra);
   expect([code, out]).toEqual([0, "project extra created\n"]);
@@ -117,7 +117,7 @@ test("fields that nobody reads are told of, and the rest is applied", async () =
   );
 });
 
-test("what the server itself wrote into a resource is no unknown field", async () => {
+test("fields that the server wrote are not unknown", async () => {
   await run(["apply", "-f", "-"], yaml("again"));
   const { out } = await run(["get", "project", "again", "--json"]);
   expect(await run(["apply", "-f", "-"], out)).toEqual({
@@ -128,7 +128,7 @@ test("what the server itself wrote into a resource is no unknown field", async (
 });
 
 describe("--wait", () => {
-  test("says on stderr what happens, and ends when the project runs", async () => {
+  test("prints progress to stderr, and ends when the project runs", async () => {
     const waiting = run(["apply", "-f", "-", "--wait"], yaml("waits"));
     await reaches(sandbox, "waits", "Scheduled");
     await Bun.sleep(400);
@@ -150,7 +150,7 @@ describe("--wait", () => {
     expect(notes).toEndWith("fails: Failed  ContainerCrashed: db(exit=1) · \\x1b[2Jboom\n");
   });
 
-  test("of a corrected project waits past the failure that stood there before", async () => {
+  test("of a corrected project waits past the failure of the old spec", async () => {
     await run(["apply", "-f", "-"], yaml("mended"));
     await reaches(sandbox, "mended", "Scheduled");
     await report(sandbox, "mended", "Failed", "ReconcileError", "no such image");
@@ -165,7 +165,7 @@ describe("--wait", () => {
     });
   });
 
-  test("says where to look when nothing happens for a while", async () => {
+  test("prints where to look when nothing happens for a while", async () => {
     const waiting = run(["apply", "-f", "-", "--wait"], yaml("quiet"));
     await reaches(sandbox, "quiet", "Scheduled");
     await Bun.sleep(seconds(6));
@@ -175,7 +175,7 @@ describe("--wait", () => {
     );
   });
 
-  test("ends with the reason instead of waiting for ever when no node is Ready", async () => {
+  test("ends with the reason when no node is Ready", async () => {
     const empty = await caraSandbox();
     try {
       const { code, notes } = await run(["apply", "-f", "-", "--wait"], yaml("nowhere"), empty);
@@ -186,14 +186,14 @@ describe("--wait", () => {
     }
   });
 
-  test("gives up after --timeout and says how to look later", async () => {
+  test("gives up after --timeout and says how to see it later", async () => {
     const { code, notes } = await run(["apply", "-f", "-", "--wait", "--timeout", "300ms"], yaml("slow"));
     expect(code).toBe(1);
-    expect(notes).toContain("error: project slow is still Scheduled\n  look at it later:");
+    expect(notes).toContain("error: project slow is still Scheduled\n  To see it later:");
   });
 });
 
-describe("a project cannot get on", () => {
+describe("a project is blocked", () => {
   const node = (name: string, state: string, unschedulable = false) =>
     ({ metadata: { name }, spec: { unschedulable }, status: { state } }) as NodeAnswer;
   const project = (nodeRef: string) => ({ status: { phase: "x", nodeRef } }) as unknown as ProjectAnswer;
@@ -206,7 +206,7 @@ describe("a project cannot get on", () => {
     ["a", [node("a", "Ready", true)], undefined],
     ["a", [node("a", "Draining")], undefined],
     ["a", [node("a", "NotReady"), node("b", "Ready")], "its node a is NotReady"],
-    ["a", [], "its node a is gone"],
+    ["a", [], "its node a is not known any more"],
   ])("on node %j, of %j: %j", (nodeRef, nodes, why) => {
     expect(blockedBy(project(nodeRef), nodes)).toBe(why);
   });
@@ -215,7 +215,7 @@ describe("a project cannot get on", () => {
 test.each([
   [["apply"], "give either --file or --example"],
   [["apply", "-f", "-", "--example", "web"], "give either --file or --example"],
-  [["apply", "-f", "-", "--image", "a"], "--image belongs to --example"],
+  [["apply", "-f", "-", "--image", "a"], "--image needs --example"],
   [["apply", "--example", "shop"], '--example: "shop" must be one of web'],
   [["apply", "-f"], "flag --file needs a value"],
   [["get", "pods"], 'unknown kind "pods": there are nodes and projects'],
@@ -264,11 +264,11 @@ test("get of one project shows its services and what was reported of it", async 
   expect(out).toMatch(/ago +Running +ContainersRunning +all well$/m);
 });
 
-test("get of what is not there fails and says what there is", async () => {
+test("get of an unknown name fails and lists the known ones", async () => {
   const { code, notes } = await run(["get", "node", "n2"]);
   expect([code, notes]).toEqual([
     1,
-    expect.stringContaining('error: node "n2" not found\n  there is:\n    n1'),
+    expect.stringContaining('error: node "n2" not found\n  There is:\n    n1'),
   ]);
 });
 
@@ -319,12 +319,12 @@ describe("a file that is wrong is refused with the line", () => {
     expect((error as AgentError).exit).toBe(2);
   });
 
-  test("what stands under a mistyped name is shown beside what is missing", async () => {
+  test("a field under a mistyped name is shown beside the missing one", async () => {
     const text = yaml("a").replace("services", "servces");
     const error: unknown = await parseManifests(text, "f").catch((error: unknown) => error);
     expect(error).toMatchObject({
       message: "f, line 4: spec.services: is required",
-      hint: ["beside it: unknown field spec.servces (did you mean services?)"],
+      hint: ["Beside it: unknown field spec.servces (did you mean services?)."],
     });
   });
 

@@ -17,7 +17,7 @@ let sandbox: Sandbox;
 let agent: AgentSocket;
 const shells = new Map<string, Bun.Subprocess>();
 
-/** Serves terminals as an agent does: a shell each, one frame in flight, the exit code at the end. */
+/** Serves terminals as an agent does: one shell each, one frame in flight, the exit code at the end. */
 function serveShells(agent: AgentSocket): void {
   const { socket } = agent;
   interface Message {
@@ -95,7 +95,7 @@ async function piped(
   return { code, out, notes };
 }
 
-/** The command under a shell in a pseudo-terminal, so that what it leaves behind can be looked at. */
+/** Runs the command under a shell in a pseudo-terminal, so that the state it leaves can be checked. */
 function person(command = `"$RUN" "$MAIN" sandbox terminal demo-1`) {
   let screen = "";
   const decoder = new TextDecoder();
@@ -126,7 +126,7 @@ function fail(text: string, screen: string): never {
 /** Line feeds translated, canonical input, echo: as a shell expects its terminal to be. */
 const sane = /\nopost[^]* icanon[^]* echo /;
 
-test("a person's terminal: size, keys, Ctrl-C, resizing, the shell's exit code, and a terminal as before", async () => {
+test("a terminal passes size, keys, Ctrl-C, resizing and the exit code, and is restored", async () => {
   using at = person();
   await at.shows("Enter ~ .");
   await at.shows("ready$ ");
@@ -147,7 +147,7 @@ test("a person's terminal: size, keys, Ctrl-C, resizing, the shell's exit code, 
   expect(at.screen()).toMatch(sane);
 });
 
-test("Enter ~ . detaches: the shell runs on, the terminal is as before, and --session comes back to it", async () => {
+test("Enter ~ . detaches: the shell runs on, the terminal is restored, and --session attaches again", async () => {
   using at = person();
   await at.shows("ready$ ");
   at.type("marker=kept\r");
@@ -169,7 +169,7 @@ test("Enter ~ . detaches: the shell runs on, the terminal is as before, and --se
 test.each([
   ["SIGTERM", 143],
   ["SIGHUP", 129],
-])("%s ends the shell, gives the terminal back and exits with %i", async (signal, code) => {
+])("%s ends the shell, restores the terminal and exits with %i", async (signal, code) => {
   using at = person(`sh -c 'echo "pid=$$"; exec "$RUN" "$MAIN" sandbox terminal demo-1'`);
   await at.shows("ready$ ");
   const [, pid = ""] = /pid=(\d+)/.exec(at.screen()) ?? [];
@@ -180,7 +180,7 @@ test.each([
   await until(() => sandbox.terminals().at(-1)?.status === "closed");
 });
 
-test("a sandbox that goes away is exit code 4, and the terminal is as before", async () => {
+test("a sandbox that ends is exit code 4, and the terminal is restored", async () => {
   await using passing = await sandboxWith();
   using its = await onlineAgent(passing, await enrolled(passing));
   serveShells(its);
@@ -194,7 +194,7 @@ test("a sandbox that goes away is exit code 4, and the terminal is as before", a
   expect(at.screen()).toMatch(sane);
 });
 
-test("a pipe is typed in, the output printed, and the shell's exit code is ours", async () => {
+test("a pipe is typed in, the output printed, and the shell's exit code returned", async () => {
   const { code, out } = await piped("echo sum-$((40+2)); exit 7\n", "demo-1");
   expect(out).toContain("sum-42");
   expect(code).toBe(7);

@@ -1,4 +1,4 @@
-// The strict walk: every spelling Go users type, and words for everything that is wrong.
+// Reading argv: every spelling that Go's flag package accepts, and an error for everything else.
 import { expect, test } from "bun:test";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
 import { dispatch } from "../../../src/cli/cli.ts";
@@ -11,7 +11,7 @@ interface Call {
   readonly rest: readonly string[];
 }
 
-/** A small program that notes what its commands were called with. */
+/** A small program that records the arguments of its commands. */
 function program(): { root: Command; calls: Call[] } {
   const calls: Call[] = [];
   const enroll = command({

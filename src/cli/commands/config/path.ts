@@ -1,4 +1,4 @@
-// `config path`: which files are read, and which one `config set` would write.
+// `config path`: lists the files that are read, and the one `config set` would write.
 import { configFlags, sourcesFrom } from "../../config-flags.ts";
 import { command } from "../../command.ts";
 import { print, printJson, warn } from "../../ui/output.ts";

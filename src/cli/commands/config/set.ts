@@ -12,6 +12,7 @@ import { nearest } from "../../../lib/nearest.ts";
 import { command } from "../../command.ts";
 import { configFlags, sourcesFrom } from "../../config-flags.ts";
 import { note, print, warn } from "../../ui/output.ts";
+import { usageError } from "../../walk.ts";
 
 export default command({
   name: "set",
@@ -24,11 +25,11 @@ export default command({
   ],
   args: {
     ...configFlags,
-    key: { type: "positional", required: true, description: "the setting, as `config show` lists them" },
+    key: { type: "positional", required: true, description: "the setting, as `config show` lists it" },
     value: {
       type: "positional",
       required: false,
-      description: "the new value; - reads standard input, empty removes",
+      description: "the new value; - reads standard input, an empty one removes the setting",
     },
     "value-file": { type: "string", valueHint: "PATH", description: "read the value from this file" },
   },
@@ -49,10 +50,8 @@ export default command({
     print(`${key} ${value === undefined ? "removed from" : "saved to"} ${path}`);
     for (const warning of [...warnings, ...overruled(key, sources)]) warn(warning);
     if (optionOf(key).secret && args.value === text && text !== "")
-      note(
-        `The value stood on the command line, where others can read it: next time use  config set ${key} -`,
-      );
-    if (optionOf(key).restart !== false) note("A running agent takes it up when it is restarted.");
+      note(`Other users can read the command line: for a secret use  config set ${key} -`);
+    if (optionOf(key).restart !== false) note("A running agent uses it from its next start.");
   },
 });
 
@@ -63,7 +62,7 @@ function knownKey(word: string): OptionKey {
   throw new AgentError(
     "config.unknown",
     `unknown setting ${word}${close === undefined ? "" : ` (did you mean ${close}?)`}`,
-    { exit: exit.usage, hint: "list them with: noderax-agent help settings" },
+    { exit: exit.usage, hint: "List them:  noderax-agent help settings" },
   );
 }
 
@@ -79,10 +78,9 @@ async function readValue(argument: string | undefined, file: string | undefined)
   }
 }
 
-const usage = (message: string): AgentError =>
-  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help config set" });
+const usage = (message: string): AgentError => usageError(message, ["config", "set"]);
 
-/** What keeps the new value from applying: every source above the files. */
+/** Warns when the environment, `.env` or a flag overrules the file. */
 function overruled(key: OptionKey, sources: Sources): string[] {
   const found = sources.find(key);
   if (found === undefined || found.origin.from === "file") return [];

@@ -1,4 +1,4 @@
-// `config show`: every setting with a value, secrets masked, and on demand where each value came from.
+// `config show`: prints every setting that has a value, secrets masked, and on demand where each value comes from.
 import type { Config } from "../../../config/load.ts";
 import { optionKeys, optionOf } from "../../../config/options.ts";
 import { describeOrigin } from "../../../config/origin.ts";
@@ -27,13 +27,13 @@ export default command({
   },
 });
 
-interface Row {
+interface ShownSetting {
   readonly key: string;
   readonly value: string;
   readonly source: string;
 }
 
-function shownSettings({ settings, origins }: Config): readonly Row[] {
+function shownSettings({ settings, origins }: Config): readonly ShownSetting[] {
   return optionKeys.flatMap((key) => {
     const [value, origin, option] = [settings[key], origins.get(key), optionOf(key)];
     if (value === undefined || origin === undefined) return [];
@@ -42,7 +42,7 @@ function shownSettings({ settings, origins }: Config): readonly Row[] {
   });
 }
 
-const document = (rows: readonly Row[], { files, warnings }: Config, sources: boolean): object => ({
+const document = (rows: readonly ShownSetting[], { files, warnings }: Config, sources: boolean): object => ({
   settings: Object.fromEntries(rows.map(({ key, value }) => [key, value])),
   ...(sources && { sources: Object.fromEntries(rows.map(({ key, source }) => [key, source])) }),
   files: files.map(({ path }) => path),

@@ -1,4 +1,4 @@
-// One forwarded connection: a program's local socket joined with a tunnel, each read no faster than the other takes.
+// Joins a local socket with a tunnel. Each side is read only as fast as the other accepts the bytes.
 import type { Socket } from "node:net";
 import type { TunnelSocket } from "../../../peer/tunnel.ts";
 import { type Duration, seconds } from "../../../lib/duration.ts";
@@ -12,15 +12,15 @@ import {
 } from "../../../peer/websocket-frames.ts";
 import { CLOSE } from "../../../protocol/caravanserai/tunnel.ts";
 
-/** For what is still to be read by a program, or answered by an agent, after the end. */
-const FAREWELL: Duration = seconds(10);
+/** After the end: time for the program to read the rest, and for the agent to answer the close. */
+const CLOSE_TIMEOUT: Duration = seconds(10);
 
-/** The frame that says "I send no more". */
-const NOTHING = new Uint8Array(0);
+/** The payload of a half-close: an empty binary message. */
+const EMPTY = new Uint8Array(0);
 
 /**
- * Joins them until both are closed. Resolves with why the tunnel ended, in words, when that was not its proper end:
- * the program then sees its connection reset.
+ * Joins them until both are closed. Resolves with `undefined` after a proper end, else with the reason in words; the program
+ * then sees its connection reset.
  */
 export function joinTunnel(
   local: Socket,
@@ -29,26 +29,26 @@ export function joinTunnel(
 ): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const read = createFrameReader();
-  /** We have said, or heard, that the tunnel is over. */
+  /** A close frame was sent or received. */
   let closed = false;
-  let trouble: string | undefined;
+  let failure: string | undefined;
   let open = 2;
 
   const send = (frame: Uint8Array): boolean => !tunnel.writableEnded && tunnel.write(frame);
 
-  /** Our part of the closing handshake; the agent ends the connection after its own. */
+  /** Sends our close frame; the agent closes the connection after its own. */
   function close(code: number, reason = ""): void {
     if (closed) return;
     closed = true;
     send(closeFrame(code, reason));
     bound(tunnel);
     tunnel.end();
-    // Whatever still comes is nobody's.
+    // Frames that still arrive are discarded.
     tunnel.resume();
   }
 
   function fail(why: string): void {
-    trouble ??= why;
+    failure ??= why;
     local.resetAndDestroy();
   }
 
@@ -67,18 +67,18 @@ export function joinTunnel(
       case "pong":
         return;
       case "close":
-        return told(event.code, event.reason);
+        return tunnelClosed(event.code, event.reason);
       case "violation":
         close(event.code, event.reason);
-        return fail(`the agent speaks no proper WebSocket: ${event.reason}`);
+        return fail(`the agent broke the WebSocket protocol: ${event.reason}`);
     }
   }
 
-  function told(code: number, reason: string): void {
+  function tunnelClosed(code: number, reason: string): void {
     close(code === 1005 ? CLOSE.done : code);
     if (code !== CLOSE.done && code !== 1005)
       return fail(`the tunnel was closed: ${printable(reason) || `code ${code}`}`);
-    // What came before is written first. What the program still sends has nowhere to go.
+    // Data received before the close is written first. What the program still sends is discarded.
     bound(local);
     local.end();
     local.resume();
@@ -88,7 +88,7 @@ export function joinTunnel(
   const over = (): void => {
     if (--open > 0) return;
     signal.removeEventListener("abort", aborted);
-    resolve(trouble);
+    resolve(failure);
   };
   const aborted = (): void => {
     close(CLOSE.away, "the client ends");
@@ -102,7 +102,7 @@ export function joinTunnel(
   local.on("drain", () => tunnel.resume());
   local.on("end", () => {
     if (closed) return;
-    if (halfClose) send(clientFrame(OPCODE.binary, NOTHING));
+    if (halfClose) send(clientFrame(OPCODE.binary, EMPTY));
     else close(CLOSE.done);
   });
   local.on("error", () => {}); // Its close follows.
@@ -111,10 +111,10 @@ export function joinTunnel(
     over();
   });
 
-  const hear = (bytes: Uint8Array): void => {
+  const readFrames = (bytes: Uint8Array): void => {
     for (const event of read(bytes)) take(event);
   };
-  tunnel.on("data", hear);
+  tunnel.on("data", readFrames);
   tunnel.on("drain", () => local.resume());
   tunnel.on("close", () => {
     if (!closed) {
@@ -129,7 +129,7 @@ export function joinTunnel(
   signal.addEventListener("abort", aborted, { once: true });
   tunnel.setKeepAlive(true, seconds(30));
   local.setNoDelay(true);
-  hear(head);
+  readFrames(head);
   if (local.destroyed) close(CLOSE.done);
   if (local.closed) over();
   if (tunnel.closed) fail("the connection to the agent was lost");
@@ -139,10 +139,10 @@ export function joinTunnel(
   return promise;
 }
 
-/** From when everything was written: until then a slow reader has its time. */
+/** Destroys the socket CLOSE_TIMEOUT after its last byte was written: a slow reader has unlimited time before that. */
 function bound(socket: Socket): void {
   socket.once("finish", () => {
-    const timer = setTimeout(() => socket.destroy(), FAREWELL);
+    const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
     socket.once("close", () => clearTimeout(timer));
   });
 }

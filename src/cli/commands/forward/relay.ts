@@ -1,4 +1,4 @@
-// Local connections, each through a tunnel of its own, to wherever the service is at that time.
+// Opens a tunnel for each local connection, and finds the service again when its project has moved.
 import type { Socket } from "node:net";
 import type { RemoteAgent } from "../../../peer/agent-client.ts";
 import { openTunnel } from "../../../peer/tunnel.ts";
@@ -8,38 +8,38 @@ import { forwardPath } from "../../../protocol/caravanserai/tunnel.ts";
 import type { Locate, ServiceName } from "../../remote-agent.ts";
 import { joinTunnel } from "./connection.ts";
 
-/** The server is not asked more often than this where a project is, whatever fails. */
-const LOOK_PAUSE: Duration = seconds(2);
+/** Shortest time between two requests to the server for the place of a project. */
+const LOCATE_PAUSE: Duration = seconds(2);
 
 export interface RelayPorts {
   readonly target: ServiceName;
   readonly locate: Locate;
-  /** Told once a change: what goes wrong now, or where the service has moved. */
+  /** Called once per change with what fails now, or where the service has moved. */
   readonly tell: (line: string) => void;
 }
 
 export type Relay = (local: Socket, remote: number) => Promise<void>;
 
-/** `first` is where the service was found. */
+/** Returns what joins one local socket with the service. `first` is the agent that was found before. */
 export function createRelay(
   { target, locate, tell }: RelayPorts,
   first: RemoteAgent,
   signal: AbortSignal,
 ): Relay {
   let agent = first;
-  let lookedAt = performance.now();
-  let told: string | undefined;
+  let locatedAt = performance.now();
+  let reported: string | undefined;
 
-  function trouble(what: string | undefined): void {
-    if (what !== undefined && what !== told && !signal.aborted) tell(what);
-    told = what;
+  function report(failure: string | undefined): void {
+    if (failure !== undefined && failure !== reported && !signal.aborted) tell(failure);
+    reported = failure;
   }
 
-  /** The agent that has the service now, when it is another one. */
+  /** Resolves with whether another agent has the service now; `agent` is that one then. */
   async function moved(from: RemoteAgent): Promise<boolean> {
     if (agent.url !== from.url) return true;
-    if (performance.now() - lookedAt < LOOK_PAUSE) return false;
-    lookedAt = performance.now();
+    if (performance.now() - locatedAt < LOCATE_PAUSE) return false;
+    locatedAt = performance.now();
     const now = await locate(signal).catch(() => from);
     if (now.url === from.url) return false;
     agent = now;
@@ -61,21 +61,17 @@ export function createRelay(
   return async (local, remote) => {
     try {
       const tunnel = await open(remote);
-      trouble(await opened(joinTunnel(local, tunnel, signal)));
+      // An open tunnel ends the failure before it: the same one is reported when it comes back.
+      reported = undefined;
+      report(await joinTunnel(local, tunnel, signal));
     } catch (error) {
-      trouble([messageOf(error), ...(error instanceof AgentError ? error.hint : [])].join("\n  "));
+      report([messageOf(error), ...(error instanceof AgentError ? error.hint : [])].join("\n  "));
       local.resetAndDestroy();
     }
   };
-
-  /** That it was opened ends the trouble before it: what comes again is worth a word again. */
-  function opened<T>(joined: T): T {
-    told = undefined;
-    return joined;
-  }
 }
 
-/** It knows no such container, none that runs, or does not answer at all. */
+/** Tells whether the project may be elsewhere: the agent has no such container, none that runs, or is unreachable. */
 function mayHaveMoved(error: unknown): boolean {
   if (!(error instanceof AgentError)) return false;
   return error.code.startsWith("net.") || error.status === 404 || error.status === 503;

@@ -1,22 +1,23 @@
-// `sandbox apply`: makes or changes projects and nodes from a file, and waits for projects when told to.
+// `sandbox apply`: creates or changes projects and nodes from a file, and waits for projects with --wait.
 import * as v from "valibot";
 import { AgentError, type ExitCode, exit } from "../../../lib/agent-error.ts";
-import { type Duration, humanDuration, milliseconds, parseDuration, seconds } from "../../../lib/duration.ts";
+import { type Duration, humanDuration, milliseconds, seconds } from "../../../lib/duration.ts";
 import { sleep } from "../../../lib/loop.ts";
 import { command } from "../../command.ts";
 import { note, print, printJson, warn } from "../../ui/output.ts";
 import { asCalled } from "../../program.ts";
-import { type Operator, operator, operatorArgs } from "./client.ts";
+import { usageError } from "../../walk.ts";
+import { type Operator, operator, operatorArgs, timeoutOf } from "./client.ts";
 import { EXAMPLES, exampleProject } from "./examples.ts";
 import { type ReadManifest, readManifests } from "./manifests.ts";
 import { NodeAnswer, ProjectAnswer, getProject, reasonOf } from "./resources.ts";
 
-/** How often a project that is waited for is looked at. */
-const LOOK = milliseconds(150);
-/** Nothing new for so long: somebody may want to look on the node. An agent reports what ended, not what it waits for. */
-const QUIET = seconds(5);
+/** How often --wait asks for a project. */
+const POLL_INTERVAL = milliseconds(150);
+/** Without news for this long, print where to look: an agent reports results, not what it waits for. */
+const QUIET_LIMIT = seconds(5);
 
-/** An agent that has just been started is Ready within a second or two; one that is restarted, soon after. */
+/** A started or restarted agent is Ready within 2 s: a project without a Ready node for this long needs help. */
 const BLOCKED_LIMIT = seconds(5);
 
 const Applied = v.object({
@@ -27,7 +28,7 @@ type Applied = v.InferOutput<typeof Applied>;
 
 export default command({
   name: "apply",
-  description: "make or change projects and nodes from a file",
+  description: "create or change projects and nodes from a file",
   examples: [
     "sandbox apply -f project.yaml --wait",
     "sandbox apply -f - < project.yaml",
@@ -45,24 +46,24 @@ export default command({
       type: "enum",
       options: [...EXAMPLES],
       description:
-        "a ready project instead: one web server, nginx:alpine from Docker Hub unless --image says else",
+        "a ready project instead of a file: one web server, nginx:alpine from Docker Hub without --image",
       valueHint: EXAMPLES.join("|"),
     },
     image: {
       type: "string",
-      description: "the example's image, one that runs by itself",
+      description: "image for the example; it must run without a command",
       valueHint: "image",
     },
-    force: { type: "boolean", description: "change a spec also while the project is Scheduled or Running" },
+    force: { type: "boolean", description: "change the spec even while the project is Scheduled or Running" },
     wait: {
       type: "boolean",
-      description: "wait until every project is Running or has Failed, or none can get on",
+      description: "wait until every project is Running or Failed, or blocked",
     },
     timeout: { type: "string", description: "stop waiting after this long", valueHint: "1m" },
     ...operatorArgs,
   },
   async run({ args }): Promise<ExitCode> {
-    const patience = patienceOf(args.timeout);
+    const timeout = timeoutOf(args.timeout, PATH);
     const manifests = await manifestsOf(args);
     for (const warning of manifests.flatMap(({ warnings }) => warnings)) warn(`${warning}; it has no effect`);
     const sandbox = operator(args);
@@ -72,7 +73,7 @@ export default command({
       applied.push(one);
       if (!args.json) print(`${manifest.kind.toLowerCase()} ${manifest.name} ${one.result}`);
     }
-    const ended = args.wait ? await settled(sandbox, applied, patience) : applied;
+    const ended = args.wait ? await settled(sandbox, applied, timeout) : applied;
     if (args.json) printJson(ended);
     const failed = ended.some(
       ({ resource }) => resource.kind === "Project" && resource.status.phase === "Failed",
@@ -88,7 +89,7 @@ async function manifestsOf(args: {
 }): Promise<ReadManifest[]> {
   const { file, example, image } = args;
   if ((file === undefined) === (example === undefined)) throw usage("give either --file or --example");
-  if (image !== undefined && example === undefined) throw usage("--image belongs to --example");
+  if (image !== undefined && example === undefined) throw usage("--image needs --example");
   if (file !== undefined) return readManifests(file);
   const document = exampleProject(example ?? "web", image);
   return [{ kind: "Project", name: `example-${example ?? "web"}`, document, warnings: [] }];
@@ -98,23 +99,23 @@ function apply(sandbox: Operator, { kind, document }: ReadManifest, force: boole
   const path = kind === "Project" ? `/cara/projects${force ? "?force=true" : ""}` : "/cara/nodes";
   return sandbox.call("PUT", path, Applied, document).catch((error: unknown) => {
     if (!(error instanceof AgentError) || error.status !== 409 || force || kind === "Node") throw error;
-    // A Terminating one cannot be forced; it is over soon.
-    const hint = error.message.includes("Terminating") ? undefined : "change it all the same:  add --force";
+    // --force does not change a Terminating project; it will be removed soon.
+    const hint = error.message.includes("Terminating") ? undefined : "To change it anyway, add --force.";
     throw new AgentError(error.code, error.message, { status: 409, exit: error.exit, hint, cause: error });
   });
 }
 
-/** Looks until every project is Running or Failed, and says what happens on the way. */
+/** Polls until every project is Running or Failed, and prints each change. */
 async function settled(
   sandbox: Operator,
   applied: readonly Applied[],
-  patience: Duration,
+  timeout: Duration,
 ): Promise<Applied[]> {
-  const deadline = performance.now() + patience;
+  const deadline = performance.now() + timeout;
   return Promise.all(
     applied.map(async ({ result, resource }): Promise<Applied> => {
       if (resource.kind === "Node") return { result, resource };
-      // A Failed one keeps its phase when its spec changes, until its node says something new.
+      // A Failed project keeps its phase when its spec changes, until its node reports again.
       const isStale = result === "changed" && resource.status.phase === "Failed";
       const since = isStale ? resource.metadata.updatedAt : undefined;
       const { name } = resource.metadata;
@@ -123,14 +124,14 @@ async function settled(
   );
 }
 
-/** `since`: when its last failure counts for nothing any more. */
+/** Polls one project. A failure not newer than `since`, its last change, is of the old spec and does not count. */
 async function settledProject(
   sandbox: Operator,
   name: string,
   deadline: number,
   since?: string,
 ): Promise<ProjectAnswer> {
-  let said = "";
+  let printed = "";
   let hintAt = 0;
   let blockedSince: number | undefined;
   for (;;) {
@@ -141,13 +142,13 @@ async function settledProject(
     const line = isStale
       ? `${name}: waits for ${nodeRef} to try the new spec`
       : `${name}: ${phase}${reason === "" ? "" : `  ${reason}`}`;
-    if (line !== said) {
+    if (line !== printed) {
       note(line);
-      hintAt = performance.now() + QUIET;
+      hintAt = performance.now() + QUIET_LIMIT;
     }
-    said = line;
+    printed = line;
     if (performance.now() > hintAt) {
-      note(`  nothing new for ${humanDuration(QUIET)}; ${asCalled(whereToLook(nodeRef))}`);
+      note(`  nothing new for ${humanDuration(QUIET_LIMIT)}; ${asCalled(whereToLook(nodeRef))}`);
       hintAt = Infinity;
     }
     if (phase === "Running" || (phase === "Failed" && !isStale)) return project;
@@ -156,21 +157,21 @@ async function settledProject(
     if (blocked !== undefined && performance.now() - (blockedSince ?? 0) > BLOCKED_LIMIT) {
       throw new AgentError("sandbox.blocked", `project ${name} is ${phase}: ${blocked}`, {
         hint: [
-          "It goes on by itself once a node is Ready. Which nodes there are:  noderax-agent sandbox get nodes",
-          "A node of this machine:  noderax-agent dev, or an agent with --server-url",
+          "It continues once a node is Ready. To list the nodes:  noderax-agent sandbox get nodes",
+          "To make this machine a node, run an agent with --server-url, or:  noderax-agent dev",
         ],
       });
     }
     if (performance.now() > deadline) {
-      throw new AgentError("sandbox.patience", `project ${name} is still ${phase}`, {
-        hint: `look at it later:  noderax-agent sandbox get project ${name}`,
+      throw new AgentError("sandbox.timeout", `project ${name} is still ${phase}`, {
+        hint: `To see it later:  noderax-agent sandbox get project ${name}`,
       });
     }
-    await sleep(LOOK);
+    await sleep(POLL_INTERVAL);
   }
 }
 
-/** Why a project cannot get on without somebody's help; undefined while it can. */
+/** Returns why a project cannot continue without help; `undefined` when it can. */
 export function blockedBy(
   { status: { nodeRef } }: Pick<ProjectAnswer, "status">,
   nodes: readonly Pick<NodeAnswer, "metadata" | "spec" | "status">[],
@@ -179,7 +180,7 @@ export function blockedBy(
     spec.unschedulable && status.state === "Ready" ? "unschedulable" : status.state;
   const own = nodes.find(({ metadata }) => metadata.name === nodeRef);
   if (nodeRef !== "") {
-    const state = own?.status.state ?? "gone";
+    const state = own?.status.state ?? "not known any more";
     return state === "Ready" || state === "Draining" ? undefined : `its node ${nodeRef} is ${state}`;
   }
   if (nodes.length === 0) return "there is no node";
@@ -190,15 +191,8 @@ export function blockedBy(
 
 const whereToLook = (node: string): string =>
   node === ""
-    ? "which nodes there are:  noderax-agent sandbox get nodes"
+    ? "to list the nodes:  noderax-agent sandbox get nodes"
     : `what ${node} waits for is in its log, and on that machine in:  noderax-agent status`;
 
-function patienceOf(text: string | undefined): Duration {
-  if (text === undefined) return Infinity;
-  const patience = parseDuration(text);
-  if (patience !== undefined) return patience;
-  throw usage(`--timeout: "${text}" is not a duration (give a unit: 30s, 1m)`);
-}
-
-const usage = (message: string): AgentError =>
-  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help sandbox apply" });
+const PATH = ["sandbox", "apply"];
+const usage = (message: string): AgentError => usageError(message, PATH);

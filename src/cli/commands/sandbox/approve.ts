@@ -1,4 +1,4 @@
-// `sandbox approve`: the operator's yes to a machine that asked to be enrolled.
+// `sandbox approve`: approves the enrollment that a machine asked for.
 import { NodeDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
 import { print, printJson } from "../../ui/output.ts";
@@ -14,8 +14,8 @@ export default command({
       required: true,
       description: "the token that `enroll` printed, or the enrollment's id",
     },
-    email: { type: "string", description: "must be the one the machine gave (default: that one)" },
-    name: { type: "string", description: "what the node is called (default: its hostname)" },
+    email: { type: "string", description: "must be the one that the machine gave (default: that one)" },
+    name: { type: "string", description: "name of the node (default: its hostname)" },
     ...operatorArgs,
   },
   async run({ args }) {

@@ -1,4 +1,4 @@
-// `sandbox cancel`: a waiting task is cancelled at once, a running one when its agent has stopped it.
+// `sandbox cancel`: cancels a queued task at once, a running one when its agent has stopped it.
 import { TaskDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
 import { print, printJson } from "../../ui/output.ts";
@@ -9,8 +9,8 @@ export default command({
   description: "cancel a task",
   examples: ["sandbox cancel 7c1e", "sandbox cancel 7c1e --reason 'wrong host'"],
   args: {
-    task: { type: "positional", required: true, description: "the task's id, or the beginning of it" },
-    reason: { type: "string", description: "shown to whoever looks at the task" },
+    task: { type: "positional", required: true, description: "the task's id, or its beginning" },
+    reason: { type: "string", description: "shown with the task" },
     ...operatorArgs,
   },
   async run({ args }) {

@@ -1,18 +1,19 @@
-// Calls to a running sandbox's operator side: where it is, what it answers, and what went wrong in words.
+// Calls the operator API of a running sandbox: finds it, parses its answers, words its failures.
 import { abortScope } from "../../../lib/abort-scope.ts";
 import * as v from "valibot";
 import { AgentError, type ExitCode, exit } from "../../../lib/agent-error.ts";
 import { networkError } from "../../../control/network-error.ts";
-import { seconds } from "../../../lib/duration.ts";
+import { type Duration, parseDuration, seconds } from "../../../lib/duration.ts";
 import { type Announced, findSandboxes } from "../../../sandbox/announce.ts";
 import { OPERATOR_PREFIX } from "../../../sandbox/operator.ts";
+import { usageError } from "../../walk.ts";
 
 /** The flags of every operator command. */
 export const operatorArgs = {
   json: { type: "boolean", description: "print one JSON document" },
   url: {
     type: "string",
-    description: "the sandbox's address (default: the one that runs here)",
+    description: "the sandbox's address (default: the one this user runs)",
     valueHint: "url",
   },
   token: { type: "string", description: "its operator token (or NODERAX_SANDBOX_TOKEN)", valueHint: "token" },
@@ -20,22 +21,26 @@ export const operatorArgs = {
 
 export interface Operator {
   readonly url: string;
+  /** Throws "sandbox.refused", "sandbox.unreachable" and, for an answer of another shape, "sandbox.answer". */
   call<const S extends v.GenericSchema>(
     method: string,
     path: string,
     schema: S,
     body?: unknown,
   ): Promise<v.InferOutput<S>>;
-  /** Opens a websocket; what goes wrong with it shows as its `close`. */
+  /** Opens a WebSocket. Its failures show as its `close` event. */
   socket(path: string): WebSocket;
 }
 
 const Refusal = v.object({ message: v.string(), known: v.optional(v.array(v.string())) });
 
-/** No answer within this time is no answer: the sandbox is on this machine or close to it. */
-const PATIENCE = seconds(10);
+/** Long enough for any answer: the sandbox is on this machine or near it. */
+const ANSWER_TIMEOUT = seconds(10);
 
-/** Flags win over the environment, and that over the file a running sandbox leaves. Throws AgentError. */
+/**
+ * Returns the sandbox that the flags name, else the environment, else the one this user runs. Throws "sandbox.none" when there is
+ * none, "sandbox.several" and "sandbox.token" when a flag is needed.
+ */
 export function operator(
   args: { readonly url?: string | undefined; readonly token?: string | undefined },
   env: Readonly<Record<string, string | undefined>> = process.env,
@@ -55,7 +60,7 @@ export function operator(
 interface Target {
   readonly url: string;
   readonly token: string;
-  /** What to trust besides the usual authorities: the certificate of a sandbox found on this machine. */
+  /** A certificate to trust additionally: that of a sandbox found on this machine. */
   readonly ca: string | undefined;
 }
 
@@ -66,23 +71,23 @@ function locate(url: string | undefined, token: string | undefined): Target {
   if (!url) {
     throw new AgentError("sandbox.none", "no sandbox runs here", {
       exit: exit.unreachable,
-      hint: ["start one:  noderax-agent sandbox", "or name another with --url and --token"],
+      hint: ["Start one:     noderax-agent sandbox", "Or name one with --url and --token."],
     });
   }
   if (token) return { url: trimmed(url), token, ca: undefined };
   throw new AgentError("sandbox.token", `the operator token of ${url} is needed`, {
     exit: exit.usage,
-    hint: "pass --token, or set NODERAX_SANDBOX_TOKEN",
+    hint: "Give --token, or set NODERAX_SANDBOX_TOKEN.",
   });
 }
 
-/** The sandbox this user runs; undefined when there is none. Throws AgentError, exit 2, when there are several. */
+/** Returns the sandbox this user runs; `undefined` when there is none. Throws "sandbox.several" (exit 2). */
 export function sandboxHere(): Announced | undefined {
   const [one, ...others] = findSandboxes();
   if (one === undefined || others.length === 0) return one;
   throw new AgentError(
     "sandbox.several",
-    `you run ${others.length + 1} sandboxes here: say which one is meant`,
+    `you run ${others.length + 1} sandboxes on this machine: choose one`,
     {
       exit: exit.usage,
       hint: [one, ...others].map(({ url, pid }) => `--url ${url}   (pid ${pid})`),
@@ -90,9 +95,17 @@ export function sandboxHere(): Announced | undefined {
   );
 }
 
+/** Parses a `--timeout`, in milliseconds; Infinity without one. Throws "cli.usage". */
+export function timeoutOf(text: string | undefined, path: readonly string[]): Duration {
+  if (text === undefined) return Infinity;
+  const timeout = parseDuration(text);
+  if (timeout !== undefined) return timeout;
+  throw usageError(`--timeout: "${text}" is not a duration (give a unit: 30s, 1m)`, path);
+}
+
 const trimmed = (url: string): string => url.replace(/\/+$/, "");
 
-interface Call<S extends v.GenericSchema> {
+interface OperatorCall<S extends v.GenericSchema> {
   readonly method: string;
   readonly path: string;
   readonly schema: S;
@@ -101,9 +114,9 @@ interface Call<S extends v.GenericSchema> {
 
 async function call<const S extends v.GenericSchema>(
   { url, token, ca }: Target,
-  { method, path, schema, body }: Call<S>,
+  { method, path, schema, body }: OperatorCall<S>,
 ): Promise<v.InferOutput<S>> {
-  using scope = abortScope([], PATIENCE);
+  using scope = abortScope([], ANSWER_TIMEOUT);
   const [status, answer] = await fetchJson(url, `${url}${OPERATOR_PREFIX}${path}`, {
     method,
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
@@ -122,10 +135,10 @@ async function fetchJson(url: string, target: string, init: BunFetchRequestInit)
     const response = await fetch(target, init);
     return [response.status, await response.json()];
   } catch (error) {
-    const { message } = networkError(error, url, PATIENCE, new AbortController().signal);
+    const { message } = networkError(error, url, ANSWER_TIMEOUT, new AbortController().signal);
     throw new AgentError("sandbox.unreachable", message, {
       exit: exit.unreachable,
-      hint: "start one:  noderax-agent sandbox",
+      hint: "Start one:  noderax-agent sandbox",
       cause: error,
     });
   }
@@ -145,11 +158,11 @@ function refusal(status: number, url: string, answer: unknown): AgentError {
     return new AgentError("sandbox.refused", `the sandbox at ${url} refused the operator token`, {
       status,
       exit: exit.refused,
-      hint: "a sandbox of yours on this machine is found without --url and --token",
+      hint: "Your own sandbox on this machine is found without --url and --token.",
     });
   }
   const hint =
-    known && (known.length === 0 ? "there is none yet" : ["there is:", ...known.map((one) => `  ${one}`)]);
+    known && (known.length === 0 ? "There is none yet." : ["There is:", ...known.map((one) => `  ${one}`)]);
   return new AgentError("sandbox.refused", message, {
     status,
     hint,

@@ -1,16 +1,16 @@
-// `sandbox delete`: ends a project, or makes the Caravanserai side forget a node.
+// `sandbox delete`: terminates a project, or removes a node of the Caravanserai side.
 import * as v from "valibot";
 import { command } from "../../command.ts";
 import { print, printJson } from "../../ui/output.ts";
 import { operator, operatorArgs } from "./client.ts";
-import { ProjectAnswer, kindOf, pathOf } from "./resources.ts";
+import { ProjectAnswer, pathOf, resourceKind } from "./resources.ts";
 
-/** The project while it is being removed, nothing when its record is gone. */
+/** The Terminating project, or `ok` when its record is removed already. */
 const Deleted = v.union([ProjectAnswer, v.object({ ok: v.literal(true) })]);
 
 export default command({
   name: "delete",
-  description: "end a project, or forget a node of the Caravanserai side",
+  description: "terminate a project, or remove a node of the Caravanserai side",
   examples: ["sandbox delete project shop", "sandbox delete project shop --force", "sandbox delete node n1"],
   args: {
     kind: { type: "positional", required: true, description: "project or node" },
@@ -22,7 +22,7 @@ export default command({
     ...operatorArgs,
   },
   async run({ args }) {
-    const kind = kindOf(args.kind, "delete");
+    const kind = resourceKind(args.kind, "delete");
     const query = kind === "projects" && args.force ? "?force=true" : "";
     const answer = await operator(args).call("DELETE", pathOf(kind, args.name) + query, Deleted);
     if (args.json) return printJson(answer);

@@ -1,15 +1,15 @@
-// The keys that leave a terminal without ending it, as in ssh: Enter, then ~ and a full stop. ~~ types one tilde.
+// Recognizes the keys that detach from a terminal, as in ssh: Enter, then ~ and a full stop. ~~ types one tilde.
 
 const [NEWLINE, RETURN, TILDE, STOP] = [0x0a, 0x0d, 0x7e, 0x2e];
 
-export interface Typed {
-  /** What goes to the shell. */
+export interface Keystrokes {
+  /** The bytes for the shell. */
   readonly bytes: Uint8Array;
   readonly detach: boolean;
 }
 
-/** Reads keystrokes in whatever pieces they come; a tilde at the beginning of a line waits for the key after it. */
-export function detachKeys(): (keys: Uint8Array) => Typed {
+/** Returns a reader of keystrokes in any pieces. A tilde at the start of a line waits for the key after it. */
+export function detachKeys(): (keys: Uint8Array) => Keystrokes {
   let atLineStart = true;
   let tilde = false;
   return (keys) => {

@@ -1,11 +1,11 @@
-// Ready projects for `sandbox apply --example`.
+// The projects of `sandbox apply --example`.
 
-/** A public image that serves something without being told what: a spec has no command. */
+/** A public image that serves something without a command: a spec cannot give one. */
 const DEFAULT_IMAGE = "nginx:alpine";
 
 export const EXAMPLES = ["web"] as const;
 
-/** A document as one would write it. */
+/** Returns the example as a manifest. */
 export function exampleProject(name: (typeof EXAMPLES)[number], image = DEFAULT_IMAGE): object {
   return {
     apiVersion: "caravanserai/v1",

@@ -1,4 +1,4 @@
-// `sandbox faults`: shows what is broken on purpose, and breaks or mends it.
+// `sandbox faults`: shows and changes the faults that the sandbox injects.
 import * as v from "valibot";
 import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { command } from "../../command.ts";
@@ -42,30 +42,34 @@ export default command({
     },
     "drop-after": {
       type: "string",
-      description: "after so many requests cut every connection",
+      description: "close every connection after this many requests",
       valueHint: "count",
     },
     freeze: {
       type: "boolean",
-      description: "answer nothing; what comes meanwhile is handled after --off, in any order",
+      description: "answer nothing; requests are handled after --off, in any order",
     },
-    "database-down": { type: "boolean", description: "as if the API had lost its database" },
+    "database-down": { type: "boolean", description: "answer as an API that has lost its database" },
     "websocket-blocked": {
       type: "boolean",
-      description: "refuse websockets with 403, as some proxies do; connected ones stay",
+      description: "refuse new WebSockets with 403, as some proxies do",
     },
     "task-dispatch": { type: "boolean", description: "push queued tasks over the realtime session" },
     "drop-sockets": {
       type: "boolean",
-      description: "cut the agents' realtime sockets now; they may come back at once",
+      description: "close the agents' realtime sockets now; they may reconnect at once",
     },
     routes: {
       type: "string",
-      description: "only these routes and realtime events suffer",
+      description: "inject faults into these routes and realtime events only",
       valueHint: "claim,realtime.auth",
     },
-    seed: { type: "string", description: "repeatable dice", valueHint: "number" },
-    off: { type: "boolean", description: "mend everything" },
+    seed: {
+      type: "string",
+      description: "seed of the random numbers, for repeatable faults",
+      valueHint: "number",
+    },
+    off: { type: "boolean", description: "remove all faults" },
     ...operatorArgs,
   },
   async run({ args }) {
@@ -79,7 +83,7 @@ export default command({
     const sandbox = operator(args);
     if (args["drop-sockets"]) {
       const { disconnected } = await sandbox.call("POST", "/sockets/disconnect", Disconnected, {});
-      note(`${disconnected} ${disconnected === 1 ? "socket" : "sockets"} cut`);
+      note(`${disconnected} ${disconnected === 1 ? "socket" : "sockets"} closed`);
     }
     const faults =
       Object.keys(change).length === 0
@@ -92,11 +96,11 @@ export default command({
     ]);
     for (const line of table(rows)) print(line);
     if (Object.keys(change).length === 0)
-      note("change them with the flags of the same names; --off mends everything");
+      note("Change them with the flags of the same names; --off removes all.");
   },
 });
 
-/** The document of those switches that were given as flags. */
+/** Returns the switches among the flags, as the sandbox names them. */
 function switchesOf(args: {
   readonly freeze?: boolean | undefined;
   readonly "database-down"?: boolean | undefined;
@@ -119,7 +123,7 @@ interface FaultArgs {
   readonly "drop-after"?: string | undefined;
 }
 
-/** The document of those faults that were given as flags. */
+/** Returns the numeric faults among the flags, as the sandbox names them. Throws "cli.usage" for what is not a number. */
 export function faultChange(args: FaultArgs): Record<string, unknown> {
   const given = {
     delay: args.delay,
@@ -138,7 +142,7 @@ function numberOf(flag: string, text: string | undefined): number | undefined {
 }
 
 function shown(name: string, value: unknown): string {
-  // After no request at all is very much on; every other zero is off.
+  // `drop_after` 0 drops every connection at once: the only zero that is a fault.
   const off = value === null || value === false || value === "0s" || (value === 0 && name !== "drop_after");
   if (off) return name === "routes" ? "all" : "off";
   if (Array.isArray(value)) return value.join(", ");

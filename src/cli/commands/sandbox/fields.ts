@@ -1,8 +1,8 @@
-// One thing in detail: its fields below each other, names left, values right.
+// Prints one document in detail: a line per field, name and value.
 import { printable } from "../../../lib/printable.ts";
 import { print, table } from "../../ui/output.ts";
 
-/** Nested fields by dotted names, without what is not known. */
+/** Lists the fields of a document, nested ones with dotted names; leaves out null and undefined. */
 export function flat(document: object, prefix = ""): [string, string][] {
   return Object.entries(document).flatMap(([key, value]): [string, string][] => {
     if (value === null || value === undefined) return [];
@@ -11,6 +11,7 @@ export function flat(document: object, prefix = ""): [string, string][] {
   });
 }
 
+/** Prints fields as aligned lines. */
 export function printFields(fields: readonly (readonly string[])[]): void {
   for (const line of table(fields)) print(line);
 }

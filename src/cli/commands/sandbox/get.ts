@@ -1,4 +1,4 @@
-// `sandbox get`: the nodes and projects of the Caravanserai side, all of them or one in detail.
+// `sandbox get`: lists nodes or projects of the Caravanserai side, or shows one in detail.
 import * as v from "valibot";
 import { command } from "../../command.ts";
 import { age, note, print, printJson, table } from "../../ui/output.ts";
@@ -8,12 +8,12 @@ import { flat, printFields } from "./fields.ts";
 import {
   NodeAnswer,
   ProjectAnswer,
-  because,
   getProject,
-  kindOf,
   oneLine,
   pathOf,
+  reasonLine,
   reasonOf,
+  resourceKind,
   timeOf,
 } from "./resources.ts";
 
@@ -34,7 +34,7 @@ export default command({
     ...operatorArgs,
   },
   async run({ args }) {
-    const kind = kindOf(args.kind, "get");
+    const kind = resourceKind(args.kind, "get");
     const sandbox = operator(args);
     const json = args.json === true;
     if (kind === "nodes") return args.name ? showNode(sandbox, args.name, json) : listNodes(sandbox, json);
@@ -45,7 +45,7 @@ export default command({
 async function listNodes(sandbox: Operator, json: boolean): Promise<void> {
   const nodes = await sandbox.call("GET", "/cara/nodes", v.array(NodeAnswer));
   if (json) return printJson(nodes);
-  if (nodes.length === 0) return note(`no nodes yet; an agent registers with:  --server-url ${sandbox.url}`);
+  if (nodes.length === 0) return note(`no nodes yet; start an agent with  --server-url ${sandbox.url}`);
   const rows = nodes.map((node) => {
     const { capacity, network } = node.status;
     return [
@@ -82,13 +82,13 @@ async function showNode(sandbox: Operator, name: string, json: boolean): Promise
   const node = await sandbox.call("GET", pathOf("nodes", name), NodeAnswer);
   if (json) return printJson(node);
   const { metadata, spec, status } = node;
-  const { state: _, conditions, lastHeartbeat, ...told } = status;
+  const { state: _, conditions, lastHeartbeat, ...reported } = status;
   printFields([
     ["name", metadata.name],
     ["state", stateOf(node)],
     ["hostname", spec.hostname],
     ["heartbeat", ago(lastHeartbeat)],
-    ...flat(told),
+    ...flat(reported),
     ...conditions.map(({ type, status, message }) => [type, `${status}  ${message}`]),
   ]);
 }
@@ -103,7 +103,10 @@ async function showProject(sandbox: Operator, name: string, json: boolean): Prom
     ["phase", status.phase],
     ["node", status.nodeRef || "-"],
     ["created", ago(metadata.createdAt)],
-    ...status.conditions.map((told) => [told.type, `${told.status}  ${because(told)}`]),
+    ...status.conditions.map((condition) => [
+      condition.type,
+      `${condition.status}  ${reasonLine(condition)}`,
+    ]),
   ]);
   print();
   const services = spec.services.map((service) => [service.name, service.image]);

@@ -1,4 +1,4 @@
-// `sandbox install-token`: the bootstrap token of a one-click install, shown once.
+// `sandbox install-token`: creates the bootstrap token of a one-click install and prints it once.
 import { AgentError } from "../../../lib/agent-error.ts";
 import { InstallDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
@@ -8,10 +8,10 @@ import { operator, operatorArgs } from "./client.ts";
 
 export default command({
   name: "install-token",
-  description: "make a bootstrap token for the installer",
+  description: "create a bootstrap token for the installer",
   examples: ["sandbox install-token web-01"],
   args: {
-    hostname: { type: "positional", required: true, description: "what the node will be called" },
+    hostname: { type: "positional", required: true, description: "name of the future node" },
     ...operatorArgs,
   },
   async run({ args }) {

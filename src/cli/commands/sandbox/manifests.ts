@@ -1,4 +1,4 @@
-// Files of projects and nodes: YAML or JSON, several documents in one, each checked before anything is sent.
+// Reads manifests of projects and nodes: YAML or JSON, several in one file, all checked before anything is sent.
 import { readFileSync, statSync } from "node:fs";
 import { MIB } from "../../../lib/size.ts";
 import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
@@ -14,16 +14,16 @@ import {
 export interface ReadManifest {
   readonly kind: Manifest["kind"];
   readonly name: string;
-  /** As it was written, fields that are not known included. */
+  /** As written, unknown fields included. */
   readonly document: unknown;
-  /** Fields that the server does not know, each with its place. */
+  /** Fields that the server does not know, each with file and line. */
   readonly warnings: readonly string[];
 }
 
-/** More is no file that somebody wrote. */
+/** Larger than any manifest written by hand. */
 const SIZE_MAX = MIB;
 
-/** "-" is standard input. Throws AgentError. */
+/** Reads a file, or standard input for "-". Throws "sandbox.file", and "sandbox.manifest" (exit 2) for wrong content. */
 export async function readManifests(file: string): Promise<ReadManifest[]> {
   const source = file === "-" ? "standard input" : file;
   const text = await readText(file, source);
@@ -34,7 +34,7 @@ export async function readManifests(file: string): Promise<ReadManifest[]> {
 
 async function readText(file: string, source: string): Promise<string> {
   try {
-    // Asked first: a device or a pipe in place of a file has no end.
+    // Checked before reading: a device or pipe has no end.
     if (file !== "-" && statSync(file).size > SIZE_MAX) throw new Error("larger than 1 MiB");
     const text = file === "-" ? await Bun.stdin.text() : readFileSync(file, "utf8");
     if (text.length > SIZE_MAX) throw new Error("larger than 1 MiB");
@@ -47,9 +47,9 @@ async function readText(file: string, source: string): Promise<string> {
 /** "ENOENT: no such file or directory, stat 'x'" → "no such file or directory" */
 const reasonOf = (error: unknown): string => messageOf(error).replace(/^E[A-Z]+: (.+), \w+( '.*')?$/, "$1");
 
-/** Checks what can be checked without the server. Throws AgentError with the line. */
+/** Parses and checks what needs no server. Throws "sandbox.manifest" (exit 2) with the line. */
 export async function parseManifests(text: string, source: string): Promise<ReadManifest[]> {
-  // JSON is YAML too. The package takes a while to load, and no other command of `sandbox` needs it.
+  // JSON is YAML, too. Imported here: no other command of `sandbox` needs the package, which is slow to load.
   const { readYamlDocuments } = await import("../../../config/yaml.ts");
   let documents;
   try {
@@ -69,10 +69,10 @@ export async function parseManifests(text: string, source: string): Promise<Read
       return { kind, name, document: value, warnings: unknown.map(({ path, text }) => at(path) + text) };
     } catch (error) {
       if (!(error instanceof InvalidManifest)) throw error;
-      const quotes = error.problem === "must be a string" ? ['put it in quotes: "8080"'] : [];
-      // What is missing may be there under a mistyped name.
-      const beside = unknown.filter(({ path }) => around(path) === around(error.path));
-      const hint = [...quotes, ...beside.map(({ text }) => `beside it: ${text}`)];
+      const quotes = error.problem === "must be a string" ? ['Put it in quotes: "8080".'] : [];
+      // A missing field may be present under a mistyped name.
+      const siblings = unknown.filter(({ path }) => around(path) === around(error.path));
+      const hint = [...quotes, ...siblings.map(({ text }) => `Beside it: ${text}.`)];
       throw problem(`${at(error.path)}${error.message}`, hint);
     }
   });

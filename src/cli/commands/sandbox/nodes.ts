@@ -1,4 +1,4 @@
-// `sandbox nodes`: the machines this sandbox knows.
+// `sandbox nodes`: lists the nodes of the Noderax side.
 import * as v from "valibot";
 import { NodeDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
@@ -8,7 +8,7 @@ import { operator, operatorArgs } from "./client.ts";
 
 export default command({
   name: "nodes",
-  description: "list the nodes of the sandbox",
+  description: "list the nodes of the Noderax side",
   examples: ["sandbox nodes", "sandbox nodes --json"],
   args: operatorArgs,
   async run({ args }) {

@@ -1,8 +1,8 @@
-// What `get`, `apply` and `delete` share: the resources as the sandbox answers them, and how their kinds are called.
+// Schemas of the resources that `get`, `apply` and `delete` receive from the sandbox, and how to word them.
 import * as v from "valibot";
-import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { printable } from "../../../lib/printable.ts";
 import { type ProjectSpec, ZERO_TIME } from "../../../sandbox/caravanserai/resources.ts";
+import { usageError } from "../../walk.ts";
 import type { Operator } from "./client.ts";
 
 const Condition = v.looseObject({
@@ -17,7 +17,7 @@ const Metadata = v.looseObject({
   updatedAt: v.optional(v.string(), ""),
 });
 
-/** Resources belong to the server: with --json they are printed as they come. */
+/** Loose: --json prints all fields of the server, those we do not know included. */
 export const ProjectAnswer = v.looseObject({
   kind: v.literal("Project"),
   metadata: Metadata,
@@ -53,38 +53,43 @@ const KINDS: Readonly<Record<string, "nodes" | "projects">> = {
   projects: "projects",
 };
 
-/** One or many, as people type it. Throws AgentError, exit 2. */
-export function kindOf(text: string, command: string): "nodes" | "projects" {
+/** Parses the kind, singular or plural. Throws "cli.usage". */
+export function resourceKind(text: string, command: string): "nodes" | "projects" {
   const kind = Object.hasOwn(KINDS, text) ? KINDS[text] : undefined;
   if (kind) return kind;
-  throw new AgentError("cli.usage", `unknown kind "${text}": there are nodes and projects`, {
-    exit: exit.usage,
-    hint: `see: noderax-agent help sandbox ${command}`,
-  });
+  throw usageError(`unknown kind "${text}": there are nodes and projects`, ["sandbox", command]);
 }
 
+/** Returns the path of one resource in the operator API. */
 export const pathOf = (kind: "nodes" | "projects", name: string): string =>
   `/cara/${kind}/${encodeURIComponent(name)}`;
 
+/** Fetches one project. Throws "sandbox.refused" with status 404 when there is none. */
 export const getProject = (sandbox: Operator, name: string): Promise<ProjectAnswer> =>
   sandbox.call("GET", pathOf("projects", name), ProjectAnswer);
 
-/** What is last known of why a project stands where it stands: "ContainerCrashed: db(exit=137)". */
+/** Words why a project is in its phase: "ContainerCrashed: db(exit=137)"; empty without a condition. */
 export function reasonOf({ status: { phase, conditions } }: ProjectAnswer): string {
-  const told = (wanted: string) => conditions.find(({ type }) => type === wanted);
-  const ready = told("Ready");
-  // What its node waits for says more than that it has one.
-  const isTrouble = phase === "Scheduled" && ready?.status === "False";
-  const found = (phase === "Pending" || phase === "Scheduled") && !isTrouble ? told("Scheduled") : ready;
-  return found === undefined ? "" : because(found);
+  const condition = (wanted: string) => conditions.find(({ type }) => type === wanted);
+  const ready = condition("Ready");
+  // A reason for not being ready says more than the name of the node.
+  const isBlocked = phase === "Scheduled" && ready?.status === "False";
+  const found = (phase === "Pending" || phase === "Scheduled") && !isBlocked ? condition("Scheduled") : ready;
+  return found === undefined ? "" : reasonLine(found);
 }
 
-/** Reason and message in one line: a message may carry what a container printed. */
-export const because = ({ reason, message }: { readonly reason: string; readonly message: string }): string =>
-  [reason, oneLine(message)].filter(Boolean).join(": ");
+/** Joins reason and message in one line. A message may contain output of a container. */
+export const reasonLine = ({
+  reason,
+  message,
+}: {
+  readonly reason: string;
+  readonly message: string;
+}): string => [reason, oneLine(message)].filter(Boolean).join(": ");
 
+/** Joins the lines of a text, control characters escaped. */
 export const oneLine = (text: string): string => printable(text.trim().replace(/\s*\n\s*/g, " · "));
 
-/** Milliseconds since the epoch; undefined for what never was. */
+/** Parses a time into milliseconds since the epoch; `undefined` for Go's zero time, which means never. */
 export const timeOf = (text: string): number | undefined =>
   text === ZERO_TIME ? undefined : Date.parse(text);

@@ -1,14 +1,15 @@
-// What `sandbox` and `dev` share: the port they listen on, and the note by which operator commands find them.
+// Starts the sandbox for `sandbox` and `dev`: chooses its port, and announces it to operator commands.
 import { PORT_MAX } from "../../../lib/address.ts";
-import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
+import { AgentError, messageOf } from "../../../lib/agent-error.ts";
 import { announceSandbox } from "../../../sandbox/announce.ts";
 import { type Sandbox, type SandboxOptions, startSandbox } from "../../../sandbox/sandbox.ts";
 import { note, warn } from "../../ui/output.ts";
 import { typed } from "../../program.ts";
+import { usageError } from "../../walk.ts";
 
 const DEFAULT_PORT = 8080;
 
-/** Listens on the port of `--port`; without one on the usual port, or any when that is taken. Throws AgentError. */
+/** Listens on `port`; without one on 8080, or on a free port if that is taken. Throws "sandbox.listen" and "cli.usage". */
 export async function serveSandbox(
   command: "sandbox" | "dev",
   port: string | undefined,
@@ -32,14 +33,11 @@ export async function serveSandbox(
 
 function portOf(text: string, command: string): number {
   if (/^\d+$/.test(text) && Number(text) <= PORT_MAX) return Number(text);
-  throw new AgentError("cli.usage", `--port: "${text}" is not a port (0 to 65535)`, {
-    exit: exit.usage,
-    hint: `see: noderax-agent help ${command}`,
-  });
+  throw usageError(`--port: "${text}" is not a port (0 to 65535)`, [command]);
 }
 
-/** Until disposed of, operator commands find the sandbox by themselves; where they cannot, it runs all the same. */
-export function announced(sandbox: Sandbox): Disposable {
+/** Lets operator commands find the sandbox until disposed. Warns when that fails: it can still be used with --url. */
+export function announceOrWarn(sandbox: Sandbox): Disposable {
   try {
     return announceSandbox(sandbox);
   } catch (error) {

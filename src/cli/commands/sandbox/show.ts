@@ -1,4 +1,4 @@
-// `sandbox show`: one node or one task, with the log as the operators of the real control plane see it.
+// `sandbox show`: shows one node, or one task with its log as operators of the real control plane see it.
 import * as v from "valibot";
 import { shortId } from "../../../lib/text.ts";
 import { AgentError } from "../../../lib/agent-error.ts";
@@ -17,9 +17,9 @@ export default command({
     subject: {
       type: "positional",
       required: true,
-      description: "a node's name or id, or a task's id or the beginning of it",
+      description: "a node's name or id, or a task's id or its beginning",
     },
-    all: { type: "boolean", description: "every log row, not only the first 100 an operator gets to see" },
+    all: { type: "boolean", description: "all log rows, not only the first 100 that operators see" },
     raw: rawFlag,
     ...operatorArgs,
   },
@@ -29,7 +29,7 @@ export default command({
     const node = await unlessUnknown(sandbox.call("GET", `/nodes/${name}`, NodeDocument));
     if (node !== undefined) return args.json ? printJson(node) : printFields(flat(node));
     const task = await unlessUnknown(sandbox.call("GET", `/tasks/${name}`, TaskDocument));
-    if (task === undefined) throw await nothingCalled(args.subject, sandbox);
+    if (task === undefined) throw await unknownSubject(args.subject, sandbox);
     const path = `/tasks/${name}/logs${args.all ? "?all=1" : ""}`;
     const rows = await sandbox.call("GET", path, v.array(LogDocument));
     if (args.json) return printJson({ ...task, log: rows });
@@ -49,13 +49,13 @@ async function unlessUnknown<T>(answer: Promise<T>): Promise<T | undefined> {
   }
 }
 
-async function nothingCalled(subject: string, sandbox: Operator): Promise<AgentError> {
+async function unknownSubject(subject: string, sandbox: Operator): Promise<AgentError> {
   const nodes = await sandbox.call("GET", "/nodes", v.array(NodeDocument));
   const tasks = (await sandbox.call("GET", "/tasks", v.array(TaskDocument))).slice(-5);
   return new AgentError("sandbox.unknown", `there is no node and no task ${JSON.stringify(subject)}`, {
     hint: [
-      `nodes: ${nodes.map(({ name }) => name).join(", ") || "none yet"}`,
-      `latest tasks: ${tasks.map(({ id }) => shortId(id)).join(", ") || "none yet"}`,
+      `Nodes: ${nodes.map(({ name }) => name).join(", ") || "none yet"}`,
+      `Latest tasks: ${tasks.map(({ id }) => shortId(id)).join(", ") || "none yet"}`,
     ],
   });
 }

@@ -1,18 +1,19 @@
-// `sandbox task`: gives a node something to do and, for a person, shows the log as it comes.
+// `sandbox task`: queues a task for a node and prints its log as it arrives.
 import * as v from "valibot";
 import { shortId } from "../../../lib/text.ts";
 import { AgentError, exit, type ExitCode } from "../../../lib/agent-error.ts";
-import { type Duration, milliseconds, parseDuration } from "../../../lib/duration.ts";
+import { type Duration, milliseconds } from "../../../lib/duration.ts";
 import { sleep } from "../../../lib/loop.ts";
 import { isFinal } from "../../../protocol/noderax/tasks.ts";
 import { LogDocument, TaskDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
 import { note, print, printJson, printOutput, rawFlag } from "../../ui/output.ts";
 import { asCalled } from "../../program.ts";
-import { type Operator, operator, operatorArgs } from "./client.ts";
+import { usageError } from "../../walk.ts";
+import { type Operator, operator, operatorArgs, timeoutOf } from "./client.ts";
 
-/** How often a followed task is looked at. */
-const LOOK = milliseconds(150);
+/** How often a followed task is polled. */
+const POLL_INTERVAL = milliseconds(150);
 
 export default command({
   name: "task",
@@ -25,20 +26,20 @@ export default command({
   ],
   args: {
     node: { type: "positional", required: true, description: "the node's name or id" },
-    command: { type: "positional", required: false, description: "what its shell runs" },
-    type: { type: "string", description: "another kind of task (default shell.exec)", valueHint: "type" },
-    payload: { type: "string", description: "further fields of the payload", valueHint: "json" },
-    wait: { type: "boolean", description: "wait for the end (the default, but not with --json)" },
+    command: { type: "positional", required: false, description: "the command for its shell" },
+    type: { type: "string", description: "type of the task (default shell.exec)", valueHint: "type" },
+    payload: { type: "string", description: "fields of the payload, as a JSON object", valueHint: "json" },
+    wait: { type: "boolean", description: "wait for the end (default; --no-wait and --json do not)" },
     timeout: {
       type: "string",
-      description: "stop waiting after this long; the task goes on",
+      description: "stop waiting after this long; the task continues",
       valueHint: "1m",
     },
     raw: rawFlag,
     ...operatorArgs,
   },
   async run({ args }): Promise<ExitCode> {
-    const patience = patienceOf(args.timeout);
+    const timeout = timeoutOf(args.timeout, PATH);
     const payload = payloadOf(args.command, args.payload, args.type);
     const sandbox = operator(args);
     const request = { node: args.node, type: args.type, payload };
@@ -46,13 +47,11 @@ export default command({
     if (!(args.wait ?? !args.json)) {
       if (args.json) printJson({ task_id: task.id, status: task.status });
       else
-        print(
-          `${task.id} queued; look at it with:  ${asCalled("noderax-agent sandbox show")} ${shortId(task.id)}`,
-        );
+        print(`${task.id} queued; to see it:  ${asCalled("noderax-agent sandbox show")} ${shortId(task.id)}`);
       return exit.done;
     }
     const show = args.json ? () => {} : (row: LogDocument) => printOutput(shownRow(row), args.raw);
-    const { task: finished, rows } = await follow(sandbox, task.id, show, patience);
+    const { task: finished, rows } = await follow(sandbox, task.id, show, timeout);
     const exitCode = exitCodeOf(finished);
     if (args.json) {
       printJson({
@@ -70,7 +69,7 @@ export default command({
   },
 });
 
-/** Standard output as it is; everything else says what it is. */
+/** Words a log row: stdout unchanged, other levels with their name. */
 export const shownRow = ({ level, line }: LogDocument): string =>
   level === "stdout" ? line : `[${level}] ${line}`;
 
@@ -79,41 +78,34 @@ interface Followed {
   readonly rows: readonly LogDocument[];
 }
 
-/** Looks until the task is over, handing over each row once; gives up after `patience`. */
+/** Polls until the task is over and shows each row once. Throws "sandbox.timeout" after `timeout` (ms). */
 async function follow(
   sandbox: Operator,
   id: string,
   show: (row: LogDocument) => void,
-  patience: Duration,
+  timeout: Duration,
 ): Promise<Followed> {
-  const deadline = performance.now() + patience;
+  const deadline = performance.now() + timeout;
   let shown = 0;
   for (;;) {
-    // The task first: rows that were stored before its end are then certainly among those read after it.
+    // The task before its rows: all rows stored before its end are then among those read.
     const task = await sandbox.call("GET", `/tasks/${id}`, TaskDocument);
     const rows = await sandbox.call("GET", `/tasks/${id}/logs?all=1`, v.array(LogDocument));
     for (const row of rows.slice(shown)) show(row);
     shown = rows.length;
     if (isFinal(task.status)) return { task, rows };
     if (performance.now() > deadline) {
-      throw new AgentError("sandbox.patience", `task ${id} is still ${task.status}`, {
-        hint: `look at it later:  noderax-agent sandbox show ${shortId(id)}`,
+      throw new AgentError("sandbox.timeout", `task ${id} is still ${task.status}`, {
+        hint: `To see it later:  noderax-agent sandbox show ${shortId(id)}`,
       });
     }
-    await sleep(LOOK);
+    await sleep(POLL_INTERVAL);
   }
 }
 
 function exitCodeOf({ result }: TaskDocument): number | null {
   const code = result?.["exitCode"];
   return typeof code === "number" ? code : null;
-}
-
-function patienceOf(text: string | undefined): Duration {
-  if (text === undefined) return Infinity;
-  const patience = parseDuration(text);
-  if (patience !== undefined) return patience;
-  throw usage(`--timeout: "${text}" is not a duration (give a unit: 30s, 1m)`);
 }
 
 const Payload = v.record(v.string(), v.unknown());
@@ -124,7 +116,7 @@ function payloadOf(
   type = "shell.exec",
 ): Record<string, unknown> {
   if (command === undefined && json === undefined && type === "shell.exec") {
-    throw usage("what is the node to do? Give a command, or --type and --payload");
+    throw usage("nothing to do: give a command, or --type and --payload");
   }
   const payload = json === undefined ? {} : parsePayload(json);
   return command === undefined ? payload : { command, ...payload };
@@ -139,5 +131,5 @@ function parsePayload(json: string): Record<string, unknown> {
   }
 }
 
-const usage = (message: string): AgentError =>
-  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent help sandbox task" });
+const PATH = ["sandbox", "task"];
+const usage = (message: string): AgentError => usageError(message, PATH);

@@ -1,4 +1,4 @@
-// `sandbox terminal`: a shell on a node in one's own terminal; with a pipe as input, what a script types into it.
+// `sandbox terminal`: opens a shell on a node in this terminal, or types the input of a pipe into one.
 import * as v from "valibot";
 import { shortId } from "../../../lib/text.ts";
 import { AgentError, exit, type ExitCode } from "../../../lib/agent-error.ts";
@@ -25,7 +25,7 @@ export default command({
     root: { type: "boolean", description: "a root shell, where the node's root-access profile allows it" },
     session: {
       type: "string",
-      description: "come back to a terminal that was detached from",
+      description: "attach to a terminal that is still open",
       valueHint: "id",
     },
     url: operatorArgs.url,
@@ -39,7 +39,7 @@ export default command({
       : await start(sandbox, node, args.root ?? false);
     const end = await attach(sandbox, node.name, terminal.id);
     if (end === "detached") return exit.done;
-    return typeof end === "number" ? shellsOwn(end) : exitOf(node.name, end);
+    return typeof end === "number" ? shellCode(end) : exitOf(node.name, end);
   },
 });
 
@@ -48,8 +48,8 @@ function start(sandbox: Operator, node: NodeDocument, root: boolean): Promise<Te
     throw new AgentError("sandbox.offline", `${node.name} is offline`, {
       exit: exit.unreachable,
       hint: [
-        "is its agent running?  noderax-agent status",
-        `when it was last seen:  noderax-agent sandbox show ${node.name}`,
+        "Is its agent running?  noderax-agent status",
+        `When it was last seen:  noderax-agent sandbox show ${node.name}`,
       ],
     });
   }
@@ -57,12 +57,12 @@ function start(sandbox: Operator, node: NodeDocument, root: boolean): Promise<Te
   return sandbox.call("POST", "/terminals", TerminalDocument, request);
 }
 
-/** Wider than our own codes on purpose: who runs a shell wants its code. */
-const shellsOwn = (code: number): ExitCode => (code & 0xff) as ExitCode;
+/** The shell's exit code, cast since it may be none of ours: the caller wants that of the shell. */
+const shellCode = (code: number): ExitCode => (code & 0xff) as ExitCode;
 
-/** The shell's exit code, whatever it is; throws when there was no shell, or it ended otherwise. */
+/** Returns the shell's exit code. Throws "sandbox.terminal" when no shell was opened, or it was closed from outside. */
 function exitOf(name: string, { exit_code, closed_reason, opened_at, status }: TerminalDocument): ExitCode {
-  if (status === "closed" && exit_code !== null) return shellsOwn(exit_code);
+  if (status === "closed" && exit_code !== null) return shellCode(exit_code);
   const reason = closed_reason ?? "no reason given";
   if (status === "closed") throw new AgentError("sandbox.terminal", `the terminal was closed: ${reason}`);
   if (opened_at !== null)
@@ -73,57 +73,58 @@ function exitOf(name: string, { exit_code, closed_reason, opened_at, status }: T
     silent ? `${name} did not open a terminal in time` : `${name} opened no terminal: ${reason}`,
     {
       exit: silent ? exit.unreachable : exit.refused,
-      hint: silent ? `is its agent connected?  noderax-agent sandbox show ${name}` : undefined,
+      hint: silent ? `Is its agent connected?  noderax-agent sandbox show ${name}` : undefined,
     },
   );
 }
 
-const News = v.variant("type", [
+const TerminalEvent = v.variant("type", [
   v.object({ type: v.literal("state"), terminal: TerminalDocument }),
   v.object({ type: v.literal("error"), message: v.string() }),
 ]);
 
-/** How it ended: with a final state, by the detach keys, or with the exit code for a signal to us. */
-type End = TerminalDocument | "detached" | number;
+/** A final state, the detach keys, or the exit code for a signal to this process. */
+type AttachEnd = TerminalDocument | "detached" | number;
 
-/** What is said to the server after a signal gets this long to leave the process. */
-const FAREWELL = milliseconds(200);
+/** After a signal: time for the stop message to be sent. */
+const STOP_TIMEOUT = milliseconds(200);
 
-/** Joins this process's input and output with the terminal until it is over, or the person has left it. */
-async function attach(sandbox: Operator, name: string, id: string): Promise<End> {
+/** Joins this process's input and output with the terminal until it ends or the person detaches. Throws "sandbox.unreachable". */
+async function attach(sandbox: Operator, name: string, id: string): Promise<AttachEnd> {
   const socket = sandbox.socket(`/terminals/${id}/attach`);
   socket.binaryType = "arraybuffer";
-  const tell = (message: object): void => socket.send(JSON.stringify(message));
-  const { promise, resolve, reject } = Promise.withResolvers<End>();
+  const sendEvent = (message: object): void => socket.send(JSON.stringify(message));
+  const { promise, resolve, reject } = Promise.withResolvers<AttachEnd>();
   let input: Disposable | undefined;
   let signalled: number | undefined;
   using _signals = onSignals((code) => {
     signalled = code;
     input?.[Symbol.dispose]();
-    if (socket.readyState === WebSocket.OPEN) tell({ type: "stop", reason: "the operator's client ended" });
-    setTimeout(() => resolve(code), FAREWELL);
+    if (socket.readyState === WebSocket.OPEN)
+      sendEvent({ type: "stop", reason: "the operator's client ended" });
+    setTimeout(() => resolve(code), STOP_TIMEOUT);
   });
 
   const begin = (): Disposable => {
     if (!process.stdin.isTTY) return typePipe(socket, process.stdin);
     const type = (bytes: Uint8Array): void => void (bytes.length > 0 && socket.send(bytes));
     note(`connected to ${name}; Enter ~ . leaves the shell running (come back: --session ${shortId(id)})`);
-    const resize = (): void => tell({ type: "resize", ...ownSize() });
+    const resize = (): void => sendEvent({ type: "resize", ...ownSize() });
     resize();
     return typeKeys(type, resize, () => resolve("detached"));
   };
-  const hear = (text: string): void => {
-    const news = v.parse(News, JSON.parse(text));
-    // A key typed while the shell was ending is no loss worth a word.
-    if (news.type === "error") return;
-    const { status } = news.terminal;
+  const onEvent = (text: string): void => {
+    const event = v.parse(TerminalEvent, JSON.parse(text));
+    // Caused by keys typed while the shell was ending: not worth a message.
+    if (event.type === "error") return;
+    const { status } = event.terminal;
     if (status === "open" && signalled === undefined) input ??= begin();
-    if (status === "closed" || status === "failed") resolve(signalled ?? news.terminal);
+    if (status === "closed" || status === "failed") resolve(signalled ?? event.terminal);
   };
   socket.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
     try {
       if (typeof data !== "string") write(STDOUT, new Uint8Array(data));
-      else hear(data);
+      else onEvent(data);
     } catch (error) {
       reject(error);
     }
@@ -142,7 +143,7 @@ const lost = (url: string): AgentError =>
     exit: exit.unreachable,
   });
 
-/** The window of this terminal, within what the control plane takes; nothing where there is none. */
+/** Returns the size of this terminal, within the control plane's limits; empty without a terminal. */
 function ownSize(): { cols?: number; rows?: number } {
   const { columns, rows, isTTY } = process.stdout;
   if (!isTTY || !columns || !rows) return {};
@@ -151,25 +152,25 @@ function ownSize(): { cols?: number; rows?: number } {
   return { cols: clamp(columns, TERMINAL_COLS), rows: clamp(rows, TERMINAL_ROWS) };
 }
 
-/** Every key goes to the shell, Ctrl-C too, until it is disposed of: then the terminal is as it was. */
+/** Sends every key to the shell, Ctrl-C included, until disposed; that restores the terminal. */
 function typeKeys(type: (bytes: Uint8Array) => void, resize: () => void, detach: () => void): Disposable {
   const { stdin, stdout } = process;
   const read = detachKeys();
-  const hear = (keys: Buffer): void => {
-    const { bytes, detach: left } = read(keys);
+  const onKeys = (keys: Buffer): void => {
+    const { bytes, detach: isDetach } = read(keys);
     type(bytes);
-    if (left) detach();
+    if (isDetach) detach();
   };
   const restore = (): void => void stdin.setRawMode(false);
   stdin.setRawMode(true);
-  // Raw mode leaves line feeds to be turned into CR LF, which breaks programs that draw. Undone by the restoring too.
+  // Raw mode still turns LF into CR LF, which breaks full-screen programs. `restore` undoes this, too.
   Bun.spawnSync(["stty", "-opost"], { stdin: "inherit", stdout: "ignore", stderr: "ignore" });
   process.on("exit", restore);
-  stdin.on("data", hear);
+  stdin.on("data", onKeys);
   stdout.on("resize", resize);
   return {
     [Symbol.dispose]() {
-      stdin.off("data", hear);
+      stdin.off("data", onKeys);
       stdout.off("resize", resize);
       stdin.pause();
       restore();
@@ -180,10 +181,10 @@ function typeKeys(type: (bytes: Uint8Array) => void, resize: () => void, detach:
 
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
-/** Tells of a signal by the exit code that is usual for it. */
-function onSignals(hear: (code: number) => void): Disposable {
+/** Calls `onSignal` with the conventional exit code of the first signal of each kind, until disposed. */
+function onSignals(onSignal: (code: number) => void): Disposable {
   const listeners = Object.entries(SIGNALS).map(([signal, code]) => {
-    const listener = (): void => hear(code);
+    const listener = (): void => onSignal(code);
     process.once(signal, listener);
     return { signal, listener };
   });
