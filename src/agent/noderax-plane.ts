@@ -27,7 +27,7 @@ import { claimLoop } from "../tasks/claim.ts";
 import { createJournal, createOpenClaim } from "../tasks/journal.ts";
 import { makeRoom, sweepLoop } from "../tasks/sweep.ts";
 import { type Tasks, createTasks } from "../tasks/tasks.ts";
-import { type Terminals, createTerminals, endLeftOvers } from "../terminal/terminals.ts";
+import { type Terminals, createTerminals, endStaleSessions } from "../terminal/terminals.ts";
 import { rootVetoes } from "./accounts.ts";
 import { type Protection, createProtection } from "./protection.ts";
 
@@ -124,7 +124,7 @@ export function startNoderaxPlane(
   const claiming = claimLoop(claimPorts, settings.task_poll_interval, stop, abandon);
   const realtime = settings.realtime_enabled ? openRealtime() : undefined;
   const session = realtime?.session;
-  const cleared = realtime ?? endLeftOvers({ database, log, grace: settings.terminal_kill_grace });
+  const cleared = realtime ?? endStaleSessions({ database, log, grace: settings.terminal_kill_grace });
   // A session that was let in earlier says nothing of a token that the other routes refuse: the heartbeat finds out.
   const keptOnline = (): boolean =>
     !isRejected(auth.standing()) && session?.keepsOnline(settings.heartbeat_interval) === true;

@@ -1,28 +1,29 @@
-// The processes of one terminal, wherever they went.
+// The processes of one terminal session, wherever they moved.
 import { type Census, familyOf, withDescendants } from "../platform/process-table.ts";
 import type { ProcessId } from "../platform/processes.ts";
-import { cookieOf } from "./shell.ts";
+import { environmentMarker } from "./shell.ts";
 
 /**
- * Who is alive of the session: all in it, all with its cookie, and their children — `sudo` drops the cookie and may give
- * its command another session. Whoever was seen once stays known, since the dying leave orphans.
+ * Returns a function that lists the living processes of the session: those in the shell's session or with its environment
+ * marker, and their descendants, since `sudo` drops the marker and may open another session. A process that was seen once
+ * stays in the list while it lives, also when its parents are dead.
  */
-export function terminalFamily(
+export function terminalProcesses(
   sessionId: string,
   leader: ProcessId | undefined,
-  look: () => Promise<Census>,
+  listProcesses: () => Promise<Census>,
 ): () => Promise<number[]> {
-  const family = { leader, cookie: cookieOf(sessionId), unit: undefined };
+  const marks = { leader, cookie: environmentMarker(sessionId), unit: undefined };
   /** Start times by pid. */
   const seen = new Map<number, string>();
   return async () => {
-    const census = await look();
-    for (const pid of withDescendants(familyOf(family, census), census)) {
-      const one = census.get(pid);
-      if (one !== undefined && pid !== process.pid) seen.set(pid, one.startTime);
+    const processes = await listProcesses();
+    for (const pid of withDescendants(familyOf(marks, processes), processes)) {
+      const found = processes.get(pid);
+      if (found !== undefined && pid !== process.pid) seen.set(pid, found.startTime);
     }
     return [...seen]
-      .filter(([pid, startTime]) => census.get(pid)?.startTime === startTime)
+      .filter(([pid, startTime]) => processes.get(pid)?.startTime === startTime)
       .map(([pid]) => pid);
   };
 }

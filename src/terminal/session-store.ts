@@ -1,5 +1,5 @@
-// Which terminals there are, on disk before a shell is started: what an agent that died owes to the control plane, and
-// what it left running.
+// Stores every terminal session in SQLite, before its shell is started, until the control plane has acknowledged its end.
+// After a crash the next agent finds here which shells to end and which ends to report.
 import type { Database } from "bun:sqlite";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import type { Migration } from "../platform/database.ts";
@@ -22,25 +22,26 @@ export const terminalMigration: Migration = {
   ) STRICT;`,
 };
 
-export interface LedgerEntry {
+export interface StoredSession {
   readonly id: string;
-  /** The shell, if it was started since this boot. */
+  /** The shell; undefined when it was not started, or in an earlier boot. */
   readonly leader: ProcessId | undefined;
-  /** Undefined for one that was alive when the agent was not any more. */
+  /** Undefined when the session was open as the agent died. */
   readonly end: SessionEnd | undefined;
 }
 
-/** Never throws: a full disk must not keep the person out who could make room on it. */
-export interface Ledger {
+/** Writes never throw: a full disk must not keep out the person who could make room on it. They log a warning. */
+export interface SessionStore {
   starting(id: string): void;
   started(id: string, leader: ProcessId): void;
   ended(id: string, end: SessionEnd): void;
-  /** The control plane knows of the end. */
+  /** Removes a session whose end the control plane has acknowledged. */
   forget(id: string): void;
-  all(): LedgerEntry[];
+  /** The stored sessions, oldest first. */
+  all(): StoredSession[];
 }
 
-interface Row {
+interface TerminalRow {
   id: string;
   boot_id: string;
   pid: number | null;
@@ -50,13 +51,13 @@ interface Row {
   reason: string | null;
 }
 
-export function createLedger(database: Database, log: Log): Ledger {
+export function createSessionStore(database: Database, log: Log): SessionStore {
   const boot = bootId();
   const attempt = (write: () => void): void => {
     try {
       write();
     } catch (error) {
-      log.warn("terminal", `a terminal could not be written down: ${messageOf(error)}`);
+      log.warn("terminal", `the state of a terminal could not be stored: ${messageOf(error)}`);
     }
   };
   return {
@@ -86,13 +87,13 @@ export function createLedger(database: Database, log: Log): Ledger {
       attempt(() => database.query<null, [string]>("DELETE FROM terminals WHERE id = ?").run(id)),
     all: () =>
       database
-        .query<Row, []>("SELECT * FROM terminals ORDER BY rowid")
+        .query<TerminalRow, []>("SELECT * FROM terminals ORDER BY rowid")
         .all()
-        .map((row) => entryOf(row, boot)),
+        .map((row) => storedSession(row, boot)),
   };
 }
 
-function entryOf(row: Row, boot: string): LedgerEntry {
+function storedSession(row: TerminalRow, boot: string): StoredSession {
   const { id, pid, start_time: startTime } = row;
   const known = row.boot_id === boot && pid !== null && startTime !== null;
   return {

@@ -1,15 +1,13 @@
-// One terminal from its start to the acknowledged end.
+// One terminal session: starts the shell, relays its input and output, ends it, and reports the end. session-phase.ts
+// has the phases.
 //
-//   launching ──▶ opening ──▶ open ──▶ draining ──▶ telling ──▶ done
-//       │            │          └ stop, a limit, a server that listens no more: hang-up, grace, SIGKILL
-//       └────────────┴─▶ the same, and `terminal.opened` is not sent any more
-//
-// A natural end leaves alone what the person left running on purpose (nohup, disown, setsid), as ssh does; every other
-// end leaves nothing. The order on the wire is opened, output …, exited, each behind the ack of the one before.
-import { shortId } from "../lib/text.ts";
-import { within } from "../lib/until.ts";
+// After an end of the shell's own, processes that the person left running on purpose (nohup, disown, setsid) stay alive,
+// as with ssh; every other end leaves none. The order on the wire is opened, output …, exited, each behind the ack of the
+// one before.
 import { abortScope } from "../lib/abort-scope.ts";
 import { messageOf } from "../lib/agent-error.ts";
+import { shortId } from "../lib/text.ts";
+import { within } from "../lib/until.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Runner } from "../platform/account.ts";
@@ -20,10 +18,11 @@ import { type ProcessId, hangUp, identify } from "../platform/processes.ts";
 import { steadyNow } from "../lib/clock.ts";
 import type { Channel } from "../realtime/channel.ts";
 import { deliver, isUnknown } from "./delivery.ts";
-import { terminalFamily } from "./process-tree.ts";
+import { terminalProcesses } from "./process-tree.ts";
 import type { FlowControl } from "./pty/flow-control.ts";
 import { type Launched, launchShell } from "./launch.ts";
-import type { Ledger } from "./session-store.ts";
+import { LAUNCHING, type SessionEvent, next } from "./session-phase.ts";
+import type { SessionStore } from "./session-store.ts";
 import { createOutputStream } from "./output-stream.ts";
 import type { Pty, PtyExit, PtyMode } from "./pty/pty.ts";
 import { exited, failed, opened, output } from "./reports.ts";
@@ -37,20 +36,20 @@ export interface SessionOrder {
   readonly runner: Runner;
 }
 
-export interface SessionPorts {
+export interface TerminalSessionPorts {
   readonly channel: Channel;
-  readonly ledger: Ledger;
+  readonly store: SessionStore;
   readonly log: Log;
   readonly loadFlow: () => Promise<FlowControl | undefined>;
-  /** What the shell sees of others'. */
+  /** Whether the shell sees the processes and terminals of others. */
   readonly view: (asRoot: boolean) => Promise<View>;
   /** The soft limit of open files for shells. */
   readonly openFiles: number | undefined;
-  /** At who is alive. One for all terminals. */
-  readonly look: () => Promise<Census>;
+  /** Lists the machine's processes; shared by all terminals. */
+  readonly listProcesses: () => Promise<Census>;
   /** The agent's own LANG. */
   readonly language: string | undefined;
-  /** For tests: only these. */
+  /** For tests: only these start modes. */
   readonly modes?: readonly PtyMode[] | undefined;
   readonly limits: { readonly idle: Duration; readonly length: Duration };
   /** Between the hang-up and SIGKILL. */
@@ -59,7 +58,7 @@ export interface SessionPorts {
 
 export interface TerminalSummary {
   readonly id: string;
-  /** Whose shell it is. */
+  /** The user of the shell. */
   readonly account: string;
   readonly root: boolean;
   readonly cols: number;
@@ -71,211 +70,274 @@ export interface TerminalSummary {
   readonly mode: PtyMode | undefined;
 }
 
-export interface Session {
+export interface TerminalSession {
   summary(): TerminalSummary;
   input(bytes: Uint8Array): void;
   resize(cols: number, rows: number): void;
-  /** Asks the control plane, by an empty output, whether it still has this terminal. */
+  /** Asks the control plane, by an empty output, whether it still has this session. */
   probe(): void;
-  /** Ends it and everything in it. The first reason counts. */
+  /** Ends the session and all its processes, within `grace` if that is shorter. The first reason counts. */
   stop(reason: string, grace?: Duration): void;
-  /** Resolves when nothing of it runs any more, told or not. */
+  /** Resolves when no process of it is left to end, reported or not. */
   readonly over: Promise<void>;
-  /** Resolves when the control plane knows of the end, or `signal` aborted. Never rejects. */
+  /** Resolves when the control plane has acknowledged the end, or `signal` aborted. Never rejects. */
   readonly done: Promise<void>;
 }
 
-/** Aborting `signal` gives up on telling, not on the shell: call `stop` before. */
-export function startSession(order: SessionOrder, ports: SessionPorts, signal: AbortSignal): Session {
-  const { id, asRoot, runner } = order;
-  const { channel, ledger, log } = ports;
-  const name = shortId(id);
-  const bornAt = steadyNow();
-  let lastActive = bornAt;
-  let size = { cols: order.cols, rows: order.rows };
-  let { grace } = ports;
+/** Aborting `signal` gives up reporting, but does not end the shell: call `stop` before. */
+export const startSession = (
+  order: SessionOrder,
+  ports: TerminalSessionPorts,
+  signal: AbortSignal,
+): TerminalSession => new LiveSession(order, ports, signal);
 
-  const stream = createOutputStream();
-  let running: { readonly pty: Pty; readonly leader: ProcessId | undefined } | undefined;
+class LiveSession implements TerminalSession {
+  readonly over: Promise<void>;
+  readonly done: Promise<void>;
+  readonly #order: SessionOrder;
+  readonly #ports: TerminalSessionPorts;
+  readonly #signal: AbortSignal;
+  readonly #name: string;
+  readonly #startedAt = steadyNow();
+  readonly #stream = createOutputStream();
   /** Typed before there was a shell. */
-  const early: Uint8Array[] = [];
-  let refused = false;
-  let exit: PtyExit | undefined;
-  /** Why we end it; undefined as long as it lives by itself. */
-  let verdict: string | undefined;
-  let killing: Promise<void> | undefined;
-  const killed = Promise.withResolvers<void>();
-  let tellEnd = true;
-  const unopened = abortScope([signal]);
-  const over = Promise.withResolvers<void>();
-  const overSignal = new AbortController();
+  readonly #early: Uint8Array[] = [];
+  readonly #killed = Promise.withResolvers<void>();
+  readonly #ending = new AbortController();
+  readonly #over = new AbortController();
+  #state = LAUNCHING;
+  #shell: { readonly pty: Pty; readonly leader: ProcessId | undefined } | undefined;
+  #exit: PtyExit = { exitCode: null, signal: null };
+  #size: { readonly cols: number; readonly rows: number };
+  #grace: Duration;
+  #lastActive = this.#startedAt;
+  #inputDropped = false;
+  #killing: Promise<void> | undefined;
 
-  function onData(bytes: Uint8Array): void {
-    lastActive = steadyNow();
-    stream.push(bytes);
+  constructor(order: SessionOrder, ports: TerminalSessionPorts, signal: AbortSignal) {
+    this.#order = order;
+    this.#ports = ports;
+    this.#signal = signal;
+    this.#name = shortId(order.id);
+    this.#size = { cols: order.cols, rows: order.rows };
+    this.#grace = ports.grace;
+    this.over = new Promise((resolve) => this.#over.signal.addEventListener("abort", () => resolve()));
+    this.done = this.#run()
+      .catch((error: unknown) => this.#logError(error))
+      .finally(() => this.#over.abort());
   }
 
-  function input(bytes: Uint8Array): void {
-    lastActive = steadyNow();
-    const taken = running === undefined ? early.length < EARLY_MAX : running.pty.write(bytes);
-    if (taken && running === undefined) early.push(bytes);
-    // Once for all that is thrown away in a row. An error would make the terminal fail over there.
-    if (!taken && !refused) onData(Buffer.from(REFUSED_INPUT));
-    refused = !taken;
+  summary(): TerminalSummary {
+    const { id, asRoot, runner } = this.#order;
+    return {
+      id,
+      account: runner.account.name,
+      root: asRoot,
+      ...this.#size,
+      age: steadyNow() - this.#startedAt,
+      idle: steadyNow() - this.#lastActive,
+      mode: this.#shell?.pty.mode,
+    };
   }
 
-  function end(reason: string): void {
-    if (verdict !== undefined || exit !== undefined) return;
-    verdict = reason;
-    unopened.abort();
-    stream.release();
-    killing = kill();
+  input(bytes: Uint8Array): void {
+    this.#lastActive = steadyNow();
+    const taken = this.#shell === undefined ? this.#early.length < EARLY_MAX : this.#shell.pty.write(bytes);
+    if (taken && this.#shell === undefined) this.#early.push(bytes);
+    // Notify once per run of dropped input. An error would make the control plane fail the session.
+    if (!taken && !this.#inputDropped) this.#onData(Buffer.from(INPUT_DROPPED));
+    this.#inputDropped = !taken;
   }
 
-  async function kill(): Promise<void> {
-    if (running === undefined) return;
-    const { pty, leader } = running;
-    const all = await hangUp(terminalFamily(id, leader, ports.look), grace);
-    if (!all) log.warn("terminal", `${name}: some of its processes cannot be ended`, { session_id: id });
-    // The kernel's own hang-up reaches those of another user (sudo, where we are not root) as well.
-    await within(pty.drained, seconds(1));
-    pty.close();
-    killed.resolve();
+  resize(cols: number, rows: number): void {
+    this.#size = { cols, rows };
+    this.#shell?.pty.resize(cols, rows);
   }
 
-  async function run(): Promise<void> {
-    ledger.starting(id);
+  probe(): void {
+    this.#stream.probe();
+  }
+
+  stop(reason: string, grace = this.#grace): void {
+    this.#grace = Math.min(this.#grace, grace);
+    this.#apply({ type: "stopped", reason });
+  }
+
+  /** The only place where the phase changes, and where an end by the agent begins. */
+  #apply(event: SessionEvent): void {
+    const before = this.#state.phase;
+    this.#state = next(this.#state, event);
+    if (this.#state.phase !== "ending" || before === "ending") return;
+    this.#ending.abort();
+    this.#stream.release();
+    this.#killing = this.#kill();
+  }
+
+  async #run(): Promise<void> {
+    this.#ports.store.starting(this.#order.id);
     let launched: Launched | undefined;
     try {
-      const { language, modes, openFiles } = ports;
-      const flow = await ports.loadFlow();
-      const view = await ports.view(asRoot);
-      launched = await launchShell(
-        { sessionId: id, runner, asRoot, size: () => size, language, flow, modes, view, openFiles, onData },
-        () => verdict !== undefined,
-      );
+      launched = await this.#launch();
     } catch (error) {
-      log.error("terminal", `${name}: ${messageOf(error)}`, { session_id: id });
-      over.resolve();
-      await deliver(channel, failed(id, messageOf(error)), signal);
-      ledger.forget(id);
-      return;
+      return this.#reportFailure(error);
     }
-    if (launched === undefined) await tell(settle());
-    else await accompany(launched);
+    const outcome = launched === undefined ? this.#settle() : await this.#serve(launched);
+    this.#apply({ type: "delivered" });
+    await this.#report(outcome);
+    this.#apply({ type: "reported" });
   }
 
-  async function accompany({ pty, shell }: Launched): Promise<void> {
+  /** Resolves with undefined when the session was stopped meanwhile and no shell was started. */
+  async #launch(): Promise<Launched | undefined> {
+    const { id, runner, asRoot } = this.#order;
+    const { language, modes, openFiles, loadFlow, view } = this.#ports;
+    const order = {
+      sessionId: id,
+      runner,
+      asRoot,
+      size: () => this.#size,
+      language,
+      flow: await loadFlow(),
+      modes,
+      view: await view(asRoot),
+      openFiles,
+      onData: (bytes: Uint8Array) => this.#onData(bytes),
+    };
+    return launchShell(order, () => this.#state.phase === "ending");
+  }
+
+  /** From the running shell to the last frame of its output. */
+  async #serve({ pty, shell }: Launched): Promise<SessionEnd> {
+    const { id, asRoot, runner } = this.#order;
     const leader = identify(pty.pid);
-    running = { pty, leader };
-    for (const bytes of early.splice(0)) input(bytes);
-    stream.hold(pty);
-    void pty.exited.then((how) => void (exit = how));
-    if (leader !== undefined) ledger.started(id, leader);
-    log.info("terminal", `${name} started: ${shell} as ${runner.account.name}`, {
+    this.#shell = { pty, leader };
+    for (const bytes of this.#early.splice(0)) this.input(bytes);
+    this.#stream.hold(pty);
+    void pty.exited.then((exit) => {
+      this.#exit = exit;
+      this.#apply({ type: "exited" });
+    });
+    if (leader !== undefined) this.#ports.store.started(id, leader);
+    this.#ports.log.info("terminal", `${this.#name} started: ${shell} as ${runner.account.name}`, {
       session_id: id,
       mode: pty.mode,
       root: asRoot,
     });
-    const ended = gone(pty);
-    if (verdict !== undefined) killing = kill();
-    void watchLimits();
-    await open();
-    await stream.run(send);
-    await tell(await ended);
+    const settled = this.#settled(pty);
+    this.#apply({ type: "started" });
+    // Stopped while the shell was being started: only now is there something to end.
+    if (this.#state.phase === "ending") this.#killing = this.#kill();
+    void this.#watchLimits();
+    await this.#open();
+    await this.#stream.run((frame) => this.#send(frame));
+    return settled;
   }
 
-  /** Resolves when the output is at its end and, where we end it, nobody is left whom we can end. */
-  async function gone(pty: Pty): Promise<SessionEnd> {
-    await Promise.race([pty.drained, killed.promise]);
-    stream.finish();
-    await killing;
+  #onData(bytes: Uint8Array): void {
+    this.#lastActive = steadyNow();
+    this.#stream.push(bytes);
+  }
+
+  async #kill(): Promise<void> {
+    if (this.#shell === undefined) return;
+    const { pty, leader } = this.#shell;
+    const { id } = this.#order;
+    const all = await hangUp(terminalProcesses(id, leader, this.#ports.listProcesses), this.#grace);
+    if (!all)
+      this.#ports.log.warn("terminal", `${this.#name}: some of its processes cannot be ended`, {
+        session_id: id,
+      });
+    // The kernel's own hang-up also reaches processes of another user (sudo, where the agent is not root).
+    await within(pty.drained, seconds(1));
     pty.close();
-    return settle();
+    this.#killed.resolve();
   }
 
-  async function open(): Promise<void> {
-    const answer = await deliver(channel, opened(id, size), unopened.signal);
-    const status = answer?.ok === true ? (answer.status ?? "open") : undefined;
-    if (status === "open") return;
-    stream.mute();
-    if (answer === undefined) return;
-    // One that failed or is closed has its end already.
-    tellEnd = answer.ok ? status === "terminating" : !isUnknown(answer);
-    end(`the control plane did not take the terminal (${answer.message ?? `it is ${String(status)}`})`);
+  /** Resolves when all output was read and, if the agent ends the session, no process is left that it can end. */
+  async #settled(pty: Pty): Promise<SessionEnd> {
+    await Promise.race([pty.drained, this.#killed.promise]);
+    this.#stream.finish();
+    await this.#killing;
+    pty.close();
+    return this.#settle();
   }
 
-  async function send(frame: Uint8Array): Promise<void> {
-    const answer = await deliver(channel, output(id, frame), signal);
-    if (answer === undefined) stream.mute();
-    else if (!answer.ok || answer.seq === null) {
-      stream.mute();
-      tellEnd = !isUnknown(answer);
-      end("the control plane takes no more output of this terminal");
-    }
-  }
-
-  function settle(): SessionEnd {
-    const outcome = endOf(exit ?? { exitCode: null, signal: null }, verdict);
-    ledger.ended(id, outcome);
-    log.info("terminal", `${name} ended after ${humanDuration(steadyNow() - bornAt)}`, {
+  #settle(): SessionEnd {
+    const { id } = this.#order;
+    const outcome = endOf(this.#exit, this.#state.reason);
+    this.#ports.store.ended(id, outcome);
+    const age = humanDuration(steadyNow() - this.#startedAt);
+    this.#ports.log.info("terminal", `${this.#name} ended after ${age}`, {
       session_id: id,
       exit_code: outcome.exitCode,
       reason: outcome.reason,
     });
-    over.resolve();
-    overSignal.abort();
+    this.#apply({ type: "settled" });
+    this.#over.abort();
     return outcome;
   }
 
-  async function tell(outcome: SessionEnd): Promise<void> {
-    if (tellEnd && (await deliver(channel, exited(id, outcome), signal)) === undefined) return;
-    ledger.forget(id);
+  async #open(): Promise<void> {
+    using scope = abortScope([this.#signal, this.#ending.signal]);
+    const answer = await deliver(this.#ports.channel, opened(this.#order.id, this.#size), scope.signal);
+    const status = answer?.ok === true ? (answer.status ?? "open") : undefined;
+    if (status === "open") return this.#apply({ type: "accepted" });
+    this.#stream.mute();
+    if (answer === undefined) return;
+    this.#apply({
+      type: "rejected",
+      reason: `the control plane did not take the terminal (${answer.message ?? `it is ${String(status)}`})`,
+      // A session that failed or is closed has its end already.
+      endExpected: answer.ok ? status === "terminating" : !isUnknown(answer),
+    });
   }
 
-  async function watchLimits(): Promise<void> {
-    const { idle, length } = ports.limits;
-    while (!overSignal.signal.aborted) {
-      const [idleLeft, left] = [lastActive + idle - steadyNow(), bornAt + length - steadyNow()];
-      if (left <= 0) return end(`open for ${humanDuration(length)}, the longest a terminal may be`);
-      if (idleLeft <= 0) return end(`not used for ${humanDuration(idle)}`);
-      await sleep(Math.min(idleLeft, left), overSignal.signal);
+  async #send(frame: Uint8Array): Promise<void> {
+    const answer = await deliver(this.#ports.channel, output(this.#order.id, frame), this.#signal);
+    if (answer?.ok === true && answer.seq !== null) return;
+    this.#stream.mute();
+    if (answer === undefined) return;
+    this.#apply({
+      type: "rejected",
+      reason: "the control plane takes no more output of this terminal",
+      endExpected: !isUnknown(answer),
+    });
+  }
+
+  async #report(outcome: SessionEnd): Promise<void> {
+    const { channel, store } = this.#ports;
+    const { id } = this.#order;
+    const { endExpected } = this.#state;
+    if (endExpected && (await deliver(channel, exited(id, outcome), this.#signal)) === undefined) return;
+    store.forget(id);
+  }
+
+  async #reportFailure(error: unknown): Promise<void> {
+    const { channel, store } = this.#ports;
+    this.#logError(error);
+    this.#apply({ type: "failed" });
+    this.#over.abort();
+    await deliver(channel, failed(this.#order.id, messageOf(error)), this.#signal);
+    store.forget(this.#order.id);
+    this.#apply({ type: "reported" });
+  }
+
+  async #watchLimits(): Promise<void> {
+    const { idle, length } = this.#ports.limits;
+    while (!this.#over.signal.aborted) {
+      const now = steadyNow();
+      const [idleLeft, left] = [this.#lastActive + idle - now, this.#startedAt + length - now];
+      if (left <= 0) return this.stop(`open for ${humanDuration(length)}, the longest a terminal may be`);
+      if (idleLeft <= 0) return this.stop(`not used for ${humanDuration(idle)}`);
+      await sleep(Math.min(idleLeft, left), this.#over.signal);
     }
   }
 
-  const done = run()
-    .catch((error: unknown) => log.error("terminal", `${name}: ${messageOf(error)}`, { session_id: id }))
-    .finally(() => {
-      over.resolve();
-      overSignal.abort();
-      unopened[Symbol.dispose]();
-    });
-
-  return {
-    summary: () => ({
-      id,
-      account: runner.account.name,
-      root: asRoot,
-      ...size,
-      age: steadyNow() - bornAt,
-      idle: steadyNow() - lastActive,
-      mode: running?.pty.mode,
-    }),
-    input,
-    resize(cols, rows) {
-      size = { cols, rows };
-      running?.pty.resize(cols, rows);
-    },
-    probe: () => stream.probe(),
-    stop(reason, within) {
-      grace = Math.min(grace, within ?? grace);
-      end(reason);
-    },
-    over: over.promise,
-    done,
-  };
+  #logError(error: unknown): void {
+    this.#ports.log.error("terminal", `${this.#name}: ${messageOf(error)}`, { session_id: this.#order.id });
+  }
 }
 
-/** Events: at most so many keystrokes or pastes of 24 kB wait for a shell that takes its time. */
+/** Events: at most so many keystrokes or pastes of 24 kB wait for a shell that is slow to start. */
 const EARLY_MAX = 64;
-const REFUSED_INPUT = "\r\n[… nothing reads what is typed here: the last input was thrown away …]\r\n";
+const INPUT_DROPPED = "\r\n[… nothing reads what is typed here: the last input was thrown away …]\r\n";

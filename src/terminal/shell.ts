@@ -1,21 +1,21 @@
-// Which shell a terminal gets, and what it is started with.
+// Chooses the shell of a terminal, and builds its command line and environment.
 import { realpathSync } from "node:fs";
 import { basename } from "node:path";
 import { quote } from "../lib/text.ts";
 import { seconds } from "../lib/duration.ts";
 import { type Account, type Runner, SYSTEM_PATH } from "../platform/account.ts";
 
-/** In the environment of everything started in a terminal: how processes that left its session are found again. */
-export const COOKIE = "NODERAX_TERMINAL";
-export const cookieOf = (sessionId: string): string => `${COOKIE}=${sessionId}`;
+/** The environment marker of a terminal's processes, by which those that left its session are found. */
+export const TERMINAL_MARKER = "NODERAX_TERMINAL";
+export const environmentMarker = (sessionId: string): string => `${TERMINAL_MARKER}=${sessionId}`;
 
 const SHELLS = ["bash", "zsh", "sh"] as const;
-/** Login shells that say that nobody logs in. */
+/** Login shells of accounts that nobody may log in to. */
 const NO_SHELL = new Set(["nologin", "false", "true", "sync", "halt", "shutdown"]);
 
 /**
- * The shells to try, in order, each file once: the account's own, then bash, zsh and sh wherever they lie. Root's own is
- * left out: a root terminal is one of the three.
+ * Lists the shells to try, in order, each file once: the account's own, then bash, zsh and sh in every directory. Root's
+ * own is left out: a root terminal runs one of the three.
  */
 export function shellCandidates(account: Account, isRoot: boolean, resolve = realPath): string[] {
   const own = isRoot || NO_SHELL.has(basename(account.shell)) ? [] : [account.shell];
@@ -39,12 +39,12 @@ function realPath(path: string): string | undefined {
 }
 
 /**
- * Whether the shell can be executed by that user: a wrong loader, a missing right and a home that refuses it look like
- * any other exit code once it runs. One that takes its time has started.
+ * Returns whether the user can execute the shell. Tried beforehand, since later a wrong loader, a missing permission or a
+ * home that forbids execution looks like any exit code. A shell that has not exited after 2 s has started.
  */
 export async function shellStarts(shell: string, runner: Runner): Promise<boolean> {
   try {
-    // A bare `exit` would end with the code of whatever came last in the shell's own start-up file.
+    // A bare `exit` would return the code of the last command in the shell's own start-up file.
     const probe = Bun.spawn(runner.shell(`exec ${quote(shell)} -c 'exit 0'`), {
       cwd: "/",
       env: { PATH: SYSTEM_PATH, HOME: runner.account.home },
@@ -58,11 +58,11 @@ export async function shellStarts(shell: string, runner: Runner): Promise<boolea
   }
 }
 
-/** In the user's home, or in `/`; interactive, not a login. */
+/** Starts the shell in the user's home, or in `/`; interactive, not as a login shell. */
 export const shellScript = (shell: string): string =>
   `umask 022; cd "$HOME" 2>/dev/null || cd /; unset OLDPWD; exec ${quote(shell)} -i`;
 
-/** All a terminal's shell sees: nothing of the agent's. `language` is the agent's own LANG. */
+/** Returns the whole environment of the shell; nothing is inherited but `language`, the agent's own LANG. */
 export function shellEnvironment(
   sessionId: string,
   account: Account,
@@ -75,10 +75,10 @@ export function shellEnvironment(
     USER: account.name,
     LOGNAME: account.name,
     SHELL: shell,
-    // The browser's side is UTF-8 whatever this machine prefers.
+    // The browser decodes UTF-8, whatever the locale of this machine is.
     LANG: language !== undefined && /^[\w@.-]+\.utf-?8$/i.test(language) ? language : "C.UTF-8",
     TERM: "xterm-256color",
     PAGER: "cat",
-    [COOKIE]: sessionId,
+    [TERMINAL_MARKER]: sessionId,
   };
 }

@@ -1,4 +1,4 @@
-// All terminals of this node: hears what the control plane asks for, starts sessions, ends what an earlier agent left.
+// All terminals of this node: handles the control plane's terminal events and keeps the open sessions.
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { shortId } from "../lib/text.ts";
@@ -25,14 +25,14 @@ import type { Channel } from "../realtime/channel.ts";
 import { deliver } from "./delivery.ts";
 import { type FlowControl, loadFlowControl } from "./pty/flow-control.ts";
 import { decodeInput } from "./input.ts";
-import { createLedger } from "./session-store.ts";
-import { endLeftOver, settleLeftOver } from "./stale-session.ts";
+import { createSessionStore } from "./session-store.ts";
+import { endStaleSession, settleStaleSession } from "./stale-session.ts";
 import type { PtyMode } from "./pty/pty.ts";
 import { refusalOf } from "./refusal.ts";
 import { exited, failed } from "./reports.ts";
-import { type Session, type TerminalSummary, startSession } from "./session.ts";
-import { COOKIE } from "./shell.ts";
-import { createStrangers } from "./unknown-sessions.ts";
+import { type TerminalSession, type TerminalSummary, startSession } from "./session.ts";
+import { TERMINAL_MARKER } from "./shell.ts";
+import { createUnknownSessions } from "./unknown-sessions.ts";
 
 export type TerminalSettings = Pick<
   Settings,
@@ -44,44 +44,44 @@ export interface TerminalPorts {
   /** Has `terminalMigration`. */
   readonly database: Database;
   readonly rootAccess: Pick<RootAccess, "profile" | "refusal" | "onChange">;
-  /** `task`: whose shell a terminal is. `root`: whose, when the operator asks for root and may have it. */
+  /** `task` runs the shell of a usual terminal, `root` that of a terminal for which the operator asks root access. */
   readonly runners: { readonly task: Runner; readonly root: Runner };
-  /** What a shell sees of the processes and terminals of others. */
+  /** Whether a shell sees the processes and terminals of others. */
   readonly view: (asRoot: boolean) => Promise<View>;
-  /** The soft limit of open files for shells; undefined: ours. */
+  /** The soft limit of open files for shells; undefined: the agent's own. */
   readonly openFiles: number | undefined;
   readonly settings: TerminalSettings;
   readonly log: Log;
-  /** For tests: only these start modes; what holds output back; who is alive. */
+  /** For tests. */
   readonly modes?: readonly PtyMode[];
   readonly loadFlow?: () => Promise<FlowControl | undefined>;
-  readonly look?: () => Promise<Census>;
+  readonly listProcesses?: () => Promise<Census>;
 }
 
 export interface Terminals {
-  /** Ends what an earlier agent left, and tells the control plane until it knows. */
+  /** Ends the sessions of an earlier process, and reports each until it is acknowledged. */
   resume(): void;
   active(): TerminalSummary[];
-  /** Ends every terminal and tells the control plane, within `grace`. What could not be told is after the next start. */
+  /** Ends every terminal and reports it, within `grace`. Ends that could not be reported are sent after the next start. */
   stop(grace: Duration): Promise<void>;
 }
 
-/** The control plane gives a terminal up after so long without an answer. */
+/** The control plane fails a terminal that is not answered within this time. */
 const START_PATIENCE = seconds(15);
 
-/** The control plane waits 10 s for the end of a terminal that was stopped while we were away; then it is closed. */
+/** Longer than the 10 s for which the control plane waits for the end of a terminal it stopped while we were offline. */
 const STOP_PATIENCE = seconds(12);
 
-/** Listens from now on. */
+/** Handles terminal events from now on. */
 export function createTerminals(ports: TerminalPorts): Terminals {
-  const { channel, settings, log, look = sharedCensus(COOKIE) } = ports;
-  const ledger = createLedger(ports.database, log);
-  const sessions = new Map<string, Session>();
-  /** Those of which anything runs; the others only have to be told. */
+  const { channel, settings, log, listProcesses = sharedCensus(TERMINAL_MARKER) } = ports;
+  const store = createSessionStore(ports.database, log);
+  const sessions = new Map<string, TerminalSession>();
+  /** Ids of sessions with processes; for the others only the report of the end is left to send. */
   const running = new Set<string>();
-  const strangers = createStrangers();
-  const life = new AbortController();
-  const leftOvers = new Set<Promise<void>>();
+  const unknownSessions = createUnknownSessions();
+  const stopped = new AbortController();
+  const staleSessions = new Set<Promise<void>>();
   let stopping = false;
   let flow: Promise<FlowControl | undefined> | undefined;
   const loadFlow = (): Promise<FlowControl | undefined> => (flow ??= (ports.loadFlow ?? loadFlowControl)());
@@ -89,7 +89,7 @@ export function createTerminals(ports: TerminalPorts): Terminals {
   function onStart(body: unknown): void {
     const id = sessionOf(body);
     if (id === undefined) return log.debug("terminal", "a start without a session was ignored");
-    // A second start of the same: an error would make the live session fail.
+    // A repeated start: an error would make the control plane fail the open session.
     if (sessions.has(id)) return;
     const wanted = v.safeParse(TerminalStart, body);
     if (!wanted.success)
@@ -114,9 +114,9 @@ export function createTerminals(ports: TerminalPorts): Terminals {
       },
       {
         channel,
-        ledger,
+        store,
         log,
-        look,
+        listProcesses,
         loadFlow,
         view: ports.view,
         openFiles: ports.openFiles,
@@ -125,7 +125,7 @@ export function createTerminals(ports: TerminalPorts): Terminals {
         limits: { idle: settings.terminal_idle_limit, length: settings.terminal_max_length },
         grace: settings.terminal_kill_grace,
       },
-      life.signal,
+      stopped.signal,
     );
     sessions.set(id, session);
     running.add(id);
@@ -138,44 +138,47 @@ export function createTerminals(ports: TerminalPorts): Terminals {
     void answer(failed(id, message));
   }
 
-  /** Tries for as long as the control plane waits. */
+  /** Sends an event, for at most as long as the control plane waits. */
   async function answer(event: Parameters<typeof deliver>[1]): Promise<void> {
-    using scope = abortScope([life.signal], START_PATIENCE);
+    using scope = abortScope([stopped.signal], START_PATIENCE);
     await deliver(channel, event, scope.signal);
   }
 
-  /** Hands a well-formed event to its session; answers for one that is unknown, lest it stay open for ever. */
-  function hear<Schema extends v.GenericSchema<unknown, { sessionId: string }>>(
+  /** Passes valid events to their session. For an unknown session it answers `terminal.exited`: it would stay open otherwise. */
+  function handle<Schema extends v.GenericSchema<unknown, { sessionId: string }>>(
     event: string,
     schema: Schema,
-    act: (session: Session, body: v.InferOutput<Schema>) => void,
+    act: (session: TerminalSession, body: v.InferOutput<Schema>) => void,
   ): void {
     channel.on(event, (body) => {
       const id = sessionOf(body);
       if (id === undefined) return log.debug("terminal", `${event} without a session was ignored`);
       const session = sessions.get(id);
-      if (session === undefined) return answerStranger(id);
+      if (session === undefined) return answerUnknown(id);
       const parsed = v.safeParse(schema, body);
       if (parsed.success) act(session, parsed.output);
       else log.debug("terminal", `${event} was ignored: ${explain(parsed.issues)}`, { session_id: id });
     });
   }
 
-  function answerStranger(id: string): void {
-    if (!strangers.mayAnswer(id)) return;
+  function answerUnknown(id: string): void {
+    if (!unknownSessions.mayAnswer(id)) return;
     const end = { exitCode: null, reason: "not running any more: it has ended, or the agent was restarted" };
     void answer(exited(id, end));
   }
 
-  /** What became of the terminals while we were away we are not told: the shell of one that is over would live on. */
-  async function askAround(): Promise<void> {
+  /**
+   * Asks for every open session whether the control plane still has it: sessions that ended while the agent was offline
+   * are not announced, and their shells would stay alive.
+   */
+  async function probeAll(): Promise<void> {
     for (const session of sessions.values()) session.probe();
     if (sessions.size === 0) return;
-    await sleep(STOP_PATIENCE, life.signal);
-    if (!life.signal.aborted) for (const session of sessions.values()) session.probe();
+    await sleep(STOP_PATIENCE, stopped.signal);
+    if (!stopped.signal.aborted) for (const session of sessions.values()) session.probe();
   }
 
-  /** A profile that is taken back takes its open terminals back too. */
+  /** Ends open root terminals when the root access profile no longer allows them. */
   function endUnpermitted(): void {
     const profile = ports.rootAccess.profile();
     if (allows(profile, "terminal")) return;
@@ -184,29 +187,29 @@ export function createTerminals(ports: TerminalPorts): Terminals {
   }
 
   ports.rootAccess.onChange(endUnpermitted);
-  channel.onOnline(() => void askAround());
+  channel.onOnline(() => void probeAll());
   channel.on("terminal.start", onStart);
-  hear("terminal.input", TerminalInput, (session, { sessionId, payload }) => {
+  handle("terminal.input", TerminalInput, (session, { sessionId, payload }) => {
     const bytes = decodeInput(payload);
     if (bytes !== undefined) session.input(bytes);
     else
       log.debug("terminal", "input that is no base64, or too long, was ignored", { session_id: sessionId });
   });
-  hear("terminal.resize", TerminalResize, (session, { cols, rows }) => session.resize(cols, rows));
-  hear("terminal.stop", TerminalStop, (session, { reason }) =>
+  handle("terminal.resize", TerminalResize, (session, { cols, rows }) => session.resize(cols, rows));
+  handle("terminal.stop", TerminalStop, (session, { reason }) =>
     session.stop(reason || "terminated by the control plane"),
   );
 
   return {
     resume() {
-      for (const entry of ledger.all()) {
-        const ended = settleLeftOver(
-          entry,
-          { channel, ledger, log, look, grace: settings.terminal_kill_grace },
-          life.signal,
+      for (const session of store.all()) {
+        const ended = settleStaleSession(
+          session,
+          { channel, store, log, listProcesses, grace: settings.terminal_kill_grace },
+          stopped.signal,
         );
-        leftOvers.add(ended);
-        void ended.finally(() => leftOvers.delete(ended));
+        staleSessions.add(ended);
+        void ended.finally(() => staleSessions.delete(ended));
       }
     },
     active: () => [...sessions].filter(([id]) => running.has(id)).map(([, session]) => session.summary()),
@@ -217,22 +220,22 @@ export function createTerminals(ports: TerminalPorts): Terminals {
       const all = [...sessions.values()];
       const every = (promises: Promise<void>[]): Promise<unknown> =>
         Promise.race([Promise.all(promises), limit]);
-      // Half of it for the shells, so that there is time to tell.
+      // Half of the grace for the shells: the rest is for reporting their ends.
       for (const session of all) session.stop("the agent was stopped", grace / 2);
       await every(all.map(({ over }) => over));
       if (channel.online()) await every(all.map(({ done }) => done));
-      life.abort();
-      await every([...all.map(({ done }) => done), ...leftOvers]);
+      stopped.abort();
+      await every([...all.map(({ done }) => done), ...staleSessions]);
       enough.abort();
     },
   };
 }
 
 /**
- * Where the owner switched the realtime session off after a crash: ends what the earlier agent left running. The control
- * plane is told once there is a session again. Never rejects.
+ * Ends the sessions that an earlier process left open, without reporting them: for an agent whose realtime session was
+ * switched off. Their ends are reported when it is switched on again. Never rejects.
  */
-export async function endLeftOvers({
+export async function endStaleSessions({
   database,
   log,
   grace,
@@ -241,9 +244,10 @@ export async function endLeftOvers({
   readonly log: Log;
   readonly grace: Duration;
 }): Promise<void> {
-  const ledger = createLedger(database, log);
-  const look = sharedCensus(COOKIE);
-  await Promise.all(ledger.all().map((entry) => endLeftOver(entry, { ledger, log, look, grace })));
+  const store = createSessionStore(database, log);
+  const listProcesses = sharedCensus(TERMINAL_MARKER);
+  const ports = { store, log, listProcesses, grace };
+  await Promise.all(store.all().map((session) => endStaleSession(session, ports)));
 }
 
 function sessionOf(body: unknown): string | undefined {

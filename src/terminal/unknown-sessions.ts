@@ -1,26 +1,26 @@
-// Sessions the control plane knows and we do not: each is answered, though not with every keystroke.
+// Limits the answers to events of sessions that this agent does not have: one each 5 s, not one a keystroke.
 import { seconds } from "../lib/duration.ts";
 import { steadyNow } from "../lib/clock.ts";
 
 const ANSWER_EVERY = seconds(5);
-const KNOWN_MAX = 1_000;
+const REMEMBERED_MAX = 1_000;
 
-export interface Strangers {
-  /** True once in a while for each. */
+export interface UnknownSessions {
+  /** True when the last answer for this session is at least 5 s old; counts as an answer then. */
   mayAnswer(sessionId: string): boolean;
 }
 
-export function createStrangers(now = steadyNow): Strangers {
+export function createUnknownSessions(now = steadyNow): UnknownSessions {
   const answered = new Map<string, number>();
   return {
     mayAnswer(id) {
       const last = answered.get(id);
       if (last !== undefined && now() - last < ANSWER_EVERY) return false;
-      // Put at the end, so that the first is the one that was quiet for longest.
+      // Insert at the end: the first entry is then the one answered longest ago.
       answered.delete(id);
       answered.set(id, now());
       const [oldest] = answered.keys();
-      if (answered.size > KNOWN_MAX && oldest !== undefined) answered.delete(oldest);
+      if (answered.size > REMEMBERED_MAX && oldest !== undefined) answered.delete(oldest);
       return true;
     },
   };

@@ -10,7 +10,7 @@ import { decodeInput } from "../../../src/terminal/input.ts";
 import { type Circumstances, refusalOf } from "../../../src/terminal/refusal.ts";
 import { clip, endOf } from "../../../src/terminal/session-end.ts";
 import { shellCandidates, shellEnvironment, shellStarts } from "../../../src/terminal/shell.ts";
-import { createStrangers } from "../../../src/terminal/unknown-sessions.ts";
+import { createUnknownSessions } from "../../../src/terminal/unknown-sessions.ts";
 import { until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive } from "./harness.ts";
@@ -121,17 +121,17 @@ test("input is base64 of the standard alphabet within the limit, and nothing els
 
 test("a stranger is answered once in five seconds, however many there are", () => {
   let now = 0;
-  const strangers = createStrangers(() => now);
-  expect([strangers.mayAnswer("a"), strangers.mayAnswer("a"), strangers.mayAnswer("b")]).toEqual([
-    true,
-    false,
-    true,
-  ]);
+  const unknownSessions = createUnknownSessions(() => now);
+  expect([
+    unknownSessions.mayAnswer("a"),
+    unknownSessions.mayAnswer("a"),
+    unknownSessions.mayAnswer("b"),
+  ]).toEqual([true, false, true]);
   now = seconds(5);
-  expect(strangers.mayAnswer("a")).toBe(true);
-  for (let n = 0; n < 5_000; n++) strangers.mayAnswer(`x${n}`);
+  expect(unknownSessions.mayAnswer("a")).toBe(true);
+  for (let n = 0; n < 5_000; n++) unknownSessions.mayAnswer(`x${n}`);
   // Forgotten rather than kept for ever.
-  expect(strangers.mayAnswer("a")).toBe(true);
+  expect(unknownSessions.mayAnswer("a")).toBe(true);
 });
 
 test.each([

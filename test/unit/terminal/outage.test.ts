@@ -7,7 +7,7 @@ import { openDatabase } from "../../../src/platform/database.ts";
 import { terminalMigration } from "../../../src/terminal/session-store.ts";
 import { until } from "../../support/until.ts";
 import { silent } from "../../../src/platform/log.ts";
-import { endLeftOvers } from "../../../src/terminal/terminals.ts";
+import { endStaleSessions } from "../../../src/terminal/terminals.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive, terminalNode } from "./harness.ts";
 
@@ -149,7 +149,7 @@ test("without a session at all, what an earlier agent left is ended, and the tel
   const shell = await first.open();
   const pid = Number(await shell.run("echo $$"));
   first.channel.goOffline();
-  await endLeftOvers({ database, log: silent, grace: seconds(1) });
+  await endStaleSessions({ database, log: silent, grace: seconds(1) });
   expect(alive(pid)).toBe(false);
   await first.terminals.stop(seconds(1));
 

@@ -5,7 +5,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
 import { sharedCensus, takeCensus } from "../../../src/platform/process-table.ts";
-import { COOKIE } from "../../../src/terminal/shell.ts";
+import { TERMINAL_MARKER } from "../../../src/terminal/shell.ts";
 import { PTY_MODES } from "../../../src/terminal/pty/pty.ts";
 import { until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
@@ -339,15 +339,15 @@ test("what is typed before the shell runs arrives; what is too much is refused a
 test("ten terminals that are stopped together share each look at who is alive", async () => {
   let looks = 0;
   let asked = 0;
-  const shared = sharedCensus(COOKIE, (name) => {
+  const shared = sharedCensus(TERMINAL_MARKER, (name) => {
     looks++;
     return takeCensus(name);
   });
-  const look = (): ReturnType<typeof shared> => {
+  const listProcesses = (): ReturnType<typeof shared> => {
     asked++;
     return shared();
   };
-  await using node = terminalNode({ look });
+  await using node = terminalNode({ listProcesses });
   const shells = await Promise.all(Array.from({ length: 10 }, () => node.open()));
   for (const shell of shells) shell.stop();
   await Promise.all(shells.map((shell) => shell.exited()));
