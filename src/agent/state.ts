@@ -3,7 +3,7 @@ import type { Database } from "bun:sqlite";
 import { lstatSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { steadyNow } from "../lib/clock.ts";
-import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { AgentError, messageOf, hasCode } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { createOutbox } from "../control/outbox.ts";
 import { keepIdentityCopy } from "../identity/identity-copy.ts";
@@ -87,7 +87,7 @@ function openWhole(
   try {
     return openReadable(path, migrations);
   } catch (error) {
-    if (!(error instanceof AgentError) || error.code !== "state.damaged") throw error;
+    if (!hasCode(error, "state.damaged")) throw error;
     const aside = setDatabaseAside(path, "damaged");
     const database = openDatabase(path, migrations);
     const [journal, outbox] = [createJournal(database), createOutbox(database)];

@@ -1,6 +1,7 @@
 // What fetch throws, turned into an AgentError that says which kind of failure it was.
+import { type ErrorCodeOf } from "../lib/error-codes.ts";
 import { errnoOf } from "../lib/errno.ts";
-import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf, hasCode } from "../lib/agent-error.ts";
 import { type Duration, formatDuration } from "../lib/duration.ts";
 
 /**
@@ -11,15 +12,7 @@ import { type Duration, formatDuration } from "../lib/duration.ts";
  * tls.untrusted    certificate of an authority we do not know; tls.name, tls.expired likewise: not received
  * aborted          we gave up ourselves
  */
-export type NetworkCode =
-  | "net.refused"
-  | "net.unresolved"
-  | "net.reset"
-  | "net.timeout"
-  | "tls.untrusted"
-  | "tls.name"
-  | "tls.expired"
-  | "aborted";
+export type NetworkCode = ErrorCodeOf<"net" | "tls"> | "aborted";
 
 const UNTRUSTED = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
@@ -79,6 +72,6 @@ export function networkError(
 /** True when the server may have received and handled the request although we saw no answer, or none we understood. */
 export function mayHaveArrived(error: unknown): boolean {
   if (!(error instanceof AgentError)) return true;
-  if (["net.reset", "net.timeout", "aborted", "http.answer"].includes(error.code)) return true;
+  if (hasCode(error, "net.reset", "net.timeout", "aborted", "http.answer")) return true;
   return error.status !== undefined && error.status >= 500;
 }

@@ -1,5 +1,5 @@
 // The table of all retries, and which failures are worth one.
-import { AgentError } from "../lib/agent-error.ts";
+import { AgentError, hasCode } from "../lib/agent-error.ts";
 import type { Backoff } from "../lib/backoff.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 
@@ -64,7 +64,7 @@ export const retry = {
 } satisfies Record<string, RetryPolicy>;
 
 /** Codes of answers that were not the server's: a captive portal, a maintenance page, a proxy without its backend. */
-const NOT_THE_SERVERS = ["http.answer", "http.foreign", "http.redirect"];
+const NOT_THE_SERVERS = ["http.answer", "http.foreign", "http.redirect"] as const;
 
 /**
  * Whether the same request may succeed later: no answer, an answer of somebody else, a server error, throttling, a
@@ -72,7 +72,7 @@ const NOT_THE_SERVERS = ["http.answer", "http.foreign", "http.redirect"];
  */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof AgentError)) return false;
-  if (NOT_THE_SERVERS.includes(error.code)) return true;
+  if (hasCode(error, ...NOT_THE_SERVERS)) return true;
   if (error.status === undefined) return error.code.startsWith("net.") || error.code.startsWith("tls.");
   return error.status >= 500 || [401, 403, 408, 425, 429].includes(error.status);
 }

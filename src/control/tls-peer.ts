@@ -1,12 +1,12 @@
 // For a certificate we do not trust: looks at it once more, to tell a person who issued it.
 import { connect } from "node:tls";
 import { portOfUrl, unbracketed } from "../lib/address.ts";
-import { AgentError } from "../lib/agent-error.ts";
+import { AgentError, hasCode } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 
 /** Adds the issuer to the hints of a `tls.untrusted` error; every other error is returned as it is. */
 export async function explainTls(error: unknown, url: string): Promise<unknown> {
-  if (!(error instanceof AgentError) || error.code !== "tls.untrusted") return error;
+  if (!hasCode(error, "tls.untrusted")) return error;
   const issuer = await issuerOf(new URL(url), seconds(5));
   if (issuer === undefined) return error;
   const hint = [`The server's certificate was issued by "${issuer}".`, ...error.hint];

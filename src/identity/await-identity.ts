@@ -1,7 +1,7 @@
 // An agent without an identity: waits for one, from `enroll` or from an enrollment under way, and says what it waits for.
 import { abortScope } from "../lib/abort-scope.ts";
 import { epochOf, isoOf, wallFrom, wallNow } from "../lib/clock.ts";
-import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { AgentError, messageOf, hasCode } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { type LoopReport, sleep } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
@@ -54,7 +54,7 @@ export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Pro
     } catch (error) {
       const decided = error instanceof AgentError && error.code.startsWith("enroll.");
       if (decided && pending !== undefined) over = { token: pending.token, why: error.message };
-      else if (!(error instanceof AgentError && error.code === "aborted")) tell(messageOf(error));
+      else if (!hasCode(error, "aborted")) tell(messageOf(error));
     }
   }
   return undefined;

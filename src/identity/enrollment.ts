@@ -4,8 +4,9 @@
 //                  │──▶ revoked                 by an operator, or by a newer enrollment of this machine
 //                  │──▶ expired                 its time was over; the API says "revoked" here too
 //                  └──▶ unknown                 the server does not know the token
+import { type ErrorCode, type ErrorCodeOf } from "../lib/error-codes.ts";
 import { steadyNow, wallFrom } from "../lib/clock.ts";
-import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf, statusOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -15,17 +16,6 @@ import type { Host } from "../platform/host.ts";
 import { version } from "../platform/build.ts";
 import { ENROLLMENT_LIFE } from "../protocol/noderax/limits.ts";
 import type { Identity, PendingEnrollment } from "./identity-file.ts";
-
-/** `code` of the AgentError that a failed enrollment throws. */
-export type EnrollmentFailure =
-  | "enroll.revoked"
-  | "enroll.superseded"
-  | "enroll.expired"
-  | "enroll.unknown_token"
-  | "enroll.used_token"
-  | "enroll.hostname_exists"
-  | "enroll.email"
-  | "enroll.throttled";
 
 export interface Waiting {
   /** Time until the token expires. */
@@ -62,8 +52,8 @@ export async function initiate(
 
 /**
  * Polls until the enrollment is decided or its token has expired. A server that cannot be reached is asked again until
- * then. `superseded` tells whether another process of this machine has begun a newer one. Throws an AgentError with an
- * EnrollmentFailure.
+ * then. `superseded` tells whether another process of this machine has begun a newer one. Throws an AgentError with
+ * an `enroll.…` code.
  */
 export async function awaitApproval(
   api: PublicApi,
@@ -89,7 +79,7 @@ export async function awaitApproval(
       problem = undefined;
     } catch (error) {
       if (signal.aborted) throw interrupted();
-      if (error instanceof AgentError && error.status === 404) throw unknownToken();
+      if (statusOf(error) === 404) throw unknownToken();
       // 401 and 403 do not exist here: a proxy in between speaks, and may change its mind.
       if (!mayPass(error)) throw error;
       failures++;
@@ -135,7 +125,7 @@ export async function consumeBootstrapToken(
 async function patiently<T>(
   call: () => Promise<T>,
   signal: AbortSignal,
-  { onProblem, codes }: { readonly onProblem: OnProblem; readonly codes?: readonly string[] },
+  { onProblem, codes }: { readonly onProblem: OnProblem; readonly codes?: readonly ErrorCode[] },
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -200,7 +190,7 @@ const tooMany = (error: AgentError): AgentError =>
 
 function bootstrapError(error: unknown, hostname: string): unknown {
   if (!(error instanceof AgentError)) return error;
-  const refuse = (code: EnrollmentFailure, message: string, hint: string | string[]): AgentError =>
+  const refuse = (code: ErrorCodeOf<"enroll">, message: string, hint: string | string[]): AgentError =>
     new AgentError(code, message, { hint, exit: exit.refused, status: error.status });
   const newToken = "Ask for a new install command in the web UI.";
   if (error.status === 404)

@@ -1,5 +1,6 @@
 // The one error type that reaches people: a stable code to switch on, what happened, and what to do next.
 import type { Duration } from "./duration.ts";
+import type { ErrorCode } from "./error-codes.ts";
 
 /** Exit codes of the process, as the README documents them. */
 export const exit = {
@@ -29,7 +30,7 @@ export interface AgentErrorOptions {
   cause?: unknown;
 }
 
-/** Callers switch on `code` ("http.status", "net.timeout", …), never on the text. */
+/** Callers switch on `code`, never on the text. */
 export class AgentError extends Error {
   override readonly name = "AgentError";
   readonly hint: readonly string[];
@@ -38,7 +39,7 @@ export class AgentError extends Error {
   readonly retryAfter: Duration | undefined;
 
   constructor(
-    readonly code: string,
+    readonly code: ErrorCode,
     message: string,
     options: AgentErrorOptions = {},
   ) {
@@ -49,6 +50,18 @@ export class AgentError extends Error {
     this.retryAfter = options.retryAfter;
   }
 }
+
+/** Whether an error is an AgentError with one of these codes. */
+export function hasCode<Code extends ErrorCode>(
+  error: unknown,
+  ...codes: readonly Code[]
+): error is AgentError & { readonly code: Code } {
+  return error instanceof AgentError && codes.some((code) => code === error.code);
+}
+
+/** The HTTP status that a server answered with; undefined for every other failure. */
+export const statusOf = (error: unknown): number | undefined =>
+  error instanceof AgentError ? error.status : undefined;
 
 /** Returns the message of an Error, or the value itself as text. */
 export function messageOf(error: unknown): string {

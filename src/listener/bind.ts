@@ -1,5 +1,6 @@
 // Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
 // words, with the setting, and tried again. Nothing else stops for it.
+import { type ErrorCodeOf } from "../lib/error-codes.ts";
 import { aborted } from "../lib/until.ts";
 import { errnoOf } from "../lib/errno.ts";
 import { LISTEN_ADDRESS_FORMS, type ListenAddress, formatHostPort } from "../lib/address.ts";
@@ -97,7 +98,7 @@ async function explained(
   { setting, value, address }: BindOptions,
 ): Promise<AgentError> {
   const port = address?.port ?? 0;
-  const say = (code: string, what: string): AgentError =>
+  const say = (code: ErrorCodeOf<"listen">, what: string): AgentError =>
     new AgentError(code, `${setting} ${value}: ${what}`, { cause: error });
   switch (errnoOf(error)) {
     case "EADDRINUSE":

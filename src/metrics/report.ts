@@ -4,7 +4,7 @@
 //   no session       ──▶ a sample a minute by POST /agent/metrics; the wait for it ends when the session is online
 //
 // A sample is taken when it is sent: nothing is queued, and what could not be sent is gone.
-import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { AgentError, messageOf, hasCode } from "../lib/agent-error.ts";
 import { type Random, backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, type LoopReport, loop, sleep } from "../lib/loop.ts";
@@ -152,9 +152,7 @@ export function metricsLoop(
 
   function onError(error: unknown): Duration {
     // Session and heartbeat speak of what passes; a sample that is refused as it is, is an error of ours.
-    const silent =
-      mayPass(error) ||
-      (error instanceof AgentError && /^realtime\.(?:offline|lost|timeout)$/.test(error.code));
+    const silent = mayPass(error) || hasCode(error, "realtime.offline", "realtime.lost", "realtime.timeout");
     if (!silent && !complained) {
       complained = true;
       log.warn("metrics", `not accepted: ${messageOf(error)}`);

@@ -1,5 +1,5 @@
 // Which of the four documented classes a failed session belongs to, and what to do about it.
-import type { AgentError } from "../lib/agent-error.ts";
+import { type AgentError, hasCode } from "../lib/agent-error.ts";
 
 export type FailureClass =
   | "invalid URL input"
@@ -52,7 +52,8 @@ export function classify({ stage, reason, error, check, lasting }: Evidence): Fa
 }
 
 /** The address leads nowhere, or to something else. 401, 407 and 5xx come from what stands in between, or pass. */
-function isAddress({ code, status }: AgentError): boolean {
+function isAddress(error: AgentError): boolean {
+  const { status } = error;
   if (status !== undefined) return status === 404 || status === 400 || (status >= 300 && status < 400);
-  return ["realtime.url", "http.answer", "net.unresolved"].includes(code);
+  return hasCode(error, "realtime.url", "http.answer", "net.unresolved");
 }

@@ -1,7 +1,7 @@
 // An event about a terminal, sent until the control plane has answered it.
 import type * as v from "valibot";
 import { orAborted } from "../lib/until.ts";
-import { AgentError, messageOf } from "../lib/agent-error.ts";
+import { messageOf, hasCode } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
@@ -45,7 +45,7 @@ export async function deliver<Answer extends Ack>(
       )
         return said;
     } catch (error) {
-      if (error instanceof AgentError && error.code === "realtime.answer" && ++strange >= STRANGE_ANSWERS_MAX)
+      if (hasCode(error, "realtime.answer") && ++strange >= STRANGE_ANSWERS_MAX)
         return { ok: false, message: messageOf(error) };
     }
   }

@@ -148,6 +148,18 @@ test.skipIf(noGit)(
   },
 );
 
+test.skipIf(noGit)("every code of an AgentError is used by some source file (needs git)", async () => {
+  const sources = await repository("src");
+  const table = sources.get("src/lib/error-codes.ts") ?? "";
+  sources.delete("src/lib/error-codes.ts");
+  const code = [...sources.values()].join("\n");
+  const names = [...table.matchAll(/^  (\w+):([^;]+);$/gm)].flatMap(([, part, words = ""]) =>
+    [...words.matchAll(/"(\w+)"/g)].map(([, word]) => `"${part}.${word}"`),
+  );
+  expect(names.length).toBeGreaterThan(100);
+  expect(names.filter((name) => !code.includes(name))).toEqual([]);
+});
+
 test.skipIf(noGit)("a test that may be skipped says what it needs (needs git)", async () => {
   const tests = [...(await repository("test"))].filter(
     ([name]) => name.endsWith(".test.ts") && !name.endsWith("architecture.test.ts"),

@@ -1,5 +1,6 @@
 // Turns an error of a Docker call into an AgentError with one of the codes of `plan/engine.ts`, with the daemon's message
 // where there is one. Pure.
+import { type ErrorCode, type ErrorCodeOf } from "../../lib/error-codes.ts";
 import { errnoOf } from "../../lib/errno.ts";
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
 import { printable } from "../../lib/printable.ts";
@@ -40,7 +41,7 @@ export const unreachable = (host: string, why: string, cause?: unknown): AgentEr
 
 /** The error for an answer with an error status. */
 function refusal(message: string, status: number, cause: unknown): AgentError {
-  const make = (code: string, hint?: string): AgentError =>
+  const make = (code: ErrorCodeOf<"docker">, hint?: string): AgentError =>
     new AgentError(code, message, { status, hint, cause });
   if (isFull(message)) return make("docker.full", "Free some space:  docker system prune");
   if (status === 400 && /client version .* is too (old|new)/i.test(message)) return make("docker.version");
@@ -83,7 +84,7 @@ function daemonMessage(error: unknown): string {
 
 /** Resolves with undefined instead of an AgentError with one of these codes, or with a message that matches. */
 export async function unless<T>(
-  expected: readonly string[] | RegExp,
+  expected: readonly ErrorCode[] | RegExp,
   work: Promise<T>,
 ): Promise<T | undefined> {
   try {

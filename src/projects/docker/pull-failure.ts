@@ -1,4 +1,5 @@
 // Classifies a failed pull by the message of the daemon or registry. Pure.
+import { type ErrorCodeOf } from "../../lib/error-codes.ts";
 import { AgentError } from "../../lib/agent-error.ts";
 import { isFull, tidy } from "./errors.ts";
 
@@ -14,7 +15,8 @@ const BUSY = /toomanyrequests|rate limit|no such host|timeout|connection refused
  */
 export function pullFailure(text: string, login: string, cause?: unknown): AgentError {
   const message = tidy(text);
-  const make = (code: string, hint?: string): AgentError => new AgentError(code, message, { hint, cause });
+  const make = (code: ErrorCodeOf<"docker" | "pull">, hint?: string): AgentError =>
+    new AgentError(code, message, { hint, cause });
   if (isFull(text)) return make("docker.full", "Free some space:  docker system prune");
   if (BUSY.test(text)) return make("pull.failed");
   if (UNAUTHORIZED.test(text)) return make("pull.unauthorized", login);

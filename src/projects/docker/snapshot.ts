@@ -1,7 +1,7 @@
 // Takes snapshots of Docker: lists containers, networks, volumes and images, and inspects the containers for which the list
 // is not enough.
 import type { GenericSchema, InferOutput } from "valibot";
-import { AgentError } from "../../lib/agent-error.ts";
+import { hasCode } from "../../lib/agent-error.ts";
 import { steadyNow } from "../../lib/clock.ts";
 import { createSlots } from "../../lib/slots.ts";
 import {
@@ -78,7 +78,7 @@ export function createSnapshotReader(
       const log = await client.ask(call, signal);
       return log instanceof Uint8Array ? lastLines(log, !Config.Tty) : "";
     } catch (error) {
-      if (error instanceof AgentError && /^docker\.(refused|gone)$/.test(error.code)) return "";
+      if (hasCode(error, "docker.refused", "docker.gone")) return "";
       throw error;
     }
   }

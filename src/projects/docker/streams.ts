@@ -1,5 +1,5 @@
 // The streams of the Docker Engine: its events, the log of a container, the progress of a pull.
-import { AgentError } from "../../lib/agent-error.ts";
+import { AgentError, hasCode } from "../../lib/agent-error.ts";
 import type { Account } from "../../platform/account.ts";
 import { Inspection } from "./answers.ts";
 import { get, post } from "./call.ts";
@@ -70,7 +70,7 @@ export function createStreams(
       } catch (error) {
         const failed = client.failure(error);
         // An error status of this request is about the image.
-        throw failed.status !== undefined && /^docker\.(refused|gone|full)$/.test(failed.code)
+        throw failed.status !== undefined && hasCode(failed, "docker.refused", "docker.gone", "docker.full")
           ? pullFailure(failed.message, login, error)
           : failed;
       }

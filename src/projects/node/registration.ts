@@ -3,7 +3,7 @@
 // A stop says nothing to the server: NotReady would move the projects away from an agent that is merely restarted, and
 // the containers run on.
 import { steadyNow } from "../../lib/clock.ts";
-import { AgentError, messageOf } from "../../lib/agent-error.ts";
+import { AgentError, messageOf, hasCode } from "../../lib/agent-error.ts";
 import { jitter } from "../../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../../lib/duration.ts";
 import { type LoopReport, type LoopRegistry, type Wake, loop, sleep } from "../../lib/loop.ts";
@@ -149,7 +149,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       random,
       wake: ports.wake,
       onError(error, { record: { consecutiveFailures: failures } }, pause) {
-        const refused = error instanceof AgentError && error.code === "node.name";
+        const refused = hasCode(error, "node.name");
         if (failures === 1)
           log[refused ? "error" : "warn"]("node", `heartbeat not delivered: ${messageOf(error)}`);
         if (refused) return retry.nodeName.base;
@@ -187,4 +187,4 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
 }
 
 const isStatus = (error: unknown, status: number): boolean =>
-  error instanceof AgentError && error.code === "http.status" && error.status === status;
+  hasCode(error, "http.status") && error.status === status;

@@ -5,7 +5,7 @@
 // A report carries no node: one that waited while the server was away could hit a project that another node runs by
 // now. So none is sent without a list that was asked for lately, and after the last failure, and shows it as ours.
 import { Notifier } from "../../lib/notifier.ts";
-import { AgentError, messageOf } from "../../lib/agent-error.ts";
+import { messageOf, hasCode } from "../../lib/agent-error.ts";
 import { backoff } from "../../lib/backoff.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
@@ -188,7 +188,7 @@ export function createReports(
     } catch (error) {
       lastError = `${project}: ${messageOf(error)}`;
       lane.failedAt = steadyNow();
-      if (mayPass(error) || (error instanceof AgentError && error.code === "aborted")) return error;
+      if (mayPass(error) || hasCode(error, "aborted")) return error;
       log.warn("reports", `${project}: the server does not take ${report.phase}: ${messageOf(error)}`);
     } finally {
       release();

@@ -1,6 +1,6 @@
 // Carries out one step of a plan on Docker. No policy: what to do was decided, what failed is judged elsewhere.
 import { shortContainerId } from "../../lib/text.ts";
-import { AgentError } from "../../lib/agent-error.ts";
+import { hasCode } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Engine } from "../plan/engine.ts";
@@ -78,8 +78,7 @@ async function make(
     records.made(making, await create());
   } catch (error) {
     // After anything else than a refusal it may have been made all the same.
-    if (error instanceof AgentError && /^docker\.(refused|gone|full)$/.test(error.code))
-      records.refused(making);
+    if (hasCode(error, "docker.refused", "docker.gone", "docker.full")) records.refused(making);
     throw error;
   }
 }

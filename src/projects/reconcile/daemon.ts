@@ -3,7 +3,7 @@
 //   away ── info, a first snapshot ──▶ up ── events end, a snapshot or a step fails ──▶ away, tried again with a back-off
 import { orAborted } from "../../lib/until.ts";
 import { type AbortScope, abortScope } from "../../lib/abort-scope.ts";
-import { AgentError, messageOf } from "../../lib/agent-error.ts";
+import { AgentError, messageOf, hasCode } from "../../lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { type LoopRegistry, loop } from "../../lib/loop.ts";
 import { retry } from "../../control/retry.ts";
@@ -14,7 +14,7 @@ import type { Snapshots } from "./snapshots.ts";
 
 /** What is no answer about the thing that was asked for, but about Docker as a whole. */
 export const isAway = (error: unknown): boolean =>
-  error instanceof AgentError && ["docker.away", "docker.forbidden", "docker.version"].includes(error.code);
+  hasCode(error, "docker.away", "docker.forbidden", "docker.version");
 
 export interface Daemon {
   /** Undefined while Docker is away. */

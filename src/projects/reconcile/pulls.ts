@@ -1,4 +1,5 @@
 // Pulls in the background: one per image whoever asks for it, a few at a time, each with its own back-off.
+import { type ErrorCode } from "../../lib/error-codes.ts";
 import { AgentError } from "../../lib/agent-error.ts";
 import { type Duration, hours, humanDuration } from "../../lib/duration.ts";
 import { createSlots } from "../../lib/slots.ts";
@@ -38,7 +39,7 @@ const FORGET_AFTER: Duration = hours(1);
 const ENTRIES_MAX = 1_000;
 
 /** The daemon is away, not the image: it counts for nothing, but a daemon that comes and goes is not asked at once again. */
-const SAYS_NOTHING: ReadonlySet<string> = new Set([
+const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([
   "docker.away",
   "docker.forbidden",
   "docker.version",

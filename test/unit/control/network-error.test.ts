@@ -53,7 +53,7 @@ test.each([
   ["http.status", 429, false],
   ["http.status", 500, true],
   ["http.status", 504, true],
-])("after %s (%p) the server may have handled the request: %p", (code, status, may) => {
+] as const)("after %s (%p) the server may have handled the request: %p", (code, status, may) => {
   expect(mayHaveArrived(new AgentError(code, "", { status }))).toBe(may);
 });
 

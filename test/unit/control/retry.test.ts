@@ -36,7 +36,7 @@ test.each([
   ["http.foreign", true],
   ["aborted", false],
   ["config.ca_file", false],
-])("%s may pass: %p", (code, passes) => {
+] as const)("%s may pass: %p", (code, passes) => {
   expect(mayPass(new AgentError(code, ""))).toBe(passes);
 });
 

@@ -91,7 +91,7 @@ describe.skipIf(openssl === null)("over TLS (needs openssl)", () => {
   test.each([
     ["for another name", "elsewhere", "tls.name"],
     ["that has expired", "old", "tls.expired"],
-  ])("a certificate %s is told as such", async (_, name, code) => {
+  ] as const)("a certificate %s is told as such", async (_, name, code) => {
     using server = serveTls(name);
     expect((await failureOf(call(server.port, at("ca.pem")))).code).toBe(code);
   });

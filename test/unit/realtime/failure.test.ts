@@ -1,6 +1,7 @@
 // Four words for everything that keeps a session from coming up, each with what to do.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
+import type { ErrorCode } from "../../../src/lib/error-codes.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { trustedAuthorities } from "../../../src/control/trust.ts";
 import { endpointCheck } from "../../../src/realtime/check.ts";
@@ -13,7 +14,7 @@ import { pauseOf, plane, start } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
-const error = (code: string, status?: number): AgentError =>
+const error = (code: ErrorCode, status?: number): AgentError =>
   new AgentError(code, "it happened", { status, hint: "do this" });
 const evidence = (own: Partial<Evidence>): Evidence => ({
   stage: "transport",

@@ -1,6 +1,6 @@
 // Starts the sandbox for `sandbox` and `dev`: chooses its port, and announces it to operator commands.
 import { PORT_MAX } from "../../../lib/address.ts";
-import { AgentError, messageOf } from "../../../lib/agent-error.ts";
+import { AgentError, hasCode, messageOf } from "../../../lib/agent-error.ts";
 import { announceSandbox } from "../../../sandbox/announce.ts";
 import { type Sandbox, type SandboxOptions, startSandbox } from "../../../sandbox/sandbox.ts";
 import { note, warn } from "../../ui/output.ts";
@@ -17,7 +17,7 @@ export async function serveSandbox(
 ): Promise<Sandbox> {
   if (port !== undefined) {
     return startSandbox({ ...options, port: portOf(port, command) }).catch((error: unknown) => {
-      if (!(error instanceof AgentError) || error.code !== "sandbox.listen") throw error;
+      if (!hasCode(error, "sandbox.listen")) throw error;
       const hint = `Take any free port:  ${typed(command)} --port 0`;
       throw new AgentError(error.code, error.message, { hint, cause: error });
     });
@@ -25,7 +25,7 @@ export async function serveSandbox(
   try {
     return await startSandbox({ ...options, port: DEFAULT_PORT });
   } catch (error) {
-    if (!(error instanceof AgentError) || error.code !== "sandbox.listen") throw error;
+    if (!hasCode(error, "sandbox.listen")) throw error;
     note(`${error.message}: taking another port`);
     return startSandbox({ ...options, port: 0 });
   }

@@ -265,7 +265,7 @@ test.each([
   ["Get https://r.example.com/v2/: net/http: TLS handshake timeout", "pull.failed"],
   ["failed to register layer: write /a: no space left on device", "docker.full"],
   ["filesystem layer verification failed for digest sha256:aa", "pull.failed"],
-])("%p is %s", (words, code) => {
+] as const)("%p is %s", (words, code) => {
   expect(pullFailure(words, "log in").code).toBe(code);
 });
 
