@@ -235,6 +235,8 @@ said_in() {
 # --- The machine
 
 find_machine() {
+  # Where a user's PATH may not lead, and restorecon lies.
+  PATH=$PATH:/usr/sbin:/sbin
   for tool in mktemp sha256sum uname cut tr sed df; do
     has "$tool" || fail 1 "$tool is missing" "It belongs to coreutils, sed or busybox."
   done
@@ -608,7 +610,7 @@ stage() {
   fi
   near=${PROGRAM_DIRECTORY%/*}
   until [ -d "${near:-/}" ]; do near=${near%/*}; done
-  if [ "$dry_run" = yes ]; then near=$work; fi
+  if [ "$dry_run" = yes ] && may_execute_in "$work"; then near=$work; fi
   staging=$(as_root mktemp -d "$near/.noderax-agent-XXXXXX") || {
     staging=''
     fail 1 "nothing can be written to ${near:-/}" "Is it read-only? Mount or link something writable there."
@@ -623,13 +625,16 @@ stage() {
   probe "$binary"
 }
 
+may_execute_in() {
+  printf '#!/bin/sh\n' >"$1/probe" && chmod 0700 "$1/probe" && "$1/probe" 2>/dev/null
+}
+
 probe() {
   said=$(as_root "$1" --version 2>&1) || {
     ended=$?
     case $ended in
       126)
-        fail 1 "the executable may not run in ${1%/*}: $said" \
-          "Is it mounted noexec? Mount it with exec; for --dry-run, choose another place with TMPDIR."
+        fail 1 "the executable may not run in ${1%/*}: $said" "Is it mounted noexec?"
         ;;
       132) fail 1 "this processor lacks an instruction that noderax-agent needs" "$(facts)" ;;
       *) fail 1 "the executable does not run here (exit code $ended)" "$said" "$(facts)" ;;

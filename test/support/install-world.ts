@@ -197,10 +197,14 @@ exit ${code}
   async atTerminal(command: string, answers: Readonly<Record<string, string>>): Promise<Ended> {
     let screen = "";
     const decoder = new TextDecoder();
+    const shown = Promise.withResolvers<void>();
     const child = Bun.spawn([Bun.which("dash") ?? "dash", "-c", command], {
       cwd: this.directory,
       env: this.environment(),
-      terminal: { data: (_, bytes) => void (screen += decoder.decode(bytes, { stream: true })) },
+      terminal: {
+        data: (_, bytes) => void (screen += decoder.decode(bytes, { stream: true })),
+        exit: () => shown.resolve(),
+      },
     });
     for (const [question, answer] of Object.entries(answers)) {
       await until(
@@ -212,6 +216,7 @@ exit ${code}
       child.terminal?.write(`${answer}\r`);
     }
     const code = await child.exited;
+    await shown.promise;
     child.terminal?.close();
     return { code, out: screen, notes: screen };
   }

@@ -79,6 +79,8 @@ export class ReleasePlace implements AsyncDisposable {
   readonly reports: ProgressReport[] = [];
   /** So many downloads of artefacts break after half of what they were to send. */
   breaks = 0;
+  /** Called when half of an artefact is sent; the rest never comes. */
+  holds: (() => void) | undefined;
   /** False: every answer is the whole file. */
   ranges = true;
   readonly #server;
@@ -150,7 +152,9 @@ export class ReleasePlace implements AsyncDisposable {
     if (this.breaks > 0 && path.includes("noderax-agent-")) {
       this.breaks--;
       response.write(rest.subarray(0, rest.length / 2), () => response.socket?.destroy());
-    } else response.end(rest);
+    } else if (this.holds !== undefined && path.includes("noderax-agent-"))
+      response.write(rest.subarray(0, rest.length / 2), this.holds);
+    else response.end(rest);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

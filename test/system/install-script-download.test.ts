@@ -285,3 +285,30 @@ ready.each(["curl", "wget"])("%s: HTTP_PROXY is used, also in capitals (needs cu
   world.release({ RELEASE_PLACE: "http://releases.invalid" });
   expect((await world.run(CARA, { env: { HTTP_PROXY: world.place.url } })).code).toBe(0);
 });
+
+ready.each(["curl", "wget"])(
+  "%s: at a terminal the download shows how far it is (needs curl, wget)",
+  async (tool) => {
+    await using world = await InstallWorld.make();
+    world.without(tool === "curl" ? "wget" : "curl");
+    world.release({}, world.executable({ padding: 300_000 }));
+    const ended = await world.atTerminal(`exec ${Bun.which("dash")} ${world.script} ${CARA.join(" ")}`, {});
+    expect(ended.notes).toMatch(/100[.0]*%/);
+    expect(ended.code).toBe(0);
+    expect(world.installed).toBe(true);
+  },
+);
+
+ready("Ctrl-C in the middle of a download leaves nothing behind, and is reported (needs curl)", async () => {
+  await using world = await InstallWorld.make();
+  world.release({}, world.executable({ padding: 300_000 }));
+  const pid = join(world.directory, "pid");
+  // To the whole process group, as a terminal does it.
+  world.place.holds = () => process.kill(-Number(readFileSync(pid, "utf8")), "SIGINT");
+  const ended = await world.run(["--api-url", world.place.url, "--bootstrap-token", TOKEN], {
+    before: ["sh", "-c", `echo $$ >${pid} && exec "$@"`, "sh"],
+  });
+  expect(ended.code).toBe(130);
+  expect(world.place.reports.at(-1)).toMatchObject({ stage: "failed", statusMessage: "interrupted" });
+  expect([...world.calls(), ...world.traces()]).toEqual([]);
+});

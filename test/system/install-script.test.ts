@@ -332,5 +332,12 @@ describe("on file systems that say no (needs root)", () => {
     });
     expect(ended.code).toBe(0);
     expect(world.installed).toBe(true);
+    rmSync(world.installDir, { recursive: true });
+    const planned = await world.run(["--dry-run", "--server-url", API], {
+      before: mounted("noexec", world.temporary),
+      env: { PATH: `${world.bin}:/usr/bin:/bin` },
+    });
+    expect(planned.code).toBe(0);
+    expect(world.calls().map(({ args }) => args.at(-1))).toContain("--dry-run");
   });
 });
