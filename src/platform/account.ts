@@ -1,4 +1,4 @@
-// Users of this machine, and how a root process hands work to one of them.
+// Looks up users of this machine, and runs scripts as one of them.
 import { readFileSync, statSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { AgentError } from "../lib/agent-error.ts";
@@ -14,8 +14,8 @@ export interface Account {
 export const isRoot = (): boolean => process.getuid?.() === 0;
 
 /**
- * The user this process runs as. Bun's own `userInfo` reads the environment, which may be empty or wrong; of it only HOME
- * counts, and only for an ordinary user: it names another home than the system does where it is a directory of theirs.
+ * Returns the user this process runs as. `userInfo` of Bun reads the environment, which may be empty or
+ * wrong; of it we use only HOME, and only for an ordinary user who owns that directory.
  */
 export function currentAccount(): Account {
   const uid = process.getuid?.() ?? 0;
@@ -29,7 +29,10 @@ export function currentAccount(): Account {
   return { ...account, home: chosenHome(process.env["HOME"], uid) ?? account.home };
 }
 
-/** Root's is never taken from the environment: sudo may leave HOME to another user's, whose start-up files root would run. */
+/**
+ * Returns HOME where it may be used, else undefined. Never for root: sudo may keep the HOME of another user,
+ * whose start-up files root would run.
+ */
 export function chosenHome(home: string | undefined, uid: number): string | undefined {
   if (uid === 0 || home === undefined || !isAbsolute(home)) return undefined;
   try {
@@ -40,11 +43,11 @@ export function chosenHome(home: string | undefined, uid: number): string | unde
   }
 }
 
-/** Undefined for a user id that nobody has. */
+/** Undefined for an unknown user id. */
 const accountOf = (uid: number): Account | undefined =>
   parsePasswd(passwdLine((fields) => fields[2] === String(uid)) ?? askNameServices("passwd", String(uid)));
 
-/** Whether the user is in the group, by the user's own entry or by the group's. */
+/** Returns whether the user is in the group, by the entry of the user or of the group. */
 export function isInGroup(uid: number, gid: number): boolean {
   const account = accountOf(uid);
   if (account === undefined) return false;
@@ -55,11 +58,14 @@ export function isInGroup(uid: number, gid: number): boolean {
   return lines.some((line) => line.trim().split(":")[3]?.split(",").includes(account.name));
 }
 
-/** For messages: the user's name, or the number where nobody has it. */
+/** Returns the name of a user for messages; "user 1234" for an unknown id. */
 export const userName = (uid: number): string =>
   parsePasswd(passwdLine((fields) => fields[2] === String(uid)) ?? "")?.name ?? `user ${uid}`;
 
-/** Looks in /etc/passwd, then asks the system's name services (LDAP and the like). */
+/**
+ * Looks in /etc/passwd, then asks the name services of the system (LDAP and the like). Undefined for an
+ * unknown name.
+ */
 export function findAccount(name: string): Account | undefined {
   if (!/^[A-Za-z0-9_.@-]+\$?$/.test(name)) return undefined;
   return parsePasswd(passwdLine((fields) => fields[0] === name) ?? askNameServices("passwd", name));
@@ -87,29 +93,29 @@ function askNameServices(database: "passwd" | "group", name: string): string {
   }).stdout.toString();
 }
 
-/** Where programs of the system are looked for, whatever PATH we were started with. */
+/** Where we look for programs of the system, independent of the PATH we were started with. */
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Turns a `/bin/sh` script into the command line that runs it as `account`. */
 export interface Runner {
   readonly account: Account;
-  /** Open file descriptors are passed on, and so is the environment. */
+  /** Passes on open file descriptors and the environment. */
   readonly shell: (script: string) => string[];
-  /** Whether set-uid programs work in the script. Without setpriv they do. */
+  /** Whether set-uid programs work in the script; without setpriv they always do. */
   readonly mayGain: boolean;
 }
 
 /**
- * How a script is run as `account`, with that user's groups, from this process. Looks for the means once; throws an
- * AgentError when a root process finds none. `mayGain`: set-uid programs like sudo may give the script more rights than
- * the account has; root keeps them all either way.
+ * Returns a runner for `account` with the groups of that user. Throws "account.no_means" when a root process
+ * finds none of setpriv, chroot and su. `mayGain`: set-uid programs such as sudo may give the script more
+ * rights than the account has; root keeps all of them in any case.
  */
 export function runnerFor(account: Account, mayGain = true): Runner {
   const shell = (script: string): string[] => ["/bin/sh", "-c", script];
   const isSwitching = isRoot() && account.uid !== 0;
   if (!isSwitching && (mayGain || account.uid === 0)) return { account, shell, mayGain };
   const { uid, gid, name } = account;
-  // busybox has programs of the same names that know none of these flags; its `su` is enough.
+  // The programs of busybox do not know these flags; its `su` is enough.
   const setpriv = fullProgram("setpriv");
   if (setpriv !== undefined) {
     const flags = [

@@ -1,4 +1,5 @@
-// How commands find what this user runs on this machine: one private file a process, in a directory only this user may enter.
+// Announces an agent or sandbox to commands of its user: one private file a process, in a directory of that
+// user.
 import { lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +13,7 @@ export type Kind = "agent" | "sandbox";
 const Envelope = v.object({
   pid: v.number(),
   start_time: v.string(),
-  /** A process of another namespace cannot be judged by its number. */
+  /** A pid says nothing about a process of another namespace. */
   pid_namespace: v.string(),
   document: v.unknown(),
 });
@@ -21,7 +22,10 @@ const uid = (): number => process.getuid?.() ?? 0;
 const directoryIn = (temporary: string): string => join(temporary, `noderax-${uid()}`);
 const pidNamespace = (): string => readlinkSync("/proc/self/ns/pid");
 
-/** Until it is disposed of, `announced` of this user returns the document. Throws AgentError when somebody else owns the place. */
+/**
+ * Makes `announced` of this user return the document until it is disposed of. Throws "announce.place" when
+ * the directory is not private.
+ */
 export function announce(kind: Kind, document: object, temporary = tmpdir()): Disposable {
   const directory = directoryIn(temporary);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -30,7 +34,7 @@ export function announce(kind: Kind, document: object, temporary = tmpdir()): Di
       hint: "Remove it: without it, commands do not find what runs here by themselves.",
     });
   }
-  for (const file of filesIn(directory)) if (isLeft(file)) rmSync(file, { force: true });
+  for (const file of filesIn(directory)) if (isStale(file)) rmSync(file, { force: true });
   const { pid, startTime = "" } = identify(process.pid) ?? { pid: process.pid };
   const file = join(directory, `${kind}-${pid}.json`);
   const envelope = { pid, start_time: startTime, pid_namespace: pidNamespace(), document };
@@ -38,7 +42,7 @@ export function announce(kind: Kind, document: object, temporary = tmpdir()): Di
   return { [Symbol.dispose]: () => rmSync(file, { force: true }) };
 }
 
-/** What is announced by processes of this user that are alive. A file that others could have written is not believed. */
+/** Returns the documents of live processes of this user. Ignores files that others could have written. */
 export function announced<const S extends v.GenericSchema>(
   kind: Kind,
   schema: S,
@@ -61,7 +65,7 @@ const filesIn = (directory: string): string[] =>
     .toSorted()
     .map((name) => join(directory, name));
 
-/** Undefined for what is no announcement, or is being withdrawn. */
+/** Undefined for anything but an announcement, and for one that is being removed. */
 function read(file: string): v.InferOutput<typeof Envelope> | undefined {
   try {
     if (!isPrivate(file, "file")) return undefined;
@@ -75,13 +79,13 @@ function read(file: string): v.InferOutput<typeof Envelope> | undefined {
 const isRunning = ({ pid, start_time, pid_namespace }: v.InferOutput<typeof Envelope>): boolean =>
   pid_namespace === pidNamespace() && isAlive({ pid, startTime: start_time });
 
-/** True for the file of a process that was killed. */
-function isLeft(file: string): boolean {
+/** Returns true for the file of a process that has ended without removing it. */
+function isStale(file: string): boolean {
   const envelope = read(file);
   return envelope !== undefined && envelope.pid_namespace === pidNamespace() && !isRunning(envelope);
 }
 
-/** Ours, of the right kind, no symbolic link, and closed to everybody else. */
+/** Returns whether it is ours, of that kind, no symbolic link, and closed to all others. */
 function isPrivate(path: string, kind: "directory" | "file"): boolean {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined || stat.uid !== uid() || (stat.mode & 0o077) !== 0) return false;

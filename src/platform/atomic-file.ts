@@ -1,4 +1,5 @@
-// Files that are either the old or the new version, never half: temp → fsync → rename → fsync of the directory.
+// Replaces files so that a crash leaves the old or the new version: temporary file, fsync, rename, fsync of
+// the directory.
 import { epochOf, wallNow } from "../lib/clock.ts";
 import {
   closeSync,
@@ -14,8 +15,8 @@ import {
 import { basename, dirname, join } from "node:path";
 
 /**
- * Replaces `path` with `content`; a directory that is missing is made with mode 0700. `owner` is for root that writes another
- * user's file. Throws what the file system says.
+ * Replaces `path` with `content`; makes missing directories with mode 0700. `owner` is for root, when it
+ * writes the file of another user. Throws errors of the file system.
  */
 export function writeFileAtomic(
   path: string,
@@ -33,7 +34,7 @@ export function writeFileAtomic(
     const file = openSync(temporary, "wx", mode);
     try {
       fchmodSync(file, mode);
-      // Before it has its name: under that, it may be replaced by a link to anything.
+      // Before the rename: under its final name, somebody could replace it by a link to any file.
       if (owner !== undefined) fchownSync(file, owner.uid, owner.gid);
       const bytes = Buffer.from(content);
       for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
@@ -46,7 +47,7 @@ export function writeFileAtomic(
     try {
       rmSync(temporary, { force: true });
     } catch {
-      // What went wrong first is what has to be told.
+      // The first error is the one to report.
     }
     throw error;
   }

@@ -1,10 +1,10 @@
-// Who we are: version and commit, stamped in by the build.
+// Version and commit, defined by the build.
 
 declare const BUILD_VERSION: string | undefined;
 declare const BUILD_COMMIT: string | undefined;
 declare const BUILD_DATE: string | undefined;
 
-/** From source there is no stamp: the version is then "0.0.0-dev". */
+/** "0.0.0-dev" when run from source. */
 export const version: string = typeof BUILD_VERSION === "string" ? BUILD_VERSION : "0.0.0-dev";
 export const commit: string = typeof BUILD_COMMIT === "string" ? BUILD_COMMIT : "unknown";
 export const buildDate: string = typeof BUILD_DATE === "string" ? BUILD_DATE : "unknown";

@@ -1,7 +1,9 @@
-// Calls into the C library that Bun has no function for. They need the JIT: without it there are none.
+// Opens the C library for calls that Bun has no function for. They need the JIT.
 import type { FFIFunction, Library } from "bun:ffi";
 
-/** Undefined where the runtime may not make native calls, or the C library is neither glibc nor musl. */
+/**
+ * Undefined where the runtime cannot make native calls (no JIT), or the C library is neither glibc nor musl.
+ */
 export async function openLibc<const Functions extends Record<string, FFIFunction>>(
   functions: Functions,
 ): Promise<Library<Functions>["symbols"] | undefined> {

@@ -1,18 +1,19 @@
-// A lock that lives as long as its process: however that ends, nobody has to clean up after it.
+// A lock on a file that the kernel releases when the process ends, however it ends.
 import { Database } from "bun:sqlite";
 import { chmodSync, truncateSync } from "node:fs";
 import { errnoOf } from "../lib/errno.ts";
 
 /**
- * Takes the lock at `path`, or returns undefined when another process — or this one — holds it. SQLite's own lock on
- * a file is the kernel's, which a crash gives back.
+ * Takes the lock at `path`; undefined when another process, or this one, holds it. Uses the lock of SQLite,
+ * which is the kernel's.
  */
 export function takeLock(path: string): Disposable | undefined {
   try {
     return tryLock(path);
   } catch (error) {
     if (errnoOf(error) !== "SQLITE_NOTADB") throw error;
-    // Somebody wrote into it. Not replaced, only emptied: two agents that both find it so must meet in one file.
+    // Somebody wrote into it. Empty it instead of replacing it: two agents that find it so must lock the same
+    // file.
     truncateSync(path);
     return tryLock(path);
   }

@@ -1,4 +1,4 @@
-// The agent's own log: one line a state change. For people on a terminal, one JSON object a line for machines.
+// Writes the log of the agent: a line for each change of state, as text for people or as JSON for machines.
 import { createConsola } from "consola/core";
 import { printable, printableJson } from "../lib/printable.ts";
 import { STDOUT, write as writeTo } from "./stdio.ts";
@@ -6,7 +6,7 @@ import { STDOUT, write as writeTo } from "./stdio.ts";
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
 
-/** `log.info("tasks", "7c1e started", { task_id })`. `part` is the loop or folder that speaks. */
+/** `log.info("tasks", "7c1e started", { task_id })`. `part` is the loop or folder that writes. */
 export interface Log {
   debug(part: string, event: string, fields?: LogFields): void;
   info(part: string, event: string, fields?: LogFields): void;
@@ -16,7 +16,9 @@ export interface Log {
 
 export interface LogOptions {
   readonly level: LogLevel;
-  /** "human": `12:04:31 info  tasks    7c1e started`; "json": time, level, loop, event first, then the fields. */
+  /**
+   * "human": `12:04:31 info  tasks    7c1e started`; "json": time, level, loop, event first, then the fields.
+   */
   readonly format: "human" | "json";
   /** Returns false for a line that was dropped. */
   readonly write?: (line: string) => boolean | void;
@@ -55,7 +57,7 @@ export function createLog({
 const droppedText = (lines: number): string =>
   `${lines} ${lines === 1 ? "line was" : "lines were"} dropped: the reader of the log did not keep up`;
 
-/** A log that goes nowhere, for commands that speak through their own output. */
+/** Discards everything: for commands that print their own output. */
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 function renderJson(date: Date, level: LogLevel, part: string, event: string, fields: LogFields): string {

@@ -1,13 +1,14 @@
-// A moment that is stored: later processes of this boot know it exactly, those of a later boot by the wall clock alone.
+// A time that survives a restart: exact for later processes of this boot, by the wall clock after another
+// boot.
 import * as v from "valibot";
 import { type SteadyTime, epochOf, steadyNow, steadyOf, wallFrom, wallOf } from "../lib/clock.ts";
 import { bootId } from "./processes.ts";
 
 export const Moment = v.object({
   boot: v.string(),
-  /** Milliseconds since that boot. */
+  /** Milliseconds since the boot. */
   steady: v.number(),
-  /** The same moment in milliseconds since the epoch. */
+  /** The same time in milliseconds since the epoch. */
   wall: v.number(),
 });
 export type Moment = v.InferOutput<typeof Moment>;
@@ -20,6 +21,6 @@ export const momentOf = (time: SteadyTime): Moment => ({
 
 export const momentNow = (): Moment => momentOf(steadyNow());
 
-/** The same moment on the steady clock of this boot; it may be negative. */
+/** Converts to the steady clock of this boot. Negative for times before it. */
 export const steadyOfMoment = ({ boot, steady, wall }: Moment): SteadyTime =>
   boot === bootId() ? steady : steadyOf(wallFrom(wall));

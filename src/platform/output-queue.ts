@@ -1,32 +1,35 @@
-// Writes bytes to file descriptors in order and without blocking the process: what a slow reader does not take waits.
+// Writes bytes to file descriptors in order without blocking the process; keeps what a slow reader does not
+// take.
 import { errnoOf } from "../lib/errno.ts";
 import { doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
 
-/** "gone": nobody can read any more, the next write tells why. */
+/** "gone": there is no reader any more; the next write fails with the reason. */
 export type Readiness = "ready" | "full" | "gone";
 
 export interface OutputPorts {
   readonly readiness: (fd: number) => Readiness;
-  /** Returns how many bytes were written. Throws what the kernel says, with a `code`. */
+  /** Returns how many bytes were written. Throws errors with an errno `code`. */
   readonly write: (fd: number, bytes: Uint8Array) => number;
-  /** Most bytes of one write: what a descriptor that is ready takes without blocking. */
+  /** Most bytes a ready descriptor takes in one write without blocking. */
   readonly chunkOf: (fd: number) => number;
   readonly sleep: (pause: Duration) => Promise<void>;
 }
 
 export interface OutputQueue {
-  /** Writes at once what the reader takes and keeps the rest. Returns false when the chunk was dropped. */
+  /** Writes what the reader takes now and keeps the rest. Returns false when the chunk was dropped. */
   write(fd: number, bytes: Uint8Array): boolean;
   /** Resolves when everything was written or has failed. */
   settled(): Promise<void>;
   /** The errno of the first failed write to this descriptor: "EPIPE". Nothing is written to it afterwards. */
   failure(fd: number): string | undefined;
-  /** From now on a failed write loses its chunk only, and at most `limit` bytes wait. */
+  /** From now on a failed write drops only its chunk, and at most `limit` bytes are kept. */
   keepGoing(limit: number): void;
 }
 
-/** Pauses while the reader is slow: 2 ms doubling to 50 ms, so that a pipe of 64 KiB moves at least 1 MB/s. */
+/**
+ * Pauses while the reader is slow: 2 ms doubling to 50 ms, so that a pipe of 64 KiB moves at least 1 MB/s.
+ */
 const POLL = { base: milliseconds(2), cap: milliseconds(50) };
 
 export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPorts): OutputQueue {
@@ -36,7 +39,7 @@ export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPo
   let limit: number | undefined;
   let draining: Promise<void> | undefined;
 
-  /** One descriptor's bytes as far as it takes them; the rest, or nothing when it failed. */
+  /** Writes as much as the descriptor takes. Returns the rest, which is empty when the write failed. */
   function push(fd: number, bytes: Uint8Array): Uint8Array {
     let rest = bytes;
     try {
@@ -63,7 +66,7 @@ export function createOutputQueue({ readiness, write, chunkOf, sleep }: OutputPo
     draining = undefined;
   }
 
-  /** Returns true when the first of those that wait is done, written or failed. */
+  /** Returns true when the first chunk is finished: written, or failed. */
   function pushHead({ fd, bytes }: { readonly fd: number; readonly bytes: Uint8Array }): boolean {
     const rest = failures.has(fd) ? bytes.subarray(bytes.length) : push(fd, bytes);
     waitingBytes -= bytes.length - rest.length;

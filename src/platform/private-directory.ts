@@ -1,26 +1,30 @@
-// A directory that nobody but this process's user can change, held open: names are looked up in it, not along its path.
+// Holds a directory open that only our user can change, so that names are looked up in it and not along its
+// path.
 import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync, writeFileSync } from "node:fs";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { userName } from "./account.ts";
 
 export interface PrivateDirectory extends Disposable {
-  /** Makes a file of mode 0600; throws when the name exists. */
+  /** Makes a file with mode 0600. Throws when the name exists. */
   write(name: string, text: string): void;
-  /** Throws an AgentError when `path` does not lead here any more. For programs that take nothing but a path. */
+  /** Throws "state.exchanged" when `path` no longer leads here: for programs that accept only a path. */
   check(): void;
 }
 
 export interface HeldDirectory extends Disposable {
-  /** The path through the descriptor, for this process alone. Throws an AgentError when the directory is not ours. */
+  /**
+   * Returns the path through the descriptor, valid in this process. Throws "state.exchanged" when the
+   * directory is not ours.
+   */
   path(): string;
 }
 
 /**
- * Holds a directory of ours open from its first use on; it is made when it is missing. Where others can write to a directory
- * above, another one may be put in its place: that one is refused. One that was removed is made again.
+ * Holds a directory open from its first use. Makes it when it is missing or was removed. Refuses another
+ * directory that somebody put in its place, which is possible where others can write to a directory above.
  */
 export function holdDirectory(path: string): HeldDirectory {
-  // Earlier ones stay open: their paths may still be in use, and must not lead to what gets their number next.
+  // Earlier descriptors stay open: their paths may still be in use, and their numbers must not be reused.
   const handles: number[] = [];
   const isStill = (handle: number): boolean => {
     const [found, held] = [statSync(path, { throwIfNoEntry: false }), fstatSync(handle)];
@@ -53,7 +57,10 @@ function openOwn(path: string): number {
   });
 }
 
-/** Makes the directory, whose parent exists. Throws when the name is taken, and an AgentError when it is not ours alone. */
+/**
+ * Makes a directory in an existing one. Throws when the name exists, and "state.exchanged" when it is not
+ * ours alone.
+ */
 export function makePrivateDirectory(path: string): PrivateDirectory {
   mkdirSync(path, { mode: 0o700 });
   const handle = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);

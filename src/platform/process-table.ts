@@ -1,84 +1,89 @@
-// Who lives on this machine, in one look at /proc, and who of them belong together.
+// Reads the process table from /proc, and finds the processes that belong to one command.
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { sleep } from "../lib/loop.ts";
-import { type ProcessId, type Stat, isAlive, pauseAfterLook, readStat } from "./processes.ts";
+import { type ProcessId, type Stat, isAlive, pauseAfterReading, readStat } from "./processes.ts";
 import { steadyNow } from "../lib/clock.ts";
 
-export interface Inhabitant extends ProcessId, Stat {
-  /** What stands in its environment under the name the census was taken for: "NAME=value". */
-  readonly cookies: readonly string[];
+export interface ProcessInfo extends ProcessId, Stat {
+  /** "NAME=value" of the variable the table was read for, as often as the environment has it. */
+  readonly markers: readonly string[];
 }
 
-/** Of one moment, by pid. Zombies are left out. */
-export type Census = ReadonlyMap<number, Inhabitant>;
+/** The processes of one moment by pid, without zombies. */
+export type ProcessTable = ReadonlyMap<number, ProcessInfo>;
 
-/** Reads two files of every process, and holds up the agent for as long: about 4 ms for 100 processes. */
-export function takeCensus(cookieName: string): Census {
-  const all = new Map<number, Inhabitant>();
+/** Reads two files of every process. Blocks the agent meanwhile: about 4 ms for 100 processes. */
+export function readProcessTable(variable: string): ProcessTable {
+  const all = new Map<number, ProcessInfo>();
   for (const name of readdirSync("/proc")) {
     const pid = /^\d+$/.test(name) ? Number(name) : undefined;
     const stat = pid === undefined ? undefined : readStat(pid);
     if (pid !== undefined && stat !== undefined && !"ZX".includes(stat.state))
-      all.set(pid, { pid, ...stat, cookies: cookiesOf(pid, cookieName) });
+      all.set(pid, { pid, ...stat, markers: markersOf(pid, variable) });
   }
   return all;
 }
 
 /**
- * One census for all who ask at the same time, taken after each of them asked; the next not before ten times as long as
- * it took. However many wait for an end, they cost a tenth of one processor at the most.
+ * Returns a reader that shares one table among all who ask at the same time; it is read after each of them
+ * asked. Pauses ten times as long as a reading took, so that any number of waiting callers use at most 10 %
+ * of one core.
  */
-export function sharedCensus(cookieName: string, take = takeCensus): () => Promise<Census> {
-  let coming: Promise<Census> | undefined;
+export function sharedProcessTable(variable: string, take = readProcessTable): () => Promise<ProcessTable> {
+  let coming: Promise<ProcessTable> | undefined;
   let notBefore = -Infinity;
-  async function next(): Promise<Census> {
-    // At least a turn, so that those whose timers end together share it.
+  async function next(): Promise<ProcessTable> {
+    // At least one turn of the event loop, so that callers whose timers end together share a table.
     await sleep(Math.max(0, notBefore - steadyNow()));
     coming = undefined;
     const begun = steadyNow();
     try {
-      return take(cookieName);
+      return take(variable);
     } finally {
       const done = steadyNow();
-      notBefore = done + pauseAfterLook(done - begun);
+      notBefore = done + pauseAfterReading(done - begun);
     }
   }
   return () => (coming ??= next());
 }
 
-/** By what the processes of one command are known. */
-export interface Family {
-  /** The leader of their session, once it is known. */
+/** The marks by which the processes of one command are recognised. */
+export interface CommandMarks {
+  /** The leader of their session; undefined while it is not known. */
   readonly leader: ProcessId | undefined;
-  /** "NAME=value" in the environment they were started with. */
-  readonly cookie: string;
-  /** The systemd unit they run in, if any: only root leaves it. */
+  /** "NAME=value" in their environment. */
+  readonly marker: string;
+  /** The systemd unit they run in, if any. Only root can leave it. */
   readonly unit: string | undefined;
-  /** The init of the PID namespace they live in, if they have one of their own. Nobody leaves it. */
+  /** The init of their own PID namespace, if they have one. No process can leave it. */
   readonly init?: ProcessId | undefined;
 }
 
-/** Everything that shows one of the marks of the family. */
-export function familyOf(
-  { leader, cookie, unit, init }: Family,
-  census = takeCensus(nameOf(cookie)),
+/** Returns the pids of all processes with at least one of the marks. */
+export function processesOf(
+  { leader, marker, unit, init }: CommandMarks,
+  table = readProcessTable(nameOf(marker)),
 ): number[] {
-  // While a session has members its number is not given away; with a stranger as its leader, it is another session.
+  // A session keeps its number while it has members. If the leader has another start time, it is another
+  // session.
   const now = leader && readStat(leader.pid);
   const session = now === undefined || now.startTime === leader?.startTime ? leader?.pid : undefined;
   const namespace = init && foreignNamespaceOf(init);
-  return [...census.values()]
+  return [...table.values()]
     .filter(
       (one) =>
         one.session === session ||
         (unit !== undefined && isInUnit(one.pid, unit)) ||
         (namespace !== undefined && namespaceOf(one.pid) === namespace) ||
-        one.cookies.includes(cookie),
+        one.markers.includes(marker),
     )
     .map(({ pid }) => pid);
 }
 
-/** The PID namespace of that process, as long as it lives; never our own, in which everybody lives. */
+/**
+ * Returns the PID namespace of a live process; undefined for our own, which every process of the machine is
+ * in.
+ */
 function foreignNamespaceOf(init: ProcessId): string | undefined {
   const namespace = namespaceOf(init.pid);
   return isAlive(init) && namespace !== namespaceOf("self") ? namespace : undefined;
@@ -88,46 +93,47 @@ function namespaceOf(pid: number | "self"): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/pid`);
   } catch {
-    return undefined; // Gone, or another user's.
+    return undefined; // It has ended, or belongs to another user.
   }
 }
 
-/** `pids` and all that descend from them, as far as their parents still live. */
-export function withDescendants(pids: readonly number[], census: Census): number[] {
-  const children = Map.groupBy(census.values(), ({ parent }) => parent);
+/** Returns `pids` and their descendants, as far as the processes between them are alive. */
+export function withDescendants(pids: readonly number[], table: ProcessTable): number[] {
+  const children = Map.groupBy(table.values(), ({ parent }) => parent);
   const all = new Set(pids);
-  // A set that grows while it is walked is walked to its new end.
+  // A Set that grows during the iteration is iterated to its new end.
   for (const pid of all) for (const child of children.get(pid) ?? []) all.add(child.pid);
   return [...all];
 }
 
-/** Asked of the process, not of the control group: where that lies depends on the hierarchy and on containers. */
+/** Reads the process, not the control group, whose path depends on the hierarchy and on containers. */
 function isInUnit(pid: number, unit: string): boolean {
   try {
     return readFileSync(`/proc/${pid}/cgroup`, "utf8").split(/[/\n]/).includes(unit);
   } catch {
-    return false; // Gone.
+    return false; // It has ended.
   }
 }
 
-const nameOf = (cookie: string): string => cookie.slice(0, cookie.indexOf("="));
+const nameOf = (marker: string): string => marker.slice(0, marker.indexOf("="));
 
-/** Copied out: an environment may be megabytes, and a part of a string keeps the whole of it. */
-function cookiesOf(pid: number, name: string): string[] {
+/** Copies the values: an environment may have megabytes, and a substring would keep all of it in memory. */
+function markersOf(pid: number, name: string): string[] {
   const found: string[] = [];
   try {
     const environment = readFileSync(`/proc/${pid}/environ`);
-    for (let at = -1; (at = environment.indexOf(`${name}=`, at + 1)) >= 0 && found.length < COOKIES_MAX;) {
+    for (let at = -1; (at = environment.indexOf(`${name}=`, at + 1)) >= 0 && found.length < MARKERS_MAX;) {
       if (at > 0 && environment[at - 1] !== 0) continue;
       const end = environment.indexOf(0, at);
-      found.push(environment.toString("latin1", at, Math.min(end < 0 ? Infinity : end, at + COOKIE_MAX)));
+      found.push(environment.toString("latin1", at, Math.min(end < 0 ? Infinity : end, at + MARKER_MAX)));
     }
   } catch {
-    // Another user's process, or gone.
+    // It belongs to another user, or has ended.
   }
   return found;
 }
 
-/** A variable may stand there several times. */
-const COOKIES_MAX = 8;
-const COOKIE_MAX = 256;
+/** An environment may hold a variable several times. */
+const MARKERS_MAX = 8;
+/** Bytes. */
+const MARKER_MAX = 256;

@@ -1,11 +1,11 @@
-// Processes of this machine through /proc: who is who, who is alive, and how to end them all.
+// Identifies processes through /proc, and ends them.
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { doubled } from "../lib/backoff.ts";
 import { sleep } from "../lib/loop.ts";
 import { steadyNow } from "../lib/clock.ts";
 
-/** A pid alone is no identity, it is reused: pid and start time (clock ticks since boot) are, within one boot. */
+/** Pids are reused; pid and start time (clock ticks since the boot) together are unique within one boot. */
 export interface ProcessId {
   readonly pid: number;
   readonly startTime: string;
@@ -18,7 +18,7 @@ export interface Stat {
   readonly startTime: string;
 }
 
-/** The fields of /proc/<pid>/stat we use; undefined when the process is gone. */
+/** Reads the fields of /proc/<pid>/stat that we use; undefined when there is no such process. */
 export function readStat(pid: number): Stat | undefined {
   try {
     return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"));
@@ -27,7 +27,10 @@ export function readStat(pid: number): Stat | undefined {
   }
 }
 
-/** The command name (field 2) may hold spaces and brackets: fields are counted from the last bracket. */
+/**
+ * Parses a line of /proc/<pid>/stat. The command (field 2) may contain brackets: counts the fields from the
+ * last one.
+ */
 export function parseStat(line: string): Stat | undefined {
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
   const [state, parent, , session] = fields;
@@ -36,10 +39,10 @@ export function parseStat(line: string): Stat | undefined {
   return { state, parent: Number(parent), session: Number(session), startTime };
 }
 
-/** The parent's pid; undefined when the process is gone. */
+/** Returns the parent's pid; undefined when there is no such process. */
 export const parentOf = (pid: number): number | undefined => readStat(pid)?.parent;
 
-/** The processes it has started; those of a process that is gone, or of a kernel that does not tell, are none. */
+/** Returns the children of a process; none if it has ended or the kernel has no list of them. */
 export function childrenOf(pid: number): number[] {
   try {
     const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1");
@@ -49,21 +52,24 @@ export function childrenOf(pid: number): number[] {
   }
 }
 
-/** Another one after every boot; of a container too, whose kernel goes on but whose first process is another. */
+/**
+ * Identifies this boot. Includes the start time of process 1, since a restarted container keeps the id of its
+ * kernel.
+ */
 export function bootId(): string {
   const kernel = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   return `${kernel} ${readStat(1)?.startTime ?? ""}`.trim();
 }
 
-/** linux/sched.h */
+/** include/linux/sched.h */
 const PF_EXITING = 0x4;
 
-/** Undefined when the process is gone, or over. */
+/** Undefined when the process has ended or is ending. */
 export function hasControllingTerminal(pid: number): boolean | undefined {
   try {
     const line = readFileSync(`/proc/${pid}/stat`, "latin1");
     const [state = "", , , , terminal, , flags] = line.slice(line.lastIndexOf(")") + 2).split(" ");
-    // It gives its terminal up before it counts as over.
+    // A process gives up its terminal before it becomes a zombie.
     const isOver = "ZX".includes(state) || (Number(flags) & PF_EXITING) !== 0;
     return isOver ? undefined : terminal !== "0";
   } catch {
@@ -71,18 +77,19 @@ export function hasControllingTerminal(pid: number): boolean | undefined {
   }
 }
 
+/** Undefined when there is no such process. */
 export function identify(pid: number): ProcessId | undefined {
   const stat = readStat(pid);
   return stat && { pid, startTime: stat.startTime };
 }
 
-/** False for a zombie too: nothing of it runs any more. */
+/** Returns false for a zombie too. */
 export function isAlive({ pid, startTime }: ProcessId): boolean {
   const stat = readStat(pid);
   return stat !== undefined && stat.startTime === startTime && stat.state !== "Z" && stat.state !== "X";
 }
 
-/** The program's name, for messages: "sleep". */
+/** Returns the name of the program for messages: "sleep"; "gone" when there is no such process. */
 export function nameOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
@@ -91,7 +98,7 @@ export function nameOf(pid: number): string {
   }
 }
 
-/** Which of `pids` hold `path` (a file or FIFO) open. */
+/** Returns those of `pids` that have `path` (a file or FIFO) open. */
 export function holdersOf(path: string, pids: readonly number[]): number[] {
   return pids.filter((pid) => {
     try {
@@ -110,56 +117,68 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-/** Who is to be ended, now. */
+/** Returns the pids of all processes to end that are alive now. */
 export type Members = () => readonly number[] | Promise<readonly number[]>;
 
 /**
- * How long to look away after a look at /proc, which holds up the whole agent, the longer the more there is: ten times as
- * long as it took. Bounded, since a machine that stood still makes any look a long one.
+ * Returns the pause after a reading of /proc, which blocks the agent: ten times as long as it took (at most 1
+ * s), so that readings use at most 10 % of one core.
  */
-export const pauseAfterLook = (cost: Duration): Duration => Math.min(cost * 10, seconds(1));
+export const pauseAfterReading = (cost: Duration): Duration => Math.min(cost * 10, seconds(1));
 
 /**
- * Ends all of `members()` — asked again each time, since they fork: SIGTERM, up to `grace`, then SIGKILL until nobody
- * is left. Resolves with false when somebody could not be ended within 5 s of killing (uninterruptible, or not ours).
+ * Ends all of `members()`, which is called again each time since they fork: SIGTERM, after `grace` SIGKILL
+ * until none is left. Resolves with false when one is still alive after 5 s of SIGKILL (uninterruptible, or
+ * not ours).
  */
 export async function terminate(members: Members, grace: Duration): Promise<boolean> {
-  return (await gone(members, ["SIGTERM"], grace)) || (await gone(members, ["SIGKILL"], seconds(5)));
+  return (
+    (await signalUntilGone(members, ["SIGTERM"], grace)) ||
+    (await signalUntilGone(members, ["SIGKILL"], seconds(5)))
+  );
 }
 
 /**
- * The same for what was started on a terminal: first the hang-up, which is how an interactive shell learns of its end
- * and what `nohup` ignores; SIGCONT, because a stopped job hears nothing. SIGTERM after half of `grace`.
+ * Ends what was started on a terminal: SIGHUP, which interactive shells obey and `nohup` ignores, SIGTERM
+ * after half of `grace`, then SIGKILL. Each with SIGCONT, since a stopped job does not handle signals.
+ * Resolves as `terminate` does.
  */
 export async function hangUp(members: Members, grace: Duration): Promise<boolean> {
   return (
-    (await gone(members, ["SIGHUP", "SIGCONT"], grace / 2)) ||
-    (await gone(members, ["SIGTERM", "SIGCONT"], grace / 2)) ||
-    (await gone(members, ["SIGKILL"], seconds(5)))
+    (await signalUntilGone(members, ["SIGHUP", "SIGCONT"], grace / 2)) ||
+    (await signalUntilGone(members, ["SIGTERM", "SIGCONT"], grace / 2)) ||
+    (await signalUntilGone(members, ["SIGKILL"], seconds(5)))
   );
 }
 
 /** Pauses between two readings of the process table: 5 ms doubling to 100 ms. */
 const POLL = { base: milliseconds(5), cap: milliseconds(100) };
 
-/** Sends the signals to each, once — a second TERM would cut a clean-up short — and waits; SIGKILL again and again. */
-async function gone(members: Members, signals: readonly NodeJS.Signals[], limit: Duration): Promise<boolean> {
+/**
+ * Signals each member once and waits until none is left: a second SIGTERM would interrupt a clean-up. Repeats
+ * SIGKILL.
+ */
+async function signalUntilGone(
+  members: Members,
+  signals: readonly NodeJS.Signals[],
+  limit: Duration,
+): Promise<boolean> {
   const end = steadyNow() + limit;
-  const told = new Set<number>();
+  const signalled = new Set<number>();
   for (let readings = 1; ; readings++) {
     const begun = steadyNow();
-    const looking = members();
+    const reading = members();
     const cost = steadyNow() - begun;
-    const living = await looking;
-    if (living.length === 0) return true;
-    for (const pid of living) {
-      if (told.has(pid) && !signals.includes("SIGKILL")) continue;
-      told.add(pid);
+    const alive = await reading;
+    if (alive.length === 0) return true;
+    for (const pid of alive) {
+      if (signalled.has(pid) && !signals.includes("SIGKILL")) continue;
+      signalled.add(pid);
       for (const signal of signals) send(pid, signal);
     }
     const left = end - steadyNow();
     if (left <= 0) return false;
-    await sleep(Math.min(left, Math.max(doubled(POLL, readings), pauseAfterLook(cost))));
+    await sleep(Math.min(left, Math.max(doubled(POLL, readings), pauseAfterReading(cost))));
   }
 }
 
@@ -167,6 +186,6 @@ function send(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // Gone in the meantime, or not ours: the caller sees it in `members()`.
+    // It has ended, or is not ours: the caller sees which in `members()`.
   }
 }

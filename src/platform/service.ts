@@ -1,10 +1,10 @@
-// What this process and machine are to their service manager: whether a restart or a reboot can be carried out.
+// Tells whether the service manager can restart this agent, and whether this machine can be rebooted.
 import { existsSync, readFileSync } from "node:fs";
 import { SYSTEM_PATH } from "./account.ts";
 
 /**
- * The systemd service this process belongs to, like "noderax-agent.service"; undefined when nothing would start it again.
- * Read from its control group, so that a unit of any name is found.
+ * Returns the systemd service of this process ("noderax-agent.service"), or undefined when nothing would
+ * start it again. Reads the control group, which works for units of any name.
  */
 export function ownService(): string | undefined {
   if (!existsSync("/run/systemd/system")) return undefined;
@@ -15,7 +15,10 @@ export function ownService(): string | undefined {
   }
 }
 
-/** From the lines of /proc/<pid>/cgroup: that of the unified hierarchy, or of systemd's own beside version 1. */
+/**
+ * Finds the service in /proc/<pid>/cgroup, in the unified hierarchy or in the one systemd uses beside version
+ * 1.
+ */
 export function serviceOf(cgroup: string): string | undefined {
   for (const line of cgroup.split("\n")) {
     const [, path = ""] = /^(?:0:|\d+:name=systemd):(.*)$/.exec(line) ?? [];
@@ -26,25 +29,27 @@ export function serviceOf(cgroup: string): string | undefined {
   return undefined;
 }
 
-/** A start of a service: systemd gives each one an identifier of its own. */
+/** One start of a service: systemd gives each an identifier. */
 export interface ServiceRun {
   readonly name: string;
   readonly invocation: string;
 }
 
-/** The service that takes along what this process starts when it stops: its KillMode ends the whole control group. */
+/**
+ * Returns our service if its stop also ends what we started (KillMode of the control group), else undefined.
+ */
 export function endingService(): ServiceRun | undefined {
   const name = ownService();
   if (name === undefined) return undefined;
   const command = ["systemctl", "show", "--property=KillMode", "--value", name];
   const asked = Bun.spawnSync(command, { env: { PATH: SYSTEM_PATH }, stdin: "ignore", stderr: "ignore" });
   const mode = asked.stdout.toString().trim();
-  // One that cannot be asked is taken for the default.
+  // If systemctl fails, assume the default, control-group.
   if (mode === "process" || mode === "none") return undefined;
   return { name, invocation: process.env["INVOCATION_ID"] ?? "" };
 }
 
-/** What can be known of a machine before it is rebooted. */
+/** What decides whether `reboot` works. */
 export interface RebootFacts {
   readonly hasSystemd: boolean;
   readonly hasProgram: boolean;
@@ -56,7 +61,7 @@ export interface RebootFacts {
 /** First processes that obey `reboot`. */
 const INITS = new Set(["init", "systemd", "openrc-init", "runit", "busybox", "s6-svscan", "dinit", "finit"]);
 
-/** Why `reboot` would do nothing here; undefined when it works. */
+/** Returns why `reboot` would do nothing here; undefined when it works. */
 export function rebootRefusal(facts = rebootFacts()): string | undefined {
   if (!facts.hasProgram) return "this machine has no reboot program";
   if (facts.hasSystemd) return undefined;

@@ -1,9 +1,9 @@
-// Moves a file or directory out of the way, beside itself, so that a person can look at it later.
+// Renames a file or directory so that a new one can take its place and a person can examine the old one.
 import { lstatSync, renameSync } from "node:fs";
 
 /**
- * Renames `path` to `<path>.<why>-<time>` and returns the new name. Throws what the file system says. `why` is part of a
- * file name: "damaged".
+ * Renames `path` to `<path>.<why>-<time>` and returns the new name. Throws errors of the file system. `why`
+ * is part of the file name: "damaged".
  */
 export function setAside(path: string, why: string, now = new Date()): string {
   const time = now.toISOString().replace(/[-:]|\.\d+/g, "");

@@ -1,5 +1,5 @@
-// Writes the process's output and ends the process. No other file does either: what was printed is written completely,
-// or the exit code tells that it was not.
+// Writes the output of the process and ends it. No other file does either, so that printed text is written
+// completely, or the exit code reports that it was not.
 import { fstatSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
@@ -15,7 +15,7 @@ export const STDOUT = 1;
 export const STDERR = 2;
 type Descriptor = typeof STDOUT | typeof STDERR;
 
-// Without native calls every write blocks until its reader takes it, as in most programs.
+// Without native calls each write blocks until its reader has taken it, as in most programs.
 const libc = await openLibc({ poll: { args: ["ptr", "u64", "i32"], returns: "i32" } });
 
 const POLLOUT = 0x4;
@@ -28,14 +28,16 @@ function readiness(fd: number): Readiness {
   pollfd[0] = fd;
   pollfd[1] = POLLOUT;
   libc.poll(pollfd, 1, 0);
-  const told = (pollfd[1] ?? 0) >>> 16;
-  if ((told & POLLERR_POLLHUP_POLLNVAL) !== 0) return "gone";
-  return (told & POLLOUT) === 0 ? "full" : "ready";
+  const events = (pollfd[1] ?? 0) >>> 16;
+  if ((events & POLLERR_POLLHUP_POLLNVAL) !== 0) return "gone";
+  return (events & POLLOUT) === 0 ? "full" : "ready";
 }
 
 export const isTerminal = (fd: Descriptor): boolean => isatty(fd);
 
-/** A pipe that is ready takes PIPE_BUF bytes without blocking, a terminal less; a file never blocks for long. */
+/**
+ * A pipe that is ready takes PIPE_BUF bytes without blocking, a terminal less; a file never blocks for long.
+ */
 const chunkSizes = new Map<number, number>();
 
 function chunkOf(fd: number): number {
@@ -50,7 +52,7 @@ function isFile(fd: number): boolean {
   try {
     return fstatSync(fd).isFile();
   } catch {
-    return false; // It is closed; the write tells.
+    return false; // It is closed; the write fails with the reason.
   }
 }
 
@@ -59,8 +61,8 @@ const queue = createOutputQueue({ readiness, write: (fd, bytes) => writeSync(fd,
 const encoder = new TextEncoder();
 
 /**
- * Writes now, or as soon as the reader takes it. Returns false when it was dropped. Throws an AgentError when stdout has
- * failed: a command whose result nobody gets ends.
+ * Writes now, or as soon as the reader takes it. Returns false when it was dropped. Throws `outputFailure()`
+ * when stdout has failed, which ends the command.
  */
 export function write(fd: Descriptor, chunk: string | Uint8Array): boolean {
   const kept = queue.write(fd, typeof chunk === "string" ? encoder.encode(chunk) : chunk);
@@ -68,7 +70,9 @@ export function write(fd: Descriptor, chunk: string | Uint8Array): boolean {
   return kept;
 }
 
-/** For bulk: resolves when the reader has taken it. Throws an AgentError when stdout has failed. */
+/**
+ * Writes bulk output: resolves when the reader has taken it. Throws `outputFailure()` when stdout has failed.
+ */
 export async function writeOut(chunk: string | Uint8Array): Promise<void> {
   write(STDOUT, chunk);
   await queue.settled();
@@ -80,7 +84,10 @@ function throwIfFailed(): void {
   if (failure !== undefined) throw failure;
 }
 
-/** Why stdout cannot be written: "output.closed" (exit 141) when its reader is gone, else "output.failed". */
+/**
+ * Returns why stdout failed: "output.closed" (exit 141) without a reader, else "output.failed"; undefined if
+ * it did not.
+ */
 export function outputFailure(): AgentError | undefined {
   const code = queue.failure(STDOUT);
   if (code === undefined) return undefined;
@@ -99,10 +106,13 @@ const REASONS: Readonly<Record<string, string>> = {
   EBADF: "standard output is closed",
 };
 
-/** How often a command that waits looks whether its output still has a reader. */
+/** How often a waiting command checks whether its output has a reader. */
 const READER_CHECK: Duration = milliseconds(250);
 
-/** Aborts when nobody can read stdout any more, with an "output.closed" error as the reason. Disposing of it ends the check. */
+/**
+ * Returns a signal that aborts with "output.closed" when stdout has no reader any more. Disposing of it ends
+ * the check.
+ */
 export function watchReader(): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   const timer = setInterval(() => {
@@ -114,10 +124,10 @@ export function watchReader(): Disposable & { readonly signal: AbortSignal } {
   return { signal: controller.signal, [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** Most log bytes that wait for a reader that hangs; about 5 000 lines. */
+/** Bytes of log kept for a reader that hangs: about 5 000 lines. */
 const LOG_WAITING_MAX = MIB;
 
-/** For the agent: a journal that restarts closes our output, and the agent goes on without it. */
+/** Makes the process survive a closed output: the agent must not end when the journal restarts. */
 export function outliveReaders(): void {
   queue.keepGoing(LOG_WAITING_MAX);
   mayLoseOutput = true;
@@ -125,8 +135,8 @@ export function outliveReaders(): void {
 let mayLoseOutput = false;
 
 /**
- * Ends the process when all output is written. An output that failed changes exit code 0; a reader that left needs no
- * message. While a reader hangs, any signal ends the process at once.
+ * Ends the process when all output is written. Changes exit code 0 if the output failed; prints no message
+ * for a reader that closed it. SIGINT and SIGTERM end the process at once while a reader hangs.
  */
 export async function leave(code: number): Promise<never> {
   if (mayLoseOutput) return leaveNow(code);
@@ -142,11 +152,11 @@ export async function leave(code: number): Promise<never> {
   return process.exit(code === 0 ? own : code);
 }
 
-/** How long a reader that hangs may hold up an agent that stops, or a person who is impatient. */
-const LAST_WORDS: Duration = milliseconds(200);
+/** How long a hanging reader may delay the end of the process. */
+const LAST_OUTPUT_LIMIT: Duration = milliseconds(200);
 
-/** The same, but soon, whatever the reader does. */
+/** Ends the process within 200 ms, whether or not the reader takes the output. */
 export async function leaveNow(code: number): Promise<never> {
-  await within(queue.settled(), LAST_WORDS);
+  await within(queue.settled(), LAST_OUTPUT_LIMIT);
   return process.exit(code);
 }

@@ -1,31 +1,33 @@
-// systemd, where it runs this machine: transient units that outlive us.
+// Starts transient units of systemd that outlive this process.
 import { existsSync } from "node:fs";
 import { seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH, isRoot } from "./account.ts";
 import { PROCESSES_MAX } from "./isolation.ts";
 
-/** The `systemd-run` to use, when systemd is the init of this machine and we may ask it for units. */
+/** Returns the path of `systemd-run` where systemd is the init and we are root, else undefined. */
 export function systemdRun(): string | undefined {
   if (!isRoot() || !existsSync("/run/systemd/system")) return undefined;
   return Bun.which("systemd-run", { PATH: SYSTEM_PATH }) ?? undefined;
 }
 
-/** "252" of `systemd-run --version`; 0 when it does not say: then only what every version knows is asked for. */
+/**
+ * Parses `systemd-run --version` ("252"). 0 for any other text: then we use only what every version knows.
+ */
 export const systemdVersion = (output: string): number => Number(/^systemd (\d+)/.exec(output)?.[1] ?? 0);
 
-/** The version of this machine's systemd. It does not change while we run. */
+/** Returns the version of systemd on this machine. */
 export function installedVersion(systemdRunPath: string): number {
   const asked = Bun.spawnSync([systemdRunPath, "--version"], { env: {}, stdin: "ignore", stderr: "ignore" });
   return systemdVersion(asked.stdout.toString());
 }
 
-/** Between SIGTERM and SIGKILL when a unit is stopped from outside, or the machine shuts down. */
+/** Time between SIGTERM and SIGKILL when systemd stops a unit. */
 const STOP_SECONDS = 10;
 
 /**
- * The properties of a unit that runs a command for somebody else: it is bounded, logs under a name of its own, and
- * ends as a whole when it is stopped. What it leaves in the background lives on after its normal end, as it does
- * without systemd: since 250 the unit lasts as long as that; before, systemd must look at the first process alone.
+ * Returns the properties of a unit for a task: bounded, logs under a name of its own, ends as a whole when it
+ * is stopped. Background processes survive the normal end of the command, as they do without systemd: since
+ * 250 the unit lasts as long as they do; before, systemd has to watch the first process alone.
  */
 export function unitProperties(version: number): string[] {
   return [
@@ -33,7 +35,7 @@ export function unitProperties(version: number): string[] {
     `TimeoutStopSec=${STOP_SECONDS}`,
     "OOMScoreAdjust=0",
     "SyslogIdentifier=noderax-task",
-    // The death of one process out of many is for the command to handle.
+    // The command itself has to handle the end of one of its processes.
     ...(version >= 243 ? ["OOMPolicy=continue"] : []),
     ...(version >= 250 ? ["ExitType=cgroup", "KillMode=control-group"] : ["KillMode=process"]),
   ];
@@ -43,13 +45,13 @@ export interface Scope {
   readonly name: string;
   readonly slice: string;
   readonly description: string;
-  /** A unit that is stopped before this one when the machine goes down. */
+  /** A unit that is stopped before this one when the machine shuts down. */
   readonly outlives: string;
 }
 
 /**
- * The words before a command line that move it into a scope of its own and then become it: the process, its terminal and
- * its environment stay.
+ * Returns words to put before a command line that move it into a scope. Process, terminal and environment
+ * stay the same.
  */
 export const scopePrefix = (systemdRunPath: string, scope: Scope): string[] => [
   systemdRunPath,
@@ -66,8 +68,8 @@ export const scopePrefix = (systemdRunPath: string, scope: Scope): string[] => [
 ];
 
 /**
- * The prefix for a scope, or nothing where there is no systemd, or where it does not answer: a person who comes to mend
- * that must get a terminal.
+ * Returns `scopePrefix`, or nothing where systemd is missing or does not answer: whoever comes to repair it
+ * needs a terminal.
  */
 export async function usableScope(scope: Scope): Promise<string[]> {
   const run = systemdRun();
@@ -81,7 +83,7 @@ export async function usableScope(scope: Scope): Promise<string[]> {
   return (await trial.exited) === 0 ? scopePrefix(run, scope) : [];
 }
 
-/** Goes down before what it started when the machine does: else it would see that killed, and report it. */
+/** Stopped before the units it started when the machine shuts down: else it would report them as killed. */
 export const AGENT_UNIT = "noderax-agent.service";
 
 export interface TransientUnit {
@@ -89,15 +91,16 @@ export interface TransientUnit {
   readonly slice: string;
   readonly description: string;
   readonly workingDirectory: string;
-  /** A unit that is stopped before this one when the machine goes down. */
+  /** A unit that is stopped before this one when the machine shuts down. */
   readonly outlives: string;
   readonly properties: readonly string[];
   readonly command: readonly string[];
 }
 
 /**
- * The command line that starts a transient unit and returns once systemd has taken it. The command sees PATH alone of
- * what systemd would put into its environment, and its words as they are: systemd expands variables in them.
+ * Returns the command line that starts a transient unit; it ends when systemd has accepted the unit. The
+ * environment of the command has PATH alone. Escapes `$` in the words, in which systemd would expand
+ * variables.
  */
 export function transientUnit(systemdRunPath: string, unit: TransientUnit): string[] {
   return [

@@ -1,4 +1,5 @@
-// TCP sockets of this network namespace, from /proc: whose a connection is, and which program has a port.
+// Reads the TCP sockets of this network namespace from /proc: the user of a connection, the program that has
+// a port.
 import { readFile, readdir, readlink } from "node:fs/promises";
 import { nameOf } from "./processes.ts";
 
@@ -11,13 +12,13 @@ export interface TcpSocket {
   /** include/net/tcp_states.h */
   readonly state: number;
   readonly uid: number;
-  /** "0" for one that no process has open any more; then `uid` says nothing. */
+  /** "0" for a socket that no process has open any more; then `uid` means nothing. */
   readonly inode: string;
 }
 
 const LISTEN = 0x0a;
 
-/** The tables of both families, one after the other; empty where /proc cannot be read. */
+/** Returns the tables of IPv4 and IPv6, one after the other; empty where /proc cannot be read. */
 export async function readTcpTables(): Promise<string> {
   // Not /proc/net, which is missing under `ProcSubset=pid`.
   const read = (name: string): Promise<string> =>
@@ -25,7 +26,10 @@ export async function readTcpTables(): Promise<string> {
   return (await Promise.all([read("tcp"), read("tcp6")])).join("\n");
 }
 
-/** The sockets whose local or remote port is `port`. Other lines are not looked at: a busy host has 100,000 of them. */
+/**
+ * Returns the sockets whose local or remote port is `port`. Parses no other lines: a busy host has 100,000 of
+ * them.
+ */
 export function socketsAt(tables: string, port: number): TcpSocket[] {
   const wanted = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
   const sockets: TcpSocket[] = [];
@@ -59,7 +63,9 @@ function parseRow(line: string): TcpSocket | undefined {
   };
 }
 
-/** The kernel writes each 32 bits as a number of the machine, which is little-endian wherever Bun runs. */
+/**
+ * The kernel writes each 32 bits in the byte order of the machine, which is little-endian wherever Bun runs.
+ */
 function addressOf(hex: string): string {
   const bytes = Buffer.from(hex, "hex");
   for (let word = 0; word < bytes.length; word += 4) bytes.subarray(word, word + 4).reverse();
@@ -67,7 +73,10 @@ function addressOf(hex: string): string {
   return Array.from({ length: 8 }, (_, group) => bytes.readUInt16BE(group * 2).toString(16)).join(":");
 }
 
-/** Who listens on `port` at any address: "nginx (pid 812)", "a program of user 33"; undefined where nobody is seen. */
+/**
+ * Returns who listens on `port`: "nginx (pid 812)", "a program of user 33"; undefined when no listener is
+ * found.
+ */
 export async function portHolder(port: number): Promise<string | undefined> {
   const listening = socketsAt(await readTcpTables(), port).filter(
     ({ state, localPort }) => state === LISTEN && localPort === port,
@@ -78,7 +87,7 @@ export async function portHolder(port: number): Promise<string | undefined> {
   return pid === undefined ? `a program of user ${first.uid}` : `${nameOf(pid)} (pid ${pid})`;
 }
 
-/** The first process seen to have one of these open. Those of other users are seen by root alone. */
+/** Returns the first process that has one of these open. Only root sees those of other users. */
 async function processWith(links: ReadonlySet<string>): Promise<number | undefined> {
   const pids = (await readdir("/proc")).map(Number).filter((pid) => pid > 0);
   for (const pid of pids.toSorted((a, b) => a - b)) {

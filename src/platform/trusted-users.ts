@@ -1,11 +1,11 @@
-// Which users of this machine can do what the agent does for them anyway: root, the agent's own user, and those who may use
-// the socket of Docker.
+// Finds the users of this machine who could do without the agent what it does for them: root, the agent's own
+// user, and the users of Docker's socket.
 import { statSync } from "node:fs";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { isInGroup } from "./account.ts";
-import { steadyNow } from "../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 
-/** What of the socket's file decides. */
+/** The attributes of the socket that decide. */
 export interface SocketOwner {
   readonly uid: number;
   readonly gid: number;
@@ -25,14 +25,14 @@ export function isTrustedUser(
   return uid === socket.uid || ((socket.mode & GROUP_MAY_WRITE) !== 0 && isMember(uid, socket.gid));
 }
 
-/** The name services may be asked for each answer, which takes a process. */
+/** How long an answer is valid: asking the name services starts a process. */
 const REMEMBERED: Duration = seconds(10);
-/** Whoever has many user ids must not fill the memory with them. */
+/** Bounds the memory for somebody who has many user ids. */
 const USERS_MAX = 256;
 
-/** `socketPath`: of Docker; undefined where Docker is asked over the network, which every user can do. */
+/** `socketPath`: of Docker; undefined where Docker is reached over the network, which every user can do. */
 export function createTrustedUsers(socketPath: string | undefined): (uid: number) => boolean {
-  const known = new Map<number, { readonly trusted: boolean; readonly until: number }>();
+  const known = new Map<number, { readonly trusted: boolean; readonly until: SteadyTime }>();
   return (uid) => {
     const now = steadyNow();
     const before = known.get(uid);
@@ -55,7 +55,7 @@ function isTrustedNow(uid: number, socketPath: string | undefined): boolean {
   });
 }
 
-/** Undefined where it is not there, or lies where this user may not look. */
+/** Undefined when it does not exist or cannot be read. */
 function ownerOf(path: string): SocketOwner | undefined {
   try {
     return statSync(path);

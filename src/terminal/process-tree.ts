@@ -1,5 +1,5 @@
 // The processes of one terminal session, wherever they moved.
-import { type Census, familyOf, withDescendants } from "../platform/process-table.ts";
+import { type ProcessTable, processesOf, withDescendants } from "../platform/process-table.ts";
 import type { ProcessId } from "../platform/processes.ts";
 import { environmentMarker } from "./shell.ts";
 
@@ -11,14 +11,14 @@ import { environmentMarker } from "./shell.ts";
 export function terminalProcesses(
   sessionId: string,
   leader: ProcessId | undefined,
-  listProcesses: () => Promise<Census>,
+  listProcesses: () => Promise<ProcessTable>,
 ): () => Promise<number[]> {
-  const marks = { leader, cookie: environmentMarker(sessionId), unit: undefined };
+  const marks = { leader, marker: environmentMarker(sessionId), unit: undefined };
   /** Start times by pid. */
   const seen = new Map<number, string>();
   return async () => {
     const processes = await listProcesses();
-    for (const pid of withDescendants(familyOf(marks, processes), processes)) {
+    for (const pid of withDescendants(processesOf(marks, processes), processes)) {
       const found = processes.get(pid);
       if (found !== undefined && pid !== process.pid) seen.set(pid, found.startTime);
     }

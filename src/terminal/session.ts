@@ -11,7 +11,7 @@ import { within } from "../lib/until.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Runner } from "../platform/account.ts";
-import type { Census } from "../platform/process-table.ts";
+import type { ProcessTable } from "../platform/process-table.ts";
 import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import { type ProcessId, hangUp, identify } from "../platform/processes.ts";
@@ -46,7 +46,7 @@ export interface TerminalSessionPorts {
   /** The soft limit of open files for shells. */
   readonly openFiles: number | undefined;
   /** Lists the machine's processes; shared by all terminals. */
-  readonly listProcesses: () => Promise<Census>;
+  readonly listProcesses: () => Promise<ProcessTable>;
   /** The agent's own LANG. */
   readonly language: string | undefined;
   /** For tests: only these start modes. */

@@ -1,7 +1,7 @@
 // Sessions that an earlier process of the agent left open: ends their processes and reports their end.
 import { shortId } from "../lib/text.ts";
 import type { Duration } from "../lib/duration.ts";
-import type { Census } from "../platform/process-table.ts";
+import type { ProcessTable } from "../platform/process-table.ts";
 import type { Log } from "../platform/log.ts";
 import { hangUp } from "../platform/processes.ts";
 import type { Channel } from "../realtime/channel.ts";
@@ -14,7 +14,7 @@ import type { SessionEnd } from "./session-end.ts";
 export interface StaleSessionPorts {
   readonly store: SessionStore;
   readonly log: Log;
-  readonly listProcesses: () => Promise<Census>;
+  readonly listProcesses: () => Promise<ProcessTable>;
   /** Between the hang-up and SIGKILL. */
   readonly grace: Duration;
 }

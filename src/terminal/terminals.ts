@@ -8,7 +8,7 @@ import { sleep } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import type { Runner } from "../platform/account.ts";
-import { type Census, sharedCensus } from "../platform/process-table.ts";
+import { type ProcessTable, sharedProcessTable } from "../platform/process-table.ts";
 import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import {
@@ -55,7 +55,7 @@ export interface TerminalPorts {
   /** For tests. */
   readonly modes?: readonly PtyMode[];
   readonly loadFlow?: () => Promise<FlowControl | undefined>;
-  readonly listProcesses?: () => Promise<Census>;
+  readonly listProcesses?: () => Promise<ProcessTable>;
 }
 
 export interface Terminals {
@@ -74,7 +74,7 @@ const STOP_PATIENCE = seconds(12);
 
 /** Handles terminal events from now on. */
 export function createTerminals(ports: TerminalPorts): Terminals {
-  const { channel, settings, log, listProcesses = sharedCensus(TERMINAL_MARKER) } = ports;
+  const { channel, settings, log, listProcesses = sharedProcessTable(TERMINAL_MARKER) } = ports;
   const store = createSessionStore(ports.database, log);
   const sessions = new Map<string, TerminalSession>();
   /** Ids of sessions with processes; for the others only the report of the end is left to send. */
@@ -245,7 +245,7 @@ export async function endStaleSessions({
   readonly grace: Duration;
 }): Promise<void> {
   const store = createSessionStore(database, log);
-  const listProcesses = sharedCensus(TERMINAL_MARKER);
+  const listProcesses = sharedProcessTable(TERMINAL_MARKER);
   const ports = { store, log, listProcesses, grace };
   await Promise.all(store.all().map((session) => endStaleSession(session, ports)));
 }

@@ -1,4 +1,4 @@
-// Reads what lies on the way to a path: every directory from / on, every symbolic link, and the chains of their targets.
+// Reads every directory and symbolic link from / to a path, links resolved, as the kernel passes them.
 import { lstatSync, readFileSync, readlinkSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { AgentError, exit } from "../../lib/agent-error.ts";
@@ -8,8 +8,8 @@ import type { PathStep } from "./decide.ts";
 const LINKS_MAX = 40;
 
 /**
- * The steps to a path, a "missing" one last where nothing is there. What is passed twice stands twice. Throws
- * an AgentError for too many links, and what the file system says.
+ * Returns the steps to a path; the last one is "missing" when nothing is there. A directory that is passed
+ * twice is listed twice. Throws "trust.links" for too many links, and errors of the file system.
  */
 export function readChain(path: string): PathStep[] {
   const steps = [readStep("/")];
@@ -36,12 +36,13 @@ export function readChain(path: string): PathStep[] {
   return steps;
 }
 
-/** ".." is kept: behind a link it leads elsewhere than the text says. */
+/** Keeps "..": after a link it leads elsewhere than the text of the path. */
 const namesOf = (path: string): string[] => path.split("/").filter((name) => name !== "" && name !== ".");
 
 /**
- * The owner as this user namespace knows it. Whoever has no number in it shows as the overflow user; nobody in here can
- * become that one, and who is outside rules over us anyway: counted as root. `uidMap` is the text of /proc/self/uid_map.
+ * Returns the owner as this user namespace knows it. Users without a number in it appear as the overflow
+ * user; no process in here can become that one, and those outside control us anyway: it counts as root.
+ * `uidMap`: /proc/self/uid_map.
  */
 export function ownerInside(uid: number, uidMap: string, overflow = OVERFLOW_UID): number {
   if (uid !== overflow) return uid;

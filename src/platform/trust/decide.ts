@@ -1,10 +1,12 @@
-// Decides whether root may execute or obey what a path leads to. Pure: it sees only who owns what on the way there.
+// Decides whether root may execute or obey what a path leads to, from the owners on the way there. Pure.
 import { quoteIfNeeded } from "../../lib/text.ts";
 
-/** One file, directory or symbolic link on the way to a path, in the order in which the kernel passes them. */
+/**
+ * One file, directory or symbolic link on the way to a path, in the order in which the kernel passes them.
+ */
 export interface PathStep {
   readonly path: string;
-  /** "missing": nothing is there yet; such a step is the last one. */
+  /** "missing": nothing is there; always the last step. */
   readonly kind: "directory" | "link" | "file" | "missing";
   readonly uid: number;
   /** Permission bits, the sticky bit (0o1000) included. */
@@ -15,17 +17,19 @@ export interface TrustRefusal {
   readonly do: "refuse";
   readonly step: PathStep;
   readonly problem: "owner" | "writable";
-  /** The command that mends it. */
+  /** The command that repairs it. */
   readonly mend: string;
 }
 
 export type TrustDecision =
   | {
       readonly do: "trust";
-      /** Directories of root's above that others may write to as well; each stands here once. */
+      /** Directories above that belong to root and are writable by others, each once. */
       readonly shared: readonly string[];
     }
-  /** `steps` belong to the agent itself: they are to be made root's, in this order, so that each lies in a safe directory. */
+  /**
+   * `steps` belong to the agent: make root their owner in this order, so that each lies in a safe directory.
+   */
   | { readonly do: "take-over"; readonly steps: readonly PathStep[] }
   | TrustRefusal;
 
@@ -33,12 +37,16 @@ const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 
 export interface TrustRules {
-  /** The agent's own steps are taken over, anything else is refused. `isLast` is the path itself. */
+  /**
+   * Whether a step belongs to the agent and is taken over; all others are refused. `isLast`: it is the path
+   * itself.
+   */
   readonly isOwn: (step: PathStep, isLast: boolean) => boolean;
   /**
-   * Whether a directory of root's above may be written by others. There they can exchange root's entries, but not make
-   * any: only for what is looked at again, by its owner, whenever it is used. Sticky ones (/tmp) are always passed, since
-   * nobody but root can rename or remove root's entries in them.
+   * Whether a directory of root above the path may be writable by others. They can exchange the entries of
+   * root in it, but not make entries that belong to root: only for paths whose owner is checked at each use.
+   * Sticky directories (/tmp) are always allowed, since only root can rename or remove the entries of root in
+   * them.
    */
   readonly passShared: boolean;
 }
@@ -56,7 +64,7 @@ export function decideTrust(steps: readonly PathStep[], { isOwn, passShared }: T
   return { do: "trust", shared: [...new Set(steps.filter(isShared).map(({ path }) => path))] };
 }
 
-/** The permissions of a link mean nothing: the directory says who may replace it. */
+/** The permissions of a link mean nothing: those of its directory decide who may replace it. */
 const isWritable = ({ kind, mode }: PathStep): boolean =>
   (kind === "directory" || kind === "file") && (mode & WRITABLE_BY_OTHERS) !== 0;
 

@@ -1,4 +1,4 @@
-// What root may execute and obey on this machine: checks paths before they are used. All of it does nothing for other users.
+// Checks paths before root executes or obeys them. Does nothing for other users.
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import { isRoot, userName } from "../account.ts";
 import { readChain } from "./chain.ts";
@@ -11,7 +11,7 @@ import {
 } from "./decide.ts";
 import { takeOver } from "./take-over.ts";
 
-/** Where the agent is installed: whatever is here is the agent's own, also when a service user owns it. */
+/** Where the agent is installed: what is here belongs to the agent, even if a service user owns it. */
 const PLACES = ["/opt/noderax-agent", "/etc/noderax-agent", "/var/lib/noderax-agent"];
 
 export const isAgentsPlace = ({ path }: PathStep): boolean =>
@@ -20,34 +20,37 @@ export const isAgentsPlace = ({ path }: PathStep): boolean =>
 export interface Distrust {
   /** "/srv/app belongs to web" */
   readonly problem: string;
-  /** The command that mends it. */
+  /** The command that repairs it. */
   readonly mend: string;
 }
 
-/** Default: the agent's own places are taken over, and nothing above may be written by others. */
+/** Default: the places of the agent are taken over, and no directory above may be writable by others. */
 export type Rules = Partial<TrustRules>;
 
-/** Why root must not use `path`; undefined when it may, and for what `secure` would take over. */
+/** Returns why root must not use `path`; undefined when it may, and for what `secure` would take over. */
 export function distrustOf(path: string, rules: Rules = {}): Distrust | undefined {
   if (!isRoot()) return undefined;
   const decision = look(path, rules);
   return decision.do === "refuse" ? distrust(decision) : undefined;
 }
 
-/** Throws an AgentError, exit 5, for a path that root must not use. `what` begins the message: "the executable". */
+/**
+ * Throws "trust.refused" (exit 5) for a path that root must not use. `what` begins the message: "the
+ * executable".
+ */
 export function requireTrusted(path: string, what: string, rules: Rules = {}): void {
   const found = distrustOf(path, rules);
   if (found !== undefined) throw refused(found, path, what);
 }
 
 /**
- * Makes `path` safe for root: takes over what is the agent's own. Returns a warning for each thing taken over. Throws an
- * AgentError, exit 5, for anything else that does not belong to root.
+ * Makes `path` safe for root: takes over what belongs to the agent, and returns a warning for each. Throws
+ * "trust.refused" (exit 5) for anything else that does not belong to root.
  */
 export function secure(path: string, what: string, rules: Rules = {}): string[] {
   if (!isRoot()) return [];
   const warnings: string[] = [];
-  // Again after each round: what a directory held may have been replaced until it was root's.
+  // Check again after each round: entries of a directory may have been replaced before root owned it.
   for (let round = 0; round < ROUNDS; round++) {
     const decision = look(path, rules);
     if (decision.do === "trust") return warnings;

@@ -1,4 +1,4 @@
-// Gives root what is the agent's own and stands in another user's hands: owner and mode, each through a descriptor.
+// Makes root the owner of a file or directory of the agent, through a descriptor.
 import {
   closeSync,
   constants,
@@ -14,12 +14,15 @@ import { AgentError, exit } from "../../lib/agent-error.ts";
 import { writeFileAtomic } from "../atomic-file.ts";
 import type { PathStep } from "./decide.ts";
 
-/** A smaller file is replaced by a copy: whoever still has the old one open can no longer change what root reads. */
+/**
+ * Bytes. Smaller files are replaced by a copy: who has the old one open can no longer change what root reads.
+ */
 const COPY_MAX = MIB;
 
 /**
- * Makes root the owner and removes the write permission of everybody else. The directories above must be safe already.
- * Throws an AgentError for what changed since `step` was read, and for a file that has other names.
+ * Makes root the owner and removes the write permission of all others. The directories above must be safe
+ * already. Throws "trust.unclear" for a step that changed since it was read, and for a file that has other
+ * names (hard links).
  */
 export function takeOver(step: PathStep): void {
   if (step.kind === "link") return lchownSync(step.path, 0, 0);
@@ -31,7 +34,7 @@ export function takeOver(step: PathStep): void {
     const isFile = found.isFile();
     if (found.uid !== step.uid || isFile === isDirectory)
       throw unclear(step, "changed while it was looked at");
-    // Another name may be another user's file, linked here to be given away.
+    // Another name may be a file of another user, linked here to change its owner.
     if (isFile && found.nlink > 1) throw unclear(step, "has other names (hard links)");
     const mode = found.mode & (isDirectory ? 0o1755 : 0o755);
     if (isFile && found.size <= COPY_MAX) return writeFileAtomic(step.path, readFileSync(file), mode);

@@ -17,7 +17,7 @@ import { messageOf } from "../../lib/agent-error.ts";
 import { type SteadyTime, parseUptime, steadyOf, wallFrom } from "../../lib/clock.ts";
 import type { Duration } from "../../lib/duration.ts";
 import { type Runner, SYSTEM_PATH } from "../../platform/account.ts";
-import { familyOf } from "../../platform/process-table.ts";
+import { processesOf } from "../../platform/process-table.ts";
 import { type View, confined, supervised } from "../../platform/isolation.ts";
 import {
   type ProcessId,
@@ -46,7 +46,7 @@ const SLICE = "noderax-tasks.slice";
 /** What stands in `began` when an agent, not the wrapper, came first. */
 const PREVENTED = "prevented\n";
 /** In the environment of every task: how processes that left its session are found again. */
-export const COOKIE = "TASK_ID";
+export const TASK_VARIABLE = "TASK_ID";
 /** Output that is kept on a full disk, too: what most commands write. */
 const LITTLE = 64 * KIB;
 /** More than an exit status and its time take; a file system that keeps small files elsewhere keeps this one whole. */
@@ -170,7 +170,7 @@ export interface Run {
 }
 
 export function openRun(directory: string, taskId: string, launched: Launch): Run {
-  const cookie = `${COOKIE}=${taskId}`;
+  const marker = `${TASK_VARIABLE}=${taskId}`;
   const unit = launched.mode === "unit" ? unitOf(taskId, launched.attempt) : undefined;
   let session: Session | undefined;
   const known = (): Session | undefined => (session ??= readSession(join(directory, "session")));
@@ -179,9 +179,9 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
     const { wrapper, init, pumps } = known() ?? { wrapper: undefined, init: undefined, pumps: [] };
     const pumping = new Set(pumps.map(({ pid }) => pid));
     const own = new Set([process.pid, wrapper?.pid, init?.pid, ...pumping]);
-    const family = familyOf({ leader: wrapper, cookie, unit, init });
+    const processes = processesOf({ leader: wrapper, marker, unit, init });
     // A pump is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
-    return family.filter((pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1));
+    return processes.filter((pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1));
   }
 
   const began = join(directory, "began");

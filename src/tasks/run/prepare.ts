@@ -2,7 +2,7 @@
 import { type Account, SYSTEM_PATH } from "../../platform/account.ts";
 import type { KindContext, Prepared, RunCommand, TaskKind } from "../kinds/kind.ts";
 import { shellExec } from "../kinds/shell.ts";
-import { COOKIE } from "./directory.ts";
+import { TASK_VARIABLE } from "./directory.ts";
 
 const KINDS: readonly TaskKind[] = [shellExec];
 export const CAPABILITIES: readonly string[] = KINDS.map(({ type }) => type);
@@ -34,6 +34,6 @@ export function environmentOf(run: RunCommand, account: Account, taskId: string)
     PAGER: "cat",
     COLUMNS: "100000",
     ...run.environment,
-    [COOKIE]: taskId,
+    [TASK_VARIABLE]: taskId,
   };
 }

@@ -1,28 +1,33 @@
 // Who is alive and who belongs together; and that asking for it, again and again, leaves the agent its time.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { milliseconds, minutes, seconds } from "../../../src/lib/duration.ts";
-import { familyOf, sharedCensus, takeCensus, withDescendants } from "../../../src/platform/process-table.ts";
-import { identify, pauseAfterLook, terminate } from "../../../src/platform/processes.ts";
+import {
+  processesOf,
+  sharedProcessTable,
+  readProcessTable,
+  withDescendants,
+} from "../../../src/platform/process-table.ts";
+import { identify, pauseAfterReading, terminate } from "../../../src/platform/processes.ts";
 import { until } from "../../support/until.ts";
 
 setDefaultTimeout(60_000);
 
-const COOKIE = "NODERAX_TEST_COOKIE";
+const VARIABLE = "NODERAX_TEST_MARKER";
 
 /** Uses the processor for as long. */
 function works(length: number): void {
   for (const end = performance.now() + length; performance.now() < end;);
 }
 
-test("the cookie is found wherever it stands in the environment, and only as a whole", async () => {
-  const cookie = `${COOKIE}=${crypto.randomUUID()}`;
-  const [name = "", value = ""] = cookie.split("=");
+test("the marker is found wherever it stands in the environment, and only as a whole", async () => {
+  const marker = `${VARIABLE}=${crypto.randomUUID()}`;
+  const [name = "", value = ""] = marker.split("=");
   const environments = {
     first: { [name]: value, Z: "z" },
     last: { A: "a".repeat(5_000), [name]: value },
     longer: { [name]: `${value}x` },
     prefixed: { [`X${name}`]: value },
-    within: { A: `x ${cookie}` },
+    within: { A: `x ${marker}` },
   };
   const children = Object.entries(environments).map(([what, env]) => ({
     what,
@@ -30,8 +35,8 @@ test("the cookie is found wherever it stands in the environment, and only as a w
   }));
   try {
     const found = (): string[] => {
-      const family = familyOf({ leader: undefined, cookie, unit: undefined });
-      return children.filter(({ child }) => family.includes(child.pid)).map(({ what }) => what);
+      const found = processesOf({ leader: undefined, marker, unit: undefined });
+      return children.filter(({ child }) => found.includes(child.pid)).map(({ what }) => what);
     };
     await until("both are found", () => found().length >= 2);
     expect(found()).toEqual(["first", "last"]);
@@ -46,12 +51,12 @@ test("a process belongs to its session's leader, and its children to it", async 
     stdio: ["ignore", "ignore", "ignore"],
   });
   try {
-    const census = takeCensus(COOKIE);
-    expect(withDescendants([process.pid], census)).toContain(child.pid);
-    await until("both run", () => withDescendants([child.pid], takeCensus(COOKIE)).length === 3);
-    const ours = withDescendants([child.pid], takeCensus(COOKIE));
-    const leader = identify(census.get(process.pid)?.session ?? 0);
-    expect(familyOf({ leader, cookie: "NO=NE", unit: undefined })).toEqual(
+    const table = readProcessTable(VARIABLE);
+    expect(withDescendants([process.pid], table)).toContain(child.pid);
+    await until("both run", () => withDescendants([child.pid], readProcessTable(VARIABLE)).length === 3);
+    const ours = withDescendants([child.pid], readProcessTable(VARIABLE));
+    const leader = identify(table.get(process.pid)?.session ?? 0);
+    expect(processesOf({ leader, marker: "NO=NE", unit: undefined })).toEqual(
       expect.arrayContaining(leader === undefined ? [] : [...ours, process.pid]) as number[],
     );
     for (const pid of ours) if (pid !== child.pid) process.kill(pid, "SIGKILL");
@@ -61,11 +66,11 @@ test("a process belongs to its session's leader, and its children to it", async 
   }
 });
 
-test("all who ask at the same time get one census, taken after they asked", async () => {
+test("all who ask at the same time get one table, taken after they asked", async () => {
   let taken = 0;
-  const next = sharedCensus(COOKIE, (name) => {
+  const next = sharedProcessTable(VARIABLE, (name) => {
     taken++;
-    return takeCensus(name);
+    return readProcessTable(name);
   });
   const together = await Promise.all(Array.from({ length: 20 }, next));
   expect(taken).toBe(1);
@@ -81,7 +86,7 @@ test("all who ask at the same time get one census, taken after they asked", asyn
 
 test("one that cannot be taken fails for those who wait, not for the next", async () => {
   let good = false;
-  const next = sharedCensus(COOKIE, () => {
+  const next = sharedProcessTable(VARIABLE, () => {
     if (!good) throw new Error("too many open files");
     return new Map();
   });
@@ -91,7 +96,7 @@ test("one that cannot be taken fails for those who wait, not for the next", asyn
 });
 
 test("between two of them lies ten times as long as one takes", async () => {
-  const next = sharedCensus(COOKIE, () => {
+  const next = sharedProcessTable(VARIABLE, () => {
     works(milliseconds(20));
     return new Map();
   });
@@ -101,8 +106,8 @@ test("between two of them lies ten times as long as one takes", async () => {
 });
 
 test("a machine that stood still during a look does not keep us waiting for ten times as long", () => {
-  expect(pauseAfterLook(milliseconds(4))).toBe(40);
-  expect(pauseAfterLook(minutes(10))).toBe(1_000);
+  expect(pauseAfterReading(milliseconds(4))).toBe(40);
+  expect(pauseAfterReading(minutes(10))).toBe(1_000);
 });
 
 test("who waits for an end looks the less often, the longer a look takes", async () => {

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { findAccount, isRoot, runnerFor } from "../../../src/platform/account.ts";
-import { sharedCensus, takeCensus } from "../../../src/platform/process-table.ts";
+import { sharedProcessTable, readProcessTable } from "../../../src/platform/process-table.ts";
 import { TERMINAL_MARKER } from "../../../src/terminal/shell.ts";
 import { PTY_MODES } from "../../../src/terminal/pty/pty.ts";
 import { until } from "../../support/until.ts";
@@ -339,9 +339,9 @@ test("what is typed before the shell runs arrives; what is too much is refused a
 test("ten terminals that are stopped together share each look at who is alive", async () => {
   let looks = 0;
   let asked = 0;
-  const shared = sharedCensus(TERMINAL_MARKER, (name) => {
+  const shared = sharedProcessTable(TERMINAL_MARKER, (name) => {
     looks++;
-    return takeCensus(name);
+    return readProcessTable(name);
   });
   const listProcesses = (): ReturnType<typeof shared> => {
     asked++;
