@@ -2,7 +2,7 @@
 import { isoOf, wallOf } from "../lib/clock.ts";
 import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
-import type { Containers, Route } from "../listener/containers.ts";
+import type { Containers, IngressRoute } from "../listener/containers.ts";
 import { startIngress } from "../listener/ingress/ingress.ts";
 import { startListener } from "../listener/listener.ts";
 import { createTunnels } from "../listener/tunnels.ts";
@@ -17,7 +17,7 @@ export interface ListenersPorts {
   /** Users of this machine who may do with Docker what they want. */
   readonly isTrustedUser: (uid: number) => boolean;
   /** The same array as long as nothing changed. */
-  readonly routes: () => readonly Route[];
+  readonly routes: () => readonly IngressRoute[];
   /** Of both planes. */
   readonly loops: () => readonly LoopRecord[];
   readonly registry: LoopRegistry;

@@ -5,7 +5,7 @@ import { nearest } from "../lib/nearest.ts";
 import type { ConfigFile } from "./files.ts";
 import type { Option, OptionValue, Plane } from "./option.ts";
 import { type OptionKey, type Settings, isOptionKey, optionKeys, optionOf } from "./options.ts";
-import { type Origin, describeOrigin } from "./origin.ts";
+import { type SettingOrigin, describeOrigin } from "./origin.ts";
 import { type Found, type LoadOptions, readSources } from "./sources.ts";
 import { type RawValue, parseValue } from "./value.ts";
 
@@ -14,7 +14,7 @@ export type { Environment, LoadOptions } from "./sources.ts";
 export interface Config {
   readonly settings: Settings;
   /** Where each value came from; no entry for a setting without a value. */
-  readonly origins: ReadonlyMap<OptionKey, Origin>;
+  readonly origins: ReadonlyMap<OptionKey, SettingOrigin>;
   readonly files: readonly ConfigFile[];
   /** Lines for the owner: nothing that keeps the agent from running. */
   readonly warnings: readonly string[];
@@ -32,7 +32,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
   const warnings = [...sources.warnings];
   const problems = sources.files.flatMap(unknownKeys);
   const values = new Map<OptionKey, OptionValue>();
-  const origins = new Map<OptionKey, Origin>();
+  const origins = new Map<OptionKey, SettingOrigin>();
   for (const key of optionKeys) readSetting(key);
   if (values.get("debug") === true) {
     values.set("log_level", "debug");
@@ -67,7 +67,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
   }
 
   /** Where relative paths of a file that somebody named are looked for first. */
-  function relativeTo(origin: Origin): string | undefined {
+  function relativeTo(origin: SettingOrigin): string | undefined {
     return origin.from === "file" ? sources.namedDirectory : undefined;
   }
 

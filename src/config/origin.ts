@@ -1,6 +1,6 @@
 // Where a value came from, for `config show --sources` and for messages about wrong values.
 
-export type Origin =
+export type SettingOrigin =
   | { readonly from: "default" }
   | { readonly from: "file"; readonly path: string; readonly line: number }
   | { readonly from: "dotenv"; readonly path: string; readonly line: number; readonly name: string }
@@ -8,7 +8,7 @@ export type Origin =
   | { readonly from: "flag"; readonly name: string };
 
 /** "default", "/etc/noderax-agent/config.json:4", "environment DOCKER_HOST", "flag --log-level". */
-export function describeOrigin(origin: Origin): string {
+export function describeOrigin(origin: SettingOrigin): string {
   switch (origin.from) {
     case "default":
       return "default";

@@ -17,7 +17,7 @@ import {
   searchPaths,
 } from "./files.ts";
 import { type OptionKey, environmentNames, flagNames, isOptionKey, optionKeys, optionOf } from "./options.ts";
-import type { Origin } from "./origin.ts";
+import type { SettingOrigin } from "./origin.ts";
 import { type RawValue, isUnset } from "./value.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -40,7 +40,7 @@ export interface LoadOptions {
 
 export interface Found {
   readonly raw: RawValue;
-  readonly origin: Exclude<Origin, { from: "default" }>;
+  readonly origin: Exclude<SettingOrigin, { from: "default" }>;
 }
 
 export interface Sources {

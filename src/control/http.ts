@@ -14,7 +14,7 @@ import { type ServerClock, createServerClock } from "./server-clock.ts";
 /** An answer longer than this is refused: what a server sends must not fill our memory. */
 const ANSWER_MAX = 32 * MIB;
 
-export interface Call<Schema extends v.GenericSchema> {
+export interface HttpCall<Schema extends v.GenericSchema> {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below the base URL, with a leading slash. */
   readonly path: string;
@@ -35,7 +35,10 @@ export interface Call<Schema extends v.GenericSchema> {
  * is not in the server's own words, `http.answer` for a body that is not what the contract says.
  */
 export interface Http {
-  <Schema extends v.GenericSchema>(call: Call<Schema>, signal: AbortSignal): Promise<v.InferOutput<Schema>>;
+  <Schema extends v.GenericSchema>(
+    call: HttpCall<Schema>,
+    signal: AbortSignal,
+  ): Promise<v.InferOutput<Schema>>;
   readonly serverClock: ServerClock;
 }
 
@@ -89,7 +92,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
   return Object.assign(send, { serverClock });
 
   async function send<Schema extends v.GenericSchema>(
-    call: Call<Schema>,
+    call: HttpCall<Schema>,
     signal: AbortSignal,
   ): Promise<v.InferOutput<Schema>> {
     for (let attempt = 1; ; attempt++) {
@@ -107,7 +110,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
   }
 
   async function exchange(
-    call: Call<v.GenericSchema>,
+    call: HttpCall<v.GenericSchema>,
     signal: AbortSignal,
   ): Promise<{ response: Response; text: string }> {
     // One clock for head and body: a server that sends a byte a second must not hold us for ever.

@@ -6,7 +6,7 @@
 //    ▲   └──────────── session ─────────────▶ refused | deleted
 //    └────────────── any accepted call ◀─────────────┘
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
-import { messageOf, statusOf } from "../lib/agent-error.ts";
+import { messageOf, httpStatusOf } from "../lib/agent-error.ts";
 import type { Log } from "../platform/log.ts";
 
 export type AuthStanding = "unknown" | "ok" | "suspect" | "refused" | "deleted";
@@ -64,7 +64,7 @@ export function createAuthState(
         // The heartbeat accepts what the task routes refuse: their side is ill, not our token.
         return become("suspect");
       } catch (error) {
-        const status = statusOf(error);
+        const status = httpStatusOf(error);
         if (status === 404) return become("deleted", "the control plane has no such node any more");
         if (status === 401) return become("refused", messageOf(error));
         return become("suspect");

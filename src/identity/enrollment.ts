@@ -6,7 +6,7 @@
 //                  └──▶ unknown                 the server does not know the token
 import { type ErrorCode, type ErrorCodeOf } from "../lib/error-codes.ts";
 import { steadyNow, wallFrom } from "../lib/clock.ts";
-import { AgentError, exit, messageOf, statusOf } from "../lib/agent-error.ts";
+import { AgentError, exit, messageOf, httpStatusOf } from "../lib/agent-error.ts";
 import { backoff } from "../lib/backoff.ts";
 import { type Duration, humanDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
@@ -79,7 +79,7 @@ export async function awaitApproval(
       problem = undefined;
     } catch (error) {
       if (signal.aborted) throw interrupted();
-      if (statusOf(error) === 404) throw unknownToken();
+      if (httpStatusOf(error) === 404) throw unknownToken();
       // 401 and 403 do not exist here: a proxy in between speaks, and may change its mind.
       if (!mayPass(error)) throw error;
       failures++;

@@ -60,7 +60,7 @@ export function hasCode<Code extends ErrorCode>(
 }
 
 /** The HTTP status that a server answered with; undefined for every other failure. */
-export const statusOf = (error: unknown): number | undefined =>
+export const httpStatusOf = (error: unknown): number | undefined =>
   error instanceof AgentError ? error.status : undefined;
 
 /** Returns the message of an Error, or the value itself as text. */

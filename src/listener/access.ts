@@ -53,7 +53,7 @@ export interface Caller {
   readonly local?: LocalClient | undefined;
 }
 
-export type Verdict =
+export type AccessDecision =
   | { readonly allowed: true; readonly by: "token" | "local" | "network" }
   | {
       readonly allowed: false;
@@ -78,7 +78,7 @@ export function accessPolicy(settings: AccessSettings, names: readonly string[])
   };
 }
 
-export function decide(caller: Caller, policy: AccessPolicy): Verdict {
+export function decide(caller: Caller, policy: AccessPolicy): AccessDecision {
   const { headers } = caller;
   const origin = headers.get("origin");
   const host = headers.get("host") ?? "";
@@ -100,7 +100,7 @@ export function decide(caller: Caller, policy: AccessPolicy): Verdict {
 }
 
 /** Without a token: by the network it comes from, or by who it is on this machine. */
-function decideByPlace({ peer, headers, local }: Caller, policy: AccessPolicy): Verdict {
+function decideByPlace({ peer, headers, local }: Caller, policy: AccessPolicy): AccessDecision {
   const address = parseIpAddress(peer);
   if (address !== undefined && policy.networks.some((network) => isInNetwork(address, network)))
     return { allowed: true, by: "network" };
@@ -135,7 +135,7 @@ const refuse = (
   status: 401 | 403 | 421,
   why: Why,
   detail: string,
-): Extract<Verdict, { readonly allowed: false }> => ({
+): Extract<AccessDecision, { readonly allowed: false }> => ({
   allowed: false,
   status,
   detail,

@@ -4,14 +4,14 @@ import type { Server } from "bun";
 import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
-import { type AccessPolicy, type Verdict, decide, presentedTokens, readableBy } from "./access.ts";
+import { type AccessPolicy, type AccessDecision, decide, presentedTokens, readableBy } from "./access.ts";
 import { unmapped } from "../lib/address.ts";
 import type { Attempts } from "./attempts.ts";
 import { readiness } from "./health.ts";
 import { type Connection, findLocalClient } from "./local-client.ts";
 import type { LogStreams } from "./logs.ts";
 import { PLAIN_ANSWER, problem } from "./problem.ts";
-import { type Route, routeOf } from "./routes.ts";
+import { type ListenerRoute, routeOf } from "./routes.ts";
 import type { Tunnels } from "./tunnels-port.ts";
 
 export interface AnswerPorts<Data> {
@@ -25,7 +25,7 @@ export interface AnswerPorts<Data> {
   readonly log: Log;
 }
 
-export interface Answer<Data> {
+export interface ListenerAnswer<Data> {
   /** Undefined for a connection that has become a tunnel. */
   readonly route: (request: Request, server: Server<Data>) => Promise<Response | undefined>;
   /** For a request whose path, as it was sent, is none of `PATHS`. */
@@ -35,11 +35,11 @@ export interface Answer<Data> {
 /** How long a connection may be silent; Bun's own default. */
 export const IDLE_SECONDS = 10;
 
-export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
+export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Data> {
   const { tunnels, logs, policy, attempts, isTrustedUser, loops, log } = ports;
 
   /** Looks for the user at the other end only where that decides. */
-  async function judge(headers: Headers, client: Connection): Promise<Verdict> {
+  async function judge(headers: Headers, client: Connection): Promise<AccessDecision> {
     const peer = client.address;
     const verdict = decide({ peer, headers }, policy);
     if (verdict.allowed || verdict.why !== "address") return verdict;
@@ -67,7 +67,7 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): Answer<Data> {
   async function toContainer(
     request: Request,
     server: Server<Data>,
-    route: Extract<Route, { readonly service: string }>,
+    route: Extract<ListenerRoute, { readonly service: string }>,
   ): Promise<Response | undefined> {
     const client = clientOf(request, server);
     if (client === undefined) return problem(400, "Bad Request", "the connection is closed");
@@ -148,7 +148,7 @@ const PREFLIGHT = {
   "access-control-max-age": "600",
 } as const;
 
-function refuse({ status, detail, allow }: Extract<Route, { readonly to: "problem" }>): Response {
+function refuse({ status, detail, allow }: Extract<ListenerRoute, { readonly to: "problem" }>): Response {
   return problem(status, TITLES[status], detail, allow === "" ? {} : { allow });
 }
 

@@ -3,7 +3,7 @@ import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { countingKey, parseIpAddress } from "../lib/address.ts";
 
-export interface Refusal {
+export interface RefusedAttempt {
   /** Milliseconds since the epoch. */
   readonly at: SteadyTime;
   readonly address: string;
@@ -18,7 +18,7 @@ export interface Attempts {
   /** Forgets what is over, and says what came after a line of the log. */
   sweep(): void;
   readonly count: () => number;
-  readonly last: () => Refusal | undefined;
+  readonly last: () => RefusedAttempt | undefined;
 }
 
 export interface AttemptsOptions {
@@ -46,7 +46,7 @@ interface Entry {
 export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
   const entries = new Map<string, Entry>();
   let count = 0;
-  let last: Refusal | undefined;
+  let last: RefusedAttempt | undefined;
   let lines = { since: now(), written: 0 };
 
   const keyOf = (address: string): string => {

@@ -9,7 +9,7 @@ export interface Target {
   readonly addresses: readonly string[];
 }
 
-export interface LogQuery {
+export interface ContainerLogQuery {
   readonly follow: boolean;
   readonly tail: number | "all";
   readonly timestamps: boolean;
@@ -21,11 +21,11 @@ export interface Containers {
   /** Undefined when no container with our labels serves it. Throws AgentError `docker.…`, as `projects/plan/engine.ts` has it. */
   findService(project: string, service: string, signal: AbortSignal): Promise<Target | undefined>;
   /** Leaving the iteration closes Docker's stream at once; nothing is read ahead. */
-  logs(id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  logs(id: string, query: ContainerLogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
 }
 
 /** One host name that the ingress serves. */
-export interface Route {
+export interface IngressRoute {
   /** In lower case, without a port. */
   readonly host: string;
   readonly project: string;

@@ -11,7 +11,7 @@ import { createTrustedUsers } from "../platform/trusted-users.ts";
 import { accessPolicy } from "./access.ts";
 import { exposure } from "./access-exposure.ts";
 import { IDLE_SECONDS, createAnswer } from "./answer.ts";
-import { type Refusal, createAttempts } from "./attempts.ts";
+import { type RefusedAttempt, createAttempts } from "./attempts.ts";
 import { EVERYWHERE } from "../lib/address.ts";
 import { keepBound } from "./bind.ts";
 import type { Containers } from "./containers.ts";
@@ -62,7 +62,7 @@ export interface ListenerStatus {
   readonly logs: number;
   /** Tries, since the start. */
   readonly refused: number;
-  readonly lastRefusal: Refusal | undefined;
+  readonly lastRefusal: RefusedAttempt | undefined;
   /** What opens it wider than its owner may know. */
   readonly warnings: readonly string[];
 }

@@ -1,9 +1,12 @@
 // What a request for logs asks for, from its query: "follow=true&tail=100&since=10m". Pure.
 import { parseDuration, seconds } from "../lib/duration.ts";
-import type { LogQuery } from "./containers.ts";
+import type { ContainerLogQuery } from "./containers.ts";
 
 /** A problem names the parameter; an empty one is one that was left out. `now` is in milliseconds since the epoch. */
-export function parseLogQuery(query: URLSearchParams, now: number): LogQuery | { readonly problem: string } {
+export function parseLogQuery(
+  query: URLSearchParams,
+  now: number,
+): ContainerLogQuery | { readonly problem: string } {
   const text = (name: string): string => query.get(name) ?? "";
   const follow = parseFlag(text("follow"));
   if (follow === undefined) return wrong("follow", text("follow"), "true or false");

@@ -1,7 +1,7 @@
 // Which of its routes a request means, whatever a client writes. Pure.
 import { NAME } from "../protocol/caravanserai/resources.ts";
 
-export type Route =
+export type ListenerRoute =
   | { readonly to: "healthz" | "readyz" }
   | { readonly to: "forward"; readonly project: string; readonly service: string; readonly port: string }
   | {
@@ -32,7 +32,7 @@ export const PATHS = [
 const SERVICE = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/;
 
 /** `url` is a whole one, or a path alone where the Host header made none. */
-export function routeOf(method: string, url: string): Route {
+export function routeOf(method: string, url: string): ListenerRoute {
   const parsed = URL.parse(url, "http://agent");
   if (parsed === null || !/^https?:$/.test(parsed.protocol)) return wrong(400, "this is no path");
   const { pathname, searchParams } = parsed;
@@ -50,7 +50,11 @@ export function routeOf(method: string, url: string): Route {
   }
 }
 
-function routeOfApi(method: string, [kind, ...rest]: readonly string[], query: URLSearchParams): Route {
+function routeOfApi(
+  method: string,
+  [kind, ...rest]: readonly string[],
+  query: URLSearchParams,
+): ListenerRoute {
   const wanted = kind === "forward" ? 3 : kind === "logs" ? 2 : 0;
   if (wanted === 0 || rest.length !== wanted) return wrong(404, "there is nothing here");
   if (method !== "GET") return wrong(405, "ask with GET", "GET");
@@ -71,7 +75,7 @@ function decoded(part: string): string {
   }
 }
 
-const wrong = (status: 400 | 404 | 405, detail: string, allow = ""): Route => ({
+const wrong = (status: 400 | 404 | 405, detail: string, allow = ""): ListenerRoute => ({
   to: "problem",
   status,
   detail,

@@ -18,7 +18,7 @@ const handlers: Bun.SocketHandler<Tunnel> = {
  * `make` makes the tunnel that a connection is for. Resolves with the connected one, or with why there is none, in
  * words. The addresses share `limit` evenly; a connection that comes later is closed.
  */
-export async function dial(
+export async function dialContainer(
   addresses: readonly string[],
   port: number,
   make: () => Tunnel,

@@ -7,7 +7,7 @@ import { CLOSE, HALF_CLOSE, chosenProtocol, portOf } from "../protocol/caravanse
 import type { Containers, Target } from "./containers.ts";
 import { problem } from "./problem.ts";
 import { Tunnel, type TunnelOrigin, websocketOptions } from "./tunnel.ts";
-import { dial } from "./tunnel-dial.ts";
+import { dialContainer } from "./tunnel-dial.ts";
 import type { TunnelTarget, Tunnels } from "./tunnels-port.ts";
 
 export interface TunnelsOptions {
@@ -88,7 +88,7 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
           connection: "Upgrade",
         });
       const origin = { project, service, port, container: found.id, halfClose: protocol === HALF_CLOSE };
-      const tunnel = await dial(found.addresses, port, () => makeTunnel(origin), dialTimeout, gone);
+      const tunnel = await dialContainer(found.addresses, port, () => makeTunnel(origin), dialTimeout, gone);
       if (typeof tunnel === "string") {
         return signal.aborted
           ? unavailable("the agent stops")

@@ -17,7 +17,7 @@ export type CpuCounters = ReadonlyMap<string, CpuTimes>;
  * Reads `/proc/stat`: user nice system idle iowait irq softirq steal guest guest_nice, of which old kernels know fewer.
  * The guests' time is part of user and nice already. Waiting for a disk is idle; time stolen by the hypervisor is not.
  */
-export function parseStat(text: string): CpuCounters {
+export function parseCpuStat(text: string): CpuCounters {
   const counters = new Map<string, CpuTimes>();
   // Only the first lines: the interrupts that follow can be hundreds of kilobytes.
   for (let start = 0; text.startsWith("cpu", start);) {
@@ -73,7 +73,7 @@ export function createCpuMeter(
   let last: CpuReading | undefined;
 
   async function read() {
-    const counters = parseStat((await machine.read("/proc/stat")) ?? "");
+    const counters = parseCpuStat((await machine.read("/proc/stat")) ?? "");
     const cores = counters.size || undefined;
     const { cpu } = await limits();
     const limited = cpu !== undefined && cpu.cores < (cores ?? Infinity) ? cpu : undefined;

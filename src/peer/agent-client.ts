@@ -101,14 +101,14 @@ export async function askAgent(
       ...(agent.url.startsWith("https:") ? { tls: { ca: agent.authorities() } } : {}),
     });
   } catch (error) {
-    throw await unreachable(agent, error, signal);
+    throw await agentUnreachable(agent, error, signal);
   } finally {
     clearTimeout(timer);
   }
 }
 
 /** What went wrong below HTTP, in words for who called this agent. */
-export async function unreachable(
+export async function agentUnreachable(
   agent: AgentPlace,
   error: unknown,
   signal: AbortSignal,

@@ -5,7 +5,13 @@ import { connect as connectTls } from "node:tls";
 import { portOfUrl, unbracketed } from "../lib/address.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { HALF_CLOSE } from "../protocol/caravanserai/tunnel.ts";
-import { AGENT_PATIENCE, type RemoteAgent, agentHeaders, refusalError, unreachable } from "./agent-client.ts";
+import {
+  AGENT_PATIENCE,
+  type RemoteAgent,
+  agentHeaders,
+  refusalError,
+  agentUnreachable,
+} from "./agent-client.ts";
 
 export interface TunnelSocket {
   /** Paused. Still with its `error` listener. */
@@ -45,7 +51,7 @@ export async function openTunnel(
     };
   } catch (error) {
     socket.destroy();
-    throw error instanceof AgentError ? error : await unreachable(agent, error, signal);
+    throw error instanceof AgentError ? error : await agentUnreachable(agent, error, signal);
   }
 }
 

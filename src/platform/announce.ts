@@ -8,7 +8,7 @@ import { AgentError } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { identify, isAlive } from "./processes.ts";
 
-export type Kind = "agent" | "sandbox";
+export type AnnouncementKind = "agent" | "sandbox";
 
 const Envelope = v.object({
   pid: v.number(),
@@ -26,7 +26,7 @@ const pidNamespace = (): string => readlinkSync("/proc/self/ns/pid");
  * Makes `announced` of this user return the document until it is disposed of. Throws "announce.place" when
  * the directory is not private.
  */
-export function announce(kind: Kind, document: object, temporary = tmpdir()): Disposable {
+export function announce(kind: AnnouncementKind, document: object, temporary = tmpdir()): Disposable {
   const directory = directoryIn(temporary);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   if (!isPrivate(directory, "directory")) {
@@ -44,7 +44,7 @@ export function announce(kind: Kind, document: object, temporary = tmpdir()): Di
 
 /** Returns the documents of live processes of this user. Ignores files that others could have written. */
 export function announced<const S extends v.GenericSchema>(
-  kind: Kind,
+  kind: AnnouncementKind,
   schema: S,
   temporary = tmpdir(),
 ): { readonly pid: number; readonly document: v.InferOutput<S> }[] {

@@ -5,10 +5,10 @@ import { doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
 
 /** "gone": there is no reader any more; the next write fails with the reason. */
-export type Readiness = "ready" | "full" | "gone";
+export type WriteReadiness = "ready" | "full" | "gone";
 
 export interface OutputPorts {
-  readonly readiness: (fd: number) => Readiness;
+  readonly readiness: (fd: number) => WriteReadiness;
   /** Returns how many bytes were written. Throws errors with an errno `code`. */
   readonly write: (fd: number, bytes: Uint8Array) => number;
   /** Most bytes a ready descriptor takes in one write without blocking. */

@@ -21,7 +21,7 @@ export interface Stat {
 /** Reads the fields of /proc/<pid>/stat that we use; undefined when there is no such process. */
 export function readStat(pid: number): Stat | undefined {
   try {
-    return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"));
+    return parseProcessStat(readFileSync(`/proc/${pid}/stat`, "latin1"));
   } catch {
     return undefined;
   }
@@ -31,7 +31,7 @@ export function readStat(pid: number): Stat | undefined {
  * Parses a line of /proc/<pid>/stat. The command (field 2) may contain brackets: counts the fields from the
  * last one.
  */
-export function parseStat(line: string): Stat | undefined {
+export function parseProcessStat(line: string): Stat | undefined {
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
   const [state, parent, , session] = fields;
   const startTime = fields[19];
@@ -90,7 +90,7 @@ export function isAlive({ pid, startTime }: ProcessId): boolean {
 }
 
 /** Returns the name of the program for messages: "sleep"; "gone" when there is no such process. */
-export function nameOf(pid: number): string {
+export function processName(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
   } catch {

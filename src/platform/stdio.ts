@@ -9,7 +9,7 @@ import { AgentError, exit } from "../lib/agent-error.ts";
 import { type Duration, milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { openLibc } from "./libc.ts";
-import { type Readiness, createOutputQueue } from "./output-queue.ts";
+import { type WriteReadiness, createOutputQueue } from "./output-queue.ts";
 
 export const STDOUT = 1;
 export const STDERR = 2;
@@ -23,7 +23,7 @@ const POLLERR_POLLHUP_POLLNVAL = 0x38;
 /** struct pollfd: int fd, short events, short revents. */
 const pollfd = new Int32Array(2);
 
-function readiness(fd: number): Readiness {
+function readiness(fd: number): WriteReadiness {
   if (libc === undefined) return "ready";
   pollfd[0] = fd;
   pollfd[1] = POLLOUT;

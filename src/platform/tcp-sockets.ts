@@ -1,7 +1,7 @@
 // Reads the TCP sockets of this network namespace from /proc: the user of a connection, the program that has
 // a port.
 import { readFile, readdir, readlink } from "node:fs/promises";
-import { nameOf } from "./processes.ts";
+import { processName } from "./processes.ts";
 
 export interface TcpSocket {
   /** "127.0.0.1", or IPv6 as eight groups. */
@@ -84,7 +84,7 @@ export async function portHolder(port: number): Promise<string | undefined> {
   const [first] = listening;
   if (first === undefined) return undefined;
   const pid = await processWith(new Set(listening.map(({ inode }) => `socket:[${inode}]`)));
-  return pid === undefined ? `a program of user ${first.uid}` : `${nameOf(pid)} (pid ${pid})`;
+  return pid === undefined ? `a program of user ${first.uid}` : `${processName(pid)} (pid ${pid})`;
 }
 
 /** Returns the first process that has one of these open. Only root sees those of other users. */

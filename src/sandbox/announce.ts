@@ -9,7 +9,7 @@ const Announcement = v.object({
   certificate: v.optional(v.string()),
 });
 
-export interface Announced {
+export interface AnnouncedSandbox {
   readonly url: string;
   readonly operatorToken: string;
   readonly certificate?: string | undefined;
@@ -17,12 +17,12 @@ export interface Announced {
 
 /** Until disposed of, this user's commands find the sandbox. Throws AgentError. */
 export const announceSandbox = (
-  { url, operatorToken, certificate }: Announced,
+  { url, operatorToken, certificate }: AnnouncedSandbox,
   temporary?: string,
 ): Disposable => announce("sandbox", { url, operator_token: operatorToken, certificate }, temporary);
 
 /** The sandboxes this user runs. */
-export const findSandboxes = (temporary?: string): (Announced & { readonly pid: number })[] =>
+export const findSandboxes = (temporary?: string): (AnnouncedSandbox & { readonly pid: number })[] =>
   announced("sandbox", Announcement, temporary).map(({ pid, document }) => ({
     pid,
     url: document.url,

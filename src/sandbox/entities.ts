@@ -3,7 +3,7 @@
 import { NODE_STATES, PHASES } from "../protocol/caravanserai/resources.ts";
 import { ROOT_PROFILES } from "../protocol/noderax/root-access.ts";
 import { TASK_STATUSES } from "../protocol/noderax/tasks.ts";
-import type { Condition, Network, ProjectSpec } from "./caravanserai/resources.ts";
+import type { ConditionDocument, Network, ProjectSpec } from "./caravanserai/resources.ts";
 import {
   type RowOf,
   boolean,
@@ -197,7 +197,7 @@ export const CARA_NODES = entity("cara_nodes", {
   capacity: nullable(json<StringMap>()),
   allocatable: nullable(json<StringMap>()),
   info: nullable(json<StringMap>()),
-  conditions: json<Condition[]>(),
+  conditions: json<ConditionDocument[]>(),
   lastHeartbeat: nullable(text),
   createdAt: text,
   updatedAt: nullable(text),
@@ -215,7 +215,7 @@ export const PROJECTS = entity(
     phase: oneOf(PHASES),
     /** Empty while there is none. */
     nodeRef: text,
-    conditions: json<Condition[]>(),
+    conditions: json<ConditionDocument[]>(),
     phaseSince: text,
     /** Since when its node is known to be lost. */
     strandedSince: nullable(text),

@@ -51,7 +51,7 @@ export const NO_FAULTS: Readonly<Faults> = {
 const THAW = seconds(1);
 
 /** What to do with one request. "lose" processes it and then cuts the connection. */
-export type Verdict = "serve" | "fail" | "lose" | "drop";
+export type FaultDecision = "serve" | "fail" | "lose" | "drop";
 
 export class FaultInjector {
   #faults: Faults = { ...NO_FAULTS };
@@ -86,7 +86,7 @@ export class FaultInjector {
   }
 
   /** Decides on one request, after the delay that is set. */
-  async judge(route: string, signal: AbortSignal): Promise<Verdict> {
+  async judge(route: string, signal: AbortSignal): Promise<FaultDecision> {
     const { delay, errorRate, lostAnswers, routes } = this.#faults;
     if (routes !== null && !routes.includes(route)) return "serve";
     if (delay > 0) await sleep(delay, signal);
@@ -98,7 +98,7 @@ export class FaultInjector {
   }
 
   /** Decides on one realtime event, after the delay that is set. It does not count for `dropAfter`. */
-  async judgeEvent(route: string, signal: AbortSignal): Promise<Verdict> {
+  async judgeEvent(route: string, signal: AbortSignal): Promise<FaultDecision> {
     const { delay, errorRate, lostAnswers, routes } = this.#faults;
     if (routes !== null && !routes.includes(route)) return "serve";
     if (delay > 0) await sleep(delay, signal);

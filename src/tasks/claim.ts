@@ -1,7 +1,7 @@
 // The claim loop: one long poll in flight, for as long as the process lives.
 import { steadyNow } from "../lib/clock.ts";
 import { abortScope } from "../lib/abort-scope.ts";
-import { AgentError, messageOf, statusOf } from "../lib/agent-error.ts";
+import { AgentError, messageOf, httpStatusOf } from "../lib/agent-error.ts";
 import { backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { type LoopRegistry, type LoopReport, type Wake, loop } from "../lib/loop.ts";
@@ -98,8 +98,8 @@ export function claimLoop(
       );
     } catch (error) {
       // Whoever was certainly not heard, or was answered, is not waiting on the server.
-      if (!mayHaveArrived(error) || statusOf(error) !== undefined) openClaim.write(undefined);
-      if (statusOf(error) === 401) await auth.doubted(claims.signal);
+      if (!mayHaveArrived(error) || httpStatusOf(error) !== undefined) openClaim.write(undefined);
+      if (httpStatusOf(error) === 401) await auth.doubted(claims.signal);
       throw error;
     }
   }

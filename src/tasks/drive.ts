@@ -20,7 +20,7 @@ import { ownService, rebootRefusal } from "../platform/service.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
 import { follow } from "./run/follow.ts";
 import { passGate } from "./start-ack.ts";
-import type { Journal, Launch, Outcome, TaskRecord } from "./journal.ts";
+import type { Journal, Launch, TaskOutcome, TaskRecord } from "./journal.ts";
 import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output/summary.ts";
 import { environmentOf, prepare } from "./run/prepare.ts";
@@ -113,7 +113,7 @@ async function run(
   ports: DrivePorts,
   driven: Driven,
   signal: AbortSignal,
-): Promise<Outcome | undefined> {
+): Promise<TaskOutcome | undefined> {
   const { slots, settings } = ports;
   if (task.launch !== undefined) return adopt(task, task.launch, ports, driven, signal);
   const prepared = prepareHere(task, ports);
@@ -148,7 +148,7 @@ async function waitForSlot(
   { stop, shipper, say }: Driven,
   grace: Duration,
   signal: AbortSignal,
-): Promise<(() => void) | Outcome | undefined> {
+): Promise<(() => void) | TaskOutcome | undefined> {
   const limit = serverLimit(task, grace) - steadyNow();
   if (slots.inUse() >= slots.size) {
     const text = `waiting for a free slot: ${slots.size} tasks run already (max_parallel_tasks)`;
@@ -192,7 +192,7 @@ async function launchAndFollow(
   ports: DrivePorts,
   driven: Placed,
   signal: AbortSignal,
-): Promise<Outcome | undefined> {
+): Promise<TaskOutcome | undefined> {
   const { journal, runners, settings, disk, log } = ports;
   disk.look();
   const shortage = disk.shortage();
@@ -241,7 +241,7 @@ async function adopt(
   ports: DrivePorts,
   driven: Driven,
   signal: AbortSignal,
-): Promise<Outcome | undefined> {
+): Promise<TaskOutcome | undefined> {
   const leave = ports.slots.occupy();
   try {
     const found = openRun(runDirectory(ports.held.path(), task.id, launched.attempt), task.id, launched);
@@ -266,7 +266,7 @@ async function followLaunch(
   { held, outbox, disk, settings }: DrivePorts,
   { stop, shipper, say, ended, leave }: Placed,
   signal: AbortSignal,
-): Promise<Outcome | undefined> {
+): Promise<TaskOutcome | undefined> {
   const directory = runDirectory(held.path(), task.id, launched.attempt);
   const spool = openSpool(directory);
   say("running");
@@ -290,7 +290,7 @@ async function followLaunch(
 /** The completion goes into the outbox, behind the last row; nothing is sent when the server has ended the task. */
 function report(
   task: TaskRecord,
-  outcome: Outcome,
+  outcome: TaskOutcome,
   { api, journal, outbox, held }: DrivePorts,
   { stop }: Driven,
 ): void {

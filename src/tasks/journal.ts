@@ -81,7 +81,7 @@ export function createOpenClaim(database: Database): OpenClaim {
 
 const readMoment = (json: string): SteadyTime => steadyOfMoment(v.parse(Moment, JSON.parse(json)));
 
-export type Phase = "claimed" | "started" | "launched" | "reported" | "finished" | "dropped";
+export type TaskPhase = "claimed" | "started" | "launched" | "reported" | "finished" | "dropped";
 const UNFINISHED = "('claimed', 'started', 'launched', 'reported')";
 
 /** How a task was set going: enough to find it again after a crash of ours. Times are steady, of the boot `bootId`. */
@@ -112,14 +112,14 @@ const Stop = v.object({
 });
 export type Stop = v.InferOutput<typeof Stop>;
 
-const Outcome = v.object({
+const TaskOutcome = v.object({
   status: v.picklist(["success", "failed", "cancelled", "timeout", "dropped"]),
   exitCode: v.nullable(v.number()),
   text: v.nullable(v.string()),
   /** Run once the server has the completion: a reboot, a restart of ourselves. */
   afterwards: v.optional(v.array(v.string())),
 });
-export type Outcome = v.InferOutput<typeof Outcome>;
+export type TaskOutcome = v.InferOutput<typeof TaskOutcome>;
 
 const ShippedRow = v.object({
   rows: v.number(),
@@ -139,7 +139,7 @@ export interface TaskRecord {
   readonly id: string;
   readonly type: string;
   readonly payload: Readonly<Record<string, unknown>>;
-  readonly phase: Phase;
+  readonly phase: TaskPhase;
   /** For people; limits are counted from `claimed`. */
   readonly claimedAt: WallTime;
   readonly claimed: SteadyTime;
@@ -150,7 +150,7 @@ export interface TaskRecord {
   readonly launch: Launch | undefined;
   readonly stop: Stop | undefined;
   readonly shipped: Shipped;
-  readonly outcome: Outcome | undefined;
+  readonly outcome: TaskOutcome | undefined;
   readonly finishedAt: WallTime | undefined;
 }
 
@@ -158,7 +158,7 @@ interface Row {
   id: string;
   type: string;
   payload: string;
-  phase: Phase;
+  phase: TaskPhase;
   claimed_at: number;
   claimed: string | null;
   started: string | null;
@@ -184,7 +184,7 @@ export interface Journal {
   launched(id: string, launch: Launch): void;
   stopping(id: string, stop: Stop): void;
   shipped(id: string, shipped: Shipped): void;
-  reported(id: string, outcome: Outcome): void;
+  reported(id: string, outcome: TaskOutcome): void;
   finished(id: string, now: WallTime): void;
   dropped(id: string, text: string, now: WallTime): void;
   find(id: string): TaskRecord | undefined;
@@ -247,7 +247,7 @@ export function createJournal(database: Database): Journal {
     finished: (id, now) =>
       set("phase = 'finished', finished_at = ?, payload = ?", id, epochOf(now), remains(id)),
     dropped(id, text, now) {
-      const outcome: Outcome = { status: "dropped", exitCode: null, text };
+      const outcome: TaskOutcome = { status: "dropped", exitCode: null, text };
       set(
         "phase = 'dropped', outcome = ?, finished_at = ?, payload = ?",
         id,
@@ -302,7 +302,7 @@ function parse(row: Row): TaskRecord {
     launch: row.launch === null ? undefined : parseLaunch(JSON.parse(row.launch)),
     stop: row.stop === null ? undefined : v.parse(Stop, JSON.parse(row.stop)),
     shipped: v.parse(ShippedRow, JSON.parse(row.shipped)),
-    outcome: row.outcome === null ? undefined : v.parse(Outcome, JSON.parse(row.outcome)),
+    outcome: row.outcome === null ? undefined : v.parse(TaskOutcome, JSON.parse(row.outcome)),
     finishedAt: row.finished_at === null ? undefined : wallFrom(row.finished_at),
   };
 }

@@ -4,10 +4,10 @@ import { type WallTime, isoOf } from "../lib/clock.ts";
 import { type Duration, humanDuration } from "../lib/duration.ts";
 import { ERROR_MAX } from "../protocol/noderax/limits.ts";
 import type { CompletedRequest } from "../protocol/noderax/tasks.ts";
-import type { Outcome, Stop, TaskRecord } from "./journal.ts";
+import type { TaskOutcome, Stop, TaskRecord } from "./journal.ts";
 
 /** From the exit status of the command and why it was being ended, if it was. */
-export function outcomeOf(exitCode: number, stop: Stop | undefined): Outcome {
+export function outcomeOf(exitCode: number, stop: Stop | undefined): TaskOutcome {
   if (stop?.reason === "cancel") return { status: "cancelled", exitCode, text: stop.text };
   if (stop?.reason === "timeout") return { status: "timeout", exitCode, text: stop.text };
   if (exitCode === 0) return { status: "success", exitCode, text: null };
@@ -15,7 +15,7 @@ export function outcomeOf(exitCode: number, stop: Stop | undefined): Outcome {
 }
 
 /** A task that ended without running its command. */
-export function unrun(status: "failed" | "cancelled" | "timeout", text: string): Outcome {
+export function unrun(status: "failed" | "cancelled" | "timeout", text: string): TaskOutcome {
   return { status, exitCode: null, text };
 }
 
@@ -40,7 +40,7 @@ export interface TaskEnd {
 /** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
 export function completionOf(
   task: TaskRecord,
-  outcome: Outcome,
+  outcome: TaskOutcome,
   output: string,
   end: TaskEnd,
 ): CompletedRequest {

@@ -8,7 +8,7 @@ import { AGENT_UNIT, type Scope, usableScope } from "../platform/systemd.ts";
 import { terminalCommand } from "./supervisor.ts";
 import { shellCandidates, shellEnvironment, shellScript, shellStarts } from "./shell.ts";
 
-export interface LaunchOrder {
+export interface ShellLaunchOrder {
   readonly sessionId: string;
   readonly runner: Runner;
   readonly asRoot: boolean;
@@ -34,7 +34,7 @@ export interface Launched {
  * AgentError with what was tried.
  */
 export async function launchShell(
-  order: LaunchOrder,
+  order: ShellLaunchOrder,
   unwanted: () => boolean,
 ): Promise<Launched | undefined> {
   const { sessionId, runner, asRoot, language } = order;

@@ -16,7 +16,7 @@ const LINE_SEARCH = 4_096;
 const PIECE = 65_536;
 const PIECE_MIN = 2_048;
 
-export interface OutputQueue {
+export interface TerminalOutputQueue {
   /** Bytes waiting. */
   size(): number;
   /** Takes a copy. Beyond the limit the oldest half goes, up to the end of a line, and the next frame says so. */
@@ -34,7 +34,7 @@ interface Piece {
   end: number;
 }
 
-export function createOutputQueue(limit: () => number): OutputQueue {
+export function createTerminalOutputQueue(limit: () => number): TerminalOutputQueue {
   /** Not one buffer: a burst of many megabytes would be copied each time it outgrows it. */
   const pieces: Piece[] = [];
   let spare: Uint8Array | undefined;

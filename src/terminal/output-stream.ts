@@ -1,7 +1,7 @@
 // Carries a terminal's output to the control plane: one frame in flight, the rest waits, and the pty waits for the rest.
 import { milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
-import { createOutputQueue, shouldPause } from "./output-queue.ts";
+import { createTerminalOutputQueue, shouldPause } from "./output-queue.ts";
 import type { Pty } from "./pty/pty.ts";
 
 /** What a program may write ahead of a slow control plane when nothing can hold it back. */
@@ -29,7 +29,9 @@ export interface OutputStream {
 
 export function createOutputStream(): OutputStream {
   let pty: Pick<Pty, "pausable" | "pause" | "resume"> | undefined;
-  const queue = createOutputQueue(() => (pty?.pausable === false ? UNPAUSABLE_LIMIT : PAUSABLE_LIMIT));
+  const queue = createTerminalOutputQueue(() =>
+    pty?.pausable === false ? UNPAUSABLE_LIMIT : PAUSABLE_LIMIT,
+  );
   let paused = false;
   let held = true;
   let muted = false;

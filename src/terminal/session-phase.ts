@@ -13,7 +13,7 @@
 
 export type SessionPhase = "launching" | "opening" | "open" | "ending" | "draining" | "reporting" | "done";
 
-export interface SessionState {
+export interface TerminalSessionState {
   readonly phase: SessionPhase;
   /** Why the agent ends the session; undefined as long as it does not, and after an end of the shell's own. */
   readonly reason: string | undefined;
@@ -28,7 +28,7 @@ export type SessionEvent =
   /** The control plane refused `terminal.opened` or a frame of output. */
   | { readonly type: "rejected"; readonly reason: string; readonly endExpected: boolean };
 
-export const LAUNCHING: SessionState = { phase: "launching", reason: undefined, endExpected: true };
+export const LAUNCHING: TerminalSessionState = { phase: "launching", reason: undefined, endExpected: true };
 
 const NEXT: Readonly<Record<SessionPhase, Partial<Record<SessionEvent["type"], SessionPhase>>>> = {
   launching: { started: "opening", stopped: "ending", failed: "reporting" },
@@ -41,7 +41,7 @@ const NEXT: Readonly<Record<SessionPhase, Partial<Record<SessionEvent["type"], S
 };
 
 /** The state after `event`. An event that the phase does not know changes nothing: the first reason to end counts. */
-export function next(state: SessionState, event: SessionEvent): SessionState {
+export function next(state: TerminalSessionState, event: SessionEvent): TerminalSessionState {
   const phase = NEXT[state.phase][event.type] ?? state.phase;
   const ends = phase === "ending" && state.phase !== "ending" && "reason" in event;
   return {

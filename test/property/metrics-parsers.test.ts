@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { parseCgroups, parseCpuList, parseCpuMax, flatField } from "../../src/metrics/cgroup.ts";
-import { type CpuCounters, cpuUsage, parseStat } from "../../src/metrics/cpu.ts";
+import { type CpuCounters, cpuUsage, parseCpuStat } from "../../src/metrics/cpu.ts";
 import { diskUsage } from "../../src/metrics/disk.ts";
 import { percent } from "../../src/metrics/machine.ts";
 import { parseMeminfo } from "../../src/metrics/memory.ts";
@@ -32,7 +32,7 @@ const isCount = (value: number): boolean => Number.isFinite(value) && value >= 0
 test("no parser throws, and all numbers that come out are sane", () => {
   fc.assert(
     fc.property(garbage, garbage, (text, other) => {
-      expect(isPercent(cpuUsage(parseStat(text), parseStat(other)))).toBe(true);
+      expect(isPercent(cpuUsage(parseCpuStat(text), parseCpuStat(other)))).toBe(true);
       const memory = parseMeminfo(text);
       if (memory !== undefined) {
         expect(isPercent(percent(memory.total - memory.available, memory.total))).toBe(true);
@@ -92,7 +92,7 @@ test("the ticks of a line are found wherever they were written", () => {
   fc.assert(
     fc.property(fields, (columns) => {
       const [user, nice, system, idle, iowait, irq, softirq, steal] = columns;
-      expect(parseStat(`cpu  0 0 0 0\ncpu0 ${columns.join(" ")}\nintr 1\n`)).toEqual(
+      expect(parseCpuStat(`cpu  0 0 0 0\ncpu0 ${columns.join(" ")}\nintr 1\n`)).toEqual(
         new Map([["cpu0", { busy: user + nice + system + irq + softirq + steal, idle: idle + iowait }]]),
       );
     }),

@@ -1,14 +1,14 @@
 // The queue before stdout and stderr: nothing is lost, doubled or reordered, however slowly somebody reads.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { type Readiness, createOutputQueue } from "../../src/platform/output-queue.ts";
+import { type WriteReadiness, createOutputQueue } from "../../src/platform/output-queue.ts";
 
 /** Descriptors that take as much as the script says: a number of bytes, or an errno. */
 function reader(script: readonly (number | string)[] = []) {
   const steps = [...script];
   const got = new Map<number, number[]>();
   const queue = createOutputQueue({
-    readiness: (): Readiness => (steps[0] === 0 ? (steps.shift(), "full") : "ready"),
+    readiness: (): WriteReadiness => (steps[0] === 0 ? (steps.shift(), "full") : "ready"),
     write(fd, bytes) {
       const step = steps.shift() ?? bytes.length;
       if (typeof step === "string") throw Object.assign(new Error(step), { code: step });

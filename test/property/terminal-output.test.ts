@@ -2,7 +2,11 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { OUTPUT_FRAME_MAX } from "../../src/protocol/noderax/terminal.ts";
-import { type OutputQueue, createOutputQueue, shouldPause } from "../../src/terminal/output-queue.ts";
+import {
+  type TerminalOutputQueue,
+  createTerminalOutputQueue,
+  shouldPause,
+} from "../../src/terminal/output-queue.ts";
 
 const text = fc.string({ unit: "binary" }).map((characters) => Buffer.from(characters));
 const noise = fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes));
@@ -12,7 +16,11 @@ const long = fc
   .map(([character, shift, count]) => Buffer.from("x".repeat(shift) + character.repeat(count)));
 
 /** Pushes the pieces; between them, as often as the list says, takes a frame. */
-function carry(pieces: readonly Uint8Array[], takes: readonly number[], queue: OutputQueue): Buffer[] {
+function carry(
+  pieces: readonly Uint8Array[],
+  takes: readonly number[],
+  queue: TerminalOutputQueue,
+): Buffer[] {
   const frames: Buffer[] = [];
   const take = (flush: boolean): boolean => {
     const frame = queue.take(flush);
@@ -40,7 +48,7 @@ test("frames put together are the input, none is too long or empty", () => {
   const whole = fc.array(fc.oneof(text, noise, long), { maxLength: 4 }).map((parts) => Buffer.concat(parts));
   fc.assert(
     fc.property(whole, fc.array(fc.nat(300_000)), fc.array(fc.nat(3)), (bytes, cuts, takes) => {
-      const frames = carry(cut(bytes, cuts), takes, createOutputQueue(plenty));
+      const frames = carry(cut(bytes, cuts), takes, createTerminalOutputQueue(plenty));
       expect(Buffer.concat(frames).equals(bytes)).toBe(true);
       for (const frame of frames) expect(frame.length).toBeWithin(1, OUTPUT_FRAME_MAX + 1);
     }),
@@ -52,7 +60,7 @@ test("of valid text, each frame decodes by itself to its part of the text", () =
   const whole = fc.array(fc.oneof(text, long), { maxLength: 4 }).map((parts) => Buffer.concat(parts));
   fc.assert(
     fc.property(whole, fc.array(fc.nat(300_000)), fc.array(fc.nat(3)), (bytes, cuts, takes) => {
-      const frames = carry(cut(bytes, cuts), takes, createOutputQueue(plenty));
+      const frames = carry(cut(bytes, cuts), takes, createTerminalOutputQueue(plenty));
       expect(frames.map(decode).join("") === decode(bytes)).toBe(true);
     }),
     { numRuns: 150 },
@@ -68,7 +76,7 @@ test("beyond its limit it keeps the newest, says how much it skipped, and breaks
     .map((parts) => Buffer.from(parts.join("")));
   fc.assert(
     fc.property(whole, fc.array(fc.nat(4_000)), fc.array(fc.nat(1)), (bytes, cuts, takes) => {
-      const queue = createOutputQueue(() => limit);
+      const queue = createTerminalOutputQueue(() => limit);
       const frames = carry(cut(bytes, cuts), takes, queue).map(decode).join("");
       expect(frames).not.toContain("\uFFFD");
       const skipped = [...frames.matchAll(notice)];
@@ -91,7 +99,7 @@ test("what waits is never more than the limit", () => {
       fc.array(fc.nat(5_000), { maxLength: 50 }),
       fc.integer({ min: 2, max: 5_000 }),
       (sizes, limit) => {
-        const queue = createOutputQueue(() => limit);
+        const queue = createTerminalOutputQueue(() => limit);
         for (const size of sizes) {
           queue.push(new Uint8Array(size).fill(0x61));
           expect(queue.size()).toBeLessThanOrEqual(limit);
@@ -102,7 +110,7 @@ test("what waits is never more than the limit", () => {
 });
 
 test("half a character waits for its other half, and leaves at the end all the same", () => {
-  const queue = createOutputQueue(plenty);
+  const queue = createTerminalOutputQueue(plenty);
   const euro = Buffer.from("€");
   queue.push(euro.subarray(0, 2));
   expect(queue.take(false)).toBeUndefined();

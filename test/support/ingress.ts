@@ -2,7 +2,7 @@
 import { type Socket, connect } from "node:net";
 import { join } from "node:path";
 import { LoopRegistry } from "../../src/lib/loop.ts";
-import type { Route } from "../../src/listener/containers.ts";
+import type { IngressRoute } from "../../src/listener/containers.ts";
 import { type IngressPorts, type IngressStatus, startIngress } from "../../src/listener/ingress/ingress.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { until } from "./until.ts";
@@ -14,14 +14,14 @@ export interface TestIngress extends AsyncDisposable {
   readonly status: () => IngressStatus;
   readonly lines: readonly string[];
   /** From now on. */
-  leads(...routes: Route[]): void;
+  leads(...routes: IngressRoute[]): void;
 }
 
 export const routeTo = (
   port: number,
   host = "app.test",
   address: string | undefined = "127.0.0.1",
-): Route => ({
+): IngressRoute => ({
   host,
   project: "app",
   service: "web",
@@ -30,7 +30,7 @@ export const routeTo = (
 });
 
 export async function ingress(
-  routes: readonly Route[],
+  routes: readonly IngressRoute[],
   limits: NonNullable<IngressPorts["limits"]> = {},
 ): Promise<TestIngress> {
   const stopping = new AbortController();

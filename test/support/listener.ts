@@ -4,7 +4,7 @@ import { expect } from "bun:test";
 import * as v from "valibot";
 import { type Duration, hours } from "../../src/lib/duration.ts";
 import { LoopRegistry } from "../../src/lib/loop.ts";
-import type { Containers, LogQuery, Target } from "../../src/listener/containers.ts";
+import type { Containers, ContainerLogQuery, Target } from "../../src/listener/containers.ts";
 import {
   type Listener,
   type ListenerPorts,
@@ -25,7 +25,7 @@ const HEARD_MAX = 1_024 * 1_024;
 export class MadeUpContainers implements Containers {
   readonly targets = new Map<string, Target>();
   readonly asked: string[] = [];
-  readonly queries: LogQuery[] = [];
+  readonly queries: ContainerLogQuery[] = [];
   /** Logs that are being read. */
   reading = 0;
   /** Bytes that were taken of logs. */
@@ -41,7 +41,7 @@ export class MadeUpContainers implements Containers {
     return this.targets.get(`${project}/${service}`);
   }
 
-  async logs(_id: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+  async logs(_id: string, query: ContainerLogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     this.queries.push(query);
     await Bun.sleep(0);
     return this.#pieces(query.follow, signal);

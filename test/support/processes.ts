@@ -1,13 +1,13 @@
 // The processes of a test: whether they live, what they use, and how those an agent left are ended.
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { identify, parseStat } from "../../src/platform/processes.ts";
+import { identify, parseProcessStat } from "../../src/platform/processes.ts";
 import { namesIn, scribble } from "./scribble.ts";
 
 /** True while the process lives and is no zombie. */
 export function isAlive(pid: number | string): boolean {
   try {
-    return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"))?.state !== "Z";
+    return parseProcessStat(readFileSync(`/proc/${pid}/stat`, "latin1"))?.state !== "Z";
   } catch {
     return false;
   }
@@ -23,16 +23,16 @@ export function endCommands(runs: string): void {
     const session = Number.parseInt(stat ?? "", 10);
     const leader = identify(session);
     // Unless another process has this pid by now: then nobody of that session is left.
-    if (stat !== undefined && (!leader || leader.startTime === parseStat(stat)?.startTime))
+    if (stat !== undefined && (!leader || leader.startTime === parseProcessStat(stat)?.startTime))
       sessions.add(session);
   }
   // A wrapper that had not said yet who it is has its directory among its arguments.
   for (const pid of pids) {
-    const own = parseStat(read(`/proc/${pid}/stat`))?.session;
+    const own = parseProcessStat(read(`/proc/${pid}/stat`))?.session;
     if (own === Number(pid) && read(`/proc/${pid}/cmdline`).includes(`${runs}/`)) sessions.add(own);
   }
   for (const pid of pids) {
-    if (!sessions.has(parseStat(read(`/proc/${pid}/stat`))?.session ?? -1)) continue;
+    if (!sessions.has(parseProcessStat(read(`/proc/${pid}/stat`))?.session ?? -1)) continue;
     try {
       process.kill(Number(pid), "SIGKILL");
     } catch {

@@ -1,7 +1,7 @@
 // `enroll`: makes this machine a node of a control plane, approved by a person or with a bootstrap token.
 import { clearTextWarnings } from "../../agent/clear-text.ts";
 import { epochOf, wallNow } from "../../lib/clock.ts";
-import { AgentError, type ExitCode, exit, messageOf, hasCode, statusOf } from "../../lib/agent-error.ts";
+import { AgentError, type ExitCode, exit, messageOf, hasCode, httpStatusOf } from "../../lib/agent-error.ts";
 import { type Duration, humanDuration, seconds } from "../../lib/duration.ts";
 import type { Config } from "../../config/load.ts";
 import { editConfig } from "../../config/edit.ts";
@@ -214,7 +214,7 @@ async function alreadyEnrolled(api: PublicApi, identity: Identity, context: Cont
     );
     return exit.done;
   } catch (error) {
-    const status = statusOf(error);
+    const status = httpStatusOf(error);
     if (status !== 401 && status !== 404) {
       say(
         "already_enrolled",

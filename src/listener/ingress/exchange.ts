@@ -13,7 +13,7 @@ import type { Socket } from "node:net";
 import { KIB } from "../../lib/size.ts";
 import type { Duration } from "../../lib/duration.ts";
 import { responseHeaders, trailersOf } from "./headers.ts";
-import { type Refusal, cutOff, refuse } from "./page.ts";
+import { type IngressRefusal, cutOff, refuse } from "./page.ts";
 import { type Framing, valuesOf } from "./request.ts";
 import { joinEnds } from "./upgrade.ts";
 
@@ -76,9 +76,9 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
       timeout: limits.header,
     });
     let isAnswered = false;
-    let failure: { refusal: Refusal; text: string } | undefined;
+    let failure: { refusal: IngressRefusal; text: string } | undefined;
 
-    function fail(refusal: Refusal, text: string): void {
+    function fail(refusal: IngressRefusal, text: string): void {
       failure ??= { refusal, text };
       upstream.destroy();
     }

@@ -5,10 +5,10 @@ import type { LoopRegistry } from "../../lib/loop.ts";
 import type { Log } from "../../platform/log.ts";
 import { parseListenAddress, unmapped } from "../../lib/address.ts";
 import { keepBound } from "../bind.ts";
-import type { Route } from "../containers.ts";
+import type { IngressRoute } from "../containers.ts";
 import { exchange } from "./exchange.ts";
 import { requestHeaders } from "./headers.ts";
-import { type Refusal, refuse } from "./page.ts";
+import { type IngressRefusal, refuse } from "./page.ts";
 import { askedOf, framingOf, valuesOf } from "./request.ts";
 import { type Arrival, type IngressLimits, listen } from "./server.ts";
 
@@ -28,7 +28,7 @@ export interface IngressPorts {
   /** The value of `proxy_listen_addr`, not empty: ":8081", "127.0.0.1:8081", "[::1]:8081". */
   readonly address: string;
   /** Asked for every request; the same array as long as nothing changed. */
-  readonly routes: () => readonly Route[];
+  readonly routes: () => readonly IngressRoute[];
   readonly registry: LoopRegistry;
   readonly log: Log;
   readonly limits?: Partial<IngressLimits>;
@@ -61,7 +61,7 @@ export function startIngress(ports: IngressPorts, signal: AbortSignal): Ingress 
 
   function serve({ incoming, outgoing, agent, isExcess, expects, upgrade }: Arrival): void {
     count.requests++;
-    const turnAway = (refusal: Refusal): void => {
+    const turnAway = (refusal: IngressRefusal): void => {
       count.refused++;
       refuse(outgoing, refusal);
     };
@@ -118,9 +118,9 @@ export function startIngress(ports: IngressPorts, signal: AbortSignal): Ingress 
   };
 }
 
-function createFinder(routes: () => readonly Route[]): (host: string) => Route | undefined {
-  let known: readonly Route[] | undefined;
-  let byHost = new Map<string, Route>();
+function createFinder(routes: () => readonly IngressRoute[]): (host: string) => IngressRoute | undefined {
+  let known: readonly IngressRoute[] | undefined;
+  let byHost = new Map<string, IngressRoute>();
   return (host) => {
     const now = routes();
     if (now !== known) byHost = new Map(now.map((route) => [route.host, route]));
@@ -132,7 +132,7 @@ function createFinder(routes: () => readonly Route[]): (host: string) => Route |
 const TROUBLED_MAX = 1_000;
 
 /** One line when a host begins to fail, one when it is back: not one a request. */
-function createHealth(log: Log): (route: Route, failure: string | undefined) => void {
+function createHealth(log: Log): (route: IngressRoute, failure: string | undefined) => void {
   const troubled = new Map<string, string>();
   return ({ host, project, service }, failure) => {
     if (troubled.get(host) === failure) return;

@@ -1,9 +1,17 @@
 // What the ingress answers itself: small pages that say what a visitor can do, and nothing about what is behind.
 import { STATUS_CODES, type ServerResponse } from "node:http";
 
-export type Refusal = "unknown" | "away" | "late" | "broken" | "busy" | "method" | "expectation" | "large";
+export type IngressRefusal =
+  | "unknown"
+  | "away"
+  | "late"
+  | "broken"
+  | "busy"
+  | "method"
+  | "expectation"
+  | "large";
 
-const PAGES: Record<Refusal, { readonly status: number; readonly text: string }> = {
+const PAGES: Record<IngressRefusal, { readonly status: number; readonly text: string }> = {
   unknown: { status: 502, text: "Nothing is served here under this name." },
   away: { status: 502, text: "What is served here does not answer at the moment. Try again in a while." },
   late: { status: 502, text: "What is served here took too long to answer. Try again in a while." },
@@ -17,7 +25,12 @@ const PAGES: Record<Refusal, { readonly status: number; readonly text: string }>
 const STYLE =
   "body{font:16px/1.5 system-ui,sans-serif;max-width:32em;margin:20vh auto;padding:0 1em;color:#333}";
 
-function pageOf(refusal: Refusal): { status: number; reason: string; headers: string[]; body: string } {
+function pageOf(refusal: IngressRefusal): {
+  status: number;
+  reason: string;
+  headers: string[];
+  body: string;
+} {
   const { status, text } = PAGES[refusal];
   const reason = STATUS_CODES[status] ?? "";
   const title = `${status} ${reason}`;
@@ -36,7 +49,7 @@ function pageOf(refusal: Refusal): { status: number; reason: string; headers: st
 }
 
 /** Of a request of which nothing was answered yet. The connection is closed where what comes next cannot be told. */
-export function refuse(response: ServerResponse, refusal: Refusal): void {
+export function refuse(response: ServerResponse, refusal: IngressRefusal): void {
   const { status, reason, headers, body } = pageOf(refusal);
   const isLast = status < 500 || refusal === "busy" || response.req.headers.expect !== undefined;
   const last = isLast ? ["Connection", "close"] : [];
@@ -54,7 +67,7 @@ export function cutOff(response: ServerResponse): void {
 }
 
 /** The same on a connection that no request could be read from. */
-export function rawRefusal(refusal: Refusal): string {
+export function rawRefusal(refusal: IngressRefusal): string {
   const { status, reason, headers, body } = pageOf(refusal);
   const lines = [`HTTP/1.1 ${status} ${reason}`];
   for (let at = 0; at < headers.length; at += 2) lines.push(`${headers[at]}: ${headers[at + 1]}`);

@@ -6,7 +6,7 @@ import { within } from "../../lib/until.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import type { Bound } from "../bind.ts";
 import type { ExchangeLimits } from "./exchange.ts";
-import { type Refusal, cutOff, rawRefusal, refuse } from "./page.ts";
+import { type IngressRefusal, cutOff, rawRefusal, refuse } from "./page.ts";
 import { framingOf } from "./request.ts";
 
 export interface IngressLimits extends ExchangeLimits {
@@ -148,7 +148,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     else socket.destroy();
   });
   server.on("clientError", (error: Error & { code?: string }, socket) => {
-    const refusal: Refusal = error.code === "HPE_HEADER_OVERFLOW" ? "large" : "broken";
+    const refusal: IngressRefusal = error.code === "HPE_HEADER_OVERFLOW" ? "large" : "broken";
     const isGone = !socket.writable || error.code === "ECONNRESET";
     const answer = newest.get(socket as Socket);
     if (!isGone) onRefused();

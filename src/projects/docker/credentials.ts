@@ -53,7 +53,7 @@ const FILE_MAX = MIB;
 const ANSWER_MAX = 1 << 16;
 const HUB = "https://index.docker.io/v1/";
 
-export const configFile = ({ home, environment: { DOCKER_CONFIG = "" } }: CredentialsOptions): string =>
+export const dockerConfigFile = ({ home, environment: { DOCKER_CONFIG = "" } }: CredentialsOptions): string =>
   join(DOCKER_CONFIG || join(home, ".docker"), "config.json");
 
 /**
@@ -64,7 +64,7 @@ export async function findCredentials(
   registry: string,
   options: CredentialsOptions,
 ): Promise<FoundCredentials> {
-  const path = configFile(options);
+  const path = dockerConfigFile(options);
   const config = await readConfig(path);
   if (typeof config === "string") return { auth: undefined, problem: `${path} ${config}` };
   if (config === undefined) return NOTHING;

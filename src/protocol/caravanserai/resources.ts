@@ -49,7 +49,7 @@ export const IngressSpec = v.object({
 export type IngressSpec = v.InferOutput<typeof IngressSpec>;
 
 export const PHASES = ["Pending", "Scheduled", "Running", "Failed", "Terminating", "Terminated"] as const;
-export type Phase = (typeof PHASES)[number];
+export type ProjectPhase = (typeof PHASES)[number];
 
 export const Project = v.object({
   metadata: Metadata,
@@ -108,7 +108,7 @@ export type Reason = (typeof REASONS)[number];
  * it is in may be sent again, to show what is wrong: the server checks no transition.
  */
 export interface ProjectStatus {
-  phase: Exclude<Phase, "Pending">;
+  phase: Exclude<ProjectPhase, "Pending">;
   reason: Reason;
   message: string;
 }

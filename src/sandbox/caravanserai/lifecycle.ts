@@ -7,7 +7,7 @@
 //   DELETE   Pending, Failed, Terminated: gone at once
 //            Scheduled, Running: Terminating ──report, or 10 min──▶ Terminated ──1 min──▶ gone
 //   A report leads from any phase to any other: the server checks no transition.
-import type { Phase } from "../../protocol/caravanserai/resources.ts";
+import type { ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import type { CaraNodeRow, ProjectRow } from "../entities.ts";
 import type { Timings } from "../timings.ts";
 import type { StatusReport } from "./manifest.ts";
@@ -18,7 +18,7 @@ export type ProjectChange = Partial<Omit<ProjectRow, "name">>;
 const iso = (now: number): string => new Date(now).toISOString();
 
 /** Into another phase, from now on. */
-function enter(phase: Phase, now: number): ProjectChange {
+function enter(phase: ProjectPhase, now: number): ProjectChange {
   return { phase, phaseSince: iso(now), updatedAt: iso(now), strandedSince: null };
 }
 

@@ -201,7 +201,7 @@ function metadataOf(
   return metadata;
 }
 
-const Heartbeat = v.object(
+const HeartbeatDocument = v.object(
   {
     state: v.nullish(v.picklist(NODE_STATES, `unknown state; there are ${NODE_STATES.join(", ")}`)),
     network: v.nullish(
@@ -222,8 +222,8 @@ const Heartbeat = v.object(
   },
   expected("a map"),
 );
-export type Heartbeat = v.InferOutput<typeof Heartbeat>;
-export const parseHeartbeat = (raw: unknown): Heartbeat => parse(Heartbeat, raw);
+export type HeartbeatDocument = v.InferOutput<typeof HeartbeatDocument>;
+export const parseHeartbeat = (raw: unknown): HeartbeatDocument => parse(HeartbeatDocument, raw);
 
 const StatusReport = v.object(
   {

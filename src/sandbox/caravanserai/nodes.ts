@@ -2,7 +2,7 @@
 import { ApiError, UnknownError, conflict } from "../http/api-error.ts";
 import type { CaraNodeRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
-import type { Heartbeat, NodeManifest } from "./manifest.ts";
+import type { HeartbeatDocument, NodeManifest } from "./manifest.ts";
 import { pressures } from "./pressure.ts";
 
 export function findCaraNode(store: Store, name: string): CaraNodeRow {
@@ -38,7 +38,7 @@ export function changeNode(store: Store, told: NodeManifest): CaraNodeRow {
 }
 
 /** Merges field by field: what is not told stays. Without a state, a NotReady node stays so. */
-export function hearOf(store: Store, name: string, told: Heartbeat): CaraNodeRow {
+export function hearOf(store: Store, name: string, told: HeartbeatDocument): CaraNodeRow {
   const node = store.caraNodes.get(name);
   if (!node) throw new ApiError(404, `node "${name}" not found`);
   const now = isoNow();

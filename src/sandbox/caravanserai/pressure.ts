@@ -1,7 +1,7 @@
 // What the server derives from a node's capacity and allocatable: is its disk or its memory about to run out? Pure.
 import { DISK_PRESSURE_BELOW, MEMORY_PRESSURE_BELOW } from "../../protocol/caravanserai/limits.ts";
 import { parseQuantity } from "./quantity.ts";
-import { type Condition, withCondition } from "./resources.ts";
+import { type ConditionDocument, withCondition } from "./resources.ts";
 
 const WATCHED = [
   { type: "DiskPressure", resource: "disk", below: DISK_PRESSURE_BELOW },
@@ -12,11 +12,11 @@ type Quantities = Readonly<Record<string, string>> | null;
 
 /** The conditions, told anew. Of a resource that the node says nothing sensible about, there is none. */
 export function pressures(
-  conditions: readonly Condition[],
+  conditions: readonly ConditionDocument[],
   capacity: Quantities,
   allocatable: Quantities,
   now: string,
-): Condition[] {
+): ConditionDocument[] {
   let told = [...conditions];
   for (const { type, resource, below } of WATCHED) {
     const all = parseQuantity(capacity?.[resource] ?? "") ?? 0;

@@ -1,6 +1,6 @@
 // The Caravanserai server's projects: made, changed, removed by operators, reported on by agents.
 import { isDeepStrictEqual } from "node:util";
-import type { Phase } from "../../protocol/caravanserai/resources.ts";
+import type { ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import { UnknownError, conflict } from "../http/api-error.ts";
 import type { ProjectRow, ReportRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
@@ -22,7 +22,7 @@ export function listProjects(
   {
     phases = [],
     nodeRef,
-  }: { readonly phases?: readonly Phase[]; readonly nodeRef?: string | undefined } = {},
+  }: { readonly phases?: readonly ProjectPhase[]; readonly nodeRef?: string | undefined } = {},
 ): ProjectRow[] {
   const conditions = [
     phases.length > 0 ? `phase IN (${phases.map(() => "?").join(", ")})` : "1",

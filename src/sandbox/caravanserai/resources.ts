@@ -1,11 +1,11 @@
 // Nodes and projects as the server answers them: rows with their envelope around. A time that was never set is Go's zero.
-import { API_VERSION, type NodeState, type Phase } from "../../protocol/caravanserai/resources.ts";
+import { API_VERSION, type NodeState, type ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import type { CaraNodeRow, ProjectRow } from "../entities.ts";
 
 /** What Go makes of a time that nobody set. */
 export const ZERO_TIME = "0001-01-01T00:00:00Z";
 
-export interface Condition {
+export interface ConditionDocument {
   readonly type: string;
   readonly status: "True" | "False";
   readonly reason: string;
@@ -50,9 +50,9 @@ export interface ProjectResource extends Resource {
   readonly kind: "Project";
   readonly spec: ProjectSpec;
   readonly status: {
-    readonly phase: Phase;
+    readonly phase: ProjectPhase;
     readonly nodeRef: string;
-    readonly conditions?: readonly Condition[];
+    readonly conditions?: readonly ConditionDocument[];
   };
 }
 
@@ -65,14 +65,14 @@ export interface NodeResource extends Resource {
     readonly capacity?: Readonly<Record<string, string>>;
     readonly allocatable?: Readonly<Record<string, string>>;
     readonly info?: Readonly<Record<string, string>>;
-    readonly conditions?: readonly Condition[];
+    readonly conditions?: readonly ConditionDocument[];
     readonly lastHeartbeat: string;
   };
 }
 
 /** One thing that an agent said about a project. */
 export interface Report {
-  readonly phase: Phase;
+  readonly phase: ProjectPhase;
   readonly reason: string;
   readonly message: string;
   readonly at: string;
@@ -123,10 +123,10 @@ function unlessEmpty<T extends object>(fields: T): { [K in keyof T]?: NonNullabl
 
 /** The list with one condition told anew. The time of its change stays while its status does. */
 export function withCondition(
-  conditions: readonly Condition[],
-  told: Omit<Condition, "lastTransitionTime">,
+  conditions: readonly ConditionDocument[],
+  told: Omit<ConditionDocument, "lastTransitionTime">,
   now: string,
-): Condition[] {
+): ConditionDocument[] {
   const before = conditions.find(({ type }) => type === told.type);
   const lastTransitionTime = before?.status === told.status ? before.lastTransitionTime : now;
   return [...conditions.filter(({ type }) => type !== told.type), { ...told, lastTransitionTime }];

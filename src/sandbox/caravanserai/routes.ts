@@ -1,5 +1,5 @@
 // Every route of the miniature Caravanserai server: those of the agent, and those of `caractrl`.
-import { PHASES, type Phase } from "../../protocol/caravanserai/resources.ts";
+import { PHASES, type ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import { badRequest } from "../http/api-error.ts";
 import type { Params } from "../noderax/route.ts";
 import { parseHeartbeat, parseNode, parseProject, parseReport } from "./manifest.ts";
@@ -31,9 +31,9 @@ function ofThatName<M extends { readonly name: string }>(manifest: M, call: Cara
   throw badRequest(`metadata.name: must be "${nameIn(call)}", as in the address`);
 }
 
-const isPhase = (text: string): text is Phase => (PHASES as readonly string[]).includes(text);
+const isPhase = (text: string): text is ProjectPhase => (PHASES as readonly string[]).includes(text);
 
-function phasesIn(query: URLSearchParams): Phase[] {
+function phasesIn(query: URLSearchParams): ProjectPhase[] {
   return query.getAll("phase").map((text) => {
     if (isPhase(text)) return text;
     throw badRequest(`phase: unknown phase ${JSON.stringify(text)}; there are ${PHASES.join(", ")}`);

@@ -2,13 +2,13 @@
 // at once after a change.
 import type { Duration } from "../../lib/duration.ts";
 import type { Log } from "../../platform/log.ts";
-import type { Phase } from "../../protocol/caravanserai/resources.ts";
+import type { ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import { conflict } from "../http/api-error.ts";
 import type { CaraNodeRow, ProjectRow } from "../entities.ts";
 import type { Store } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { onPass } from "./lifecycle.ts";
-import type { Heartbeat, NodeManifest, ProjectManifest, StatusReport } from "./manifest.ts";
+import type { HeartbeatDocument, NodeManifest, ProjectManifest, StatusReport } from "./manifest.ts";
 import { changeNode, dropSilentNodes, findCaraNode, hearOf, registerNode } from "./nodes.ts";
 import {
   changeProject,
@@ -41,9 +41,9 @@ export interface CaraServer {
   /** Whether it gets new projects. */
   setUnschedulable(name: string, unschedulable: boolean): NodeResource;
   deleteNode(name: string): void;
-  heartbeat(name: string, told: Heartbeat): void;
+  heartbeat(name: string, told: HeartbeatDocument): void;
   projects(filter?: {
-    readonly phases?: readonly Phase[];
+    readonly phases?: readonly ProjectPhase[];
     readonly nodeRef?: string | undefined;
   }): ProjectResource[];
   project(name: string): ProjectResource;

@@ -6,11 +6,11 @@ import { readJsonBody } from "../http/body.ts";
 import type { FaultInjector } from "../faults.ts";
 import type { Store } from "../store.ts";
 import { authenticateHeaders } from "./auth.ts";
-import { type Params, type Route, matchPath } from "./route.ts";
+import { type Params, type ApiRoute, matchPath } from "./route.ts";
 import type { Throttle } from "./throttle.ts";
 
 export interface ApiPorts {
-  readonly routes: readonly Route[];
+  readonly routes: readonly ApiRoute[];
   readonly store: Store;
   readonly faults: FaultInjector;
   /** Undefined switches throttling off. */
@@ -48,7 +48,7 @@ export async function answerAgent(ports: ApiPorts, request: Request, address: st
 }
 
 interface Found {
-  readonly route: Route;
+  readonly route: ApiRoute;
   readonly params: Params;
 }
 
@@ -70,7 +70,7 @@ async function serve(
   return jsonAnswer(request, route.status, await handle(params, node), headers);
 }
 
-function findRoute(routes: readonly Route[], method: string, pathname: string): Found | undefined {
+function findRoute(routes: readonly ApiRoute[], method: string, pathname: string): Found | undefined {
   if (!pathname.startsWith(`${PREFIX}/`)) return undefined;
   const path = pathname.slice(PREFIX.length);
   for (const route of routes) {

@@ -11,7 +11,7 @@ import type { TaskRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { desiredRootAccess, reportRootAccess } from "./nodes.ts";
-import { type Route, nodeRoute } from "./route.ts";
+import { type ApiRoute, nodeRoute } from "./route.ts";
 import { wireTask } from "./tasks.ts";
 import { clampedInt, isoDate, nested, oneOf, optional, strings, text } from "./validation.ts";
 
@@ -23,7 +23,7 @@ const AppliedRootAccess = {
   lastError: optional(text()),
 };
 
-export interface ClaimPorts {
+export interface ClaimRoutePorts {
   readonly store: Store;
   readonly timings: Timings;
   readonly faults: FaultInjector;
@@ -31,7 +31,7 @@ export interface ClaimPorts {
   readonly stopping: AbortSignal;
 }
 
-export function claimRoutes(ports: ClaimPorts): Route[] {
+export function claimRoutes(ports: ClaimRoutePorts): ApiRoute[] {
   return [
     nodeRoute(
       {
@@ -58,7 +58,7 @@ export function claimRoutes(ports: ClaimPorts): Route[] {
 }
 
 async function waitForTask(
-  { store, timings, faults, stopping }: ClaimPorts,
+  { store, timings, faults, stopping }: ClaimRoutePorts,
   nodeId: string,
   waitMs: number,
 ): Promise<TaskRow | undefined> {

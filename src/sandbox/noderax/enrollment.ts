@@ -9,7 +9,7 @@ import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { urlSafeToken } from "../token.ts";
 import { insertNode } from "./nodes.ts";
-import { type Route, publicRoute } from "./route.ts";
+import { type ApiRoute, publicRoute } from "./route.ts";
 import { anyObject, email, optional, text } from "./validation.ts";
 
 export interface Approval {
@@ -20,7 +20,7 @@ export interface Approval {
   readonly name?: string | undefined;
 }
 
-export function enrollmentRoutes(store: Store, timings: Timings, log: Log): Route[] {
+export function enrollmentRoutes(store: Store, timings: Timings, log: Log): ApiRoute[] {
   return [
     publicRoute(
       {

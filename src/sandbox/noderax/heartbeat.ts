@@ -5,13 +5,13 @@ import type { NodeRow } from "../entities.ts";
 import type { Store } from "../store.ts";
 import { authenticateBody } from "./auth.ts";
 import { insertNode, markAlive, newAgentToken, recordEvent } from "./nodes.ts";
-import { type Route, publicRoute } from "./route.ts";
+import { type ApiRoute, publicRoute } from "./route.ts";
 import { observeVersion } from "./updates.ts";
 import { isoDate, optional, text, uuid } from "./validation.ts";
 
 const version = () => optional(text({ min: 1 }));
 
-export function heartbeatRoutes(store: Store, registrationSecret: string): Route[] {
+export function heartbeatRoutes(store: Store, registrationSecret: string): ApiRoute[] {
   return [
     publicRoute(
       {

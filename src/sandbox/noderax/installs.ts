@@ -8,7 +8,7 @@ import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { urlSafeToken } from "../token.ts";
 import { insertNode } from "./nodes.ts";
-import { type Route, publicRoute } from "./route.ts";
+import { type ApiRoute, publicRoute } from "./route.ts";
 import { WORKSPACE_ID } from "./tasks.ts";
 import { type Values, nested, number, oneOf, optional, text } from "./validation.ts";
 
@@ -36,7 +36,7 @@ const Progress = {
   statusMessage: optional(text({ max: 500 })),
 };
 
-export function installRoutes(store: Store): Route[] {
+export function installRoutes(store: Store): ApiRoute[] {
   return [
     publicRoute({ name: "consume", path: "/node-installs/consume", status: 201, body: Consume }, ({ body }) =>
       consume(store, body),

@@ -7,15 +7,15 @@ import { ERROR_MAX, LOG_LINE_MAX, OUTPUT_KEPT, OUTPUT_REFUSED_ABOVE } from "../.
 import type { LogRow, NodeRow, TaskRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
-import { type Params, type Route, nodeRoute } from "./route.ts";
+import { type Params, type ApiRoute, nodeRoute } from "./route.ts";
 import { NO_LEASE, wireLog, wireTask } from "./tasks.ts";
 import {
-  type Decision,
+  type TransitionDecision,
   decideAccepted,
   decideCompleted,
   decideLogs,
   decideStarted,
-  outcomeOf,
+  reportedOutcome,
 } from "./transitions.ts";
 import {
   type Values,
@@ -41,7 +41,7 @@ const Completed = {
   durationMs: optional(number({ integer: true })),
 };
 
-export function lifecycleRoutes(store: Store, timings: Timings, log: Log): Route[] {
+export function lifecycleRoutes(store: Store, timings: Timings, log: Log): ApiRoute[] {
   const find = (params: Params, node: NodeRow, body: { taskId?: string | undefined } = {}): TaskRow =>
     findForNode(store, params["taskId"] ?? "", node, body.taskId);
   return [
@@ -97,7 +97,7 @@ function findForNode(store: Store, id: string, node: NodeRow, named: string | un
 }
 
 /** True when the call is to be carried out, false when it changes nothing; throws the 409. */
-function permit(decision: Decision): boolean {
+function permit(decision: TransitionDecision): boolean {
   if (decision.kind === "conflict") throw conflict(decision.message);
   return decision.kind === "apply";
 }
@@ -143,7 +143,7 @@ function complete(store: Store, task: TaskRow, body: Values<typeof Completed>): 
   const completed: TaskRow = {
     ...task,
     ...NO_LEASE,
-    status: outcomeOf(body.status),
+    status: reportedOutcome(body.status),
     result: body.result ?? builtResult(body),
     output: output?.slice(0, OUTPUT_KEPT) ?? null,
     outputTruncated: (output?.length ?? 0) > OUTPUT_KEPT,

@@ -4,7 +4,7 @@ import type { MetricRow, NodeRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import { authenticateBody } from "./auth.ts";
 import { markAlive } from "./nodes.ts";
-import { type Route, publicRoute } from "./route.ts";
+import { type ApiRoute, publicRoute } from "./route.ts";
 import { observeVersion } from "./updates.ts";
 import { type Field, type Values, anyObject, isoDate, number, optional, text, uuid } from "./validation.ts";
 
@@ -48,7 +48,7 @@ const Metrics = {
   collectedAt: optional(isoDate()),
 };
 
-export function metricsRoutes(store: Store): Route[] {
+export function metricsRoutes(store: Store): ApiRoute[] {
   return [
     publicRoute({ name: "metrics", path: "/agent/metrics", body: Metrics }, ({ body }) => {
       return storeSample(store, authenticateBody(body, store), body);

@@ -4,7 +4,7 @@ import { type Fields, type Values, validate } from "./validation.ts";
 
 export type Params = Readonly<Record<string, string>>;
 
-export interface Route {
+export interface ApiRoute {
   /** What faults are filtered by, e.g. "claim". */
   readonly name: string;
   readonly method: "GET" | "POST";
@@ -28,7 +28,7 @@ interface Spec<F extends Fields> {
 export function publicRoute<F extends Fields>(
   spec: Spec<F>,
   handle: (call: { body: Values<F>; params: Params }) => unknown,
-): Route {
+): ApiRoute {
   return {
     method: "POST",
     status: 200,
@@ -44,7 +44,7 @@ export function publicRoute<F extends Fields>(
 export function nodeRoute<F extends Fields>(
   spec: Spec<F>,
   handle: (call: { body: Values<F>; params: Params; node: NodeRow }) => unknown,
-): Route {
+): ApiRoute {
   return {
     method: "POST",
     status: 200,

@@ -1,17 +1,17 @@
 // Every agent-facing route of the miniature Noderax API.
 import type { Log } from "../../platform/log.ts";
-import { type ClaimPorts, claimRoutes } from "./claim.ts";
+import { type ClaimRoutePorts, claimRoutes } from "./claim.ts";
 import { enrollmentRoutes } from "./enrollment.ts";
 import { heartbeatRoutes } from "./heartbeat.ts";
 import { installRoutes } from "./installs.ts";
 import { lifecycleRoutes } from "./lifecycle.ts";
 import { metricsRoutes } from "./metrics.ts";
-import type { Route } from "./route.ts";
+import type { ApiRoute } from "./route.ts";
 import { updateRoutes } from "./updates.ts";
 
 export function agentRoutes(
-  ports: ClaimPorts & { readonly registrationSecret: string; readonly log: Log },
-): Route[] {
+  ports: ClaimRoutePorts & { readonly registrationSecret: string; readonly log: Log },
+): ApiRoute[] {
   const { store, timings, registrationSecret, log } = ports;
   return [
     ...enrollmentRoutes(store, timings, log),

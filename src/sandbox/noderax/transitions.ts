@@ -8,23 +8,23 @@
 import { isFinal } from "../../protocol/noderax/tasks.ts";
 import type { TaskRow } from "../entities.ts";
 
-export type Decision =
+export type TransitionDecision =
   | { readonly kind: "apply" }
   | { readonly kind: "noop" }
   | { readonly kind: "conflict"; readonly message: string };
 
-const apply: Decision = { kind: "apply" };
-const noop: Decision = { kind: "noop" };
-const conflict = (message: string): Decision => ({ kind: "conflict", message });
+const apply: TransitionDecision = { kind: "apply" };
+const noop: TransitionDecision = { kind: "noop" };
+const conflict = (message: string): TransitionDecision => ({ kind: "conflict", message });
 
 /** A claim has accepted the task already, so this never changes anything; it does not extend the lease either. */
-export function decideAccepted(task: TaskRow): Decision {
+export function decideAccepted(task: TaskRow): TransitionDecision {
   return task.status === "queued"
     ? conflict(`Task ${task.id} is in queued state and cannot be accepted`)
     : noop;
 }
 
-export function decideStarted(task: TaskRow, nodeId: string, now: string): Decision {
+export function decideStarted(task: TaskRow, nodeId: string, now: string): TransitionDecision {
   if (task.status === "queued") return conflict(`Task ${task.id} must be accepted before it can be started`);
   if (task.status === "running") return noop;
   if (isFinal(task.status))
@@ -38,26 +38,31 @@ export function decideStarted(task: TaskRow, nodeId: string, now: string): Decis
   return apply;
 }
 
-export function decideLogs(task: TaskRow): Decision {
+export function decideLogs(task: TaskRow): TransitionDecision {
   return task.status === "running"
     ? apply
     : conflict(`Task ${task.id} is in ${task.status} state and cannot accept logs`);
 }
 
-export type Outcome = "success" | "failed" | "cancelled";
+export type ReportedOutcome = "success" | "failed" | "cancelled";
 
 /** What is stored for the outcome an agent sends. */
-export function outcomeOf(sent: "success" | "failed" | "cancelled" | "canceled" | "timeout"): Outcome {
+export function reportedOutcome(
+  sent: "success" | "failed" | "cancelled" | "canceled" | "timeout",
+): ReportedOutcome {
   if (sent === "timeout") return "failed";
   return sent === "canceled" ? "cancelled" : sent;
 }
 
 /** The first outcome wins: the same one again is a no-op, another one is refused. */
-export function decideCompleted(task: TaskRow, sent: Parameters<typeof outcomeOf>[0]): Decision {
+export function decideCompleted(
+  task: TaskRow,
+  sent: Parameters<typeof reportedOutcome>[0],
+): TransitionDecision {
   if (task.status === "running") return apply;
   if (!isFinal(task.status))
     return conflict(`Task ${task.id} is in ${task.status} state and cannot be completed`);
-  return task.status === outcomeOf(sent)
+  return task.status === reportedOutcome(sent)
     ? noop
     : conflict(`Task ${task.id} is already ${task.status} and cannot transition to ${sent}`);
 }

@@ -2,7 +2,7 @@
 import { conflict, internalError, notFound } from "../http/api-error.ts";
 import type { NodeRow, UpdateTargetRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
-import { type Route, nodeRoute } from "./route.ts";
+import { type ApiRoute, nodeRoute } from "./route.ts";
 import { insertTask } from "./tasks.ts";
 import { isUuid, number, oneOf, optional, text } from "./validation.ts";
 
@@ -16,7 +16,7 @@ const ACTIVE = [
 ] as const;
 const isOver = ({ status }: UpdateTargetRow): boolean => !ACTIVE.some((active) => active === status);
 
-export function updateRoutes(store: Store): Route[] {
+export function updateRoutes(store: Store): ApiRoute[] {
   return [
     nodeRoute(
       {

@@ -23,7 +23,7 @@ export interface Link {
 }
 
 /** As much of the wire as its fate depends on; Engine.IO's own types do not show it. */
-export interface Wire {
+export interface AgentWire {
   getBufferedAmount(): number;
   terminate(): void;
 }
@@ -34,7 +34,7 @@ const BACKLOG_MAX = 128;
 export class Connections {
   readonly #links = new Set<Link>();
   readonly #current = new Map<string, Link>();
-  readonly #wires = new WeakMap<object, Wire>();
+  readonly #wires = new WeakMap<object, AgentWire>();
   readonly #store: Store;
   readonly #timings: Timings;
   readonly #faults: FaultInjector;
@@ -47,7 +47,7 @@ export class Connections {
   }
 
   /** Notes the websocket below a transport of Engine.IO. */
-  wired(transport: object, wire: Wire): void {
+  wired(transport: object, wire: AgentWire): void {
     this.#wires.set(transport, wire);
   }
 

@@ -16,7 +16,7 @@ import type { AgentEvent } from "./event.ts";
 import { authenticate, lifeEvents } from "./sign-of-life.ts";
 import { dispatchTasks, taskEvents } from "./task-events.ts";
 import { terminalEvents } from "./terminal-events.ts";
-import { Terminals } from "./terminals.ts";
+import { SandboxTerminals } from "./terminals.ts";
 
 export const ENGINE_PATH = "/socket.io/";
 const NAMESPACE = "/agent-realtime";
@@ -28,7 +28,7 @@ type EngineServer = Parameters<Engine["handleRequest"]>[1];
 export type EngineSocket = Parameters<Engine["onWebSocketOpen"]>[0];
 
 export interface Realtime {
-  readonly terminals: Terminals;
+  readonly terminals: SandboxTerminals;
   /** Answers a request below `/socket.io/`; an upgrade is done on the way. */
   handle(request: Request, server: EngineServer, origins: ReadonlySet<string>): Promise<Response>;
   /** The websockets of the engine. */
@@ -64,7 +64,7 @@ export function openRealtime(ports: RealtimePorts): Realtime {
   const { store, timings, faults, log } = ports;
   const connections = new Connections(store, timings, faults);
   const send = connections.send.bind(connections);
-  const terminals = new Terminals({ store, timings, send, log });
+  const terminals = new SandboxTerminals({ store, timings, send, log });
   const dispatch = (nodeId: string): void => {
     if (faults.faults.taskDispatch) dispatchTasks(store, send, nodeId);
   };

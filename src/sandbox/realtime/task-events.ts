@@ -6,7 +6,7 @@ import { isFinal } from "../../protocol/noderax/tasks.ts";
 import { conflict, notFound } from "../http/api-error.ts";
 import { recordEvent } from "../noderax/nodes.ts";
 import { NO_LEASE } from "../noderax/tasks.ts";
-import { outcomeOf } from "../noderax/transitions.ts";
+import { reportedOutcome } from "../noderax/transitions.ts";
 import type { TaskRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import { type AgentEvent, agentEvent, iso, maybe, text, uuid } from "./event.ts";
@@ -105,7 +105,7 @@ export function taskEvents(store: Store): Record<string, AgentEvent> {
         const task = find(body.taskId, nodeId);
         if (isFinal(task.status))
           throw conflict(`Task ${task.id} is already ${task.status} and cannot be completed`);
-        const status = outcomeOf(body.status);
+        const status = reportedOutcome(body.status);
         const { exitCode, durationMs, error } = body;
         store.tasks.update(task.id, {
           ...NO_LEASE,

@@ -11,7 +11,7 @@ import { notFound } from "../http/api-error.ts";
 import type { TerminalRow } from "../entities.ts";
 import type { Store } from "../store.ts";
 import { type AgentEvent, agentEvent, maybe, text, uuid } from "./event.ts";
-import type { Terminals } from "./terminals.ts";
+import type { SandboxTerminals } from "./terminals.ts";
 
 /** 65 536 characters: 49 152 bytes. */
 const PAYLOAD_MAX = (OUTPUT_FRAME_MAX / 3) * 4;
@@ -52,7 +52,7 @@ const Exited = v.strictObject({
 });
 const Failed = v.strictObject({ ...about("terminal.error"), message: text(0, TERMINAL_ERROR_MAX) });
 
-export function terminalEvents(store: Store, terminals: Terminals): Record<string, AgentEvent> {
+export function terminalEvents(store: Store, terminals: SandboxTerminals): Record<string, AgentEvent> {
   const find = (id: string, nodeId: string): TerminalRow => {
     const terminal = store.terminals.find("id = ? AND nodeId = ?", id.toLowerCase(), nodeId);
     if (!terminal) throw notFound(`Terminal session ${id} was not found.`);

@@ -40,7 +40,7 @@ interface Live {
   readonly timers: Map<"open" | "stop" | "detach", NodeJS.Timeout>;
 }
 
-export interface TerminalPorts {
+export interface SandboxTerminalPorts {
   readonly store: Store;
   readonly timings: Timings;
   readonly send: Send;
@@ -54,13 +54,13 @@ const FULL = "transcript-overflow";
 export const isOver = ({ status }: Pick<TerminalRow, "status">): boolean =>
   status === "closed" || status === "failed";
 
-export class Terminals {
-  readonly #ports: TerminalPorts;
+export class SandboxTerminals {
+  readonly #ports: SandboxTerminalPorts;
   readonly #live = new Map<string, Live>();
   #closed = false;
 
   /** Sessions of an earlier run go on; their time limits begin anew. */
-  constructor(ports: TerminalPorts) {
+  constructor(ports: SandboxTerminalPorts) {
     this.#ports = ports;
     for (const { id, status } of ports.store.terminals.all("status IN ('pending', 'terminating')")) {
       if (status === "pending") this.#awaitOpening(id);

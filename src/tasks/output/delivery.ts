@@ -1,6 +1,6 @@
 // Delivers the entries of a task's queue: log rows exactly once, then the one completion.
 import { shortId } from "../../lib/text.ts";
-import { AgentError, messageOf, statusOf } from "../../lib/agent-error.ts";
+import { AgentError, messageOf, httpStatusOf } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { TaskApi } from "../../control/noderax-api.ts";
 import type { OutboxSender, OutboxEntry } from "../../control/outbox.ts";
@@ -37,7 +37,7 @@ function rowSender({ api, onOver, onRefusedRow }: TaskSenderPorts, clock: Clock)
       if (!(entry.doubtful && (await isStored(entry.id, row, signal))))
         await measured(entry.id, () => api.log(row, signal));
     } catch (error) {
-      const status = statusOf(error);
+      const status = httpStatusOf(error);
       const over = status === 404 || status === 409;
       const poison = status === 500 && entry.attempts >= POISON_AFTER;
       if (!over && ((mayPass(error) && !poison) || status === undefined)) throw error;
@@ -83,7 +83,7 @@ async function deliverCompletion(
   try {
     await send(completion, ports, signal);
   } catch (error) {
-    const status = statusOf(error);
+    const status = httpStatusOf(error);
     if (status === 404 || status === 409) {
       log.warn("tasks", `${shortId(taskId)} completion refused: ${messageOf(error)}`, { task_id: taskId });
       return;
@@ -105,7 +105,7 @@ async function send(
   try {
     await api.completed(completion, signal);
   } catch (error) {
-    const status = statusOf(error);
+    const status = httpStatusOf(error);
     if (status !== 400 && status !== 413 && status !== 422) throw error;
     log.warn("tasks", `completion refused, sent without output: ${messageOf(error)}`, {
       task_id: completion.taskId,

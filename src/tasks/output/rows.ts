@@ -47,7 +47,7 @@ export interface Pending {
   readonly lines: number;
 }
 
-export type Decision =
+export type RowDecision =
   | { readonly do: "nothing" }
   | { readonly do: "wait"; readonly until: number }
   /** Up to `max` bytes of the stream; one line when `single`. */
@@ -92,7 +92,7 @@ export function decideRow(
   startedAt: SteadyTime,
   ended: boolean,
   now: SteadyTime,
-): Decision {
+): RowDecision {
   if (pending.oldest === undefined) return { do: "nothing" };
   const single = isSingle(shipped, pending, now - startedAt, ended);
   if (!ended) {

@@ -26,9 +26,9 @@ import {
   holdersOf,
   identify,
   isAlive,
-  nameOf,
+  processName,
   parentOf,
-  parseStat,
+  parseProcessStat,
 } from "../../platform/processes.ts";
 import { makePrivateDirectory } from "../../platform/private-directory.ts";
 import {
@@ -227,12 +227,12 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       const pipes = ["stdout.pipe", "stderr.pipe"].map((name) => join(place, name));
       const all = members();
       return [...new Set(pipes.flatMap((pipe) => holdersOf(pipe, all)))].map(
-        (pid) => `pid ${pid} (${nameOf(pid)})`,
+        (pid) => `pid ${pid} (${processName(pid)})`,
       );
     },
     stopKeeping() {
       const large = (known()?.pumps ?? []).filter(({ log }) => sizeOf(join(directory, log)) > LITTLE);
-      const copiers = large.flatMap(({ pid }) => childrenOf(pid)).filter((pid) => nameOf(pid) === "cat");
+      const copiers = large.flatMap(({ pid }) => childrenOf(pid)).filter((pid) => processName(pid) === "cat");
       // It ignores the signals that a command may send it; its pump goes on with `wc`.
       for (const pid of copiers) process.kill(pid, "SIGKILL");
       return large.length > 0;
@@ -293,7 +293,7 @@ function readSession(path: string): Session | undefined {
 
 /** From a line of /proc/<pid>/stat. */
 function processOf(stat: string): ProcessId | undefined {
-  const startTime = parseStat(stat)?.startTime;
+  const startTime = parseProcessStat(stat)?.startTime;
   return startTime === undefined ? undefined : { pid: Number.parseInt(stat, 10), startTime };
 }
 

@@ -6,7 +6,7 @@ import { sleep } from "../../lib/loop.ts";
 import type { Outbox } from "../../control/outbox.ts";
 import type { DiskReserve } from "../../platform/disk-reserve.ts";
 import { bootId } from "../../platform/processes.ts";
-import type { Launch, Outcome, Stop } from "../journal.ts";
+import type { Launch, TaskOutcome, Stop } from "../journal.ts";
 import { STREAMS } from "../output/rows.ts";
 import { outcomeOf, timeoutText, unrun } from "../report.ts";
 import type { Run } from "./directory.ts";
@@ -44,7 +44,7 @@ export async function follow(
   launched: Launch,
   ports: FollowPorts,
   signal: AbortSignal,
-): Promise<Outcome | undefined> {
+): Promise<TaskOutcome | undefined> {
   const { run, spool, shipper, outbox, stop } = ports;
   shipper.follow(spool, launched.at);
   const outcome = await untilEnd(taskId, launched, ports, signal);
@@ -68,7 +68,7 @@ async function untilEnd(
   launched: Launch,
   ports: FollowPorts,
   signal: AbortSignal,
-): Promise<Outcome | undefined> {
+): Promise<TaskOutcome | undefined> {
   const { run, spool, shipper, outbox, stop, grace, disk } = ports;
   let ending: Promise<void> | undefined;
   /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
@@ -132,7 +132,7 @@ function outcomeNow(
   stop: Stop | undefined,
   ended: boolean | undefined,
   now: number,
-): Outcome | undefined {
+): TaskOutcome | undefined {
   const alive = run.wrapperAlive();
   // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.
   const exitCode = run.exitCode();
@@ -171,7 +171,7 @@ function outcomeNow(
 }
 
 /** An end without an exit code, under the status of whoever asked for it. */
-function unended(stop: Stop | undefined, text: string): Outcome {
+function unended(stop: Stop | undefined, text: string): TaskOutcome {
   if (stop?.reason === "cancel") return unrun("cancelled", stop.text);
   if (stop?.reason === "timeout") return unrun("timeout", stop.text);
   return unrun("failed", text);

@@ -1,6 +1,6 @@
 // Ending a task's command: the request, kept in the journal, and the watch on the control plane that makes it.
 import { epochOf, steadyNow, wallNow } from "../../lib/clock.ts";
-import { messageOf, statusOf } from "../../lib/agent-error.ts";
+import { messageOf, httpStatusOf } from "../../lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { jitter } from "../../lib/backoff.ts";
@@ -61,7 +61,7 @@ export async function watchControl(
       else if (isFinal(answer.status))
         stop.request("server", `the control plane set the task to ${answer.status}`);
     } catch (error) {
-      if (statusOf(error) === 404) stop.request("server", messageOf(error));
+      if (httpStatusOf(error) === 404) stop.request("server", messageOf(error));
     }
   }
 }

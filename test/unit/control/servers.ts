@@ -3,7 +3,7 @@ import { type AddressInfo, type Server, type Socket, createServer } from "node:n
 import * as v from "valibot";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
 import { seconds } from "../../../src/lib/duration.ts";
-import { type Call, type Http, createHttp } from "../../../src/control/http.ts";
+import { type HttpCall, type Http, createHttp } from "../../../src/control/http.ts";
 
 export interface Address extends AsyncDisposable {
   readonly url: string;
@@ -52,7 +52,7 @@ export const get = {
   answer: v.unknown(),
   timeout: seconds(5),
   idempotent: true,
-} satisfies Call<v.GenericSchema>;
+} satisfies HttpCall<v.GenericSchema>;
 
 /** The error a call ends with. */
 export const failureOf = (call: Promise<unknown>): Promise<AgentError> =>

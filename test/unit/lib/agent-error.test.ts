@@ -1,6 +1,6 @@
 // The error that reaches people keeps its code, its hints and what caused it.
 import { expect, test } from "bun:test";
-import { AgentError, exit, hasCode, messageOf, statusOf } from "../../../src/lib/agent-error.ts";
+import { AgentError, exit, hasCode, messageOf, httpStatusOf } from "../../../src/lib/agent-error.ts";
 
 test("without options an error has no hint and exits with 1", () => {
   const { code, message, hint, exit: status, cause } = new AgentError("net.reset", "it broke");
@@ -31,7 +31,7 @@ test("a code is found in an AgentError only, and among those that are asked for"
   const error = new AgentError("http.status", "no", { status: 404 });
   expect([hasCode(error, "http.status"), hasCode(error, "aborted", "http.answer")]).toEqual([true, false]);
   expect(hasCode(Object.assign(new Error("no"), { code: "http.status" }), "http.status")).toBe(false);
-  expect([statusOf(error), statusOf(new Error("no")), statusOf(undefined)]).toEqual([
+  expect([httpStatusOf(error), httpStatusOf(new Error("no")), httpStatusOf(undefined)]).toEqual([
     404,
     undefined,
     undefined,

@@ -2,10 +2,10 @@
 import { expect, test } from "bun:test";
 import { sleep } from "../../../src/lib/loop.ts";
 import { seconds } from "../../../src/lib/duration.ts";
-import { cpuUsage, createCpuMeter, parseStat } from "../../../src/metrics/cpu.ts";
+import { cpuUsage, createCpuMeter, parseCpuStat } from "../../../src/metrics/cpu.ts";
 import { fixture, machineOf, text } from "./fixture.ts";
 
-const stat = (...lines: string[]) => parseStat([...lines, "intr 1 2 3", "ctxt 4", ""].join("\n"));
+const stat = (...lines: string[]) => parseCpuStat([...lines, "intr 1 2 3", "ctxt 4", ""].join("\n"));
 
 test.each([
   ["centos-7", 2],
@@ -16,7 +16,7 @@ test.each([
   ["container-lxcfs", 2],
   ["firecracker-6.18", 2],
 ])("the CPUs of %s are %d, without the line that sums them", (name, cores) => {
-  const counters = parseStat(text(name, "/proc/stat"));
+  const counters = parseCpuStat(text(name, "/proc/stat"));
   expect([...counters.keys()]).toEqual(Array.from({ length: cores }, (_, k) => `cpu${k}`));
 });
 

@@ -8,7 +8,7 @@ import { writeFileAtomic } from "../../../src/platform/atomic-file.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
 import { parseOsRelease, readHost } from "../../../src/platform/host.ts";
 import { createLog } from "../../../src/platform/log.ts";
-import { identify, isAlive, parentOf, parseStat, terminate } from "../../../src/platform/processes.ts";
+import { identify, isAlive, parentOf, parseProcessStat, terminate } from "../../../src/platform/processes.ts";
 import { rebootRefusal, serviceOf } from "../../../src/platform/service.ts";
 import { scopePrefix, systemdVersion, transientUnit, unitProperties } from "../../../src/platform/systemd.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
@@ -19,7 +19,7 @@ const STAT =
 test.each(["(sh)", "(a b)", "(a) b)", "() S 1 1)", "(😀)", "()"])(
   "a process called %s is read like any other",
   (name) => {
-    expect(parseStat(STAT.replace("(sh)", name))).toEqual({
+    expect(parseProcessStat(STAT.replace("(sh)", name))).toEqual({
       state: "S",
       parent: 1,
       session: 4_242,
@@ -29,7 +29,7 @@ test.each(["(sh)", "(a b)", "(a) b)", "() S 1 1)", "(😀)", "()"])(
 );
 
 test.each(["", "4711 (sh)", "4711 (sh) S 1 2 3"])("a line that is cut short (%p) is no process", (line) => {
-  expect(parseStat(line)).toBeUndefined();
+  expect(parseProcessStat(line)).toBeUndefined();
 });
 
 test("a process is itself, and one with its pid and another start is not", () => {

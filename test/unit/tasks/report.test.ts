@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { wallFrom } from "../../../src/lib/clock.ts";
 import { seconds } from "../../../src/lib/duration.ts";
-import type { Launch, Outcome, TaskRecord } from "../../../src/tasks/journal.ts";
+import type { Launch, TaskOutcome, TaskRecord } from "../../../src/tasks/journal.ts";
 import { nothingShipped } from "../../../src/tasks/output/rows.ts";
 import { type TaskEnd, completionOf, outcomeOf, timeoutText, unrun } from "../../../src/tasks/report.ts";
 
@@ -30,7 +30,7 @@ const task: TaskRecord = {
   outcome: undefined,
   finishedAt: undefined,
 };
-const success: Outcome = { status: "success", exitCode: 0, text: null };
+const success: TaskOutcome = { status: "success", exitCode: 0, text: null };
 
 test.each([
   [0, "success", null],
@@ -42,7 +42,7 @@ test.each([
   [134, "failed", "killed by SIGABRT (exit code 134)"],
   [255, "failed", "exit code 255"],
 ])("exit code %d is %s", (code, status, text) => {
-  expect(outcomeOf(code, undefined)).toEqual({ status, exitCode: code, text } as Outcome);
+  expect(outcomeOf(code, undefined)).toEqual({ status, exitCode: code, text } as TaskOutcome);
 });
 
 test.each([
@@ -101,7 +101,7 @@ test("an error without output is not hidden behind an empty output; a silent suc
 });
 
 test("a success carries no error: what it says instead of a command's output is its output", () => {
-  const rebooting: Outcome = { ...success, text: "The machine reboots now.", afterwards: ["reboot"] };
+  const rebooting: TaskOutcome = { ...success, text: "The machine reboots now.", afterwards: ["reboot"] };
   const completion = completionOf({ ...task, launch: undefined }, rebooting, "", at(5));
   expect(completion).toMatchObject({ status: "success", output: "The machine reboots now." });
   expect(completion).not.toHaveProperty("error");

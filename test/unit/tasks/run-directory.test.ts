@@ -20,7 +20,7 @@ import {
   isRoot,
 } from "../../../src/platform/account.ts";
 import { whyNoPrivateView } from "../../../src/platform/isolation.ts";
-import { bootId, identify, isAlive, nameOf, terminate } from "../../../src/platform/processes.ts";
+import { bootId, identify, isAlive, processName, terminate } from "../../../src/platform/processes.ts";
 import type { Launch } from "../../../src/tasks/journal.ts";
 import {
   type LaunchOrder,
@@ -298,7 +298,7 @@ test("members are the command and all it started, also what left the session, wi
     "setsid sleep 61 & (setsid sh -c 'sleep 62 & sleep 63' &) ; sleep 64 & echo ready; wait",
   );
   await until("the output", () => it.stdout() === "ready\n");
-  const names = (): string[] => it.run.members().map(nameOf);
+  const names = (): string[] => it.run.members().map(processName);
   await until("all sleepers", () => names().filter((name) => name === "sleep").length === 4);
   const session = textIn(join(it.directory, "session"));
   const wrapper = Number.parseInt(session, 10);
@@ -311,7 +311,10 @@ test("members are the command and all it started, also what left the session, wi
 test("the whole tree is ended, double forks and other sessions included", async () => {
   const it = await start("(setsid sh -c 'sleep 71 & exec sleep 72' &) ; sleep 73 & echo ready; wait");
   await until("the output", () => it.stdout() === "ready\n");
-  await until("all sleepers", () => it.run.members().filter((pid) => nameOf(pid) === "sleep").length === 3);
+  await until(
+    "all sleepers",
+    () => it.run.members().filter((pid) => processName(pid) === "sleep").length === 3,
+  );
   const all = it.run.members().map((pid) => identify(pid));
   expect(await terminate(() => it.run.members(), seconds(5))).toBe(true);
   for (const one of all) if (one !== undefined) expect(isAlive(one)).toBe(false);
@@ -355,7 +358,7 @@ test("a wrapper that was killed is seen to be dead, and leaves no exit status", 
   process.kill(Number.parseInt(textIn(join(it.directory, "session")), 10), "SIGKILL");
   await until("the wrapper's death", () => it.run.wrapperAlive() === false);
   expect(it.run.exitCode()).toBeUndefined();
-  expect(it.run.members().map(nameOf)).toContain("sleep");
+  expect(it.run.members().map(processName)).toContain("sleep");
 });
 
 test("a wrapper that is told to stop waits for its command: exit status and last words are kept", async () => {
@@ -434,7 +437,7 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
         environment: { SECRET: "hunter2" },
       });
       await until("the victim", () => victim.stdout() === "ready\n");
-      const [pid = 0] = victim.run.members().filter((one) => nameOf(one) === "sleep");
+      const [pid = 0] = victim.run.members().filter((one) => processName(one) === "sleep");
       const attempts = [
         `cat /proc/${pid}/environ`,
         `echo intruder >/proc/${pid}/fd/1`,
@@ -445,7 +448,7 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
       const attacker = await finish(`{ ${attempts.join("; ")}; } 2>/dev/null; echo done`, confined);
       expect(attacker.stdout()).toBe("done\n");
       expect(victim.stdout()).toBe("ready\n");
-      expect(nameOf(pid)).toBe("sleep");
+      expect(processName(pid)).toBe("sleep");
     });
 
     test("has terminals of its own, and no path to those of others", async () => {
@@ -469,7 +472,7 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
         confined,
       );
       await until("the command", () => it.stdout() === "ready\n");
-      await until("the daemon", () => it.run.members().some((pid) => nameOf(pid) === "sh"));
+      await until("the daemon", () => it.run.members().some((pid) => processName(pid) === "sh"));
       const members = it.run.members();
       expect(members).not.toContain(initOf(it));
       expect(await terminate(() => it.run.members(), milliseconds(300))).toBeTrue();
@@ -480,7 +483,7 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
     test("leaves in the background what it left there on purpose, for as long as that lives", async () => {
       const it = await finish("setsid tail -f /dev/null >/dev/null 2>&1 & sleep 0.2", confined);
       await until("the end of the wrapper", () => it.run.wrapperAlive() === false);
-      expect(it.run.members().map(nameOf)).toContain("tail");
+      expect(it.run.members().map(processName)).toContain("tail");
       expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
       await until("the end of the namespace", () => isGone(initOf(it)));
     });
@@ -496,7 +499,7 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
       await until("the command", () => it.stdout() === "ready\n");
       process.kill(Number.parseInt(textIn(join(it.directory, "session")), 10), "SIGKILL");
       await until("the death of the wrapper", () => it.run.wrapperAlive() === false);
-      expect(it.run.members().filter((pid) => nameOf(pid) === "sleep").length).toBeGreaterThan(1);
+      expect(it.run.members().filter((pid) => processName(pid) === "sleep").length).toBeGreaterThan(1);
       expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
       await until("the end of the namespace", () => isGone(initOf(it)));
     });

@@ -4,14 +4,14 @@ import * as fc from "fast-check";
 import {
   LAUNCHING,
   type SessionEvent,
-  type SessionState,
+  type TerminalSessionState,
   next,
 } from "../../../src/terminal/session-phase.ts";
 
 const after = (
   ...events: (SessionEvent | Exclude<SessionEvent["type"], "stopped" | "rejected">)[]
-): SessionState =>
-  events.reduce<SessionState>(
+): TerminalSessionState =>
+  events.reduce<TerminalSessionState>(
     (state, event) => next(state, typeof event === "string" ? { type: event } : event),
     LAUNCHING,
   );

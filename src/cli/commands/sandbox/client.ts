@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { AgentError, type ExitCode, exit } from "../../../lib/agent-error.ts";
 import { networkError } from "../../../control/network-error.ts";
 import { type Duration, parseDuration, seconds } from "../../../lib/duration.ts";
-import { type Announced, findSandboxes } from "../../../sandbox/announce.ts";
+import { type AnnouncedSandbox, findSandboxes } from "../../../sandbox/announce.ts";
 import { OPERATOR_PREFIX } from "../../../sandbox/operator.ts";
 import { usageError } from "../../walk.ts";
 
@@ -82,7 +82,7 @@ function locate(url: string | undefined, token: string | undefined): Target {
 }
 
 /** Returns the sandbox this user runs; `undefined` when there is none. Throws "sandbox.several" (exit 2). */
-export function sandboxHere(): Announced | undefined {
+export function sandboxHere(): AnnouncedSandbox | undefined {
   const [one, ...others] = findSandboxes();
   if (one === undefined || others.length === 0) return one;
   throw new AgentError(

@@ -1,7 +1,7 @@
 // `sandbox show`: shows one node, or one task with its log as operators of the real control plane see it.
 import * as v from "valibot";
 import { shortId } from "../../../lib/text.ts";
-import { AgentError, statusOf } from "../../../lib/agent-error.ts";
+import { AgentError, httpStatusOf } from "../../../lib/agent-error.ts";
 import { LogDocument, NodeDocument, TaskDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
 import { note, print, printJson, printOutput, rawFlag } from "../../ui/output.ts";
@@ -44,7 +44,7 @@ async function unlessUnknown<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
   } catch (error) {
-    if (statusOf(error) === 404) return undefined;
+    if (httpStatusOf(error) === 404) return undefined;
     throw error;
   }
 }
