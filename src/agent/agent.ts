@@ -8,7 +8,7 @@ import { type CaravanseraiPlane, startCaravanseraiPlane } from "./caravanserai-p
 import { type NoderaxLife, startNoderax } from "./noderax-life.ts";
 import { steadyNow } from "../lib/clock.ts";
 import type { Duration } from "../lib/duration.ts";
-import { LoopRegistry } from "../lib/loop.ts";
+import { type LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Plane } from "../config/option.ts";
 import type { Settings } from "../config/options.ts";
 import { trustedAuthorities } from "../control/trust.ts";
@@ -49,6 +49,8 @@ export interface AgentOptions {
 
 export interface Agent {
   status(): Status;
+  /** What the watchdog judges. */
+  loops(): readonly LoopRecord[];
   /** Resolves after `stop`; rejects when the agent cannot go on, which whoever started it must hear. */
   readonly ended: Promise<void>;
   /** Ends all tasks without a report, for an agent that will not come back; they go on after a mere `stop`. */
@@ -143,7 +145,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         serverUrl: urls.caravanserai,
         nodeName: name,
         registry: registries.caravanserai,
-        loops: () => Object.values(registries).flatMap((registry) => registry.all()),
+        loops,
         ...(options.engine === undefined ? {} : { engine: options.engine }),
       },
       stop.signal,
@@ -160,6 +162,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     stop.signal,
   );
   const ended = Promise.all([noderax?.done, caravanserai?.done, machine]).then(() => {});
+
+  function loops(): readonly LoopRecord[] {
+    return Object.values(registries).flatMap((registry) => registry.all());
+  }
 
   function status(): Status {
     return {
@@ -179,6 +185,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   return {
     status,
+    loops,
     ended,
     endTasks: async () => noderax?.endTasks(),
     async stop(grace) {

@@ -21,7 +21,7 @@ export interface MachineLoopsPorts {
 export async function machineLoops(ports: MachineLoopsPorts, signal: AbortSignal): Promise<void> {
   const { disk, registry, log } = ports;
   const watchDisk = loop(
-    { name: "disk", every: seconds(2), retry: retry.local },
+    { name: "disk", every: seconds(2), retry: retry.local, bounded: true },
     async (_, report) => {
       disk.look();
       report.note(disk.shortage() ?? "");

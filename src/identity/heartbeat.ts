@@ -58,6 +58,7 @@ export function heartbeats(
       name: "heartbeat",
       every,
       retry: retry.heartbeat,
+      bounded: true,
       wake: ports.wake,
       onError(error, { record: { consecutiveFailures: failures } }, pause) {
         if (failures === 1) log.warn("heartbeat", `not delivered: ${messageOf(error)}`);

@@ -16,6 +16,8 @@ export interface LoopRecord {
   readonly nextAt: SteadyTime | undefined;
   /** What the loop is doing or waiting for, in words for a person. */
   readonly note: string;
+  /** Of `LoopOptions`. */
+  readonly bounded: boolean;
 }
 
 /** What a round reports about itself while it runs. */
@@ -47,6 +49,11 @@ export interface LoopOptions {
   readonly wake?: Wake | undefined;
   /** Called after a failed round: whether its pause may end early (default: yes). */
   readonly mayWake?: () => boolean;
+  /**
+   * A round waits for nothing but requests that have a deadline (default: false). One that takes minutes all the same
+   * hangs: see the watchdog.
+   */
+  readonly bounded?: boolean;
 }
 
 /** Wakes loops that wait for the same server: the first that reaches it again calls it. */
@@ -96,7 +103,7 @@ export class LoopRegistry {
   }
 
   /** Adds a record for `loop`, which keeps it up to date. */
-  add(name: string): MutableRecord {
+  add(name: string, bounded = false): MutableRecord {
     const record: MutableRecord = {
       name,
       lastStart: undefined,
@@ -105,6 +112,7 @@ export class LoopRegistry {
       consecutiveFailures: 0,
       nextAt: undefined,
       note: "",
+      bounded,
     };
     this.#records.set(name, record);
     return record;
@@ -136,7 +144,7 @@ export async function loop(
   signal: AbortSignal,
 ): Promise<void> {
   const { every, spread = 0.1, retry, random = Math.random } = options;
-  const record = registry.add(options.name);
+  const record = registry.add(options.name, options.bounded);
   const report = reportOf(record);
   if (options.phase === "random") await rest(every * random(), record, signal);
   let cut = false;

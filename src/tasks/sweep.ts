@@ -44,7 +44,7 @@ export function sweepLoop(
   const limits = { age: settings.task_log_retention, bytes: settings.task_log_max_size };
   const now = cautiousClock();
   return loop(
-    { name: "sweep", every: minutes(1), retry: retry.local },
+    { name: "sweep", every: minutes(1), retry: retry.local, bounded: true },
     async () => {
       for (const name of expired(finishedRuns(journal, runs), limits, now()))
         rmSync(join(runs, name), { recursive: true, force: true });

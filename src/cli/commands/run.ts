@@ -6,7 +6,9 @@ import type { Config } from "../../config/load.ts";
 import { version } from "../../platform/build.ts";
 import { type Log, createLog } from "../../platform/log.ts";
 import { STDOUT, isTerminal, outliveReaders } from "../../platform/stdio.ts";
+import { type ServiceManager, serviceManager } from "../../platform/notify.ts";
 import { sharedAccountWarnings } from "../../agent/accounts.ts";
+import { hangingAfter, statusLine, watchLoops } from "../../agent/watchdog.ts";
 import { command } from "../command.ts";
 import { configFlags, configFrom } from "../config-flags.ts";
 import { type Interruption, interruption } from "../interruption.ts";
@@ -23,6 +25,7 @@ export default command({
     outliveReaders();
     // First: a signal during the start must stop the agent in order, too.
     const interrupted = interruption();
+    const manager = await serviceManager();
     const cautions = secureExecutable();
     const config = await configFrom(args, { requireFile: true, takeOver: true });
     const log = logFor(config);
@@ -46,12 +49,15 @@ export default command({
     });
     if (agent === undefined) return interrupted.code;
     using _announced = announceAgent(config.settings);
-    const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log);
+    const stopped = stopOnSignal(agent, interrupted, config.settings.shutdown_timeout, log, manager);
     // The URL in use, with its scheme: the configured text may differ.
     const server_url = config.planes.includes("caravanserai") ? config.settings.server_url : undefined;
     log.info("agent", `noderax-agent ${version} started`, { server_url });
+    manager.notify(`READY=1\nSTATUS=${statusLine(agent.status())}`);
+    const limit = hangingAfter(config.settings.request_timeout);
+    const watched = watchLoops(agent, manager, limit, interrupted.signal);
     // An agent that cannot go on must exit, so that its service manager, or a person, starts it again.
-    return await Promise.race([stopped, agent.ended.then(() => stopped)]);
+    return await Promise.race([stopped, agent.ended.then(() => stopped), watched.then(() => stopped)]);
   },
 });
 
@@ -70,8 +76,10 @@ async function stopOnSignal(
   { code, name }: Interruption,
   grace: Duration,
   log: Log,
+  manager: ServiceManager,
 ): Promise<ExitCode> {
   const left = await code;
+  manager.notify("STOPPING=1\nSTATUS=stopping; running tasks and containers go on");
   log.info("agent", `${name()}: stopping; running tasks and containers go on`);
   await agent.stop(name() === "SIGINT" ? Math.min(grace, seconds(2)) : grace);
   log.info("agent", "stopped");

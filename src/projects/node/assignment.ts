@@ -228,6 +228,7 @@ export async function assignmentLoop(
       name: "assignment",
       every,
       retry: retry.assignment,
+      bounded: true,
       wake,
       onError(error, { record: { consecutiveFailures: failures } }, pause) {
         if (failures === 1) log.warn("assignment", `cannot ask the server: ${messageOf(error)}`);

@@ -110,6 +110,7 @@ describe("readiness", () => {
     lastSuccess: now - seconds(20),
     lastError: undefined,
     consecutiveFailures: 0,
+    bounded: false,
     nextAt: now + seconds(10),
     note: "secret note",
     ...change,

@@ -1,0 +1,156 @@
+// Writes the systemd unit. Pure: settings and the version of systemd in, text out.
+import { type Duration, seconds } from "../lib/duration.ts";
+
+export interface UnitOptions {
+  readonly program: string;
+  readonly config: string;
+  /** 0 where it is not known: then only what every version knows is written. */
+  readonly systemd: number;
+  /** The setting shutdown_timeout. */
+  readonly shutdownTimeout: Duration;
+}
+
+/** From where on a stop has certainly failed, beyond what the agent allows itself. */
+const STOP_MARGIN = seconds(15);
+const STOP_LEAST = seconds(30);
+
+/** What makes a JavaScript runtime load or run other people's code. */
+const SCRUBBED = "BUN_OPTIONS BUN_BE_BUN BUN_INSPECT BUN_CONFIG_PRELOAD NODE_OPTIONS NODE_PATH";
+
+export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOptions): string {
+  const since = (version: number, ...lines: string[]): string[] => (systemd >= version ? lines : []);
+  const stop = Math.ceil(Math.max(STOP_LEAST, shutdownTimeout + STOP_MARGIN) / 1_000);
+  const lines = [
+    "# Written by `noderax-agent install`, and overwritten by it.",
+    "# Changes of yours go into /etc/systemd/system/noderax-agent.service.d/*.conf (systemctl edit noderax-agent):",
+    "# neither install nor uninstall touches that directory; only uninstall --purge removes it.",
+    "[Unit]",
+    "Description=Noderax agent",
+    "Wants=network-online.target",
+    "After=network-online.target docker.service",
+    "# It never gives up, however often it has to be started again.",
+    "StartLimitIntervalSec=0",
+    "",
+    "[Service]",
+    "# Ready when its loops run. It says so every few seconds as long as they make progress; a server that cannot be",
+    "# reached is no reason to restart it.",
+    "Type=notify",
+    "NotifyAccess=main",
+    `ExecStart=${quoted(program)} run`,
+    `Environment=${quoted(`NODERAX_CONFIG_FILE=${config}`)}`,
+    `UnsetEnvironment=${SCRUBBED}`,
+    "TimeoutStartSec=120",
+    "WatchdogSec=60",
+    "Restart=always",
+    "RestartSec=2",
+    ...since(254, "RestartSteps=6", "RestartMaxDelaySec=60"),
+    "# Exit codes of a wrong configuration and of a machine that is connected to nothing: a restart mends neither.",
+    "RestartPreventExitStatus=2 3",
+    "# Tasks, terminals and containers are in units of their own and go on over a restart.",
+    `TimeoutStopSec=${stop}`,
+    "",
+    "# The agent takes 50 MB. Beyond these something has gone wrong, and a restart costs no task.",
+    "MemoryHigh=384M",
+    "MemoryMax=768M",
+    "TasksMax=1024",
+    "LimitNOFILE=65536",
+    "LimitCORE=0",
+    "OOMScoreAdjust=-500",
+    "",
+    "# Sandboxing. Tasks run in transient units and inherit nothing of this. Terminals are started by the agent and inherit",
+    "# all of it, root terminals too: so nothing is forbidden here that an administrator does in one. What stays open,",
+    "# and why:",
+    "#   User=root, CAP_SETUID CAP_SETGID CAP_CHOWN  tasks and terminals are started as their users",
+    "#   CAP_SYS_ADMIN, @mount, namespaces            a private view of processes for terminals; mount in a root terminal",
+    "#   CAP_SYS_PTRACE, @debug                       processes of a cancelled task are found; strace in a root terminal",
+    "#   CAP_DAC_*, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_NET_*   packages and networks in a root terminal",
+    "#   no ProtectSystem, ProtectHome, PrivateTmp    a terminal sees the machine's files as they are",
+    "#   no NoNewPrivileges, RestrictSUIDSGID         sudo in a terminal; packages with set-uid programs",
+    "#   no MemoryDenyWriteExecute                    the runtime compiles its code as it runs",
+    "#   no PrivateNetwork, IPAddressDeny             its work is on the network",
+    "# A root terminal sees no block devices: DevicePolicy=auto and PrivateDevices=no in a drop-in show them.",
+    "# Where root terminals are forbidden (allow_root_terminals), a drop-in may set far more: ProtectSystem=strict with",
+    "# ReadWritePaths=/var/lib/noderax-agent, ProtectHome=read-only, PrivateTmp=yes, SystemCallFilter=~@mount @debug.",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectControlGroups=yes",
+    ...since(244, "ProtectKernelLogs=yes"),
+    ...since(245, "ProtectClock=yes"),
+    ...since(242, "ProtectHostname=yes"),
+    ...since(247, "ProtectProc=invisible"),
+    "RestrictRealtime=yes",
+    "LockPersonality=yes",
+    "PrivateDevices=yes",
+    "DevicePolicy=closed",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service @mount @debug",
+    "SystemCallErrorNumber=EPERM",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    `CapabilityBoundingSet=${CAPABILITIES.join(" ")}`,
+    "KeyringMode=private",
+    "UMask=0077",
+    "",
+    "[Install]",
+    "WantedBy=multi-user.target",
+    "",
+  ];
+  return lines.join("\n");
+}
+
+const CAPABILITIES = [
+  "SETUID",
+  "SETGID",
+  "KILL",
+  "CHOWN",
+  "FOWNER",
+  "FSETID",
+  "DAC_OVERRIDE",
+  "DAC_READ_SEARCH",
+  "SYS_PTRACE",
+  "NET_BIND_SERVICE",
+  "SYS_ADMIN",
+  "SYS_CHROOT",
+  "SETFCAP",
+  "AUDIT_WRITE",
+  "SYS_RESOURCE",
+  "SYS_NICE",
+  "NET_ADMIN",
+  "NET_RAW",
+  "IPC_OWNER",
+].map((name) => `CAP_${name}`);
+
+/** One word of a unit file: specifiers and variables stay as they are written. */
+const quoted = (word: string): string =>
+  /^[\w@+=:,./-]+$/.test(word)
+    ? word
+    : `"${word.replace(/[\\"]/g, "\\$&").replaceAll("%", "%%").replaceAll("$", () => "$$")}"`;
+
+/** The script for OpenRC. The agent ends itself when it hangs, so its supervisor needs no watchdog. */
+export function renderInitScript({ program, config }: Pick<UnitOptions, "program" | "config">): string {
+  return [
+    "#!/sbin/openrc-run",
+    "# Written by `noderax-agent install`, and overwritten by it. Changes of yours go into /etc/conf.d/noderax-agent.",
+    'name="Noderax agent"',
+    'description="Runs tasks, terminals and containers of its control planes on this machine"',
+    "supervisor=supervise-daemon",
+    `command=${shellQuoted(program)}`,
+    'command_args="run"',
+    `export NODERAX_CONFIG_FILE=${shellQuoted(config)}`,
+    `unset ${SCRUBBED}`,
+    'output_log="/var/log/noderax-agent.log"',
+    'error_log="/var/log/noderax-agent.log"',
+    "# It never gives up.",
+    "respawn_delay=2",
+    "respawn_max=0",
+    'retry="TERM/30/KILL/5"',
+    "",
+    "depend() {",
+    "  need net",
+    "  use dns logger docker",
+    "  after firewall",
+    "}",
+    "",
+  ].join("\n");
+}
+
+const shellQuoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
