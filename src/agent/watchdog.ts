@@ -61,7 +61,10 @@ export async function watchLoops(
   for (; !signal.aborted; await sleep(every, signal)) {
     const hanging = hangingLoops(agent.loops(), steadyNow(), limit);
     if (hanging.length > 0)
-      throw new AgentError("agent.hangs", `${hanging.join(" and ")} made no progress for ${limit / 60_000} min`);
+      throw new AgentError(
+        "agent.hangs",
+        `${hanging.join(" and ")} made no progress for ${limit / 60_000} min`,
+      );
     manager.notify(`WATCHDOG=1\nSTATUS=${statusLine(agent.status())}`);
   }
 }

@@ -7,10 +7,16 @@ import { type Destination, type Walked, findCommand, usageError, walk } from "./
 const root: Command = command({
   name: "noderax-agent",
   description: "turns a Linux machine into a managed node",
-  examples: ["enroll", "run", "status", "dev"],
+  examples: ["install", "enroll", "run", "status", "dev"],
   subCommands: {
+    install: () => import("./commands/install.ts"),
+    uninstall: () => import("./commands/uninstall.ts"),
+    start: async () => ({ default: (await import("./commands/service.ts")).start }),
+    stop: async () => ({ default: (await import("./commands/service.ts")).stop }),
+    restart: async () => ({ default: (await import("./commands/service.ts")).restart }),
     run: () => import("./commands/run.ts"),
     enroll: () => import("./commands/enroll.ts"),
+    bootstrap: () => import("./commands/bootstrap.ts"),
     status: () => import("./commands/status.ts"),
     drain: () => import("./commands/drain.ts"),
     gc: () => import("./commands/gc.ts"),
@@ -21,6 +27,8 @@ const root: Command = command({
     sandbox: () => import("./commands/sandbox.ts"),
     dev: () => import("./commands/dev.ts"),
     version: () => import("./commands/version.ts"),
+    "log-scan": async () => ({ default: (await import("./commands/go-helpers.ts")).logScan }),
+    update: async () => ({ default: (await import("./commands/go-helpers.ts")).update }),
   },
 });
 

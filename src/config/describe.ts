@@ -50,3 +50,20 @@ function shownDefault(option: Option): string {
 }
 
 const escapeCell = (text: string): string => text.replaceAll("|", "\\|");
+
+/** YAML in which every setting stands as a comment with its meaning and default: a configuration that sets nothing. */
+export function exampleConfig(): string {
+  const settings = optionKeys.flatMap((key) => {
+    const option = optionOf(key);
+    const preset = option.default === undefined ? "" : String(option.default);
+    const value =
+      option.type === "string" || option.type === "url" || preset === "" ? JSON.stringify(preset) : preset;
+    return ["", `# ${option.doc}`, `#${key}: ${value}`];
+  });
+  return [
+    "# Settings of noderax-agent. As it is, this file sets nothing: remove the # of what you change.",
+    "# config.json takes the same names and goes before this file; environment and flags go before both.",
+    ...settings,
+    "",
+  ].join("\n");
+}

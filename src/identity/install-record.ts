@@ -34,6 +34,18 @@ export function writeInstall(stateFile: string, install: OpenInstall): void {
   writeFileAtomic(installPath(stateFile), `${JSON.stringify(install)}\n`);
 }
 
+/** One try at telling the record how far an installation is; `failed` ends it. Never rejects. */
+export async function reportStage(
+  api: PublicApi,
+  token: string,
+  { stage, percent, message }: { readonly stage: string; readonly percent: number; readonly message: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const status = stage === "failed" ? ({ status: "failed" } as const) : {};
+  const body = { token, stage, ...status, progressPercent: percent, statusMessage: message.slice(0, 500) };
+  await api.installProgress(body, signal).catch(() => {});
+}
+
 /** One try: when the agent runs, it says more than this. Never rejects. */
 export async function reportEnrolled(api: PublicApi, token: string, signal: AbortSignal): Promise<void> {
   const statusMessage = "Enrolled. Waiting for the agent to be started: noderax-agent run";

@@ -9,7 +9,7 @@ export const places = {
   program: `${PROGRAM_DIRECTORY}/noderax-agent`,
   /** The executable before, until the new one has started well. */
   previous: `${PROGRAM_DIRECTORY}/noderax-agent.previous`,
-  manifest: `${PROGRAM_DIRECTORY}/install.json`,
+  manifest: `${STATE_DIRECTORY}/install.json`,
   link: "/usr/local/bin/noderax-agent",
   config: `${CONFIG_DIRECTORY}/config.json`,
   yaml: `${CONFIG_DIRECTORY}/config.yaml`,

@@ -117,10 +117,14 @@ export function manage(action: ServiceAction, init: InitSystem = initSystem()): 
   const { code, stderr } = call(command);
   if (code === 0) return;
   const denied = /denied|authentication|not permitted/i.test(stderr);
-  throw new AgentError("service.failed", `${command.join(" ")} failed: ${stderr.trim() || `exit code ${code}`}`, {
-    hint: denied ? "Run it with sudo." : "See why:  noderax-agent logs --agent --tail 50",
-    exit: denied ? exit.refused : exit.failed,
-  });
+  throw new AgentError(
+    "service.failed",
+    `${command.join(" ")} failed: ${stderr.trim() || `exit code ${code}`}`,
+    {
+      hint: denied ? "Run it with sudo." : "See why:  noderax-agent logs --agent --tail 50",
+      exit: denied ? exit.refused : exit.failed,
+    },
+  );
 }
 
 /** Ends the tasks and terminals that an agent which will not come back has left, and forgets its failures. */

@@ -123,7 +123,10 @@ const CAPABILITIES = [
 const quoted = (word: string): string =>
   /^[\w@+=:,./-]+$/.test(word)
     ? word
-    : `"${word.replace(/[\\"]/g, "\\$&").replaceAll("%", "%%").replaceAll("$", () => "$$")}"`;
+    : `"${word
+        .replace(/[\\"]/g, "\\$&")
+        .replaceAll("%", "%%")
+        .replaceAll("$", () => "$$")}"`;
 
 /** The script for OpenRC. The agent ends itself when it hangs, so its supervisor needs no watchdog. */
 export function renderInitScript({ program, config }: Pick<UnitOptions, "program" | "config">): string {

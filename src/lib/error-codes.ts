@@ -3,11 +3,12 @@
 interface Codes {
   account: "no_means";
   /** The agent of this machine or of another node, asked by a command. */
-  agent: "forbidden" | "lost" | "not_running" | "refused" | "running" | "several" | "silent" | "unknown";
+  agent: "forbidden" | "hangs" | "lost" | "no_log" | "not_running" | "refused" | "running" | "several" | "silent" | "unknown";
   announce: "place";
   cli: "token_file" | "usage";
   config:
     | "ca_file"
+    | "exists"
     | "file"
     | "invalid"
     | "missing"
@@ -39,8 +40,10 @@ interface Codes {
   forward: "listen";
   gc: "no_plane";
   /** status: refused by the server, with `status`; answer, foreign, redirect: something else answered than the server. */
+  go: "helper";
   http: "answer" | "foreign" | "redirect" | "status";
   identity: "unreadable";
+  install: "none" | "place" | "root" | "source" | "unhealthy" | "user" | "waiting";
   listen: "address" | "failed" | "forbidden" | "taken" | "tls";
   metrics: "refused";
   /** reset: the connection broke, and the request may have arrived; timeout: no answer in time. */
@@ -64,6 +67,7 @@ interface Codes {
     | "token"
     | "unknown"
     | "unreachable";
+  service: "failed" | "no_manager" | "not_installed" | "other_file" | "waiting";
   state: "damaged" | "database" | "directory" | "exchanged" | "planted";
   tasks: "ambiguous" | "journal" | "no_output" | "reopened" | "unknown";
   terminal: "pty" | "shell";

@@ -65,28 +65,52 @@ export default command({
     const { signal } = interruption();
     // A named configuration file that does not exist is created.
     const config = await configFrom(args, { requireFile: false });
-    // Checked before a token is used up: credentials that cannot be stored would be lost.
-    checkStateDirectory(config.settings);
-    requireTrusted(config.savePath(), "configuration", { passShared: true });
-    const open = openEnrollment(config, args);
-    const knownUrl = config.settings.api_url ?? open?.api_url;
-    using progress = createProgress(args.json !== true);
-    const context = { config, host: hostNamed(args.hostname ?? open?.hostname), open, signal, progress };
-    const person = { email: args.email, force: args.force, json: args.json === true };
     const token = await readToken(args);
-    if (knownUrl !== undefined) return await enrollAt(withoutApiPrefix(knownUrl), context, token, person);
-    for (;;) {
-      const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn, signal));
-      try {
-        return await enrollAt(typed, context, token, person);
-      } catch (error) {
-        // Most likely a typing error: nothing was decided yet, so ask again.
-        if (token !== undefined || !(error instanceof AgentError) || !isNoControlPlane(error)) throw error;
-        printError(error.message, error.hint);
-      }
-    }
+    return enrollMachine(config, { ...args, token, isToStart: true }, signal);
   },
 });
+
+export interface EnrollRequest extends TokenArgs {
+  readonly email?: string | undefined;
+  readonly hostname?: string | undefined;
+  readonly force?: boolean | undefined;
+  readonly json?: boolean | undefined;
+  readonly token: string | undefined;
+  /** Whether the person has to start the agent afterwards, and is knownUrl so. */
+  readonly isToStart: boolean;
+}
+
+/**
+ * Makes this machine a node and saves identity and settings; asks on the terminal for what is missing. Throws an
+ * AgentError. Returns another exit code than 0 for a node that is enrolled, but not well.
+ */
+export async function enrollMachine(
+  config: Config,
+  args: EnrollRequest,
+  signal: AbortSignal,
+): Promise<ExitCode | void> {
+  // Checked before a token is used up: credentials that cannot be stored would be lost.
+  checkStateDirectory(config.settings);
+  requireTrusted(config.savePath(), "configuration", { passShared: true });
+  const open = openEnrollment(config, args);
+  const knownUrl = config.settings.api_url ?? open?.api_url;
+  using progress = createProgress(args.json !== true);
+  const { token, isToStart } = args;
+  const host = hostNamed(args.hostname ?? open?.hostname);
+  const context = { config, host, open, signal, progress, isToStart };
+  const person = { email: args.email, force: args.force, json: args.json === true };
+  if (knownUrl !== undefined) return await enrollAt(withoutApiPrefix(knownUrl), context, token, person);
+  for (;;) {
+    const typed = withoutApiPrefix(await askUntil("Control plane URL:", "--api-url", urlIn, signal));
+    try {
+      return await enrollAt(typed, context, token, person);
+    } catch (error) {
+      // Most likely a typing error: nothing was decided yet, so ask again.
+      if (token !== undefined || !(error instanceof AgentError) || !isNoControlPlane(error)) throw error;
+      printError(error.message, error.hint);
+    }
+  }
+}
 
 /** What the person gave on the command line; `email` also keeps the answer to the question for it. */
 interface Person {
@@ -134,6 +158,7 @@ interface Context {
   readonly apiUrl: string;
   readonly host: Host;
   readonly open: PendingEnrollment | undefined;
+  readonly isToStart: boolean;
   readonly speak: { readonly json: boolean };
   readonly signal: AbortSignal;
   readonly progress: Progress;
@@ -319,7 +344,7 @@ async function finish(identity: Identity, context: Context): Promise<void> {
     `${paint.green("✓")} approved as node ${host.hostname} (${identity.nodeId})   identity saved to ${stateFile}`,
   );
   if (saved !== undefined) print(`  settings saved to ${saved}`);
-  print(asCalled("  Start it:  noderax-agent run"));
+  if (context.isToStart) print(asCalled("  Start it:  noderax-agent run"));
 }
 
 /** The machine is a node now, so enrolling again would be wrong: only its configuration is missing. */

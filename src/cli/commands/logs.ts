@@ -4,17 +4,25 @@ import { askAgent, refusalError, refusalIn } from "../../peer/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { parseDuration } from "../../lib/duration.ts";
 import { logsPath } from "../../protocol/caravanserai/tunnel.ts";
+import { printAgentLog } from "../agent-log.ts";
 import { command } from "../command.ts";
+import { usageError } from "../walk.ts";
 import { interruption } from "../interruption.ts";
 import { copyOut, rawFlag } from "../ui/output.ts";
 import { agentLocator, remoteAgentFlags, parseServiceName, warnOfClearToken } from "../remote-agent.ts";
 
 export default command({
   name: "logs",
-  description: "print what a service's container writes",
-  examples: ["logs shop/web", "logs shop/web -f --tail 100", "logs shop/db --since 10m --timestamps"],
+  description: "print what a service's container writes, or the agent's own log",
+  examples: [
+    "logs shop/web",
+    "logs shop/web -f --tail 100",
+    "logs shop/db --since 10m --timestamps",
+    "logs --agent -f",
+  ],
   args: {
-    service: { type: "positional", required: true, description: "<project>/<service>" },
+    service: { type: "positional", required: false, description: "<project>/<service>" },
+    agent: { type: "boolean", description: "the agent's own log instead, where it is a service" },
     follow: { type: "boolean", alias: "f", description: "continue with what it writes from now on" },
     tail: { type: "string", valueHint: "N", description: "only the last N lines (default: all)" },
     timestamps: { type: "boolean", alias: "t", description: "begin each line with its time" },
@@ -27,6 +35,8 @@ export default command({
     ...remoteAgentFlags,
   },
   async run({ args }): Promise<ExitCode | void> {
+    if (args.agent === true) return printAgentLog(args);
+    if (args.service === undefined) throw usageError("missing <service>, or --agent", ["logs"]);
     const { project, service } = parseServiceName(args.service);
     const query = queryOf(args, epochOf(wallNow()));
     const { signal, code } = interruption({ untilReaderLeaves: true });

@@ -1,6 +1,7 @@
 // `status`: shows what the running agent does and what it waits for.
 import { shortId } from "../../lib/text.ts";
-import { type ExitCode, exit } from "../../lib/agent-error.ts";
+import { type ServiceState, serviceState } from "../../install/service.ts";
+import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { humanDuration, seconds } from "../../lib/duration.ts";
 import { printableIn } from "../../lib/printable.ts";
 import {
@@ -13,7 +14,8 @@ import {
 import { command } from "../command.ts";
 import { configFlags, configFrom } from "../config-flags.ts";
 import { whenRemoved } from "./gc.ts";
-import { age, paint, print, printJson } from "../ui/output.ts";
+import { serviceDocument, showService } from "../service-line.ts";
+import { age, note, paint, print, printJson } from "../ui/output.ts";
 import { asCalled } from "../program.ts";
 import { runningAgent, settingsOfAgent } from "../running-agent.ts";
 
@@ -23,13 +25,33 @@ export default command({
   examples: ["status", "status --json"],
   args: { ...configFlags, json: { type: "boolean", description: "print one JSON document" } },
   async run({ args }): Promise<ExitCode> {
-    const settings = settingsOfAgent(await configFrom(args));
-    const status = await runningAgent(settings);
-    if (args.json) printJson(status);
-    else show(printableIn(status));
+    const service = serviceState();
+    const status = await statusOf(args).catch((error: unknown) => {
+      if (service === undefined || !(error instanceof AgentError)) throw error;
+      return error;
+    });
+    if (status instanceof AgentError) return showServiceAlone(service, status, args.json === true);
+    if (args.json) printJson({ ...status, service: serviceDocument(service) });
+    else show(printableIn(status), service);
     return exitOf(status);
   },
 });
+
+const statusOf = async (args: Parameters<typeof configFrom>[0]): Promise<Status> =>
+  runningAgent(settingsOfAgent(await configFrom(args)));
+
+/**
+ * Everybody may know how the service is; what the agent does, it tells its own user alone. Throws `why` for an agent that
+ * should have answered.
+ */
+function showServiceAlone(service: ServiceState | undefined, why: AgentError, json: boolean): ExitCode {
+  if (json) printJson({ service: serviceDocument(service), problem: why.message });
+  else showService(service);
+  const isForbidden = why.code === "config.permission" || why.code === "agent.forbidden";
+  if (!isForbidden) throw why;
+  note("What the agent does and waits for is shown to root:  sudo noderax-agent status");
+  return service?.active === "active" ? exit.done : exit.failed;
+}
 
 /** Returns 3 without an identity, 6 when something does not work, else 0. */
 function exitOf({ noderax, caravanserai, loops }: Status): ExitCode {
@@ -41,10 +63,12 @@ function exitOf({ noderax, caravanserai, loops }: Status): ExitCode {
   return isDegraded === true ? exit.degraded : exit.done;
 }
 
-function show(status: Status): void {
+function show(status: Status, service: ServiceState | undefined): void {
   const memory = `${Math.round(status.rss_bytes / 1e6)} MB`;
   const up = humanDuration(seconds(status.uptime_seconds));
   print(`noderax-agent ${status.version} · pid ${status.pid} · up ${up} · ${memory}`);
+  // One that runs beside the service, as in `dev`, is not it.
+  if (service?.pid === status.pid) showService(service);
   for (const warning of status.warnings) print(`${paint.yellow("!")} ${warning}`);
   if (status.noderax !== null) showNoderax(status.noderax, loopsOf("noderax", status));
   if (status.caravanserai) showCaravanserai(status.caravanserai, loopsOf("caravanserai", status));

@@ -25,6 +25,13 @@ const STATE = [
 ];
 const INSTALLED = ["/opt/noderax-agent/noderax-agent", "/etc/noderax-agent/config.json"];
 
+/** Every file that `takeOverGoAgent` may remove or change, for whoever has to put them back. */
+export const goAgentFiles = (stateDirectory: string): string[] => [
+  ...SUDOERS.map((path) => join("/", path)),
+  ...HELPERS.map((name) => join("/", LIBEXEC, name)),
+  ...STATE.map((name) => join(stateDirectory, name)),
+];
+
 export interface TakenOver {
   /** What was changed on this machine. */
   readonly done: readonly string[];

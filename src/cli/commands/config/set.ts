@@ -9,6 +9,8 @@ import { parseValue } from "../../../config/value.ts";
 import { requireTrusted } from "../../../platform/trust/root-trust.ts";
 import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
 import { nearest } from "../../../lib/nearest.ts";
+import { serviceState } from "../../../install/service.ts";
+import { bringUpService, configOfService } from "../service.ts";
 import { command } from "../../command.ts";
 import { configFlags, sourcesFrom } from "../../config-flags.ts";
 import { note, print, warn } from "../../ui/output.ts";
@@ -19,6 +21,7 @@ export default command({
   description: "change one setting in the configuration file",
   examples: [
     "config set log_level debug",
+    "config set task_timeout 30s --restart",
     "config set agent_token - < token.txt",
     "config set agent_token --value-file token.txt",
     'config set advertise_ip ""        (removes it)',
@@ -31,6 +34,7 @@ export default command({
       required: false,
       description: "the new value; - reads standard input, an empty one removes the setting",
     },
+    restart: { type: "boolean", description: "restart the installed service, so that it applies" },
     "value-file": { type: "string", valueHint: "PATH", description: "read the value from this file" },
   },
   async run({ args }) {
@@ -51,9 +55,29 @@ export default command({
     for (const warning of [...warnings, ...overruled(key, sources)]) warn(warning);
     if (optionOf(key).secret && args.value === text && text !== "")
       note(`Other users can read the command line: for a secret use  config set ${key} -`);
-    if (optionOf(key).restart !== false) note("A running agent uses it from its next start.");
+    if (optionOf(key).restart === false) return;
+    const isOfService = serviceState() !== undefined && path === configOfService();
+    if (args.restart === true && isOfService) {
+      await bringUpService("restart");
+      return note("The agent was restarted and works.");
+    }
+    if (args.restart === true) throw notOfService(path);
+    note(
+      isOfService
+        ? "It applies after a restart:  noderax-agent restart   (next time: config set --restart)"
+        : "A running agent uses it from its next start.",
+    );
   },
 });
+
+const notOfService = (path: string): AgentError =>
+  new AgentError(
+    "service.other_file",
+    `saved, but no installed service reads ${path}: nothing was restarted`,
+    {
+      hint: `The service reads ${configOfService()}: name it with --config.`,
+    },
+  );
 
 function knownKey(word: string): OptionKey {
   const key = word.replaceAll("-", "_");

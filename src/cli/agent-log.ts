@@ -1,0 +1,62 @@
+// `logs --agent`: the log of the installed service, from the journal, or from the file that OpenRC keeps.
+import { existsSync } from "node:fs";
+import { UNIT } from "../install/places.ts";
+import { type InitSystem, initSystem } from "../install/service.ts";
+import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
+import { SYSTEM_PATH } from "../platform/account.ts";
+import { interruption } from "./interruption.ts";
+
+export interface AgentLogFlags {
+  readonly follow?: boolean | undefined;
+  readonly tail?: string | undefined;
+  readonly since?: string | undefined;
+}
+
+const OPENRC_LOG = "/var/log/noderax-agent.log";
+
+/** The program that prints it; undefined where there is none. Pure. */
+export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[] | undefined {
+  const { follow = false, tail, since } = flags;
+  const lines = tail === undefined ? undefined : tail;
+  if (init === "systemd") {
+    return [
+      "journalctl",
+      "--no-pager",
+      "--output=cat",
+      `--unit=${UNIT}`,
+      ...(lines === undefined ? [] : [`--lines=${lines}`]),
+      // Our "10m" is its "-10m"; a time is written alike.
+      ...(since === undefined ? [] : [`--since=${/^\d{4}-/.test(since) ? since : `-${since}`}`]),
+      ...(follow ? ["--follow"] : []),
+    ];
+  }
+  if (init === "none" || since !== undefined) return undefined;
+  return [
+    "tail",
+    "-n",
+    lines === undefined || lines === "all" ? "+1" : lines,
+    ...(follow ? ["-F"] : []),
+    OPENRC_LOG,
+  ];
+}
+
+/** Resolves when it is printed, or somebody interrupts it. Throws an AgentError where there is no such log. */
+export async function printAgentLog(flags: AgentLogFlags): Promise<ExitCode> {
+  if (flags.tail !== undefined && !/^(\d{1,9}|all)$/.test(flags.tail))
+    throw new AgentError("cli.usage", `--tail: "${flags.tail}" is not a number of lines`, {
+      exit: exit.usage,
+    });
+  const init = initSystem();
+  const command = agentLogCommand(init, flags);
+  if (command === undefined || (init === "openrc" && !existsSync(OPENRC_LOG)))
+    throw new AgentError("agent.no_log", "no service manager keeps a log of the agent here", {
+      hint: "An agent in the foreground writes it to its standard output.",
+    });
+  const { signal, code } = interruption();
+  const env = { ...process.env, PATH: SYSTEM_PATH, LC_ALL: "C.UTF-8" };
+  const child = Bun.spawn(command, { env, stdio: ["ignore", "inherit", "inherit"] });
+  signal.addEventListener("abort", () => child.kill());
+  const ended = await child.exited;
+  if (signal.aborted) return code;
+  return ended === 0 ? exit.done : exit.failed;
+}

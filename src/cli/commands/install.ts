@@ -1,0 +1,254 @@
+// `install`: makes this machine run the agent as a service: files, settings, enrollment, unit, start, and the wait until it
+// works. What ran before goes on where it fails.
+import { readlinkSync as readlink } from "node:fs";
+import type { Config } from "../../config/load.ts";
+import { readToken } from "../bootstrap-token.ts";
+import { command } from "../command.ts";
+import { configFlags } from "../config-flags.ts";
+import { interruption } from "../interruption.ts";
+import { note, paint, print, warn } from "../ui/output.ts";
+import { knownIdentity } from "../../identity/identity-file.ts";
+import { type Transaction, transaction } from "../../install/apply.ts";
+import { describeStep, recordInstall } from "../../install/plan.ts";
+import { readManifest, writeManifest } from "../../install/manifest.ts";
+import { places } from "../../install/places.ts";
+import { manage, serviceState } from "../../install/service.ts";
+import { AgentError, type ExitCode, exit, messageOf } from "../../lib/agent-error.ts";
+import { isRoot } from "../../platform/account.ts";
+import { compiled, version } from "../../platform/build.ts";
+import { enrollMachine } from "./enroll.ts";
+import { whyNotHealthy } from "../service-wait.ts";
+import { type Preparation, prepare } from "./install/prepare.ts";
+import { createInstallReport } from "./install/report.ts";
+import { configure, describeSettings } from "./install/settings.ts";
+import { isTakeOver, settleCredentials, takeOver } from "./install/take-over.ts";
+
+export default command({
+  name: "install",
+  description: "run the agent as a service of this machine, from its boot on",
+  examples: [
+    "install",
+    "install --api-url https://api.example.com --email ops@example.com",
+    "install --api-url https://api.example.com --bootstrap-token-file /run/token --non-interactive",
+    "install --server-url http://cara.example.com:8080",
+    "install --dry-run",
+  ],
+  args: {
+    ...configFlags,
+    email: { type: "string", description: "e-mail of the person who approves", valueHint: "ADDRESS" },
+    hostname: { type: "string", description: "enroll under this name", valueHint: "NAME" },
+    "bootstrap-token": {
+      type: "string",
+      description: "token of an install command; - reads it from stdin",
+      valueHint: "TOKEN",
+    },
+    "bootstrap-token-file": { type: "string", description: "read that token from a file", valueHint: "FILE" },
+    "non-interactive": { type: "boolean", description: "ask nothing: fail where something is missing" },
+    start: {
+      type: "boolean",
+      default: true,
+      description: "--no-start only installs and enables the service",
+    },
+    "dry-run": { type: "boolean", description: "print what would be done and do nothing" },
+  },
+  async run({ args }): Promise<ExitCode | void> {
+    requireInstallable();
+    const prepared = await prepare(args);
+    for (const { path, why } of prepared.plan.refused) warn(`${path} is left as it is: ${why}`);
+    if (args["dry-run"]) return dryRun(prepared, args.start);
+    const { signal } = interruption();
+    const token = await readToken(args);
+    if (args["non-interactive"]) requireAnswers(prepared.config, token, args.email);
+    const report = createInstallReport(prepared.config, token, signal);
+    const changes = transaction();
+    try {
+      await report.tell("agent_bootstrapping", 88, "Installing the agent.");
+      await putFiles(prepared, changes);
+      const config = await prepared.reload();
+      const enrolled = await enrollIfWanted(config, { ...args, token }, signal);
+      return await bringUp(await prepared.reload(), prepared, changes, enrolled, args.start, signal);
+    } catch (error) {
+      const failures = changes.undo();
+      for (const failure of failures) warn(`could not be taken back: ${failure}`);
+      await report.tell("failed", 88, messageOf(error));
+      throw error;
+    }
+  },
+});
+
+function requireInstallable(): void {
+  if (!compiled)
+    throw new AgentError(
+      "install.source",
+      "only the executable can be installed: make it with npm run build",
+      {
+        hint: "Then:  sudo dist/noderax-agent install",
+      },
+    );
+  if (!isRoot())
+    throw new AgentError("install.root", "install changes the system: it must run as root", {
+      hint: "sudo noderax-agent install",
+      exit: exit.refused,
+    });
+}
+
+/** Without a terminal, everything an enrollment needs must be given. */
+function requireAnswers(
+  { settings }: Pick<Config, "settings">,
+  token: string | undefined,
+  email: string | undefined,
+): void {
+  const { api_url: apiUrl, server_url: serverUrl } = settings;
+  if (apiUrl === undefined && serverUrl === undefined)
+    throw usage("neither --api-url nor --server-url is given, and the configuration has none");
+  if (apiUrl === undefined || knownIdentity(settings) !== undefined) return;
+  if (token === undefined && email === undefined)
+    throw usage("an enrollment needs --email, --bootstrap-token-file or --bootstrap-token");
+}
+
+const usage = (message: string): AgentError =>
+  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent install --help" });
+
+function dryRun({ plan, settings, config, init }: Preparation, start: boolean): void {
+  const lines = [...plan.steps.map(describeStep), ...describeSettings(settings)];
+  const { api_url: apiUrl, server_url: serverUrl } = config.settings;
+  const isToEnroll = (apiUrl !== undefined || serverUrl === undefined) && !hasIdentity(config);
+  if (isToEnroll) lines.push(`enroll this machine at ${apiUrl ?? "a control plane that is asked for"}`);
+  if (init !== "none" && serviceState(init)?.isEnabled !== true) lines.push("start the service at boot");
+  if (init !== "none" && start) lines.push("start the service, and wait until it works");
+  for (const line of lines) print(line);
+}
+
+function hasIdentity({ settings }: Pick<Config, "settings">): boolean {
+  try {
+    return knownIdentity(settings) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+async function putFiles({ plan, settings, ...rest }: Preparation, changes: Transaction): Promise<void> {
+  for (const step of plan.steps) {
+    note(`  ${describeStep(step)}`);
+    changes.apply(step);
+  }
+  for (const line of describeSettings(settings)) note(`  ${line}`);
+  await configure(settings, changes);
+  changes.remember(places.manifest);
+  const manifest = recordInstall(rest.parts, rest.found, readManifest());
+  if (JSON.stringify(manifest) !== JSON.stringify(readManifest())) writeManifest(manifest);
+}
+
+/** Returns whether the machine is a node of a Noderax control plane now, or is not meant to be one. */
+async function enrollIfWanted(
+  config: Config,
+  args: {
+    readonly email?: string | undefined;
+    readonly hostname?: string | undefined;
+    readonly token: string | undefined;
+  },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const isContainersOnly = config.settings.api_url === undefined && config.settings.server_url !== undefined;
+  if (isContainersOnly && args.token === undefined && args.email === undefined) return false;
+  await settleCredentials(config, signal);
+  if (args.token === undefined && hasIdentity(config)) return false;
+  await enrollMachine(config, { ...args, isToStart: false }, signal);
+  return true;
+}
+
+/** Enables and starts the service where something has changed or it does not run, and waits until it works. */
+async function bringUp(
+  config: Config,
+  prepared: Preparation,
+  changes: Transaction,
+  enrolled: boolean,
+  start: boolean,
+  signal: AbortSignal,
+): Promise<ExitCode | void> {
+  const { init, plan, settings, before } = prepared;
+  if (init === "none") {
+    changes.commit();
+    return runByHand(settings.path);
+  }
+  manage("reload", init);
+  if (before?.isEnabled !== true) {
+    manage("enable", init);
+    changes.add(() => manage("disable", init));
+  }
+  const isChanged = plan.steps.length > 0 || settings.changed.size > 0 || enrolled;
+  const isRunning = before?.active === "active";
+  if (!start) {
+    changes.commit();
+    print(`${paint.green("✓")} installed, and started at the next boot or with:  noderax-agent start`);
+    return;
+  }
+  if (isRunning && !isChanged && !runsDeleted(before?.pid)) {
+    changes.commit();
+    print(`${paint.green("✓")} installed already, and nothing has changed`);
+    return;
+  }
+  // From here on the service of before is interrupted: what is taken back starts it again.
+  changes.add(() => {
+    if (!isRunning) return;
+    manage("reload", init);
+    manage("restart", init);
+  });
+  if (isTakeOver(prepared)) {
+    manage("stop", init);
+    takeOver(config, changes);
+  }
+  const why = await startAndWait(config, isRunning, signal);
+  if (why !== undefined && isRunning) {
+    // Stopped first: its files are about to be exchanged.
+    manage("stop", init);
+    throw new AgentError("install.unhealthy", `the new agent does not work: ${why}`, {
+      hint: "What ran before runs again. See why:  noderax-agent logs --agent --tail 50",
+    });
+  }
+  changes.commit();
+  if (why === undefined) return tellWorks(config, settings.path);
+  throw new AgentError("install.waiting", `installed and started, but ${why}`, {
+    hint: ["It goes on trying. Look at it:  noderax-agent status", "Its log:  noderax-agent logs --agent -f"],
+    exit: exit.degraded,
+  });
+}
+
+async function startAndWait(
+  config: Config,
+  isRunning: boolean,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    manage(isRunning ? "restart" : "start");
+  } catch (error) {
+    return messageOf(error);
+  }
+  return whyNotHealthy(config, signal);
+}
+
+/** The executable it runs was replaced, by an installer that was cut short. */
+function runsDeleted(pid: number | undefined): boolean {
+  try {
+    return pid !== undefined && readlink(`/proc/${pid}/exe`).endsWith(" (deleted)");
+  } catch {
+    return false;
+  }
+}
+
+function runByHand(config: string): void {
+  print(
+    `${paint.green("✓")} installed. This machine has neither systemd nor OpenRC: run the agent in the foreground,`,
+  );
+  print(`  under a supervisor of yours:  NODERAX_CONFIG_FILE=${config} ${places.program} run`);
+}
+
+function tellWorks({ settings, planes }: Config, config: string): void {
+  const where = planes.map((plane) => (plane === "noderax" ? settings.api_url : settings.server_url));
+  print(
+    `${paint.green("✓")} noderax-agent ${version} runs as a service and is online at ${where.join(" and ")}`,
+  );
+  print(`  Look at it:       noderax-agent status`);
+  print(`  Its log:          noderax-agent logs --agent -f`);
+  print(`  Change settings:  noderax-agent config set log_level debug --restart   (${config})`);
+}

@@ -1,0 +1,79 @@
+// What `install` finds out before it changes anything: settings, parts, and which of them differ from what is here.
+import { existsSync, readFileSync } from "node:fs";
+import type { Config } from "../../../config/load.ts";
+import { environmentNames, optionKeys } from "../../../config/options.ts";
+import { type Found, hashOf, look } from "../../../install/found.ts";
+import { partsOf, taskUserOf } from "../../../install/parts.ts";
+import { places } from "../../../install/places.ts";
+import { type Part, type Plan, planInstall } from "../../../install/plan.ts";
+import {
+  type InitSystem,
+  type ServiceState,
+  initSystem,
+  serviceState,
+  systemdInUse,
+} from "../../../install/service.ts";
+import { AgentError, exit } from "../../../lib/agent-error.ts";
+import { findAccount } from "../../../platform/account.ts";
+import { configFrom, sourcesFrom } from "../../config-flags.ts";
+import { type SettingsChange, settingsChange } from "./settings.ts";
+
+export interface Preparation {
+  /** As it will be. */
+  readonly config: Config;
+  readonly settings: SettingsChange;
+  readonly init: InitSystem;
+  /** The service before. */
+  readonly before: ServiceState | undefined;
+  readonly parts: readonly Part[];
+  readonly found: ReadonlyMap<string, Found>;
+  readonly plan: Plan;
+  /** The settings as they stand in the file by now, which is all that the service will see. */
+  reload(): Promise<Config>;
+}
+
+type Args = Readonly<Record<string, unknown>>;
+
+export async function prepare(args: Args): Promise<Preparation> {
+  dropForeignVariables();
+  const target = [places.config, places.yaml].find((path) => existsSync(path)) ?? places.config;
+  const named = typeof args["config"] === "string" ? args["config"] : undefined;
+  const read = { ...args, config: named ?? target };
+  const files = { requireFile: named !== undefined };
+  const config = await configFrom(read, files);
+  const settings = await settingsChange(await sourcesFrom(read, files), target);
+  const init = initSystem();
+  const account = findAccount(config.settings.task_user);
+  const program = process.execPath;
+  const parts = partsOf({
+    from: program,
+    hash: hashOf(readFileSync(program)),
+    config: target,
+    init,
+    systemd: systemdInUse(init),
+    user: taskUserOf(config.settings.task_user, account),
+    shutdownTimeout: config.settings.shutdown_timeout,
+  });
+  const found = new Map(
+    parts.map((part) => [part.path, part.kind === "user" ? lookUser(part.path) : look(part.path)]),
+  );
+  const plan = planInstall(parts, found);
+  const inTheWay = plan.refused.find(({ path }) => path !== places.link);
+  if (inTheWay !== undefined)
+    throw new AgentError("install.place", `${inTheWay.path} is in the way: ${inTheWay.why}`, {
+      hint: "Look at it and move it away.",
+      exit: exit.refused,
+    });
+  const reload = (): Promise<Config> => configFrom({ config: target }, { requireFile: false });
+  return { config, settings, init, before: serviceState(init), parts, found, plan, reload };
+}
+
+/** A user is there or not; what else it is, is its owner's business. */
+const lookUser = (name: string): Found =>
+  findAccount(name) === undefined ? { kind: "missing" } : { kind: "other" };
+
+/** Variables of general names (DEBUG, NODE_NAME, API_URL) may be meant for other programs, and the service will not have them. */
+function dropForeignVariables(): void {
+  for (const name of optionKeys.flatMap(environmentNames))
+    if (!name.startsWith("NODERAX_") && name !== "DOCKER_HOST") delete process.env[name];
+}

@@ -1,0 +1,26 @@
+// Tells the install record of a bootstrap token how far the installation is; without a token nobody is told.
+import { createHttp } from "../../../control/http.ts";
+import { publicApi, withoutApiPrefix } from "../../../control/noderax-api.ts";
+import { trustedAuthorities } from "../../../control/trust.ts";
+import type { Config } from "../../../config/load.ts";
+import { reportStage } from "../../../identity/install-record.ts";
+
+export interface InstallReport {
+  /** One try; never rejects. */
+  tell(stage: string, percent: number, message: string): Promise<void>;
+}
+
+export function createInstallReport(
+  { settings }: Pick<Config, "settings">,
+  token: string | undefined,
+  signal: AbortSignal,
+): InstallReport {
+  const { api_url: url, api_tls_ca_file: authorities, request_timeout: timeout } = settings;
+  if (token === undefined || url === undefined) return { tell: async () => {} };
+  const http = createHttp({
+    baseUrl: withoutApiPrefix(url),
+    authorities: () => trustedAuthorities(authorities),
+  });
+  const api = publicApi(http, timeout);
+  return { tell: (stage, percent, message) => reportStage(api, token, { stage, percent, message }, signal) };
+}

@@ -1,0 +1,67 @@
+// `start`, `stop`, `restart`: the installed service.
+import { existsSync as existsConfig } from "node:fs";
+import { type ServiceAction, initSystem, manage, serviceState } from "../../install/service.ts";
+import { places } from "../../install/places.ts";
+import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
+import { type Command, command } from "../command.ts";
+import { configFrom } from "../config-flags.ts";
+import { interruption } from "../interruption.ts";
+import { whyNotHealthy } from "../service-wait.ts";
+import { note, print } from "../ui/output.ts";
+
+/** Throws an AgentError where the agent is not installed as a service. */
+export function requireService(): void {
+  const init = initSystem();
+  if (init === "none")
+    throw new AgentError("service.no_manager", "this machine has neither systemd nor OpenRC", {
+      hint: `Run it in the foreground:  NODERAX_CONFIG_FILE=${places.config} noderax-agent run`,
+    });
+  if (serviceState(init) === undefined)
+    throw new AgentError("service.not_installed", "the agent is not installed as a service here", {
+      hint: "Install it:  noderax-agent install",
+    });
+}
+
+/** Starts the service, or starts it again, and waits until it works; throws an AgentError when it does not. */
+export async function bringUpService(action: "start" | "restart"): Promise<void> {
+  const { signal } = interruption();
+  manage(action);
+  const config = await configFrom({ config: configOfService() }, { requireFile: false });
+  const why = await whyNotHealthy(config, signal);
+  if (why === undefined) return;
+  throw new AgentError("service.waiting", `the agent was started, but ${why}`, {
+    hint: "It goes on trying. Look at it:  noderax-agent status",
+    exit: exit.degraded,
+  });
+}
+
+/** The file that the unit names. */
+export function configOfService(): string {
+  return existsConfig(places.config) || !existsConfig(places.yaml) ? places.config : places.yaml;
+}
+
+function serviceCommand(
+  action: Extract<ServiceAction, "start" | "stop" | "restart">,
+  description: string,
+): Command {
+  return command({
+    name: action,
+    description,
+    examples: [action],
+    async run(): Promise<ExitCode | void> {
+      requireService();
+      const wasRunning = serviceState()?.active === "active";
+      if (action === "stop") manage("stop");
+      else if (action === "start" && wasRunning) note("The agent runs already.");
+      else await bringUpService(action);
+      print(action === "stop" ? "stopped; tasks and containers go on" : "the agent runs");
+    },
+  });
+}
+
+export const start = serviceCommand("start", "start the installed service and wait until it works");
+export const stop = serviceCommand("stop", "stop the installed service; tasks and containers go on");
+export const restart = serviceCommand(
+  "restart",
+  "start the installed service again; tasks and containers go on",
+);

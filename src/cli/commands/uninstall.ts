@@ -1,0 +1,70 @@
+// `uninstall`: removes what `install` has made, and nothing else; data only with --purge.
+import { existsSync, rmSync } from "node:fs";
+import { removeAll } from "../../install/apply.ts";
+import { type Found, look } from "../../install/found.ts";
+import { type Manifest, readManifest, writeManifest } from "../../install/manifest.ts";
+import { places } from "../../install/places.ts";
+import { planUninstall } from "../../install/plan.ts";
+import { endWhatRuns, initSystem, manage, serviceState } from "../../install/service.ts";
+import { AgentError, exit } from "../../lib/agent-error.ts";
+import { findAccount, isRoot } from "../../platform/account.ts";
+import { command } from "../command.ts";
+import { note, paint, print } from "../ui/output.ts";
+
+export default command({
+  name: "uninstall",
+  description: "stop the service and remove what install has made",
+  examples: ["uninstall --dry-run", "uninstall", "uninstall --purge"],
+  args: {
+    purge: { type: "boolean", description: "configuration, identity, output of tasks and the user too" },
+    "dry-run": { type: "boolean", description: "print what would be done and do nothing" },
+  },
+  run({ args }): void {
+    if (!isRoot())
+      throw new AgentError("install.root", "uninstall changes the system: it must run as root", {
+        hint: "sudo noderax-agent uninstall",
+        exit: exit.refused,
+      });
+    const purge = args.purge === true;
+    const manifest = readManifest();
+    if (manifest === undefined)
+      throw new AgentError("install.none", "no installation of this agent is recorded here", {
+        hint: `It would be in ${places.manifest}. \`install\` records one, also over an older agent.`,
+      });
+    const found = new Map(
+      manifest.entries.map(({ path, kind }) => [path, kind === "user" ? user(path) : look(path)]),
+    );
+    const removal = planUninstall(manifest, found, purge);
+    if (args["dry-run"]) {
+      for (const { path, kind } of removal.remove)
+        print(`remove ${kind === "user" ? "the user " : ""}${path}`);
+      if (purge && existsSync(places.dropIns)) print(`remove ${places.dropIns}`);
+      for (const { path, why } of removal.kept) print(`keep ${path}: ${why}`);
+      return;
+    }
+    const init = initSystem();
+    if (serviceState(init) !== undefined) {
+      manage("stop", init);
+      manage("disable", init);
+      note("  stopped the service; its tasks and terminals end with it");
+    }
+    endWhatRuns(init);
+    const { removed, left } = removeAll(removal);
+    if (purge) rmSync(places.dropIns, { recursive: true, force: true });
+    else if (existsSync(places.manifest)) writeManifest(whatIsLeft(manifest, removed));
+    manage("reload", init);
+    for (const path of removed) note(`  removed ${path}`);
+    for (const { path, why } of removal.kept) note(`  kept ${path}: ${why}`);
+    for (const line of left) note(`  left ${line}`);
+    print(`${paint.green("✓")} noderax-agent is removed; containers of projects stay as they are`);
+  },
+});
+
+const user = (name: string): Found =>
+  findAccount(name) === undefined ? { kind: "missing" } : { kind: "other" };
+
+/** What a later uninstall --purge, or another installation, has to know. */
+const whatIsLeft = ({ entries }: Manifest, removed: readonly string[]): Manifest => ({
+  version: 1,
+  entries: entries.filter(({ path }) => !removed.includes(path)),
+});

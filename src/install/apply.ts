@@ -1,0 +1,192 @@
+// Carries out the steps of an installation, one function for each kind of part, and takes them back when one fails.
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  fsyncSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  symlinkSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { writeFileAtomic } from "../platform/atomic-file.ts";
+import { SYSTEM_PATH, findAccount } from "../platform/account.ts";
+import { places } from "./places.ts";
+import type { Part, Removal, Step } from "./plan.ts";
+import { call } from "./service.ts";
+import { makeUser, removeUser } from "./user.ts";
+
+/** Puts back what was there before a step. */
+type Undo = () => void;
+
+/** What was done so far. */
+export interface Transaction {
+  apply(step: Step): void;
+  /** Remembers a file, directory or nothing at `path`, for `undo`. Small files only. */
+  remember(path: string): void;
+  /** Another act and what takes it back. */
+  add(undo: Undo): void;
+  /** Takes everything back, the last first. Returns what could not be. */
+  undo(): readonly string[];
+  /** Nothing is taken back any more: the executable of before goes. */
+  commit(): void;
+}
+
+export function transaction(): Transaction {
+  const undos: Undo[] = [];
+  return {
+    apply(step) {
+      undos.push(executors[step.part.kind](step.part as never, step.how));
+    },
+    remember: (path) => void undos.push(remembered(path)),
+    add: (undo) => void undos.push(undo),
+    undo() {
+      const failures: string[] = [];
+      for (const undo of undos.splice(0).toReversed()) {
+        try {
+          undo();
+        } catch (error) {
+          failures.push(String(error));
+        }
+      }
+      return failures;
+    },
+    commit() {
+      undos.length = 0;
+      rmSync(places.previous, { force: true });
+    },
+  };
+}
+
+const executors: { [K in Part["kind"]]: (part: Extract<Part, { kind: K }>, how: Step["how"]) => Undo } = {
+  directory({ path, mode, owner }, how) {
+    const undo = remembered(path);
+    if (how === "make") {
+      makeDirectory(path, mode);
+      const account = owner === undefined ? undefined : findAccount(owner);
+      if (account !== undefined) chownSync(path, account.uid, account.gid);
+    } else {
+      chownSync(path, 0, 0);
+      chmodSync(path, lstatSync(path).mode & 0o1755);
+    }
+    return undo;
+  },
+  program({ path, from }) {
+    const fresh = `${path}.new`;
+    rmSync(fresh, { force: true });
+    // In its directory from the start: a file that is moved there keeps the SELinux label of where it came from.
+    copyFileSync(from, fresh, constants.COPYFILE_EXCL);
+    chmodSync(fresh, 0o755);
+    chownSync(fresh, 0, 0);
+    sync(fresh);
+    const had = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+    rmSync(places.previous, { force: true });
+    if (had) linkSync(path, places.previous);
+    renameSync(fresh, path);
+    relabel(path);
+    sync(dirname(path));
+    return () => (had ? renameSync(places.previous, path) : rmSync(path, { force: true }));
+  },
+  text({ path, text, mode }) {
+    const undo = remembered(path);
+    writeFileAtomic(path, text, mode);
+    relabel(path);
+    return undo;
+  },
+  link({ path, target }) {
+    symlinkSync(target, path);
+    return () => rmSync(path, { force: true });
+  },
+  user({ path: name, home }) {
+    makeUser(name, home);
+    return () => void removeUser(name);
+  },
+};
+
+function makeDirectory(path: string, mode: number): void {
+  mkdirSync(path, { mode });
+  chmodSync(path, mode);
+  relabel(path);
+}
+
+/** Puts back owner, mode and content as they are now. */
+function remembered(path: string): Undo {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    return () => {
+      const now = lstatSync(path, { throwIfNoEntry: false });
+      if (now?.isDirectory() === true) removeIfEmpty(path);
+      else rmSync(path, { force: true });
+    };
+  }
+  const { uid, gid, mode } = stat;
+  if (stat.isSymbolicLink()) {
+    const target = readlinkSync(path);
+    return () => {
+      rmSync(path, { force: true });
+      symlinkSync(target, path);
+    };
+  }
+  if (stat.isFile()) {
+    const content = readFileSync(path);
+    return () => writeFileAtomic(path, content, mode & 0o7777, { uid, gid });
+  }
+  return () => {
+    chownSync(path, uid, gid);
+    chmodSync(path, mode & 0o7777);
+  };
+}
+
+/** Where others have put something meanwhile, it stays. */
+function removeIfEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function sync(path: string): void {
+  const file = openSync(path, "r");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** What SELinux wants a file in this place to be; nothing where it does not rule. */
+function relabel(path: string): void {
+  const restorecon = Bun.which("restorecon", { PATH: SYSTEM_PATH });
+  if (restorecon !== null) call([restorecon, path]);
+}
+
+/** Removes what `planUninstall` lists. Returns a line for each thing that stays, with the reason. */
+export function removeAll(removal: Removal): { readonly removed: string[]; readonly left: string[] } {
+  const removed: string[] = [];
+  const left: string[] = [];
+  for (const { path, kind, isTree } of removal.remove) {
+    if (kind === "user") {
+      const why = removeUser(path);
+      if (why === undefined) removed.push(`the user ${path}`);
+      else left.push(`the user ${path}: ${why}`);
+    } else if (kind === "directory" && !isTree) {
+      if (removeIfEmpty(path)) removed.push(path);
+      else left.push(`${path}: it is not empty`);
+    } else {
+      rmSync(path, { recursive: isTree, force: true });
+      removed.push(path);
+    }
+  }
+  return { removed, left };
+}

@@ -1,0 +1,65 @@
+// Lists what an installation on this machine consists of. Pure.
+import type { Duration } from "../lib/duration.ts";
+import { hashOf } from "./found.ts";
+import {
+  CONFIG_DIRECTORY,
+  PROGRAM_DIRECTORY,
+  STATE_DIRECTORY,
+  TASK_HOME,
+  TASK_USER,
+  places,
+} from "./places.ts";
+import type { Part } from "./plan.ts";
+import type { InitSystem } from "./service.ts";
+import { renderInitScript, renderUnit } from "./unit.ts";
+
+export interface PartsOptions {
+  /** The executable to install, and its hash. */
+  readonly from: string;
+  readonly hash: string;
+  readonly config: string;
+  readonly init: InitSystem;
+  readonly systemd: number;
+  readonly user: TaskUser;
+  readonly shutdownTimeout: Duration;
+}
+
+export type TaskUser = "ours" | "other";
+
+/**
+ * "ours": the usual name, and nobody has it yet, or its home is ours to say; as after a Go agent's installation, whose user
+ * lives in the state directory. Pure.
+ */
+export function taskUserOf(name: string, account: { readonly home: string } | undefined): TaskUser {
+  if (name !== TASK_USER) return "other";
+  return account === undefined || account.home === TASK_HOME || isInState(account.home) ? "ours" : "other";
+}
+
+export const isInState = (home: string): boolean => `${home}/`.startsWith(`${STATE_DIRECTORY}/`);
+
+const USER_PARTS: readonly Part[] = [
+  { kind: "user", path: TASK_USER, home: TASK_HOME },
+  { kind: "directory", path: TASK_HOME, mode: 0o750, isData: true, owner: TASK_USER },
+];
+
+/** In the order in which they are made; they are removed the other way round. */
+export function partsOf(options: PartsOptions): Part[] {
+  const { from, hash, config, init, systemd, user, shutdownTimeout } = options;
+  const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
+  const script = renderInitScript({ program: places.program, config });
+  return [
+    ...(user === "ours" ? USER_PARTS : []),
+    { kind: "directory", path: PROGRAM_DIRECTORY, mode: 0o755, isData: false },
+    { kind: "directory", path: CONFIG_DIRECTORY, mode: 0o755, isData: true },
+    // Users may pass, so that they are told that the agent is not theirs to ask; its files are closed to them.
+    { kind: "directory", path: STATE_DIRECTORY, mode: 0o711, isData: true },
+    { kind: "program", path: places.program, from, hash },
+    { kind: "link", path: places.link, target: places.program },
+    ...(init === "systemd"
+      ? [{ kind: "text", path: places.unit, text: unit, hash: hashOf(unit), mode: 0o644 } as const]
+      : []),
+    ...(init === "openrc"
+      ? [{ kind: "text", path: places.initScript, text: script, hash: hashOf(script), mode: 0o755 } as const]
+      : []),
+  ];
+}

@@ -1,0 +1,145 @@
+// Decides what an installation changes on this machine, and what its removal removes. Pure: it sees what is there.
+import type { Found } from "./found.ts";
+import type { Entry, Manifest } from "./manifest.ts";
+
+/** What an installation consists of. Data (configuration, state, the task user's home) is kept by an uninstall. */
+export type Part =
+  | {
+      readonly kind: "directory";
+      readonly path: string;
+      readonly mode: number;
+      readonly isData: boolean;
+      /** The user it is made for; otherwise it is root's, also where it was another's. */
+      readonly owner?: string;
+    }
+  | { readonly kind: "program"; readonly path: string; readonly from: string; readonly hash: string }
+  | {
+      readonly kind: "text";
+      readonly path: string;
+      readonly text: string;
+      readonly hash: string;
+      readonly mode: number;
+    }
+  | { readonly kind: "link"; readonly path: string; readonly target: string }
+  | { readonly kind: "user"; readonly path: string; readonly home: string };
+
+export interface Step {
+  readonly part: Part;
+  /** "make": nothing is there; "replace": another version is; "own": a directory that is not root's alone. */
+  readonly how: "make" | "replace" | "own";
+}
+
+export interface Refusal {
+  readonly path: string;
+  readonly why: string;
+}
+
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** What stands in the way and is left alone. */
+  readonly refused: readonly Refusal[];
+}
+
+const WRITABLE_BY_OTHERS = 0o022;
+const isOthers = ({ uid, mode }: { readonly uid: number; readonly mode: number }): boolean =>
+  uid !== 0 || (mode & WRITABLE_BY_OTHERS) !== 0;
+
+/** `found` knows every path of the parts; of a user, whether there is one. Steps are in the order of the parts. */
+export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, Found>): Plan {
+  const steps: Step[] = [];
+  const refused: Refusal[] = [];
+  for (const part of parts) {
+    const is = found.get(part.path) ?? { kind: "missing" };
+    if (is.kind === "missing") {
+      steps.push({ part, how: "make" });
+    } else if (part.kind === "directory") {
+      if (is.kind !== "directory") refused.push({ path: part.path, why: "it is no directory" });
+      else if (part.owner === undefined && isOthers(is)) steps.push({ part, how: "own" });
+    } else if (part.kind === "program" || part.kind === "text") {
+      if (is.kind === "directory") refused.push({ path: part.path, why: "it is a directory" });
+      else if (is.kind !== "file" || is.hash !== part.hash) steps.push({ part, how: "replace" });
+    } else if (part.kind === "link") {
+      const isOurs = is.kind === "link" && is.target === part.target;
+      if (!isOurs) refused.push({ path: part.path, why: "something else has this name" });
+    }
+  }
+  return { steps, refused };
+}
+
+/** "make the directory /opt/noderax-agent": the line of a dry run and of the real one. */
+export function describeStep({ part, how }: Step): string {
+  if (part.kind === "user") return `make the user ${part.path} with the home ${part.home}`;
+  if (how === "own") return `give ${part.path} to root`;
+  const verb = how === "make" ? "make" : "replace";
+  if (part.kind === "directory") return `${verb} the directory ${part.path}`;
+  if (part.kind === "link") return `${verb} the link ${part.path} to ${part.target}`;
+  return part.kind === "program"
+    ? `${how === "make" ? "copy" : "replace"} the program ${part.path}`
+    : `${verb === "make" ? "write" : "replace"} ${part.path}`;
+}
+
+/** What the manifest says after the installation: of what an earlier one recorded, its word on what was there before it. */
+export function recordInstall(
+  parts: readonly Part[],
+  found: ReadonlyMap<string, Found>,
+  earlier: Manifest | undefined,
+): Manifest {
+  const before = new Map(earlier?.entries.map((entry) => [`${entry.kind} ${entry.path}`, entry]));
+  const entries = parts.map((part): Entry => {
+    const existed =
+      before.get(`${part.kind} ${part.path}`)?.existed ??
+      (found.get(part.path) ?? { kind: "missing" }).kind !== "missing";
+    return {
+      path: part.path,
+      kind: part.kind,
+      existed,
+      ...(part.kind === "directory" && part.isData ? { data: true } : {}),
+      ...(part.kind === "text" ? { hash: part.hash } : {}),
+      ...(part.kind === "link" ? { target: part.target } : {}),
+      ...(part.kind === "user" ? { home: part.home } : {}),
+    };
+  });
+  return { version: 1, entries };
+}
+
+export interface Removal {
+  readonly remove: readonly {
+    readonly path: string;
+    readonly kind: Entry["kind"];
+    readonly isTree: boolean;
+  }[];
+  readonly kept: readonly Refusal[];
+}
+
+/**
+ * What goes, in order: the last that was made first. Files that were changed since are kept; so are data without `purge`,
+ * and a user that was there before us.
+ */
+export function planUninstall(
+  manifest: Manifest,
+  found: ReadonlyMap<string, Found>,
+  purge: boolean,
+): Removal {
+  const remove: { path: string; kind: Entry["kind"]; isTree: boolean }[] = [];
+  const kept: Refusal[] = [];
+  for (const { path, kind, existed, data, hash, target } of manifest.entries.toReversed()) {
+    const is = found.get(path) ?? { kind: "missing" };
+    if (is.kind === "missing") continue;
+    const isTree = data === true && purge;
+    if (kind === "user") {
+      if (existed) kept.push({ path: `the user ${path}`, why: "it was there before" });
+      else if (purge) remove.push({ path, kind, isTree: false });
+      else
+        kept.push({ path: `the user ${path}`, why: "files of its tasks may be left (--purge removes it)" });
+    } else if (data === true && !purge && is.kind === "directory" && !is.isEmpty) {
+      kept.push({ path, why: "data (--purge removes it)" });
+    } else if (kind === "text" && (is.kind !== "file" || is.hash !== hash)) {
+      kept.push({ path, why: "it was changed after the installation" });
+    } else if (kind === "link" && (is.kind !== "link" || is.target !== target)) {
+      kept.push({ path, why: "it leads elsewhere" });
+    } else {
+      remove.push({ path, kind, isTree });
+    }
+  }
+  return { remove, kept };
+}

@@ -1,0 +1,144 @@
+// What an installation changes and its removal removes, decided from what is on the machine.
+import { describe, expect, test } from "bun:test";
+import { type Found, hashOf } from "../../../src/install/found.ts";
+import { partsOf, taskUserOf } from "../../../src/install/parts.ts";
+import { places } from "../../../src/install/places.ts";
+import {
+  type Part,
+  describeStep,
+  planInstall,
+  planUninstall,
+  recordInstall,
+} from "../../../src/install/plan.ts";
+import { seconds } from "../../../src/lib/duration.ts";
+
+const parts = partsOf({
+  from: "/tmp/agent",
+  hash: hashOf("agent"),
+  config: places.config,
+  init: "systemd",
+  systemd: 252,
+  user: "ours",
+  shutdownTimeout: seconds(4),
+});
+
+/** The machine after these parts were made. */
+function installed(of: readonly Part[] = parts): Map<string, Found> {
+  return new Map(
+    of.map((part): [string, Found] => {
+      if (part.kind === "directory")
+        return [part.path, { kind: "directory", uid: part.owner ? 998 : 0, mode: part.mode, isEmpty: false }];
+      if (part.kind === "link") return [part.path, { kind: "link", target: part.target }];
+      if (part.kind === "user") return [part.path, { kind: "other" }];
+      return [part.path, { kind: "file", hash: part.hash, uid: 0, mode: 0o644 }];
+    }),
+  );
+}
+
+const fresh = new Map<string, Found>();
+const manifest = recordInstall(parts, fresh, undefined);
+
+describe("an installation", () => {
+  test("makes everything on a fresh machine, directories before what lies in them", () => {
+    const { steps, refused } = planInstall(parts, fresh);
+    expect(refused).toEqual([]);
+    expect(steps.map(describeStep)).toEqual([
+      "make the user noderax with the home /var/lib/noderax",
+      "make the directory /var/lib/noderax",
+      "make the directory /opt/noderax-agent",
+      "make the directory /etc/noderax-agent",
+      "make the directory /var/lib/noderax-agent",
+      "copy the program /opt/noderax-agent/noderax-agent",
+      "make the link /usr/local/bin/noderax-agent to /opt/noderax-agent/noderax-agent",
+      "write /etc/systemd/system/noderax-agent.service",
+    ]);
+  });
+
+  test("changes nothing where it was made already", () => {
+    expect(planInstall(parts, installed())).toEqual({ steps: [], refused: [] });
+  });
+
+  test("replaces another program and another unit alone", () => {
+    const found = installed();
+    found.set(places.program, { kind: "file", hash: hashOf("old"), uid: 998, mode: 0o755 });
+    found.set(places.unit, { kind: "file", hash: hashOf("old unit"), uid: 0, mode: 0o644 });
+    expect(planInstall(parts, found).steps.map(describeStep)).toEqual([
+      `replace the program ${places.program}`,
+      `replace ${places.unit}`,
+    ]);
+  });
+
+  test.each([
+    ["belongs to a service user", 998, 0o755],
+    ["can be written by others", 0, 0o775],
+  ])("takes a directory of its own that %s", (_, uid, mode) => {
+    const found = installed();
+    found.set("/opt/noderax-agent", { kind: "directory", uid, mode, isEmpty: false });
+    expect(planInstall(parts, found).steps.map(describeStep)).toEqual(["give /opt/noderax-agent to root"]);
+  });
+
+  test("leaves something else with the name of its link", () => {
+    const found = installed();
+    found.set(places.link, { kind: "file", hash: "x", uid: 0, mode: 0o755 });
+    expect(planInstall(parts, found)).toEqual({
+      steps: [],
+      refused: [{ path: places.link, why: "something else has this name" }],
+    });
+  });
+
+  test.each([
+    ["noderax", undefined, "ours"],
+    ["noderax", { home: "/var/lib/noderax" }, "ours"],
+    ["noderax", { home: "/var/lib/noderax-agent" }, "ours"],
+    ["noderax", { home: "/var/lib/noderax-agent/home" }, "ours"],
+    ["noderax", { home: "/home/noderax" }, "other"],
+    ["web", undefined, "other"],
+  ] as const)("with the task user %s at %p: the user is %s", (name, account, owner) => {
+    expect(taskUserOf(name, account)).toBe(owner);
+  });
+});
+
+describe("a removal", () => {
+  const paths = (purge: boolean, found = installed()): readonly string[] =>
+    planUninstall(manifest, found, purge).remove.map(({ path }) => path);
+
+  test("with --purge removes all of it, in the order opposite to its making", () => {
+    expect(paths(true)).toEqual(parts.map(({ path }) => path).toReversed());
+  });
+
+  test("keeps data and the user without --purge", () => {
+    expect(paths(false)).toEqual([places.unit, places.link, places.program, "/opt/noderax-agent"]);
+    expect(planUninstall(manifest, installed(), false).kept.map(({ path }) => path)).toEqual([
+      "/var/lib/noderax-agent",
+      "/etc/noderax-agent",
+      "/var/lib/noderax",
+      "the user noderax",
+    ]);
+  });
+
+  test("keeps a unit that was changed, and names it", () => {
+    const found = installed();
+    found.set(places.unit, { kind: "file", hash: hashOf("edited"), uid: 0, mode: 0o644 });
+    const { remove, kept } = planUninstall(manifest, found, true);
+    expect(remove.map(({ path }) => path)).not.toContain(places.unit);
+    expect(kept).toEqual([{ path: places.unit, why: "it was changed after the installation" }]);
+  });
+
+  test("removes a program that an update has replaced", () => {
+    const found = installed();
+    found.set(places.program, { kind: "file", hash: hashOf("newer"), uid: 0, mode: 0o755 });
+    expect(paths(false, found)).toContain(places.program);
+  });
+
+  test("keeps a user that was there before the first installation, also after a second one", () => {
+    const first = recordInstall(parts, new Map([["noderax", { kind: "other" }]]), undefined);
+    const second = recordInstall(parts, installed(), first);
+    expect(planUninstall(second, installed(), true).remove.map(({ kind }) => kind)).not.toContain("user");
+    const own = recordInstall(parts, installed(), manifest);
+    expect(planUninstall(own, installed(), true).remove.map(({ kind }) => kind)).toContain("user");
+  });
+
+  test("passes over what is gone already", () => {
+    expect(planUninstall(manifest, fresh, true)).toEqual({ remove: [], kept: [] });
+  });
+});
