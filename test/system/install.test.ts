@@ -1,0 +1,152 @@
+// Promises of `install` on a machine run by systemd: from a bare executable to a node that comes back after a reboot, and back.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { minutes } from "../../src/lib/duration.ts";
+import { AGENT, type Machine, bootMachine, missing } from "../support/systemd.ts";
+
+setDefaultTimeout(minutes(2));
+
+/** As somebody who has just downloaded it. */
+const DOWNLOADED = "/root/noderax-agent";
+/** What an installation may not change: everything but logs, caches of the user database, and the sandbox. */
+const LIST =
+  "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /dev -o -path /root -o -path /var/log -o -path /var/tmp " +
+  "-o -path /var/lib/sandbox -o -path /var/lib/systemd \\) -prune -o ! -name '*-' ! -name .pwd.lock -printf '%p %m %u %y\\n' | sort; " +
+  "cat /etc/passwd /etc/group";
+
+describe.skipIf(missing !== undefined)(
+  `install under systemd${missing === undefined ? "" : ` (needs ${missing})`}`,
+  () => {
+    let machine: Machine;
+    let before: string;
+
+    beforeAll(async () => {
+      machine = await bootMachine();
+      await machine.sh(`mv ${AGENT} ${DOWNLOADED} && rmdir ${AGENT.slice(0, AGENT.lastIndexOf("/"))}`);
+      await machine.write(
+        "/etc/systemd/system/sandbox.service",
+        `[Service]\nExecStart=${DOWNLOADED} sandbox --json --port 8080 --data /var/lib/sandbox\n[Install]\nWantedBy=multi-user.target\n`,
+      );
+      await machine.sh("systemctl enable --quiet --now sandbox");
+      await machine.until(`${DOWNLOADED} sandbox nodes`);
+      before = await machine.sh(LIST);
+    }, minutes(4));
+
+    afterAll(async () => {
+      await machine?.[Symbol.asyncDispose]();
+    });
+
+    const agent = (...args: string[]): Promise<string> => machine.run([DOWNLOADED, ...args]);
+    /** With what it exits, and all it prints. */
+    const attempt = async (command: string): Promise<{ code: number; text: string }> => {
+      const text = await machine.sh(`{ ${command}; } 2>&1; echo "exit $?"`);
+      return { code: Number(/exit (\d+)$/.exec(text)?.[1]), text };
+    };
+    const pid = (): Promise<string> => machine.sh("systemctl show --property=MainPID --value noderax-agent");
+    const token = async (name: string): Promise<string> =>
+      (JSON.parse(await agent("sandbox", "install-token", name, "--json")) as { token: string }).token;
+    const runTask = async (node: string, command: string): Promise<string> =>
+      agent("sandbox", "task", node, command);
+
+    test("leaves nothing behind where the enrollment fails", async () => {
+      const { code, text } = await attempt(
+        `echo wrong-token-of-nobody | ${DOWNLOADED} install --api-url http://127.0.0.1:8080 --bootstrap-token - --non-interactive`,
+      );
+      expect(text).toContain("does not know this bootstrap token");
+      expect(code).toBe(5);
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
+    test("brings a machine from an executable to a node with one command, and completes its install record", async () => {
+      await machine.write("/root/token", await token("web"));
+      await agent(
+        "install",
+        "--api-url=http://127.0.0.1:8080",
+        "--hostname=web",
+        "--bootstrap-token-file=/root/token",
+        "--non-interactive",
+      );
+      const status = await machine.sh("noderax-agent status");
+      expect(status).toMatch(/service +active since .*, enabled, 0 restarts/);
+      expect(status).toContain("accepted");
+      expect(await machine.sh("stat -c '%U %a' /opt/noderax-agent /etc/noderax-agent/config.json")).toBe(
+        "root 755\nroot 600",
+      );
+      await machine.until(
+        `grep -q . /var/lib/noderax-agent/agent_identity.json && ! ls /var/lib/noderax-agent/open_install.json`,
+      );
+      expect(await runTask("web", "id -un; pwd")).toStartWith("noderax\n/var/lib/noderax\n");
+    });
+
+    test("is a unit that systemd takes without a warning, with an exposure of at most 5.5", async () => {
+      expect((await attempt("systemd-analyze verify /etc/systemd/system/noderax-agent.service")).text).toBe(
+        "exit 0",
+      );
+      await machine.sh("systemd-analyze security --threshold=55 noderax-agent >/dev/null");
+    });
+
+    test("changes nothing and restarts nothing when it runs again", async () => {
+      const running = await pid();
+      expect(await machine.sh("noderax-agent install")).toContain("nothing has changed");
+      expect(await pid()).toBe(running);
+    });
+
+    test("comes back after a reboot", async () => {
+      await machine.reboot();
+      await machine.until("noderax-agent status");
+      expect(await runTask("web", "echo again")).toContain("again");
+    });
+
+    test("start, stop, restart and status say what is true, and a setting applies with --restart", async () => {
+      const first = await pid();
+      await machine.sh("noderax-agent stop");
+      const stopped = await attempt("noderax-agent status");
+      expect(stopped.text).toMatch(/inactive since .*, enabled/);
+      expect(stopped.code).toBe(1);
+      await machine.sh("noderax-agent start");
+      const second = await pid();
+      expect(second).not.toBe(first);
+      expect((await attempt("noderax-agent start")).text).toContain("runs already");
+      expect(await pid()).toBe(second);
+      await machine.sh("cd /tmp && noderax-agent config set task_timeout 30s --restart");
+      expect(await machine.sh("cat /etc/noderax-agent/config.json")).toContain('"task_timeout": "30s"');
+      expect(await pid()).not.toBe(second);
+      expect(await machine.sh("noderax-agent logs --agent --tail 20")).toContain("online");
+    });
+
+    test("another user sees how the service is, and is told who sees the rest", async () => {
+      const { code, text } = await attempt("setpriv --reuid=65534 --clear-groups noderax-agent status");
+      expect(text).toMatch(/service +active since/);
+      expect(text).toContain("shown to root");
+      expect(code).toBe(0);
+    });
+
+    test("the watchdog restarts an agent that hangs, and not one whose server is away", async () => {
+      await machine.write(
+        "/etc/systemd/system/noderax-agent.service.d/test.conf",
+        "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n",
+      );
+      await machine.sh(
+        "systemctl daemon-reload && systemctl stop sandbox && systemctl restart noderax-agent",
+      );
+      const running = await pid();
+      const heard = "systemctl show --property=WatchdogTimestampMonotonic --value noderax-agent";
+      const limit = Number(await machine.sh(heard)) + 4_000_000;
+      await machine.until(`[ "$(${heard})" -gt ${limit} ]`);
+      expect(await pid()).toBe(running);
+      await machine.sh(`systemctl start sandbox; kill -STOP ${running}`);
+      await machine.until(
+        `p=$(systemctl show --property=MainPID --value noderax-agent); [ "$p" != 0 ] && [ "$p" != ${running} ]`,
+      );
+      expect(await machine.sh("systemctl show --property=NRestarts --value noderax-agent")).toBe("1");
+    });
+
+    test("uninstall keeps data, and with --purge leaves the machine as it was", async () => {
+      const kept = await attempt("noderax-agent uninstall");
+      expect(kept.text).toContain("kept /var/lib/noderax-agent: data");
+      expect(await machine.sh("ls /opt /usr/local/bin")).not.toContain("noderax-agent");
+      expect(await machine.sh("cat /var/lib/noderax-agent/agent_identity.json")).toContain("node_id");
+      await agent("uninstall", "--purge");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+  },
+);
