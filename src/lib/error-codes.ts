@@ -3,7 +3,17 @@
 interface Codes {
   account: "no_means";
   /** The agent of this machine or of another node, asked by a command. */
-  agent: "forbidden" | "hangs" | "lost" | "no_log" | "not_running" | "refused" | "running" | "several" | "silent" | "unknown";
+  agent:
+    | "forbidden"
+    | "hangs"
+    | "lost"
+    | "no_log"
+    | "not_running"
+    | "refused"
+    | "running"
+    | "several"
+    | "silent"
+    | "unknown";
   announce: "place";
   cli: "token_file" | "usage";
   config:

@@ -87,6 +87,9 @@ describe.skipIf(missing !== undefined)(
     test("changes nothing and restarts nothing when it runs again", async () => {
       const running = await pid();
       expect(await machine.sh("noderax-agent install")).toContain("nothing has changed");
+      const again =
+        "noderax-agent install --non-interactive --api-url http://127.0.0.1:8080 --bootstrap-token-file /root/token";
+      expect(await machine.sh(again)).toContain("nothing has changed");
       expect(await pid()).toBe(running);
     });
 

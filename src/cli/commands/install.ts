@@ -112,18 +112,20 @@ const usage = (message: string): AgentError =>
 function dryRun({ plan, settings, config, init }: Preparation, start: boolean): void {
   const lines = [...plan.steps.map(describeStep), ...describeSettings(settings)];
   const { api_url: apiUrl, server_url: serverUrl } = config.settings;
-  const isToEnroll = (apiUrl !== undefined || serverUrl === undefined) && !hasIdentity(config);
+  const isToEnroll = (apiUrl !== undefined || serverUrl === undefined) && identityText(config) === undefined;
   if (isToEnroll) lines.push(`enroll this machine at ${apiUrl ?? "a control plane that is asked for"}`);
   if (init !== "none" && serviceState(init)?.isEnabled !== true) lines.push("start the service at boot");
   if (init !== "none" && start) lines.push("start the service, and wait until it works");
   for (const line of lines) print(line);
 }
 
-function hasIdentity({ settings }: Pick<Config, "settings">): boolean {
+/** Undefined without an identity, or where it cannot be read, which the enrollment says. */
+function identityText({ settings }: Pick<Config, "settings">): string | undefined {
   try {
-    return knownIdentity(settings) !== undefined;
+    const identity = knownIdentity(settings);
+    return identity && JSON.stringify(identity);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
@@ -139,7 +141,7 @@ async function putFiles({ plan, settings, ...rest }: Preparation, changes: Trans
   if (JSON.stringify(manifest) !== JSON.stringify(readManifest())) writeManifest(manifest);
 }
 
-/** Returns whether the machine is a node of a Noderax control plane now, or is not meant to be one. */
+/** Returns whether the machine has another identity by now. A token that comes with a second run is not used up. */
 async function enrollIfWanted(
   config: Config,
   args: {
@@ -151,10 +153,11 @@ async function enrollIfWanted(
 ): Promise<boolean> {
   const isContainersOnly = config.settings.api_url === undefined && config.settings.server_url !== undefined;
   if (isContainersOnly && args.token === undefined && args.email === undefined) return false;
+  const before = identityText(config);
   await settleCredentials(config, signal);
-  if (args.token === undefined && hasIdentity(config)) return false;
-  await enrollMachine(config, { ...args, isToStart: false }, signal);
-  return true;
+  if (args.token !== undefined || before === undefined)
+    await enrollMachine(config, { ...args, isToStart: false }, signal);
+  return before !== identityText(config);
 }
 
 /** Enables and starts the service where something has changed or it does not run, and waits until it works. */
