@@ -630,8 +630,10 @@ may_execute_in() {
 }
 
 probe() {
-  said=$(as_root "$1" --version 2>&1) || {
+  # Without stderr: sudo says there what else it does not like.
+  said=$(as_root "$1" --version 2>"$work/said") || {
     ended=$?
+    said="$said$(said_in "$work/said")"
     case $ended in
       126)
         fail 1 "the executable may not run in ${1%/*}: $said" "Is it mounted noexec?"

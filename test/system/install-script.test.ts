@@ -273,7 +273,7 @@ describe("as another user (needs root)", () => {
       // As strict as they come: nothing of the environment but the PATH.
       writeFileSync(
         join(world.bin, "doas"),
-        `#!/bin/sh\necho "$@" >>${argv}\nexec env -i PATH="$PATH" "$@"\n`,
+        `#!/bin/sh\necho "$@" >>${argv}\necho doas: unable to resolve host >&2\nexec env -i PATH="$PATH" "$@"\n`,
         { mode: 0o755 },
       );
       const proxy = "http://user:it's secret@proxy:3128";
