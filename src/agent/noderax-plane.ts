@@ -21,7 +21,7 @@ import type { ServiceRun } from "../platform/service.ts";
 import { metricsLoop } from "../metrics/report.ts";
 import { createSampler } from "../metrics/sampler.ts";
 import { endpointCheck } from "../realtime/check.ts";
-import { type Session, createSession } from "../realtime/session.ts";
+import { type RealtimeSession, createSession } from "../realtime/session.ts";
 import { socketIo } from "../realtime/transport.ts";
 import { claimLoop } from "../tasks/claim.ts";
 import { createJournal, createOpenClaim } from "../tasks/journal.ts";
@@ -61,7 +61,7 @@ export interface NoderaxPlane {
   readonly rootAccess: RootAccess;
   readonly protection: Protection;
   /** Undefined where the owner switched the realtime session off. */
-  readonly realtime: { readonly session: Session; readonly terminals: Terminals } | undefined;
+  readonly realtime: { readonly session: RealtimeSession; readonly terminals: Terminals } | undefined;
   /** Ends the terminals, tells the control plane so, and closes the session; within `grace`. Never rejects. */
   hangUp(grace: Duration): Promise<void>;
   /** On a full disk, gives up what finished tasks have left. Returns of how many. */
@@ -139,7 +139,7 @@ export function startNoderaxPlane(
     cleared,
   ]);
 
-  function openRealtime(): { session: Session; terminals: Terminals } {
+  function openRealtime(): { session: RealtimeSession; terminals: Terminals } {
     const endpoint = {
       apiUrl: ports.apiUrl,
       path: settings.realtime_path,

@@ -1,4 +1,4 @@
-// What features use of the realtime session: emit an event and wait for its ack, hear what the server sends.
+// The part of the realtime session that features use: send an event and wait for its ack, receive the server's events.
 import type * as v from "valibot";
 
 /** Implemented by `session.ts`. */
@@ -7,12 +7,12 @@ export interface Channel {
   online(): boolean;
   /** Resolves when the session is online, at once if it is; also when `signal` aborts. Never rejects. */
   whenOnline(signal: AbortSignal): Promise<void>;
-  /** Hears of each time the session gets online, the first included. */
+  /** Calls the listener each time the session gets online, the first time included. */
   onOnline(listener: () => void): void;
   /**
-   * Sends one event on the live session and resolves with its ack. Throws an AgentError: `realtime.offline` when there
+   * Sends one event on the open session and resolves with its ack. Throws an AgentError: `realtime.offline` when there
    * is no session or `realtime.too_large` for more than the server takes (nothing was sent), `realtime.lost` when the
-   * socket went before the ack or `realtime.timeout` when no ack came in time (the server may have handled the event),
+   * socket ended before the ack or `realtime.timeout` when no ack came in time (the server may have handled the event),
    * `realtime.answer` for an ack that is not what the contract says. An ack with `ok: false` is returned, not thrown.
    * Nothing is queued or repeated here.
    */
@@ -21,6 +21,6 @@ export interface Channel {
     body: object,
     ack: Schema,
   ): Promise<v.InferOutput<Schema>>;
-  /** Hears an event of the server, of this and every later socket. The body is whatever came: parse it. */
+  /** Calls the listener for an event of the server, on this and every later socket. The body is not parsed yet. */
   on(event: string, listener: (body: unknown) => void): void;
 }

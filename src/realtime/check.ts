@@ -1,5 +1,5 @@
-// Asks the Socket.IO endpoint over plain HTTP whether it is there: tells a wrong address and a broken TLS from a proxy
-// that lets no websocket through. It is only ever evidence: what counts is whether the session comes up.
+// Checks the Socket.IO endpoint over plain HTTP, to distinguish a wrong address or broken TLS from a proxy that blocks
+// websockets. The result only explains a failure; it never decides whether the session connects.
 import { KIB } from "../lib/size.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
@@ -9,13 +9,13 @@ import { networkError } from "../control/network-error.ts";
 import { explainTls } from "../control/tls-peer.ts";
 import type { Endpoint } from "./transport.ts";
 
-/** Undefined when the endpoint answered as it should. */
+/** Undefined when the endpoint answered correctly. */
 export type CheckResult = AgentError | undefined;
 
-/** Never rejects. */
+/** Runs the check. Never rejects. */
 export type Check = (signal: AbortSignal) => Promise<CheckResult>;
 
-/** A handshake has about 120 bytes; what is longer is no handshake. */
+/** A handshake has about 120 bytes; a longer answer is not read further. */
 const ANSWER_MAX = 64 * KIB;
 
 export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
@@ -42,7 +42,7 @@ export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
     }
   };
 
-  /** The check opened an engine session; the server would keep it for 45 s. */
+  /** Closes the engine session that the check opened; the server would keep it for 45 s. */
   async function close(session: string, outer: AbortSignal): Promise<void> {
     using scope = abortScope([outer], timeout);
     const { signal } = scope;
@@ -50,12 +50,12 @@ export function endpointCheck(endpoint: Endpoint, timeout: Duration): Check {
       const response = await fetch(`${url}&sid=${session}`, { method: "POST", body: "1", signal, ...tls() });
       await response.body?.cancel();
     } catch {
-      // Then it ends by itself.
+      // The server ends it after 45 s.
     }
   }
 }
 
-/** An endpoint without polling answers 400 with a code of its own: it is there all the same. */
+/** An endpoint without polling answers 400 with an error code of Engine.IO, which proves that it exists. */
 const isEngine = (text: string): boolean => /^\s*\{"code":\d+,"message":"/.test(text);
 
 async function beginningOf({ body }: Response): Promise<string> {

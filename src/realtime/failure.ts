@@ -1,4 +1,4 @@
-// Which of the four documented classes a failed session belongs to, and what to do about it.
+// Assigns a failed session to one of the four documented classes, with advice for a person. Pure.
 import { type AgentError, hasCode } from "../lib/agent-error.ts";
 
 export type FailureClass =
@@ -7,26 +7,27 @@ export type FailureClass =
   | "namespace connect failure"
   | "auth error";
 
-export interface Failure {
+export interface SessionFailure {
   readonly class: FailureClass;
   readonly text: string;
-  /** What a person can do; empty when there is nothing but to wait. */
+  /** Advice for a person; empty when waiting is all that can be done. */
   readonly next: string;
 }
 
-/** How far a session came that never got online, and what the check over HTTP found meanwhile. */
-export interface Evidence {
+/** The stage that a failed connection reached, and the result of the check over HTTP. */
+export interface FailureEvidence {
   readonly stage: "transport" | "namespace" | "auth";
   readonly reason: string;
   /** The error that prevented the attempt, if one did. */
   readonly error?: AgentError | undefined;
   /** Undefined when the endpoint answered over HTTP. */
   readonly check: AgentError | undefined;
-  /** The identity was refused for good, not for the moment. */
+  /** True when the identity was refused permanently. */
   readonly lasting?: boolean | undefined;
 }
 
-export function classify({ stage, reason, error, check, lasting }: Evidence): Failure {
+/** Returns the class of a failure, its text, and the next step. */
+export function classify({ stage, reason, error, check, lasting }: FailureEvidence): SessionFailure {
   if (stage === "auth") {
     const next = lasting === true ? "enroll this machine again: noderax-agent enroll --force" : "";
     return { class: "auth error", text: reason, next };
@@ -38,7 +39,7 @@ export function classify({ stage, reason, error, check, lasting }: Evidence): Fa
     return {
       class: "tls/proxy handshake failure",
       text: `the server answers over HTTP, but no websocket opens: ${reason}`,
-      next: "let the proxy in between pass websockets on; until then the node lives on HTTP alone",
+      next: "configure the proxy to pass websockets on; until then the node uses HTTP only",
     };
   }
   const next = found.hint.join(" ");
@@ -51,7 +52,7 @@ export function classify({ stage, reason, error, check, lasting }: Evidence): Fa
   return { class: "tls/proxy handshake failure", text: found.message, next };
 }
 
-/** The address leads nowhere, or to something else. 401, 407 and 5xx come from what stands in between, or pass. */
+/** Whether the address is wrong. 401, 407 and 5xx come from a proxy in between, or are temporary. */
 function isAddress(error: AgentError): boolean {
   const { status } = error;
   if (status !== undefined) return status === 404 || status === 400 || (status >= 300 && status < 400);

@@ -1,90 +1,96 @@
-// When the session connects again. Pure: every number a reconnect depends on stands here.
+// Decides how long the session waits before it connects again. Pure.
 import { type Random, backoff, doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 import { retry } from "../control/retry.ts";
 
-/** A session that was online for so long was a good one: the next loss is answered by a fast retry. */
-const GOOD_LIFE = seconds(10);
+/** After a connection this long, the next retry is fast. */
+const STABLE = seconds(10);
 
-/** One that lived so long was a healthy one: what ended it is no reason to wait ever longer. */
-const HEALTHY_LIFE = seconds(2);
+/** A shorter connection counts as a failure, which doubles the pause. */
+const SHORT = seconds(2);
 
-/** Lives in a row that were no healthy ones, after one that was online for so long; undefined: it never was. */
+/** Returns the failed connections in a row, after one that was online for `onlineFor`; undefined: it never was. */
 export function failuresAfter(failures: number, onlineFor: Duration | undefined): number {
-  if (onlineFor === undefined || onlineFor < HEALTHY_LIFE) return failures + 1;
-  return onlineFor >= GOOD_LIFE ? 0 : 1;
+  if (onlineFor === undefined || onlineFor < SHORT) return failures + 1;
+  return onlineFor >= STABLE ? 0 : 1;
 }
 
-/** The fast retry after a good life: a blip is over, and a fleet that lost its server spreads over half a second. */
+/** The retry after a stable connection: a fleet that lost its server spreads over half a second. */
 const FAST = milliseconds(500);
-/** The server asked us to leave: it is stopping, or somebody took our place. */
-const THROWN_OUT = { low: seconds(1), high: seconds(5) };
-/** Two agents that throw each other out: a minute each way instead of a storm of alerts. */
-const CONTESTED = { low: seconds(30), high: minutes(1) };
-/** A wrong Retry-After must not stop us. */
+/** The server ended the session by a message: it is stopping, or another agent connected with our identity. */
+const DISCONNECTED = { low: seconds(1), high: seconds(5) };
+/** Two agents that disconnect each other: about one change a minute instead of a storm of alerts. */
+const DUPLICATE = { low: seconds(30), high: minutes(1) };
+/** Limits a wrong Retry-After. */
 const RETRY_AFTER_MAX = minutes(10);
 
-export interface Past {
+export interface ReconnectInput {
   /**
-   * lost: the connection broke, or never came up; thrown out: the server ended it by a message; refused: our identity is
-   * not accepted.
+   * lost: the connection broke, or was never established; disconnected: the server ended it by a message; refused: the
+   * server does not accept the identity.
    */
-  readonly ended: "lost" | "thrown out" | "refused";
-  /** From `failuresAfter`: 0 after a good life. */
+  readonly ended: "lost" | "disconnected" | "refused";
+  /** From `failuresAfter`: 0 after a stable connection. */
   readonly failures: number;
-  readonly contested: boolean;
-  /** The server's own wish. */
+  /** Another agent seems to use the same identity. */
+  readonly duplicate: boolean;
+  /** The pause that the server asked for. */
   readonly retryAfter?: Duration | undefined;
   /** The random share of the pause, 0–1: `realtime_backoff_jitter`. */
   readonly jitter: number;
 }
 
-export function reconnectPause(past: Past, random: Random): Duration {
-  const asked = Math.min(past.retryAfter ?? 0, RETRY_AFTER_MAX);
-  // Spread upwards: all of a fleet are told the same number.
-  return Math.max(ownPause(past, random), asked * (1 + 0.2 * random()));
+/** Returns the pause before the next connection. */
+export function reconnectPause(input: ReconnectInput, random: Random): Duration {
+  const asked = Math.min(input.retryAfter ?? 0, RETRY_AFTER_MAX);
+  // Add up to 20 %: every agent of a fleet receives the same number.
+  return Math.max(ownPause(input, random), asked * (1 + 0.2 * random()));
 }
 
-function ownPause({ ended, failures, contested, jitter }: Past, random: Random): Duration {
-  if (contested) return between(CONTESTED, random);
+function ownPause({ ended, failures, duplicate, jitter }: ReconnectInput, random: Random): Duration {
+  if (duplicate) return between(DUPLICATE, random);
   if (ended === "refused") return backoff(retry.refused, failures, random);
   const ceiling = failures === 0 ? FAST : doubled(retry.session, failures);
   const pause = ceiling * (1 - jitter + jitter * random());
-  return ended === "thrown out" ? Math.max(pause, between(THROWN_OUT, random)) : pause;
+  return ended === "disconnected" ? Math.max(pause, between(DISCONNECTED, random)) : pause;
 }
 
 const between = ({ low, high }: { low: Duration; high: Duration }, random: Random): Duration =>
   low + (high - low) * random();
 
 /**
- * Whether another agent may use our identity: the server keeps one socket a node and throws the older one out. It ends a
- * socket that was silent for 45 s by the same message, and all of them when it restarts: only short lives begin a contest.
+ * Detects another agent with the same identity: the server keeps one socket a node and disconnects the older one. It also
+ * disconnects a socket that was silent for 45 s, and all of them when it restarts: only short connections raise suspicion.
  */
-export interface Contest {
-  readonly contested: boolean;
-  /** When we were thrown out soon after we had been let in, of the steady clock. */
-  readonly thrownOut: readonly number[];
+export interface DuplicateDetection {
+  readonly suspected: boolean;
+  /** When the server disconnected us soon after `agent.auth`; steady clock. */
+  readonly disconnects: readonly number[];
 }
 
-export const uncontested: Contest = { contested: false, thrownOut: [] };
+export const NO_DUPLICATE: DuplicateDetection = { suspected: false, disconnects: [] };
 
-const CONTEST_WINDOW = minutes(5);
-const CONTEST_TIMES = 3;
-/** The server's own time-out for silence, less what its answer and its message may take to get here. */
-const SHORT_LIFE = seconds(45 - 5);
+const DUPLICATE_WINDOW = minutes(5);
+const DUPLICATE_DISCONNECTS = 3;
+/** The server's own timeout for silence is 45 s; 5 s for its answer and its message to arrive. */
+const SOON = seconds(45 - 5);
 
 /**
- * A life that ended by the server's message, `onlineFor` after it was let in. In a contest a longer one counts, too: the
- * other agent may wait for a minute by then.
+ * Records a disconnect by the server, `onlineFor` after `agent.auth`. While a duplicate is suspected, a longer connection
+ * counts as well: the other agent may then wait for a minute.
  */
-export function thrownOut(contest: Contest, at: number, onlineFor: Duration): Contest {
-  if (onlineFor > (contest.contested ? CONTEST_WINDOW : SHORT_LIFE)) return calmer(contest, at);
-  const recent = [...contest.thrownOut, at].filter((time) => time > at - CONTEST_WINDOW);
-  return { contested: contest.contested || recent.length >= CONTEST_TIMES, thrownOut: recent };
+export function disconnectedByServer(
+  detection: DuplicateDetection,
+  at: number,
+  onlineFor: Duration,
+): DuplicateDetection {
+  if (onlineFor > (detection.suspected ? DUPLICATE_WINDOW : SOON)) return forgetOldDisconnects(detection, at);
+  const recent = [...detection.disconnects, at].filter((time) => time > at - DUPLICATE_WINDOW);
+  return { suspected: detection.suspected || recent.length >= DUPLICATE_DISCONNECTS, disconnects: recent };
 }
 
-/** The contest is over when nothing of it lies within the window. */
-export function calmer(contest: Contest, at: number): Contest {
-  const recent = contest.thrownOut.filter((time) => time > at - CONTEST_WINDOW);
-  return { contested: contest.contested && recent.length > 0, thrownOut: recent };
+/** Drops disconnects older than 5 min; without any, no duplicate is suspected any more. */
+export function forgetOldDisconnects(detection: DuplicateDetection, at: number): DuplicateDetection {
+  const recent = detection.disconnects.filter((time) => time > at - DUPLICATE_WINDOW);
+  return { suspected: detection.suspected && recent.length > 0, disconnects: recent };
 }

@@ -1,9 +1,9 @@
-// Through which proxy the session goes: Bun's fetch reads that from the environment, its WebSocket wants to be told.
+// Finds the session's proxy in the environment: Bun's fetch does so itself, its WebSocket does not.
 import { AgentError, exit } from "../lib/agent-error.ts";
 
 /**
- * The address of the proxy by the rules of Bun's fetch: small letters first, ALL_PROXY for both schemes, an empty variable
- * counts as none. NO_PROXY is not looked at: Bun's WebSocket minds it, also when it is given a proxy. Throws an
+ * Returns the address of the proxy by the rules of Bun's fetch: lower case first, ALL_PROXY for both schemes, an empty
+ * variable counts as none; undefined without a proxy. NO_PROXY is left to Bun's WebSocket, which applies it. Throws an
  * AgentError `realtime.proxy` that names the variable, never its value, which may hold a password.
  */
 export function proxyFor(url: URL, env: Readonly<Record<string, string | undefined>>): string | undefined {

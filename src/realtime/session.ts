@@ -1,8 +1,8 @@
-// The realtime session: one socket at a time, as long as the agent lives, and the channel the features use.
+// Keeps the realtime session connected, one socket at a time, and is the channel that features use.
 //
 //   connecting ──▶ authenticating ──▶ online
 //        ▲               │               │
-//        └── waiting ◀───┴───────────────┘     (pace.ts says for how long)
+//        └── waiting ◀───┴───────────────┘     (for how long: pace.ts)
 import * as v from "valibot";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import type { Random } from "../lib/backoff.ts";
@@ -15,88 +15,101 @@ import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { Ack } from "../protocol/noderax/realtime.ts";
 import type { Channel } from "./channel.ts";
 import type { Check, CheckResult } from "./check.ts";
-import { type Failure, type FailureClass, classify } from "./failure.ts";
-import { type LifeEnd, type LifePorts, type Live, live } from "./life.ts";
-import { calmer, failuresAfter, reconnectPause, thrownOut, uncontested } from "./pace.ts";
+import { type FailureClass, type SessionFailure, classify } from "./failure.ts";
+import {
+  type ConnectionEnd,
+  type ConnectionPorts,
+  type OnlineConnection,
+  runConnection,
+} from "./connection.ts";
+import {
+  NO_DUPLICATE,
+  disconnectedByServer,
+  failuresAfter,
+  forgetOldDisconnects,
+  reconnectPause,
+} from "./pace.ts";
 
-export interface SessionPorts extends Omit<LifePorts, "random"> {
+export interface RealtimeSessionPorts extends Omit<ConnectionPorts, "random"> {
   readonly check: Check;
   readonly auth: Pick<AuthState, "accepted" | "refused">;
-  /** Called when the server is reached again. */
+  /** Called when the server is reachable again. */
   readonly wake: Wake;
   readonly registry: LoopRegistry;
-  readonly settings: LifePorts["settings"] & Pick<Settings, "realtime_backoff_jitter">;
+  readonly settings: ConnectionPorts["settings"] & Pick<Settings, "realtime_backoff_jitter">;
   readonly random?: Random;
 }
 
-export interface SessionState {
+export interface RealtimeSessionState {
   readonly state: "connecting" | "authenticating" | "online" | "waiting" | "stopped";
   readonly since: SteadyTime;
-  /** How often it got online again. */
+  /** How many times the session got online after the first. */
   readonly reconnects: number;
-  /** Why it is not online, where that falls into one of the documented classes. */
+  /** Why the session is not online, by the documented classes; null for other reasons. */
   readonly failure: FailureClass | null;
-  /** What happened and what to do, for a person; empty when all is well. */
+  /** Status message for people: the failure and what to do; empty when there is none. */
   readonly note: string;
 }
 
-export interface Session extends Channel {
+export interface RealtimeSession extends Channel {
   /** Keeps the session up until `signal` aborts. Never rejects. */
   run(signal: AbortSignal): Promise<void>;
-  state(): SessionState;
-  /** Whether the server heard of us within `period` in a way that keeps the node online: `agent.auth`, `agent.metrics`. */
+  state(): RealtimeSessionState;
+  /** Whether the server accepted `agent.auth` or `agent.metrics` within `period`: those keep the node online. */
   keepsOnline(period: Duration): boolean;
 }
 
 /** A larger message closes the socket, and the node goes offline with an alert. */
 const MESSAGE_MAX = 1_000_000;
-/** Engine.IO's and Socket.IO's own part of a message: type, namespace, number of the ack, name of the event. */
+/** Bytes that Engine.IO and Socket.IO add: type, namespace, number of the ack, name of the event. */
 const ENVELOPE = 512;
 
-const CONTESTED =
-  "the server ends the session again and again, soon after it was let in: check whether another agent uses this identity" +
+const DUPLICATE =
+  "the server ends the session again and again, soon after it was accepted: check whether another agent uses this identity" +
   " (stop it, or enroll one of the two machines again) or the server keeps restarting";
 
-export function createSession(ports: SessionPorts): Session {
+/** Connects once `run` is called. */
+export function createSession(ports: RealtimeSessionPorts): RealtimeSession {
   const { log, registry, random = Math.random } = ports;
   const listeners = new Map<string, ((body: unknown) => void)[]>();
   const waiting = new Set<() => void>();
-  const greeters: (() => void)[] = [];
-  let current: Live | undefined;
-  let state: Omit<SessionState, "reconnects"> = {
+  const onlineListeners: (() => void)[] = [];
+  let current: OnlineConnection | undefined;
+  let state: Omit<RealtimeSessionState, "reconnects"> = {
     state: "stopped",
     since: steadyNow(),
     failure: null,
     note: "",
   };
   let timesOnline = 0;
-  /** Lives in a row that were no good ones. */
+  /** Failed connections in a row. */
   let failures = 0;
-  let lives = 0;
-  let contest = uncontested;
-  let lastSign = -Infinity;
+  let attempts = 0;
+  let duplicate = NO_DUPLICATE;
+  /** When the server last accepted something that keeps the node online; steady clock. */
+  let lastAccepted = -Infinity;
   let pause: Duration = seconds(1);
-  /** The pause was asked for by the server, or keeps two agents from throwing each other out: nothing shortens it. */
-  let firm = false;
+  /** True when the server asked for the pause, or it separates two agents of one identity: it is not cut short then. */
+  let fixedPause = false;
 
   async function round(signal: AbortSignal, report: LoopReport): Promise<Duration> {
     become(report, "connecting");
-    // Beside the first connection, which never waits for it.
-    const checked = lives++ === 0 ? ports.check(signal) : undefined;
-    const end = await live({ ...ports, random }, hooksFor(report), signal);
+    // In parallel with the first connection, which never waits for the check.
+    const checked = attempts++ === 0 ? ports.check(signal) : undefined;
+    const end = await runConnection({ ...ports, random }, hooksFor(report), signal);
     current = undefined;
     if (signal.aborted) return 0;
-    const result = await judged(end, () => checked ?? ports.check(signal));
+    const result = await classified(end, () => checked ?? ports.check(signal));
     if (signal.aborted) return 0;
-    reckon(end, result);
+    updatePause(end, result);
     throw new AgentError("realtime.ended", conclude(report, end, result), { exit: exit.unreachable });
   }
 
-  /** Over HTTP is asked only what the socket itself could not tell. */
-  async function judged(
-    end: LifeEnd,
+  /** Classifies the end; undefined for a lost connection. Checks over HTTP only if no websocket was opened. */
+  async function classified(
+    end: ConnectionEnd,
     check: () => Promise<CheckResult>,
-  ): Promise<(Failure & { retryAfter?: Duration | undefined }) | undefined> {
+  ): Promise<(SessionFailure & { retryAfter?: Duration | undefined }) | undefined> {
     if (end.kind === "lost") return undefined;
     if (end.kind === "refused")
       return classify({ stage: "auth", reason: end.reason, check: undefined, lasting: true });
@@ -104,20 +117,22 @@ export function createSession(ports: SessionPorts): Session {
     return { ...classify({ ...end, check: found }), retryAfter: found?.retryAfter };
   }
 
-  /** How long to pause, by how this life ended and the ones before it did. */
-  function reckon(end: LifeEnd, result: { retryAfter?: Duration | undefined } | undefined): void {
-    const kicked = end.kind === "lost" && end.by === "server";
+  /** Sets the pause, by the end of this connection and of the earlier ones. */
+  function updatePause(end: ConnectionEnd, result: { retryAfter?: Duration | undefined } | undefined): void {
+    const disconnected = end.kind === "lost" && end.by === "server";
     const now = steadyNow();
-    const before = contest.contested;
-    contest = kicked ? thrownOut(contest, now, end.onlineFor) : calmer(contest, now);
-    if (contest.contested && !before) log.error("session", CONTESTED);
+    const suspectedBefore = duplicate.suspected;
+    duplicate = disconnected
+      ? disconnectedByServer(duplicate, now, end.onlineFor)
+      : forgetOldDisconnects(duplicate, now);
+    if (duplicate.suspected && !suspectedBefore) log.error("session", DUPLICATE);
     failures = failuresAfter(failures, end.kind === "lost" ? end.onlineFor : undefined);
-    firm = kicked || contest.contested || result?.retryAfter !== undefined;
+    fixedPause = disconnected || duplicate.suspected || result?.retryAfter !== undefined;
     pause = reconnectPause(
       {
-        ended: end.kind === "refused" ? "refused" : kicked ? "thrown out" : "lost",
+        ended: end.kind === "refused" ? "refused" : disconnected ? "disconnected" : "lost",
         failures,
-        contested: contest.contested,
+        duplicate: duplicate.suspected,
         retryAfter: result?.retryAfter,
         jitter: ports.settings.realtime_backoff_jitter,
       },
@@ -125,26 +140,26 @@ export function createSession(ports: SessionPorts): Session {
     );
   }
 
-  /** Says what happened, once for each change, and returns it. */
-  function conclude(report: LoopReport, end: LifeEnd, failure: Failure | undefined): string {
+  /** Logs the end, once for each change of the failure class, and returns its text. */
+  function conclude(report: LoopReport, end: ConnectionEnd, failure: SessionFailure | undefined): string {
     if (end.kind === "refused") ports.auth.refused(end.standing, end.reason);
     if (failure === undefined) {
       const text = `lost: ${end.reason}`;
-      become(report, "waiting", null, contest.contested ? CONTESTED : text);
-      // In a contest it comes and goes every minute; that was said.
-      log[contest.contested ? "debug" : "warn"]("session", text);
+      become(report, "waiting", null, duplicate.suspected ? DUPLICATE : text);
+      // Two agents of one identity alternate every minute; that was logged once.
+      log[duplicate.suspected ? "debug" : "warn"]("session", text);
       return text;
     }
     const text = `${failure.class}: ${failure.text}`;
-    const news = state.failure !== failure.class;
+    const changed = state.failure !== failure.class;
     become(report, "waiting", failure.class, failure.next === "" ? text : `${text}; ${failure.next}`);
-    if (news) log.warn("session", text, failure.next === "" ? {} : { next: failure.next });
+    if (changed) log.warn("session", text, failure.next === "" ? {} : { next: failure.next });
     return text;
   }
 
   function become(
     report: LoopReport,
-    next: SessionState["state"],
+    next: RealtimeSessionState["state"],
     failure = state.failure,
     note = state.note,
   ): void {
@@ -154,40 +169,43 @@ export function createSession(ports: SessionPorts): Session {
 
   const hooksFor = (report: LoopReport) => ({
     authenticating: () => become(report, "authenticating"),
-    online(live: Live) {
-      current = live;
+    online(connection: OnlineConnection) {
+      current = connection;
       timesOnline++;
       if (report.record.consecutiveFailures > 0) ports.wake.call();
       report.works();
-      become(report, "online", null, contest.contested ? CONTESTED : "");
-      log[contest.contested ? "debug" : "info"]("session", timesOnline === 1 ? "online" : "online again");
+      become(report, "online", null, duplicate.suspected ? DUPLICATE : "");
+      log[duplicate.suspected ? "debug" : "info"]("session", timesOnline === 1 ? "online" : "online again");
       for (const resolve of waiting) resolve();
-      for (const greet of greeters) greet();
+      for (const listener of onlineListeners) listener();
     },
     accepted() {
-      lastSign = steadyNow();
+      lastAccepted = steadyNow();
       ports.auth.accepted("session");
     },
     alive() {
       report.works();
-      if (!contest.contested) return;
-      contest = calmer(contest, steadyNow());
-      if (contest.contested) return;
+      if (!duplicate.suspected) return;
+      duplicate = forgetOldDisconnects(duplicate, steadyNow());
+      if (duplicate.suspected) return;
       become(report, "online", null, "");
-      log.info("session", "the server lets the session live again");
+      log.info(
+        "session",
+        "the server keeps the session open again: no other agent seems to use this identity",
+      );
     },
-    heard: dispatch,
+    received: dispatch,
   });
 
   function dispatch(event: string, body: unknown): void {
-    const told = listeners.get(event);
-    if (told === undefined)
-      return log.debug("session", "nobody listens to an event", { event: event.slice(0, 100) });
-    for (const listener of told) {
+    const registered = listeners.get(event);
+    if (registered === undefined)
+      return log.debug("session", "an event without a listener was ignored", { event: event.slice(0, 100) });
+    for (const listener of registered) {
       try {
         listener(body);
       } catch (error) {
-        // A bug of ours; the session is not to die of it.
+        // A bug in a listener must not end the session.
         log.error("session", `${event}: ${messageOf(error)}`);
       }
     }
@@ -202,13 +220,13 @@ export function createSession(ports: SessionPorts): Session {
         retry: retry.session,
         onError: () => pause,
         wake,
-        mayWake: () => !firm,
+        mayWake: () => !fixedPause,
       };
       await loop(options, round, registry, signal);
       state = { state: "stopped", since: steadyNow(), failure: null, note: "" };
     },
     state: () => ({ ...state, reconnects: Math.max(0, timesOnline - 1) }),
-    keepsOnline: (period) => current !== undefined && steadyNow() - lastSign <= period,
+    keepsOnline: (period) => current !== undefined && steadyNow() - lastAccepted <= period,
     online: () => current !== undefined,
     whenOnline(signal) {
       if (current !== undefined || signal.aborted) return Promise.resolve();
@@ -222,7 +240,7 @@ export function createSession(ports: SessionPorts): Session {
         signal.addEventListener("abort", done, { once: true });
       });
     },
-    onOnline: (listener) => void greeters.push(listener),
+    onOnline: (listener) => void onlineListeners.push(listener),
     async request(event, body, ack) {
       if (current === undefined)
         throw new AgentError("realtime.offline", `${event} was not sent: the session is not online`);
@@ -236,7 +254,7 @@ export function createSession(ports: SessionPorts): Session {
       const parsed = v.safeParse(ack, answer);
       if (!parsed.success)
         throw new AgentError("realtime.answer", `the answer to ${event} is not what the contract says`);
-      if (event === "agent.metrics" && v.is(Ack, answer) && answer.ok) lastSign = steadyNow();
+      if (event === "agent.metrics" && v.is(Ack, answer) && answer.ok) lastAccepted = steadyNow();
       return parsed.output;
     },
     on(event, listener) {

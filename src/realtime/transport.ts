@@ -1,7 +1,7 @@
-// One life of a Socket.IO connection: over Bun's own WebSocket, without a reconnect, and with nothing left behind.
+// Opens one Socket.IO connection over Bun's own WebSocket: it does not reconnect, and releases everything at its end.
 //
 // socket.io-client is loaded when the first connection is made. Of its transports only the websocket's frame is used; the
-// socket itself is Bun's, which knows our authorities and the proxy: neither `ws` nor an XMLHttpRequest is loaded.
+// socket itself is Bun's, which supports our certificate authorities and the proxy: neither `ws` nor XMLHttpRequest is loaded.
 import type { Socket, WebSocket as WebSocketTransport } from "socket.io-client";
 import { MIB } from "../lib/size.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
@@ -12,47 +12,47 @@ import { steadyNow } from "../lib/clock.ts";
 import { proxyFor } from "./proxy.ts";
 
 export interface Endpoint {
-  /** Where the API is, path included: a control plane below a path has its sockets there too. */
+  /** URL of the API with its path: a control plane below a path has its sockets below it, too. */
   readonly apiUrl: string;
   /** `realtime_path`: begins and ends with a slash. */
   readonly path: string;
   readonly namespace: string;
-  /** PEM of all trusted authorities; asked for once, when the first wss connection is made. */
+  /** PEM of all trusted authorities; read once, for the first wss connection. */
   readonly authorities: () => string;
 }
 
 export interface WireEnd {
-  /** How far it had come: "transport" has no websocket yet, "namespace" is not admitted, "connected" was. */
+  /** The last stage reached: "transport" before the websocket is open, "namespace" before the namespace admits us. */
   readonly stage: "transport" | "namespace" | "connected";
   readonly by: "server" | "network" | "us";
   readonly reason: string;
-  /** The error that prevented any attempt: an address or a proxy that is none. */
+  /** The error that prevented any attempt: an invalid address or proxy. */
   readonly error?: AgentError;
 }
 
 export interface Wire {
-  /** Resolves once, when the server has let us into the namespace; never, if it does not. */
+  /** Resolves when the server has admitted us to the namespace; never, if it does not. */
   readonly connected: Promise<void>;
-  /** Resolves once, however it ends. Nothing is heard after it. */
+  /** Resolves when the connection ends for any reason. No event is passed on after it. */
   readonly ended: Promise<WireEnd>;
-  /** When something was heard last, engine pings and acks included; of the steady clock. */
-  heardAt(): number;
+  /** When the last frame was received, engine pings and acks included; steady clock. */
+  receivedAt(): number;
   /** Resolves with the ack. Throws an AgentError: `realtime.lost` or `realtime.timeout`. */
   request(event: string, body: object, within: Duration): Promise<unknown>;
   close(reason: string): void;
 }
 
-/** `onEvent` is told of every event of the server, in order. */
+/** Opens a connection. `onEvent` receives every event of the server, in order. */
 export type OpenWire = (onEvent: (name: string, body: unknown) => void) => Promise<Wire>;
 
-/** A frame above this ends the connection: ours are terminal input and requests, 100 KB at most. */
+/** A larger frame ends the connection. Terminal input and requests have at most 100 KB. */
 const INBOUND_MAX = 4 * MIB;
-/** What a server gives as its reason is shown up to here. */
+/** Characters of the server's reason that are shown. */
 const REASON_MAX = 300;
-/** A peer that does not answer the closing handshake is left without one. */
+/** Wait for the closing handshake; then the socket is terminated. */
 const CLOSING_LIMIT = seconds(2);
 
-/** `openTimeout` bounds the way to an open websocket. Throws nothing: what is wrong with the address is told as an end. */
+/** Returns the opener of connections. `openTimeout` limits the opening of the websocket. An invalid address is reported as the end. */
 export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
   let ca: string | undefined;
 
@@ -60,7 +60,7 @@ export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
     const { Manager, WebSocket: Transport } = await import("socket.io-client");
     const connected = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<WireEnd>();
-    let heardAt = steadyNow();
+    let receivedAt = steadyNow();
     let stage: WireEnd["stage"] = "transport";
     let over = false;
     let socket: Socket | undefined;
@@ -76,7 +76,7 @@ export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
       };
       const manager = new Manager(base.origin, {
         path: base.pathname.replace(/\/+$/, "") + endpoint.path,
-        transports: [native(Transport, options, () => (heardAt = steadyNow()))],
+        transports: [native(Transport, options, () => (receivedAt = steadyNow()))],
         upgrade: false,
         reconnection: false,
         autoConnect: false,
@@ -110,7 +110,7 @@ export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
     return {
       connected: connected.promise,
       ended: ended.promise,
-      heardAt: () => heardAt,
+      receivedAt: () => receivedAt,
       close: (reason) => end("us", reason),
       request(event, body, within) {
         if (socket === undefined || over) return Promise.reject(lost(event));
@@ -126,7 +126,7 @@ export function socketIo(endpoint: Endpoint, openTimeout: Duration): OpenWire {
   };
 }
 
-/** The library's websocket transport around Bun's WebSocket. `onFrame` is told of every frame. */
+/** The library's websocket transport around Bun's WebSocket. `onFrame` is called for every frame. */
 function native(
   Base: typeof WebSocketTransport,
   options: Bun.WebSocketOptions,
@@ -142,12 +142,12 @@ function native(
       const size = typeof data === "string" ? data.length : data.byteLength;
       try {
         if (size > INBOUND_MAX) throw new Error(`a frame of ${size} bytes`);
-        // An event nested that deep is none that we know. It is whole in its frame, so the session can go on without it.
+        // No known event is nested that deep. The frame holds all of it, so the session can drop it and go on.
         if (typeof data === "string" && isTooDeep(data)) return;
         if (typeof data === "string" && isHollow(data)) throw new Error("a packet without its content");
         super.onData(data);
       } catch (error) {
-        // What is no Engine.IO throws in the middle of the library; nobody above would catch it.
+        // Invalid Engine.IO throws in the middle of the library, where no caller catches it.
         this.onError(`not understood: ${messageOf(error)}`, error);
       }
     }
@@ -164,8 +164,8 @@ function native(
 }
 
 /**
- * A refusal of the namespace or an ack that lacks what the library takes for granted: it would throw in a turn of its
- * own, and take the agent along.
+ * Returns whether a packet lacks content that the library requires (a refusal of the namespace, an ack): it would throw in
+ * a turn of the event loop of its own and end the process.
  */
 function isHollow(frame: string): boolean {
   const [, kind, content = ""] = /^4([346])(?:\d+-)?(?:\/[^,]*,)?\d*(.*)$/s.exec(frame) ?? [];
@@ -180,24 +180,24 @@ function isHollow(frame: string): boolean {
   );
 }
 
-/** What the library calls the end of a connection, for a person. */
+/** Texts for people, by the library's reason of a disconnect. */
 const inWords: Readonly<Record<string, string>> = {
   "io server disconnect": "the control plane ended the session",
   "io client disconnect": "the agent ended the session",
-  "ping timeout": "nothing was heard for longer than the control plane promised",
+  "ping timeout": "nothing was received for longer than the control plane announced",
   "transport close": "the connection was closed",
   "transport error": "the connection broke",
   "parse error": "the control plane sent what is no Socket.IO",
 };
 
-/** The library says "websocket error" and puts what happened into the event that comes along. */
+/** Returns the actual reason: the library says "websocket error" and puts the cause into `description`. */
 function reasonOf(error: Error & { readonly description?: unknown }): string {
   const { description } = error;
   const detail =
     typeof description === "object" && description !== null && "message" in description
       ? String(description.message).replace(/^WebSocket connection to '[^']*' failed: /, "")
       : "";
-  // The message of a refused namespace is the server's.
+  // The server writes the message of a refused namespace.
   return printable((detail || error.message || "no reason given").slice(0, REASON_MAX));
 }
 

@@ -154,7 +154,7 @@ describe.concurrent("an agent outlives", () => {
     for (let ack = 0; ack < 300; ack++) plane.raw(`43/agent-realtime,${ack}`);
     plane.onEvent(undefined);
     await until("it pings on", () => plane.count("agent.ping") > pings + 2);
-    expect(agent.log.said.filter(({ level }) => level === "error")).toEqual([]);
+    expect(agent.log.lines.filter(({ level }) => level === "error")).toEqual([]);
   });
 
   test("a refusal of a megabyte, full of control characters: it is told short and harmless", async () => {

@@ -54,7 +54,7 @@ describe.concurrent("the session is back", () => {
     await sessionOnline(node, { reconnects: 1 });
     await nodeIs(node, "online", milliseconds(1));
     // One unanswered ping is enough where nothing else is heard either.
-    expect(node.log.join()).toContain("lost: nothing was heard for 1.2s");
+    expect(node.log.join()).toContain("lost: nothing was received for 1.2s");
     expect(alerts(node)).toBe(0);
   });
 

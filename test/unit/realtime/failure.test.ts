@@ -5,7 +5,7 @@ import type { ErrorCode } from "../../../src/lib/error-codes.ts";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import { trustedAuthorities } from "../../../src/control/trust.ts";
 import { endpointCheck } from "../../../src/realtime/check.ts";
-import { type Evidence, type FailureClass, classify } from "../../../src/realtime/failure.ts";
+import { type FailureEvidence, type FailureClass, classify } from "../../../src/realtime/failure.ts";
 import { certificateFor, noOpenssl } from "../../support/certificates.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { serveBytes } from "../control/servers.ts";
@@ -16,7 +16,7 @@ setDefaultTimeout(60_000);
 
 const error = (code: ErrorCode, status?: number): AgentError =>
   new AgentError(code, "it happened", { status, hint: "do this" });
-const evidence = (own: Partial<Evidence>): Evidence => ({
+const evidence = (own: Partial<FailureEvidence>): FailureEvidence => ({
   stage: "transport",
   reason: "websocket error",
   check: undefined,
@@ -24,7 +24,7 @@ const evidence = (own: Partial<Evidence>): Evidence => ({
 });
 
 describe("the class", () => {
-  test.each<[string, Partial<Evidence>, FailureClass]>([
+  test.each<[string, Partial<FailureEvidence>, FailureClass]>([
     ["an address that is none", { error: error("realtime.url") }, "invalid URL input"],
     ["a name without an address", { check: error("net.unresolved") }, "invalid URL input"],
     ["a page of something else", { check: error("http.answer") }, "invalid URL input"],
@@ -122,7 +122,7 @@ describe.concurrent("a session that does not come up", () => {
   test("says why once, not at every try, and in its state what to do", async () => {
     await using agent = start("http://127.0.0.1:1");
     await until("tried often", () => (agent.registry.all()[0]?.consecutiveFailures ?? 0) >= 4);
-    const warnings = agent.log.said.filter(({ level }) => level !== "debug").map(({ text }) => text);
+    const warnings = agent.log.lines.filter(({ level }) => level !== "debug").map(({ text }) => text);
     expect(warnings).toEqual([
       expect.stringContaining("tls/proxy handshake failure: cannot reach") as string,
     ]);
@@ -137,7 +137,7 @@ describe.concurrent("a session that does not come up", () => {
     await until("the first", () => agent.session.state().failure === "invalid URL input");
     status = 502;
     await until("the second", () => agent.session.state().failure === "tls/proxy handshake failure");
-    expect(agent.log.said.filter(({ level }) => level === "warn")).toHaveLength(2);
+    expect(agent.log.lines.filter(({ level }) => level === "warn")).toHaveLength(2);
   });
 
   test("waits as long as the server asks", async () => {

@@ -8,7 +8,11 @@ import { type AuthState, createAuthState } from "../../../src/identity/auth-stat
 import type { Log } from "../../../src/platform/log.ts";
 import type { AppliedRootAccess, DesiredRootAccess } from "../../../src/protocol/noderax/root-access.ts";
 import { endpointCheck } from "../../../src/realtime/check.ts";
-import { type Session, type SessionPorts, createSession } from "../../../src/realtime/session.ts";
+import {
+  type RealtimeSession,
+  type RealtimeSessionPorts,
+  createSession,
+} from "../../../src/realtime/session.ts";
 import { type Endpoint, socketIo } from "../../../src/realtime/transport.ts";
 import { until } from "../../support/until.ts";
 
@@ -27,9 +31,9 @@ export interface PlaneOptions {
   readonly port?: number;
   readonly tls?: { readonly cert: Bun.BunFile; readonly key: Bun.BunFile };
   readonly pingInterval?: Duration;
-  /** In place of letting everybody in. */
+  /** Answers `agent.auth`; default: accepts it. */
   readonly onAuth?: (socket: Socket, answer: Answer) => void;
-  /** Answers every other event; false is left without an answer. */
+  /** Answers every other event; false: no answer. */
   readonly onEvent?: (event: string, body: Record<string, unknown>, socket: Socket) => unknown;
   /** Answers instead of Socket.IO, where it returns something. */
   readonly onRequest?: (request: Request) => Response | undefined;
@@ -47,7 +51,7 @@ export interface Plane extends AsyncDisposable {
   count(event: string): number;
 }
 
-/** Lets in, as the API does: the event first, then the ack. */
+/** Accepts `agent.auth` as the API does: the event first, then the ack. */
 export function letIn(socket: Socket, answer: Answer, rootAccess?: DesiredRootAccess): void {
   const ack = rootAccess === undefined ? ACK : { ...ACK, rootAccess };
   socket.emit("agent.auth.ack", ack);
@@ -106,19 +110,19 @@ export function plane(options: PlaneOptions = {}): Plane {
   };
 }
 
-export interface Said {
+export interface LogLine {
   readonly level: keyof Log;
   readonly text: string;
 }
 
-/** A log that keeps what was said, fields included. */
-export function remembering(): Log & { readonly said: Said[] } {
-  const said: Said[] = [];
+/** A log that keeps its lines, fields included. */
+export function recordingLog(): Log & { readonly lines: LogLine[] } {
+  const lines: LogLine[] = [];
   const note =
     (level: keyof Log) =>
     (_: string, event: string, fields: object = {}) =>
-      void said.push({ level, text: [event, ...Object.values(fields)].join(" ") });
-  return { said, debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
+      void lines.push({ level, text: [event, ...Object.values(fields)].join(" ") });
+  return { lines, debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
 }
 
 /** Root access without a disk. */
@@ -136,16 +140,16 @@ export function rootAccess() {
 }
 
 export interface Running extends AsyncDisposable {
-  readonly session: Session;
-  readonly log: ReturnType<typeof remembering>;
+  readonly session: RealtimeSession;
+  readonly log: ReturnType<typeof recordingLog>;
   readonly registry: LoopRegistry;
   readonly auth: AuthState;
   readonly rootAccess: ReturnType<typeof rootAccess>;
-  becomes(state: ReturnType<Session["state"]>["state"]): Promise<void>;
+  becomes(state: ReturnType<RealtimeSession["state"]>["state"]): Promise<void>;
   stop(): Promise<void>;
 }
 
-export interface Wish extends Partial<SessionPorts> {
+export interface SessionOptions extends Partial<RealtimeSessionPorts> {
   readonly endpoint?: Partial<Endpoint>;
   readonly pingInterval?: Duration;
   readonly requestTimeout?: Duration;
@@ -154,9 +158,9 @@ export interface Wish extends Partial<SessionPorts> {
 /** Runs a session with short intervals; its pauses are as short as the policy allows unless `random` says otherwise. */
 export function start(
   url: string,
-  { endpoint: own = {}, pingInterval, requestTimeout = seconds(2), ...ports }: Wish = {},
+  { endpoint: own = {}, pingInterval, requestTimeout = seconds(2), ...ports }: SessionOptions = {},
 ): Running {
-  const log = remembering();
+  const log = recordingLog();
   const registry = new LoopRegistry();
   const auth = createAuthState(() => Promise.resolve(), log);
   const access = rootAccess();
@@ -203,13 +207,13 @@ export function start(
   };
 }
 
-/** How long the session waits before it tries again. */
+/** The pause before the next connection. */
 export function pauseOf({ registry }: Running): Duration {
   const [record] = registry.all();
   return (record?.nextAt ?? 0) - (record?.lastError?.at ?? Infinity);
 }
 
-/** A network between agent and control plane that can freeze: connections stay, nothing passes. */
+/** A network between agent and control plane that can freeze: connections stay open, no data passes. */
 export async function network(
   port: number,
 ): Promise<AsyncDisposable & { readonly url: string; freeze(): void; thaw(): void }> {

@@ -1,4 +1,4 @@
-// The session as the control plane sees it: who speaks first, what keeps it alive, how it comes back.
+// The realtime session against a real Socket.IO server: authentication, requests, signs of life, reconnects.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { AgentError } from "../../../src/lib/agent-error.ts";
@@ -16,7 +16,7 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
     (error: unknown) => (error instanceof AgentError ? error.code : String(error)),
   );
 
-describe.concurrent("the way in", () => {
+describe.concurrent("authentication", () => {
   test("nothing but agent.auth is sent before it is answered, and it names all three versions", async () => {
     let answer = (): void => {};
     await using server = plane({ onAuth: (socket, ack) => (answer = () => letIn(socket, ack)) });
@@ -46,7 +46,7 @@ describe.concurrent("the way in", () => {
       (socket: { emit(e: string, b: unknown): void }) =>
         socket.emit("agent.auth.ack", { authenticated: true, nodeId: "n" }),
     ],
-  ] as const)("%s lets it in", async (_, onAuth) => {
+  ] as const)("%s brings the session online", async (_, onAuth) => {
     await using server = plane({ onAuth: onAuth as never });
     await using agent = start(server.url);
     await agent.session.whenOnline(new AbortController().signal);
@@ -65,7 +65,7 @@ describe.concurrent("the way in", () => {
     );
   });
 
-  test("what the server says before its answer is heard after it", async () => {
+  test("events received before the ack are passed on after it", async () => {
     await using server = plane({
       onAuth(socket, ack) {
         socket.emit("terminal.start", { sessionId: "early" });
@@ -90,7 +90,7 @@ describe.concurrent("on the channel", () => {
     expect(server.heard.find(({ event }) => event === "a")?.body).toEqual({ x: 1 });
   });
 
-  test("a request says what became of it", async () => {
+  test("a request that fails throws the code of its failure", async () => {
     await using server = plane({
       onEvent(event, _, socket) {
         if (event === "slow") return false;
@@ -113,7 +113,7 @@ describe.concurrent("on the channel", () => {
     expect(server.count("big") + server.count("late")).toBe(0);
   });
 
-  test("events of every later socket are heard, and a listener that throws ends nothing", async () => {
+  test("events of later sockets are passed on, and a listener that throws does not end the session", async () => {
     await using server = plane();
     await using agent = start(server.url);
     const heard: unknown[] = [];
@@ -121,20 +121,20 @@ describe.concurrent("on the channel", () => {
       throw new Error("a bug");
     });
     agent.session.on("terminal.input", (body) => heard.push(body));
-    for (let life = 1; life <= 3; life++) {
+    for (let connection = 1; connection <= 3; connection++) {
       await agent.becomes("online");
-      server.sockets()[0]?.emit("terminal.input", { life });
-      await until(`life ${life} heard`, () => heard.length === life);
+      server.sockets()[0]?.emit("terminal.input", { connection });
+      await until(`an event of connection ${connection}`, () => heard.length === connection);
       server.sockets()[0]?.conn.close();
       await until("lost", () => !agent.session.online());
     }
-    expect(heard).toEqual([{ life: 1 }, { life: 2 }, { life: 3 }]);
-    expect(agent.log.said.filter(({ level }) => level === "error").map(({ text }) => text)).toContain(
+    expect(heard).toEqual([{ connection: 1 }, { connection: 2 }, { connection: 3 }]);
+    expect(agent.log.lines.filter(({ level }) => level === "error").map(({ text }) => text)).toContain(
       "terminal.input: a bug",
     );
   });
 
-  test("events that are not what the contract says are passed over", async () => {
+  test("events that break the contract are ignored", async () => {
     await using server = plane();
     await using agent = start(server.url);
     await agent.becomes("online");
@@ -146,7 +146,7 @@ describe.concurrent("on the channel", () => {
     await until("it goes on", () => server.count("agent.ping") > pings + 1);
     expect(server.sockets()[0]?.id).toBe(socket?.id as string);
     expect(agent.rootAccess.desired).toEqual([]);
-    expect(agent.log.said.some(({ level }) => level === "error")).toBe(false);
+    expect(agent.log.lines.some(({ level }) => level === "error")).toBe(false);
   });
 
   test("waiting for it to be online ends with the signal, too", async () => {
@@ -172,15 +172,15 @@ describe.concurrent("root access", () => {
     expect(server.count("agent.auth")).toBe(2);
   });
 
-  test("of a profile only a newer server knows keeps nobody out: it is left as it was, and that is said", async () => {
+  test("with an unknown profile from a newer server stays as it was, with a warning", async () => {
     await using server = plane({
       onAuth: (socket, ack) => letIn(socket, ack, { profile: "god" as never, updatedAt: "2026-01-01" }),
     });
     await using agent = start(server.url);
     await agent.becomes("online");
     expect(agent.rootAccess.desired).toEqual([]);
-    expect(agent.log.said.filter(({ level }) => level === "warn").map(({ text }) => text)).toContain(
-      "the control plane sent a root-access profile this agent does not know: the one before stays in force; update the agent",
+    expect(agent.log.lines.filter(({ level }) => level === "warn").map(({ text }) => text)).toContain(
+      "the control plane sent a root-access profile this agent does not know: the previous one stays in force; update the agent",
     );
   });
 
@@ -205,7 +205,7 @@ describe.concurrent("root access", () => {
     });
   });
 
-  test("that changes ten times while it is told is told once more, not ten times", async () => {
+  test("that changes ten times while it is reported is reported once more, not ten times", async () => {
     let answers: (() => void)[] = [];
     await using server = plane({ onAuth: (socket, ack) => void answers.push(() => letIn(socket, ack)) });
     await using agent = start(server.url, { pingInterval: seconds(60) });
@@ -224,8 +224,8 @@ describe.concurrent("root access", () => {
   });
 });
 
-describe.concurrent("it comes back", () => {
-  test("when the network breaks, says both once, and speaks on", async () => {
+describe.concurrent("the session comes back", () => {
+  test("when the network breaks, and logs loss and return once", async () => {
     await using server = plane();
     await using agent = start(server.url);
     await agent.becomes("online");
@@ -234,7 +234,7 @@ describe.concurrent("it comes back", () => {
     await agent.becomes("online");
     expect(agent.session.state().reconnects).toBe(1);
     expect(await agent.session.request("x", {}, Ack)).toMatchObject({ ok: true });
-    const lines = agent.log.said.filter(({ level }) => level !== "debug").map(({ text }) => text);
+    const lines = agent.log.lines.filter(({ level }) => level !== "debug").map(({ text }) => text);
     expect(lines).toEqual(["online", expect.stringMatching(/^lost: /) as string, "online again"]);
   });
 
@@ -248,10 +248,10 @@ describe.concurrent("it comes back", () => {
     await until("noticed", () => !agent.session.online());
     net.thaw();
     await until("back", () => agent.session.state().reconnects === 1);
-    expect(agent.log.said.map(({ text }) => text)).toContain("lost: nothing was heard for 500ms");
+    expect(agent.log.lines.map(({ text }) => text)).toContain("lost: nothing was received for 500ms");
   });
 
-  test("from a server that stopped answering pings, though something is heard of it", async () => {
+  test("from a server that stopped answering pings but still sends events", async () => {
     let deaf = false;
     await using server = plane({
       onEvent: (event) => (event === "agent.ping" && deaf ? false : { ok: true }),
@@ -260,13 +260,13 @@ describe.concurrent("it comes back", () => {
     await agent.becomes("online");
     deaf = true;
     const noise = setInterval(() => server.sockets()[0]?.emit("noise", {}), 20);
-    await until("noticed", () => agent.log.said.some(({ text }) => text.includes("two pings")));
+    await until("noticed", () => agent.log.lines.some(({ text }) => text.includes("two pings")));
     clearInterval(noise);
     deaf = false;
     await until("back", () => agent.session.state().reconnects === 1);
   });
 
-  test("after a refusal that passes, and does not call it a lasting one", async () => {
+  test("after a temporary refusal, which does not mark the identity as refused", async () => {
     let ill = true;
     await using server = plane({
       onAuth: (socket, ack) =>
@@ -276,7 +276,7 @@ describe.concurrent("it comes back", () => {
     await until("refused", () => agent.session.state().failure === "auth error");
     expect(agent.auth.standing()).toBe("unknown");
     await until("tried again", () => server.count("agent.auth") >= 3);
-    expect(agent.log.said.filter(({ text }) => text.startsWith("auth error"))).toHaveLength(1);
+    expect(agent.log.lines.filter(({ text }) => text.startsWith("auth error"))).toHaveLength(1);
     ill = false;
     await agent.becomes("online");
     expect(agent.session.state().failure).toBeNull();
@@ -286,7 +286,7 @@ describe.concurrent("it comes back", () => {
     ["Invalid agent token", "refused"],
     ["Agent token is not configured for this node", "refused"],
     [`Node ${identity.nodeId} was not found`, "deleted"],
-  ] as const)("after %p, which it calls %s, but at a slower pace", async (message, standing) => {
+  ] as const)("after %p, marked as %s, at a slower pace", async (message, standing) => {
     let refused = true;
     await using server = plane({
       onAuth: (socket, ack) => (refused ? refuse(socket, message) : letIn(socket, ack)),
@@ -302,7 +302,7 @@ describe.concurrent("it comes back", () => {
     expect(agent.auth.standing()).toBe("ok");
   });
 
-  test("is refused in the middle, by a token that was withdrawn", async () => {
+  test("and is refused while online, by a token that was revoked", async () => {
     await using server = plane();
     await using agent = start(server.url);
     await agent.becomes("online");
@@ -358,14 +358,14 @@ describe.concurrent("signs of life", () => {
     await using server = plane({ onAuth: (socket) => refuse(socket, "Bad Request Exception") });
     await using agent = start(server.url);
     await until("refused", () => agent.session.state().failure === "auth error");
-    expect(JSON.stringify([agent.log.said, agent.session.state(), agent.registry.all()])).not.toContain(
+    expect(JSON.stringify([agent.log.lines, agent.session.state(), agent.registry.all()])).not.toContain(
       identity.agentToken,
     );
   });
 });
 
 describe.concurrent("two agents of one identity", () => {
-  test("say so once, and stop throwing each other out every second", async () => {
+  test("log it once, and stop disconnecting each other every second", async () => {
     await using server = plane({
       onAuth(socket, ack) {
         for (const other of server.sockets()) if (other !== socket) other.disconnect(true);
@@ -375,7 +375,7 @@ describe.concurrent("two agents of one identity", () => {
     await using one = start(server.url, { random: () => 0 });
     await using two = start(server.url, { random: () => 0.3 });
     const errors = (agent: typeof one): string[] =>
-      agent.log.said.filter(({ level }) => level === "error").map(({ text }) => text);
+      agent.log.lines.filter(({ level }) => level === "error").map(({ text }) => text);
     await until("one of them knows", () => errors(one).length + errors(two).length >= 1, seconds(25));
     const loser = errors(one).length > 0 ? one : two;
     expect(errors(loser)).toEqual([
@@ -388,7 +388,7 @@ describe.concurrent("two agents of one identity", () => {
 });
 
 describe.concurrent("the pause before it comes back", () => {
-  test("ends within a second when another call of ours reaches the server, after a refusal too", async () => {
+  test("ends within a second when another call reaches the server, also after a refusal", async () => {
     let refused = true;
     await using server = plane({
       onAuth: (socket, answer) => (refused ? refuse(socket, "Invalid agent token") : letIn(socket, answer)),
@@ -403,7 +403,7 @@ describe.concurrent("the pause before it comes back", () => {
     expect(performance.now() - begun).toBeLessThan(seconds(4));
   });
 
-  test("is kept when the server asked it to leave", async () => {
+  test("is not cut short when the server ended the session", async () => {
     await using server = plane();
     const wake = new Wake();
     await using agent = start(server.url, { wake });

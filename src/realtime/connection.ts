@@ -1,7 +1,7 @@
-// One life of the session:
+// Runs one connection of the realtime session from its opening to its end:
 //
-//   open ──▶ connected ──agent.auth──▶ let in (online) ──agent.ping …──▶ ended
-//              └── nothing but agent.auth leaves before its answer: anything else gets the socket closed
+//   open ──▶ connected ──agent.auth──▶ online ──agent.ping …──▶ ended
+//              └── only agent.auth is sent before its ack: the server closes the socket on anything else
 import * as v from "valibot";
 import { type AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Random, jitter } from "../lib/backoff.ts";
@@ -26,7 +26,7 @@ import {
 } from "../protocol/noderax/realtime.ts";
 import type { OpenWire } from "./transport.ts";
 
-export interface LifePorts {
+export interface ConnectionPorts {
   readonly open: OpenWire;
   readonly identity: Pick<Identity, "nodeId" | "agentToken">;
   readonly host: Pick<Host, "platformVersion" | "kernelVersion">;
@@ -36,31 +36,31 @@ export interface LifePorts {
   readonly random: Random;
 }
 
-/** What a session that is online can do. */
-export interface Live {
+/** A connection that the server has authenticated. */
+export interface OnlineConnection {
   request(event: string, body: object): Promise<unknown>;
 }
 
-export interface LifeHooks {
+export interface ConnectionHooks {
   authenticating(): void;
-  online(live: Live): void;
+  online(connection: OnlineConnection): void;
   /** `agent.auth` was accepted, the first time or again. */
   accepted(): void;
   /** A ping was answered. */
   alive(): void;
-  /** An event of the server that is none of the session's own, from `online` on. Must not throw. */
-  heard(event: string, body: unknown): void;
+  /** An event for a feature, not for the session itself; only called after `online`. Must not throw. */
+  received(event: string, body: unknown): void;
 }
 
-export type LifeEnd =
-  /** It never got online. */
+export type ConnectionEnd =
+  /** The connection never got online. */
   | {
       readonly kind: "unconnected";
       readonly stage: "transport" | "namespace" | "auth";
       readonly reason: string;
       readonly error?: AgentError | undefined;
     }
-  /** Our identity is not accepted, and will not be by trying. */
+  /** The server does not accept the identity, and trying again will not change that. */
   | { readonly kind: "refused"; readonly standing: "refused" | "deleted"; readonly reason: string }
   | {
       readonly kind: "lost";
@@ -69,32 +69,37 @@ export type LifeEnd =
       readonly onlineFor: Duration;
     };
 
-/** What came between the server's decision and its answer; it is a handful, if any. */
+/** Events received after the server accepted us but before its ack arrived. */
 const EARLY_MAX = 64;
 const PING_DEADLINE = seconds(10);
 const PING_SPREAD = 0.1;
 const UNKNOWN_PROFILE =
-  "the control plane sent a root-access profile this agent does not know: the one before stays in force; update the agent";
+  "the control plane sent a root-access profile this agent does not know: the previous one stays in force; update the agent";
 
-/** Resolves when the life is over; `signal` ends it politely. Never rejects. */
-export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSignal): Promise<LifeEnd> {
+/** Resolves with the reason when the connection has ended. Aborting `signal` closes it with a handshake. Never rejects. */
+export async function runConnection(
+  ports: ConnectionPorts,
+  hooks: ConnectionHooks,
+  signal: AbortSignal,
+): Promise<ConnectionEnd> {
   const { rootAccess, log, random } = ports;
   const { request_timeout: requestTimeout, realtime_ping_interval: pingInterval } = ports.settings;
   const over = new AbortController();
-  const letIn = Promise.withResolvers<void>();
+  const accepted = Promise.withResolvers<void>();
   const early: [event: string, body: unknown][] = [];
   let refusal: string | undefined;
   let onlineSince: number | undefined;
-  /** The report of root access that the server has, or is being sent. */
-  let told: string | undefined;
+  /** The last root-access report that was sent; undefined when the server may not have it. */
+  let sentReport: string | undefined;
   let authenticating: Promise<void> | undefined;
-  let again = false;
+  /** Whether the report has changed while `agent.auth` was in flight. */
+  let changedMeanwhile = false;
 
   const wire = await ports.open((event, body) => {
     try {
-      hear(event, body);
+      receive(event, body);
     } catch (error) {
-      // A full disk, say, under the profile that came; nobody above this would catch it.
+      // For example a full disk while the profile is stored; the library would not catch it.
       log.error("session", `${event}: ${messageOf(error)}`);
     }
   });
@@ -107,7 +112,7 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
   } else {
     hooks.authenticating();
     void reauthenticate();
-    if (await reached(letIn.promise)) await beOnline();
+    if (await reached(accepted.promise)) await beOnline();
     else wire.close(`no answer to agent.auth within ${formatDuration(requestTimeout)}`);
   }
   const { stage, by, reason, error } = await ended;
@@ -118,7 +123,7 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
   if (onlineSince !== undefined) return { kind: "lost", by, reason, onlineFor: steadyNow() - onlineSince };
   return { kind: "unconnected", stage: stage === "connected" ? "auth" : stage, reason, error };
 
-  /** False when the life ended before, or it took longer than a request may. */
+  /** Resolves with false when the connection ends first, or after `request_timeout`. */
   function reached(milestone: Promise<void>): Promise<boolean> {
     return Promise.race([milestone.then(() => true), sleep(requestTimeout, over.signal).then(() => false)]);
   }
@@ -126,20 +131,20 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
   async function beOnline(): Promise<void> {
     onlineSince = steadyNow();
     hooks.online({ request: (event, body) => wire.request(event, body, requestTimeout) });
-    for (const [event, body] of early.splice(0)) hooks.heard(event, body);
-    // What the answer brought may have changed what we have to report.
-    tellChanges();
+    for (const [event, body] of early.splice(0)) hooks.received(event, body);
+    // The ack may have brought a profile that changes the report.
+    reportChanges();
     for (let missed = 0; !over.signal.aborted;) {
       await sleep(jitter(pingInterval, PING_SPREAD, random), over.signal);
       if (over.signal.aborted) break;
       missed = (await ping()) ? 0 : missed + 1;
-      // A claim's answer changes the report, too.
-      tellChanges();
+      // A claim's answer may have changed the report, too.
+      reportChanges();
       if (missed >= 2) wire.close("two pings in a row were not answered");
     }
   }
 
-  /** A socket of which nothing at all is heard is dead, long before TCP or Engine.IO say so. */
+  /** Returns whether the ping was answered. Closes a connection on which nothing at all was received since: it is dead. */
   async function ping(): Promise<boolean> {
     const sent = steadyNow();
     const deadline = Math.min(requestTimeout, PING_DEADLINE);
@@ -149,19 +154,19 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
       hooks.alive();
       return true;
     } catch {
-      if (wire.heardAt() <= sent) wire.close(`nothing was heard for ${formatDuration(deadline)}`);
+      if (wire.receivedAt() <= sent) wire.close(`nothing was received for ${formatDuration(deadline)}`);
       return false;
     }
   }
 
-  function hear(event: string, body: unknown): void {
+  function receive(event: string, body: unknown): void {
     switch (event) {
       case "agent.auth.ack":
         return admit(body);
       case "agent.auth.error": {
         const parsed = v.safeParse(AuthError, body);
         refusal = parsed.success ? parsed.output.message : "no reason given";
-        // The server does so, too.
+        // The server closes the socket as well.
         return wire.close(refusal);
       }
       case "root-access.updated": {
@@ -169,16 +174,16 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
         if (!parsed.success)
           return v.is(SaysRootAccess, body) ? log.warn("session", UNKNOWN_PROFILE) : ignored(event);
         rootAccess.desire(parsed.output.rootAccess);
-        return tellChanges();
+        return reportChanges();
       }
       case "agent.error": {
         const parsed = v.safeParse(EventError, body);
         if (!parsed.success) return ignored(event);
         const { eventType, code, message } = parsed.output;
-        return log.debug("session", `the server did not like an event: ${message}`, { eventType, code });
+        return log.debug("session", `the server refused an event: ${message}`, { eventType, code });
       }
     }
-    if (onlineSince !== undefined) hooks.heard(event, body);
+    if (onlineSince !== undefined) hooks.received(event, body);
     else if (early.length < EARLY_MAX) early.push([event, body]);
   }
 
@@ -186,24 +191,25 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
     log.debug("session", "ignored an event that is not what the contract says", { event });
   }
 
-  /** The ack and the event say the same; whichever comes first counts. */
+  /** The ack and the event `agent.auth.ack` have the same content; the first of them counts. */
   function admit(answer: unknown): void {
     const parsed = v.safeParse(AuthAck, answer);
     if (!parsed.success) return ignored("agent.auth.ack");
     if (parsed.output.rootAccess !== undefined) rootAccess.desire(parsed.output.rootAccess);
     else if (v.is(SaysRootAccess, answer)) log.warn("session", UNKNOWN_PROFILE);
     hooks.accepted();
-    letIn.resolve();
+    accepted.resolve();
   }
 
-  function tellChanges(): void {
-    if (onlineSince !== undefined && JSON.stringify(rootAccess.report()) !== told) void reauthenticate();
+  function reportChanges(): void {
+    if (onlineSince !== undefined && JSON.stringify(rootAccess.report()) !== sentReport)
+      void reauthenticate();
   }
 
-  /** One in flight; whoever asks meanwhile gets one more after it, with what is true then. */
+  /** Sends `agent.auth`. One is in flight; a call meanwhile causes one more after it, with the report of that time. */
   function reauthenticate(): Promise<void> {
     if (authenticating !== undefined) {
-      again = true;
+      changedMeanwhile = true;
       return authenticating;
     }
     return (authenticating = authenticate().finally(() => (authenticating = undefined)));
@@ -211,9 +217,9 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
 
   async function authenticate(): Promise<void> {
     do {
-      again = false;
+      changedMeanwhile = false;
       const report = rootAccess.report();
-      told = JSON.stringify(report);
+      sentReport = JSON.stringify(report);
       const body: AuthRequest = {
         type: "agent.auth",
         nodeId: ports.identity.nodeId,
@@ -226,8 +232,8 @@ export async function live(ports: LifePorts, hooks: LifeHooks, signal: AbortSign
       try {
         admit(await wire.request("agent.auth", body, requestTimeout));
       } catch {
-        told = undefined; // The next ping's round sends it again, if there is one.
+        sentReport = undefined; // Sent again after the next ping.
       }
-    } while (again && !over.signal.aborted);
+    } while (changedMeanwhile && !over.signal.aborted);
   }
 }
