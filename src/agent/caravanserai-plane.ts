@@ -203,8 +203,9 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
         phase,
         ...(unknown ?? { state: state ?? "waiting", note: note ?? "not looked at yet" }),
       })),
-      orphans: reconcile.orphans().map(({ due, volumes, ...orphan }) => ({
+      orphans: reconcile.orphans().map(({ due, volumes, decision, ...orphan }) => ({
         ...orphan,
+        verdict: decision,
         volumes: [...volumes],
         due: due === undefined ? null : new Date(due).toISOString(),
       })),

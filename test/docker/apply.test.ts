@@ -9,7 +9,7 @@ import { NO_HISTORY } from "../../src/projects/plan/history.ts";
 import type { ObservedProject } from "../../src/projects/plan/observed.ts";
 import { type Plan, type Situation, planProject, planTeardown } from "../../src/projects/plan/project.ts";
 import { createRecords, recordsMigration } from "../../src/projects/reconcile/records.ts";
-import { observedIn } from "../../src/projects/reconcile/view.ts";
+import { observedIn } from "../../src/projects/plan/observed.ts";
 import { createPulls } from "../../src/projects/reconcile/pulls.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 

@@ -6,7 +6,7 @@ import type { DesiredService } from "../../src/projects/plan/desired.ts";
 import type { Engine } from "../../src/projects/plan/engine.ts";
 import { networkName, volumeName } from "../../src/projects/plan/names.ts";
 import type { ObservedContainer, ObservedProject } from "../../src/projects/plan/observed.ts";
-import { observedIn } from "../../src/projects/reconcile/view.ts";
+import { observedIn } from "../../src/projects/plan/observed.ts";
 import {
   IMAGE,
   type Playground,

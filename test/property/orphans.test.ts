@@ -38,7 +38,7 @@ test("a removal follows on a positive answer only, with another one at least a p
         suspect = decideOrphan(suspect, answer, now, POLICY);
         if (isNotOurs(answer)) positive.push(now);
         else if (answer.is !== "silent") positive = [];
-        if (suspect.verdict !== "remove") continue;
+        if (suspect.decision !== "remove") continue;
         expect(isNotOurs(answer)).toBe(true);
         const [first = Infinity] = positive;
         const second = positive.find((at) => at - first >= POLICY.poll) ?? Infinity;
@@ -61,7 +61,7 @@ test("silence alone never removes anything, however long it lasts and whatever w
           suspect = decideOrphan(suspect, answer, (now += after), POLICY);
         for (const after of silences) {
           suspect = decideOrphan(suspect, { is: "silent" }, (now += after), POLICY);
-          expect(suspect.verdict).not.toBe("remove");
+          expect(suspect.decision).not.toBe("remove");
         }
       },
     ),
@@ -72,12 +72,12 @@ test("silence alone never removes anything, however long it lasts and whatever w
 test("what stays away is removed in the end: the grace after the second answer", () => {
   let suspect = UNKNOWN;
   let now = 0;
-  for (; suspect.verdict !== "remove" && now < 200_000; now += POLICY.poll)
+  for (; suspect.decision !== "remove" && now < 200_000; now += POLICY.poll)
     suspect = decideOrphan(suspect, { is: "gone" }, now, POLICY);
   expect(now - POLICY.poll).toBe(POLICY.poll + POLICY.grace);
 });
 
 test("one that failed and is ours is kept, one that was terminated is not", () => {
-  expect(decideOrphan(UNKNOWN, { is: "ours", phase: "Failed" }, 0, POLICY).verdict).toBe("kept");
-  expect(decideOrphan(UNKNOWN, { is: "ours", phase: "Terminated" }, 0, POLICY).verdict).toBe("terminated");
+  expect(decideOrphan(UNKNOWN, { is: "ours", phase: "Failed" }, 0, POLICY).decision).toBe("kept");
+  expect(decideOrphan(UNKNOWN, { is: "ours", phase: "Terminated" }, 0, POLICY).decision).toBe("terminated");
 });

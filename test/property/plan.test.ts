@@ -241,7 +241,7 @@ test("a job that ends with 0 by itself has run once and counts as well, and a se
       expect(world.history.restarts.size).toBe(0);
       const served = {
         ...wanted,
-        services: wanted.services.map((one, n) => (n === 0 ? { ...one, stays: true } : one)),
+        services: wanted.services.map((one, n) => (n === 0 ? { ...one, isServed: true } : one)),
       };
       for (let round = 0; round < 100; round++) report = world.round(served).report ?? report;
       expect(report).toMatchObject({ phase: "Failed", reason: "ContainerExited" });

@@ -1,27 +1,28 @@
-// Images: whether one is here, is being pulled, or cannot be had, and whether it must be pulled at all. Pure.
+// Decides whether an image must be pulled, is ready, or cannot be pulled. Pure.
+import type { SteadyTime } from "../../lib/clock.ts";
 import { type Duration, minutes } from "../../lib/duration.ts";
 
 export type PullPolicy = "if-not-present" | "always";
 
 export type PullState =
   | { readonly state: "pulling"; readonly progress: string }
-  | { readonly state: "pulled"; readonly at: number }
-  /** `lasting`: asking again will not help (no such image, not allowed), as far as the registry's answer tells. */
+  | { readonly state: "pulled"; readonly at: SteadyTime }
+  /** `lasting`: the registry's answer will not change by itself (no such image, not allowed). */
   | {
       readonly state: "failed";
       readonly message: string;
       readonly attempts: number;
-      readonly retryAt: number;
+      readonly retryAt: SteadyTime;
       readonly lasting: boolean;
     };
 
 export interface Images {
-  /** Full references, as `fullReference` writes them. */
+  /** Full references, as `fullReference` makes them. */
   readonly present: ReadonlySet<string>;
   readonly pulls: ReadonlyMap<string, PullState>;
 }
 
-/** A reference as the engine means it: "nginx" is "docker.io/library/nginx:latest". */
+/** The full form of a reference: "docker.io/library/nginx:latest" for "nginx". */
 export function fullReference(image: string): string {
   const [name, digest] = splitOnce(image, "@");
   const slash = name.indexOf("/");
@@ -38,47 +39,52 @@ function splitOnce(text: string, mark: string): [string, string | undefined] {
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + mark.length)];
 }
 
-/** What ":latest" names may change any day, everything else is taken to stay. */
+/** Default: "always" for the tag "latest", which may change any day, "if-not-present" for all others. */
 export const policyOf = (image: string, configured: PullPolicy | undefined): PullPolicy =>
   configured ?? (fullReference(image).endsWith(":latest") ? "always" : "if-not-present");
 
-/** A pull that is younger is not repeated: of ten containers of one image one asks the registry. */
+/** A younger pull is not repeated: ten containers of one image ask the registry once. */
 const FRESH: Duration = minutes(1);
 
 export type ImageDecision =
   | { readonly image: "ready" }
   | { readonly image: "pull" }
-  /** `failed`: a pull has failed, and is tried again at `until`. */
-  | { readonly image: "wait"; readonly note: string; readonly failed: boolean; readonly until?: number }
-  | { readonly image: "failed"; readonly message: string; readonly until: number };
+  /** `isFailure`: a pull failed, and is tried again at `until`. */
+  | {
+      readonly image: "wait";
+      readonly note: string;
+      readonly isFailure: boolean;
+      readonly until?: SteadyTime;
+    }
+  | { readonly image: "failed"; readonly message: string; readonly until: SteadyTime };
 
-/** How often a pull that may yet succeed is tried before the project is called failed. */
-const PATIENCE = 3;
+/** The project is reported as failed after so many failures of a pull that is not `lasting`. */
+const ATTEMPTS_BEFORE_FAILED = 3;
 
-/** What stands between now and a container made of `image`. An image that is here is used when the registry is away. */
+/** What to do before a container of `image` can be created. A present image is used when its pull fails. */
 export function decideImage(
   image: string,
   { present, pulls }: Images,
   policy: PullPolicy,
-  now: number,
+  now: SteadyTime,
 ): ImageDecision {
   const reference = fullReference(image);
   const pull = pulls.get(reference);
-  const here = present.has(reference);
-  if (here && policy === "if-not-present") return { image: "ready" };
+  const isPresent = present.has(reference);
+  if (isPresent && policy === "if-not-present") return { image: "ready" };
   if (pull?.state === "pulling")
-    return { image: "wait", note: `pulling ${image}: ${pull.progress}`, failed: false };
-  if (here && pull?.state === "failed") return { image: "ready" };
-  if (here && pull?.state === "pulled" && now - pull.at < FRESH) return { image: "ready" };
+    return { image: "wait", note: `pulling ${image}: ${pull.progress}`, isFailure: false };
+  if (isPresent && pull?.state === "failed") return { image: "ready" };
+  if (isPresent && pull?.state === "pulled" && now - pull.at < FRESH) return { image: "ready" };
   if (pull?.state !== "failed" || now >= pull.retryAt) return { image: "pull" };
   const message = `${image}: ${pull.message}`;
-  return pull.lasting || pull.attempts >= PATIENCE
+  return pull.lasting || pull.attempts >= ATTEMPTS_BEFORE_FAILED
     ? { image: "failed", message, until: pull.retryAt }
     : {
         image: "wait",
         note: `pull failed (${message})`,
-        // Where Docker itself went away, nothing is known of the image.
-        failed: pull.attempts > 0,
+        // No attempts: Docker became unreachable, and nothing is known about the image.
+        isFailure: pull.attempts > 0,
         until: pull.retryAt,
       };
 }

@@ -1,14 +1,14 @@
-// Which host names lead to which container: from the ingress rules of the projects and one look at Docker. Pure.
+// Makes the ingress routes: which host name leads to which container, from the rules of the projects and a snapshot. Pure.
 //
-// Of two rules for one host the first in this order has it: one whose host is made of its project's own name, so that no
-// other project can take it away by writing it out; then the project whose name comes first; then the rule that stands
-// first. Nothing of it depends on the order of lists, or on what runs, so that a restart moves no host.
+// When two rules claim one host, the first in this order gets it: a rule whose host is made from its project's own name, so
+// that no other project can take it by writing it out; then the project whose name sorts first; then the rule that is
+// listed first. The order of lists and the state of containers do not matter, so a restart moves no host.
 import type { IngressSpec } from "../../protocol/caravanserai/resources.ts";
 import type { DesiredProject } from "./desired.ts";
 import type { Snapshot } from "./engine.ts";
 import type { Role } from "./names.ts";
 
-/** What the listener knows as its `Route`. */
+/** Has the fields of the listener's `IngressRoute`. */
 export interface ProjectRoute {
   /** In lower case, without a port. */
   readonly host: string;
@@ -26,15 +26,15 @@ interface Claim {
   readonly isOwn: boolean;
 }
 
-/** As with forward and logs: a replacement in preparation is not served, the one before is while there is no other. */
+/** As for forward and logs: the next container of a replacement is not served, the previous one is if there is no current. */
 const SERVING: readonly Role[] = ["current", "previous"];
 
-/** A label of a DNS name; with underscores, which browsers take. */
+/** A label of a DNS name, with underscores, which browsers accept. */
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const HOST_MAX = 253;
 
-/** One for each host name that is claimed and can be one. */
-export function routesOf(
+/** One route for each valid host name that a rule claims. Without a snapshot the routes have no address. */
+export function ingressRoutesOf(
   projects: readonly DesiredProject[],
   snapshot: Snapshot | undefined,
 ): readonly ProjectRoute[] {
@@ -47,8 +47,8 @@ export function routesOf(
   }));
 }
 
-/** For people: which rules lead nowhere, and why. */
-export function routeWarnings(projects: readonly DesiredProject[]): readonly string[] {
+/** For people: the rules that are not effective, and why. */
+export function ingressWarnings(projects: readonly DesiredProject[]): readonly string[] {
   return decide(projects).warnings;
 }
 
@@ -66,8 +66,8 @@ function decide(projects: readonly DesiredProject[]): { winners: Map<string, Cla
     else if (holder !== undefined)
       warn(
         holder.project === project
-          ? `the host ${host} stands twice, the first one counts`
-          : `the host ${host} is project ${holder.project.name}'s already`,
+          ? `the host ${host} is listed twice, the first one counts`
+          : `the host ${host} belongs to project ${holder.project.name} already`,
       );
     else {
       winners.set(host, claim);
@@ -78,19 +78,19 @@ function decide(projects: readonly DesiredProject[]): { winners: Map<string, Cla
   return { winners, warnings };
 }
 
-/** A host with a dot stands as it is; one without is a part of the project's own name, and so is none at all. */
+/** A host with a dot is used as it is. Without a dot, "app" of project "shop" is "app.shop.local", and "" is "shop.local". */
 function claimOf(project: DesiredProject, rule: IngressSpec): Claim {
-  const wanted = rule.host.toLowerCase();
-  const isOwn = !wanted.includes(".");
-  const own = wanted === "" ? `${project.name}.local` : `${wanted}.${project.name}.local`;
-  return { host: isOwn ? own : wanted.replace(/\.$/, ""), project, rule, isOwn };
+  const host = rule.host.toLowerCase();
+  const isOwn = !host.includes(".");
+  const own = host === "" ? `${project.name}.local` : `${host}.${project.name}.local`;
+  return { host: isOwn ? own : host.replace(/\.$/, ""), project, rule, isOwn };
 }
 
 function faultOf(host: string): string | undefined {
-  if (host.length > HOST_MAX) return "the host is longer than 253 characters, it is left out";
+  if (host.length > HOST_MAX) return "the host is longer than 253 characters, the rule is ignored";
   return host.split(".").every((label) => LABEL.test(label))
     ? undefined
-    : `"${host}" is not a host name, it is left out`;
+    : `"${host}" is not a host name, the rule is ignored`;
 }
 
 const nameOf = ({ name, host }: IngressSpec): string => `ingress ${name || host || "without a name"}`;

@@ -1,10 +1,11 @@
-// How things of a project are called on Docker: fixed, so that either agent can take over what the other made.
+// The labels and names of a project's objects on Docker. Fixed: the Go agent uses the same, and each can take over from the other.
 import { shortContainerId } from "../../lib/text.ts";
+
 export const PROJECT_LABEL = "cara.project";
 export const SERVICE_LABEL = "cara.service";
-/** Ours alone: the node whose agent made it. Where it is missing, another agent did, or an earlier version. */
+/** The node whose agent created it. Missing when the Go agent or an earlier version did. */
 export const NODE_LABEL = "cara.node";
-/** Ours alone: what the container was made from. A container without it was made by another agent. */
+/** The hash of what the container was made from. Missing when the Go agent created it. */
 export const FINGERPRINT_LABEL = "cara.fingerprint";
 
 /** For a message: "container 0123456789ab (nginx:1)". */
@@ -15,15 +16,15 @@ export const networkName = (project: string): string => `cara-${project}`;
 export const containerName = (project: string, service: string): string => `${project}-${service}`;
 export const volumeName = (project: string, volume: string): string => `cara-${project}-${volume}`;
 
-/** What a container is to its service while one takes the place of another. */
+/** The part of a container in a replacement. */
 export type Role = "current" | "next" | "previous";
 
-/** An underscore is in no name of a project, so no other container can be meant. */
+/** Names of projects have no underscore, so no container of another project can have such a name. */
 const SUFFIXES: Record<Role, string> = { current: "", next: "_next", previous: "_previous" };
 
 export const nameInRole = (project: string, service: string, role: Role): string =>
   containerName(project, service) + SUFFIXES[role];
 
-/** The role that a container of this service has by its name; undefined for a name that we did not give. */
+/** The role of a container of this service by its name; undefined for any other name. */
 export const roleOf = (project: string, service: string, name: string): Role | undefined =>
   (["current", "next", "previous"] as const).find((role) => nameInRole(project, service, role) === name);

@@ -1,49 +1,53 @@
-// Decides what becomes of projects that are here and not on the server's list. Each is asked for by name. Its containers
-// and network are removed only when the server has said twice, at least a poll apart, that it is not ours, and says so
-// once more at the end of the grace. Silence changes nothing, and neither does a server that has lost its memory.
-// Volumes are never removed here: data goes with Terminating alone.
+// Decides what to do with projects that exist here and are not on the server's list. The server is asked for each by name.
+// Containers and network are removed only after the server answered twice, at least a poll apart, that the project is not
+// ours, and once more at the end of the grace period. No answer changes nothing, and neither does a server that has lost
+// its data. Volumes are never removed here: only the phase Terminating removes data. Pure.
+import type { SteadyTime } from "../../lib/clock.ts";
 import { type Duration, minutes } from "../../lib/duration.ts";
 
-/** What the server said of one project that it does not list as ours to work on. */
+/** The server's answer about one project that is not on its list for this node. */
 export type Answer =
-  /** It knows no such project, and its memory reaches back to when it listed the project as ours. */
+  /** Not found, by a server that still has the data with which it listed the project as ours. */
   | { readonly is: "gone" }
-  /** It knows no such project, but it has lost its memory since it listed it as ours: no proof of a deletion. */
+  /** Not found, by a server that lost its data since it listed the project as ours: no proof of a deletion. */
   | { readonly is: "forgotten" }
-  /** Nothing is left here but volumes, and a network that others use: whatever the server says, they stay. */
+  /** Only volumes, and a network that others use, are left here: they are not removed, whatever the server answers. */
   | { readonly is: "rest" }
-  /** The server has given it to no node: nobody else runs it, and it may come back to us. */
+  /** Assigned to no node: nobody else runs it, and it may come back to this node. */
   | { readonly is: "unplaced" }
-  /** It knows no such project, and never gave us one of that name: that of another agent on this Docker. */
+  /** Not found, and never assigned to this node: it belongs to another agent on this Docker. */
   | { readonly is: "foreign" }
-  /** Another node's. */
+  /** Assigned to another node. */
   | { readonly is: "elsewhere"; readonly node: string }
   | { readonly is: "ours"; readonly phase: string }
+  /** No answer. */
   | { readonly is: "silent" };
 
-/** What is known of one; times are those of the steady clock. */
+/** A project that may be an orphan. */
 export interface OrphanCandidate {
-  readonly verdict:
+  readonly decision:
     | "unknown"
-    /** The server said so once. */
+    /** The server answered once that it is not ours. */
     | "suspected"
-    /** Twice: an orphan, removed when the grace is over. */
+    /** Twice: an orphan, removed after the grace period. */
     | "orphan"
-    /** The grace is over, and the server said it again: to be removed now. */
+    /** The grace period is over and the server answered the same again: remove it now. */
     | "remove"
-    /** Failed on the server, and ours: a person will look at it. Or not known to be ours. */
+    /** Not removed: ours on the server, or not known to be ours. */
     | "kept"
-    /** Terminated on the server, and ours. */
+    /** Ours and Terminated on the server. */
     | "terminated";
   readonly reason: string;
-  /** The first of the answers in a row that say it is not ours. */
-  readonly since: number;
-  readonly due: number | undefined;
-  readonly askAt: number;
+  /** The time of the first answer, in a row, that it is not ours. */
+  readonly since: SteadyTime;
+  /** The end of the grace period; undefined before it begins. */
+  readonly due: SteadyTime | undefined;
+  /** The server is asked again at this time. */
+  readonly askAt: SteadyTime;
 }
 
 export const UNKNOWN: OrphanCandidate = {
-  verdict: "unknown",
+  decision: "unknown",
   reason: "",
   since: 0,
   due: undefined,
@@ -56,64 +60,65 @@ export interface OrphanPolicy {
   readonly grace: Duration;
 }
 
-/** What stays as it is needs no question at every poll; but who deletes a failed project wants to see it go. */
-const KEPT_POLLS = 5;
-/** All that belongs to another agent may be much, and our server will hardly ever know it. */
+/** Polls between two questions about a project that is not removed. A person who deletes a failed project waits for it. */
+const RETAINED_POLLS = 5;
+/** Another agent may have many projects, and our server will hardly ever know them. */
 const FOREIGN_POLL: Duration = minutes(1);
 
-/** The next state of a suspect. `remove` only ever follows on a positive answer given now. */
+/** The next state of a candidate. "remove" follows only on an answer given now. */
 export function decideOrphan(
   before: OrphanCandidate,
   answer: Answer,
-  now: number,
+  now: SteadyTime,
   { poll, grace }: OrphanPolicy,
 ): OrphanCandidate {
   const askAt = now + poll;
   switch (answer.is) {
     case "silent":
-      // What was about to be removed needs a new word first.
-      return { ...before, verdict: before.verdict === "remove" ? "orphan" : before.verdict, askAt };
+      // A removal needs another answer first.
+      return { ...before, decision: before.decision === "remove" ? "orphan" : before.decision, askAt };
     case "ours":
       if (answer.phase === "Terminated")
-        return { ...UNKNOWN, verdict: "terminated", reason: "terminated on the server", askAt };
-      return kept(`${answer.phase} on the server`, now + KEPT_POLLS * poll);
+        return { ...UNKNOWN, decision: "terminated", reason: "terminated on the server", askAt };
+      return retained(`${answer.phase} on the server`, now + RETAINED_POLLS * poll);
     case "foreign":
-      return kept("never assigned to this node", now + FOREIGN_POLL);
+      return retained("never assigned to this node", now + FOREIGN_POLL);
     case "rest":
-      return kept("nothing is left that the agent removes", now + FOREIGN_POLL);
+      return retained("nothing is left that the agent removes", now + FOREIGN_POLL);
     case "unplaced":
-      return kept("waits on the server for a node", askAt);
+      return retained("waits on the server for a node", askAt);
     case "forgotten":
-      return kept(
-        "unknown to the server, which has lost its memory; apply it again, and delete it if it is to go",
-        now + KEPT_POLLS * poll,
+      return retained(
+        "unknown to the server, which has lost its data; apply the project again, and then delete it if it is to be removed",
+        now + RETAINED_POLLS * poll,
       );
     case "gone":
     case "elsewhere":
   }
-  const reason = answer.is === "gone" ? "deleted on the server" : `given to node ${answer.node}`;
-  if (!isPositive(before)) return { verdict: "suspected", reason, since: now, due: undefined, askAt };
-  // Asked again too soon, the same answer is the same answer.
+  const reason = answer.is === "gone" ? "deleted on the server" : `assigned to node ${answer.node}`;
+  if (!isPositive(before)) return { decision: "suspected", reason, since: now, due: undefined, askAt };
+  // A second answer within one poll does not count.
   if (now - before.since < poll) return { ...before, reason, askAt: before.since + poll };
   const due = before.due ?? now + grace;
-  return { verdict: now >= due ? "remove" : "orphan", reason, since: before.since, due, askAt };
+  return { decision: now >= due ? "remove" : "orphan", reason, since: before.since, due, askAt };
 }
 
-const kept = (reason: string, askAt: number): OrphanCandidate => ({
+const retained = (reason: string, askAt: SteadyTime): OrphanCandidate => ({
   ...UNKNOWN,
-  verdict: "kept",
+  decision: "kept",
   reason,
   askAt,
 });
 
-const isPositive = ({ verdict }: OrphanCandidate): boolean =>
-  verdict === "suspected" || verdict === "orphan" || verdict === "remove";
+const isPositive = ({ decision }: OrphanCandidate): boolean =>
+  decision === "suspected" || decision === "orphan" || decision === "remove";
 
-/** Fewer than this many may be a person who cleans up. */
+/** Fewer missing projects may be a person who deletes them. */
 const LOSS_MIN = 3;
 
 /**
- * Whether so many projects missing at the same time, of all this node holds, are a server that has lost its data rather
- * than so many deletions: a backup that was restored still knows the node.
+ * Whether the server has lost data: more than half of the `total` projects of this node are missing at the same time. A
+ * server that was restored from a backup still knows the node, so only this shows it.
  */
-export const isLoss = (missing: number, held: number): boolean => missing >= LOSS_MIN && 2 * missing > held;
+export const isDataLoss = (missing: number, total: number): boolean =>
+  missing >= LOSS_MIN && 2 * missing > total;

@@ -1,10 +1,10 @@
-// Decides what of all that carries our labels is ours. A label proves nothing: an image keeps those of a container that
-// was committed, and anybody may set them. Ours is
-//   - what the records say this node made, by Docker's id;
-//   - what it was making when it died: the name and the fingerprint were recorded before;
-//   - of a project that the server lists as ours, what has the name and in every part the shape that it is to have: made by
-//     the other agent, by another node, or by this one before its state was lost. Records say so from then on.
-// Everything else is never touched: its names count as taken.
+// Decides which of the objects with our labels are ours. A label proves nothing: a committed image keeps the labels of its
+// container, and anybody may set them. Ours are
+//   - objects that the records say this node created, by Docker's id;
+//   - objects that it was creating when it ended: name and fingerprint were recorded before;
+//   - objects of a project that the server lists as ours, when name and all properties match the specification: the Go agent
+//     created them, another node, or this node before its state was lost. They are recorded from then on.
+// All others are never touched, and their names count as taken.
 import type { Log } from "../../platform/log.ts";
 import type { DesiredProject, DesiredService } from "./desired.ts";
 import type { Snapshot } from "./engine.ts";
@@ -13,22 +13,22 @@ import type { ObservedContainer, ObservedProject } from "./observed.ts";
 import { matches } from "./service.ts";
 import type { Making, Records } from "../reconcile/records.ts";
 
-/** What carries the labels of a project and is not ours. */
+/** The objects with the labels of a project that are not ours. */
 export interface Unowned {
   readonly containers: number;
   readonly volumes: readonly string[];
-  /** The node whose agent made it, by its label; empty when it does not say. */
+  /** The node in their labels; "" when they have none. */
   readonly node: string;
 }
 
 export interface Ownership {
-  /** The snapshot with our own things alone in its projects; records what is taken over. */
+  /** Returns the snapshot with only our own objects in its projects. Records the ones that it takes over. */
   own(snapshot: Snapshot): Snapshot;
 }
 
 export interface OwnershipPorts {
   readonly records: Records;
-  /** The specification of a project that the server lists as ours. */
+  /** The specification of a project that the server lists as ours; undefined for others. */
   readonly desired: (project: string) => DesiredProject | undefined;
   readonly log: Log;
 }
@@ -59,11 +59,11 @@ export function createOwnership({ records, desired, log }: OwnershipPorts): Owne
 export interface Adoption {
   readonly making: Making;
   readonly id: string;
-  /** False for what this node had begun to make. */
+  /** False for an object that this node had begun to create. */
   readonly isTakeOver: boolean;
 }
 
-/** Divides what carries the labels of one project into our own and the rest. Pure. */
+/** Divides the objects with the labels of one project into our own and the rest. Pure. */
 export function divide(
   project: string,
   seen: ObservedProject,
@@ -71,17 +71,17 @@ export function divide(
   desired: DesiredProject | undefined,
 ): { readonly own: ObservedProject; readonly rest: ObservedProject; readonly adopt: readonly Adoption[] } {
   const adopt: Adoption[] = [];
-  const isOwn = (id: string, making: Making, isWanted: () => boolean): boolean => {
+  const isOwn = (id: string, making: Making, isExpected: () => boolean): boolean => {
     if (records.has(making.kind, id)) return true;
     const isTakeOver = !records.wasBegun(making);
-    if (isTakeOver && !isWanted()) return false;
+    if (isTakeOver && !isExpected()) return false;
     adopt.push({ making, id, isTakeOver });
     return true;
   };
   const isOwnContainer = (one: ObservedContainer): boolean => {
     const making = { kind: "container", name: one.name, fingerprint: one.fingerprint ?? "" } as const;
     const service = desired?.services.find(({ name }) => name === one.service);
-    return isOwn(one.id, making, () => service !== undefined && hasShape(one, project, service));
+    return isOwn(one.id, making, () => service !== undefined && fits(one, project, service));
   };
   const isOwnVolume = (name: string): boolean =>
     isOwn(name, { kind: "volume", name, fingerprint: "" }, () => desired?.volumes.includes(name) === true);
@@ -99,8 +99,8 @@ export function divide(
   return { own: part(true), rest: part(false), adopt };
 }
 
-/** Whether a container is in every part what one of this service is to be: name, labels, image, environment, mounts, network. */
-function hasShape(container: ObservedContainer, project: string, service: DesiredService): boolean {
+/** Whether a container matches its service: name, labels, image, environment, mounts, network. */
+function fits(container: ObservedContainer, project: string, service: DesiredService): boolean {
   const { fingerprint, role, made } = container;
   if (made === undefined || role === undefined) return false;
   const isMarked = fingerprint === undefined ? role === "current" : fingerprint === service.fingerprint;
@@ -112,10 +112,11 @@ function hasShape(container: ObservedContainer, project: string, service: Desire
   );
 }
 
+/** Whether nothing exists of the project. */
 export const isNothing = ({ containers, network, volumes }: ObservedProject): boolean =>
   containers.length === 0 && network === undefined && volumes.size === 0;
 
-/** What of an orphan may be removed: no data, and no network that containers of others stand on. */
+/** The part of an orphan that may be removed: no volumes, and no network that containers of others use. */
 export const removable = (own: ObservedProject, rest: Unowned | undefined): ObservedProject => ({
   ...own,
   volumes: new Set(),

@@ -1,4 +1,6 @@
-// One project: from what is wanted and what was seen to the next steps and the report. Pure; made anew after every round.
+// Plans one project: from the desired and the observed state to the next steps and the report. Pure; planned again after
+// every round.
+import type { SteadyTime } from "../../lib/clock.ts";
 import type { ProjectStatus, Reason } from "../../protocol/caravanserai/resources.ts";
 import type { DesiredProject } from "./desired.ts";
 import { type ProjectHistory, dueAgain } from "./history.ts";
@@ -8,15 +10,15 @@ import { type ServicePolicy, type ServiceDecision, planService } from "./service
 import type { Step } from "./step.ts";
 
 export interface Plan {
-  /** To be carried out now, in this order; those of different services do not depend on each other. */
+  /** Carried out now, in this order; steps of different services do not depend on each other. */
   readonly steps: readonly Step[];
-  /** When to look again although nothing happened, of the steady clock. */
-  readonly planAgainAt: number | undefined;
-  /** What the server should be told, if it has not been told. */
+  /** When to plan again although nothing happened; undefined: not before something happens. */
+  readonly planAgainAt: SteadyTime | undefined;
+  /** The status that the server should have; undefined while nothing is to be reported. */
   readonly report: ProjectStatus | undefined;
-  /** What went wrong and is tried again: to be shown beside the phase, which stays as it is. */
+  /** A failure that is tried again: reported beside the phase, which does not change. */
   readonly condition?: Pick<ProjectStatus, "reason" | "message"> | undefined;
-  /** What it waits for, in words for a person; empty when all is well. */
+  /** For a person: what it waits for; empty when it waits for nothing. */
   readonly notes: readonly string[];
 }
 
@@ -25,46 +27,45 @@ export interface Situation {
   readonly history: ProjectHistory;
   readonly images: Images;
   readonly policy: ServicePolicy;
-  /** When Docker told last that a container of it has ended. */
-  readonly endedAt?: number | undefined;
-  /** When Docker told last of anything about it. */
-  readonly lastEventAt?: number | undefined;
-  /** Of the steady clock, as every time in a plan. */
-  readonly now: number;
+  /** When an event last reported the end of one of its containers. */
+  readonly endedAt?: SteadyTime | undefined;
+  /** When an event last reported anything about it. */
+  readonly lastEventAt?: SteadyTime | undefined;
+  readonly now: SteadyTime;
 }
 
-/** Brings a project up and keeps it there. Never removes a network or a volume, nor anything without our labels. */
+/** Plans how to bring a project up and keep it running. Never removes a network, a volume, or anything without our labels. */
 export function planProject(desired: DesiredProject, situation: Situation): Plan {
   const { observed, history, now } = situation;
   const foundation = foundationSteps(desired, observed);
   const refused = foundation.length === 0 ? undefined : history.failures.get("");
-  // The network and the volumes come first. While Docker refuses one, what can do without it goes on.
+  // Network and volumes come first. While Docker refuses one, services that do not need it continue.
   if (foundation.length > 0 && (refused === undefined || now >= refused.retryAt))
     return { steps: foundation, planAgainAt: undefined, report: undefined, notes: [] };
-  const verdicts = desired.services.map((service) => ({
+  const decisions = desired.services.map((service) => ({
     name: service.name,
-    verdict: planService({ service, ...situation }),
+    decision: planService({ service, ...situation }),
   }));
-  // Services that are not in the spec any more go once all others run, so that a rename is not an outage.
-  const superfluous = verdicts.every(isWell)
+  // Services that are no longer in the spec are removed once all others run, so that a rename causes no outage.
+  const superfluous = decisions.every(isWell)
     ? observed.containers.filter(({ service }) => !desired.services.some(({ name }) => name === service))
     : [];
   const removal = takeDown(superfluous, situation);
   return {
     steps: [
-      ...verdicts.flatMap(({ verdict }) => ("step" in verdict ? (verdict.step ?? []) : [])),
+      ...decisions.flatMap(({ decision }) => ("step" in decision ? (decision.step ?? []) : [])),
       ...removal.steps,
     ],
     planAgainAt: earliest([
-      ...verdicts.map(({ verdict }) => ("until" in verdict ? verdict.until : undefined)),
+      ...decisions.map(({ decision }) => ("until" in decision ? decision.until : undefined)),
       removal.planAgainAt,
       refused?.retryAt,
     ]),
-    report: reportOf(verdicts),
-    condition: conditionOf(verdicts),
-    notes: verdicts.flatMap(({ name, verdict }) => {
-      if (verdict.is === "waiting") return [`${name}: ${verdict.note}`];
-      return verdict.is === "failed" ? [`${name}: ${verdict.message}`] : [];
+    report: reportOf(decisions),
+    condition: conditionOf(decisions),
+    notes: decisions.flatMap(({ name, decision }) => {
+      if (decision.is === "waiting") return [`${name}: ${decision.note}`];
+      return decision.is === "failed" ? [`${name}: ${decision.message}`] : [];
     }),
   };
 }
@@ -77,25 +78,25 @@ function foundationSteps({ network, volumes }: DesiredProject, observed: Observe
   ];
 }
 
-interface Named {
+interface Decided {
   readonly name: string;
-  readonly verdict: ServiceDecision;
+  readonly decision: ServiceDecision;
 }
 
-/** Crashes are named before what was never up, since they name the services in the words that clients know. */
+/** The reason of the report is the first of these that occurs: clients know their texts, which list the services. */
 const SEVERITY: readonly Reason[] = ["ContainerCrashed", "ContainerExited", "ContainerMissing"];
-const WORDS: Partial<Record<Reason, string>> = {
+const REPORT_TEXTS: Partial<Record<Reason, string>> = {
   ContainerCrashed: "Containers crashed",
   ContainerExited: "Containers exited",
 };
 
-const isWell = ({ verdict }: Named): boolean => verdict.is === "running" || verdict.is === "completed";
+const isWell = ({ decision }: Decided): boolean => decision.is === "running" || decision.is === "completed";
 
 /** "Containers running: web; completed: migrate" */
-function wellMessage(verdicts: readonly Named[]): string {
+function runningMessage(decisions: readonly Decided[]): string {
   const named = (is: ServiceDecision["is"]): string =>
-    verdicts
-      .filter(({ verdict }) => verdict.is === is)
+    decisions
+      .filter(({ decision }) => decision.is === is)
       .map(({ name }) => name)
       .join(", ");
   const [running, completed] = [named("running"), named("completed")];
@@ -103,34 +104,34 @@ function wellMessage(verdicts: readonly Named[]): string {
   return `Containers ${parts.join("; ")}`;
 }
 
-function reportOf(verdicts: readonly Named[]): ProjectStatus | undefined {
-  if (verdicts.every(isWell))
-    return { phase: "Running", reason: "ContainersRunning", message: wellMessage(verdicts) };
-  const failed = verdicts.flatMap(({ name, verdict }) =>
-    verdict.is === "failed" ? [{ name, reason: verdict.reason, message: verdict.message }] : [],
+function reportOf(decisions: readonly Decided[]): ProjectStatus | undefined {
+  if (decisions.every(isWell))
+    return { phase: "Running", reason: "ContainersRunning", message: runningMessage(decisions) };
+  const failed = decisions.flatMap(({ name, decision }) =>
+    decision.is === "failed" ? [{ name, reason: decision.reason, message: decision.message }] : [],
   );
   if (failed.length === 0) return undefined;
   const reason = SEVERITY.find((one) => failed.some((failure) => failure.reason === one)) ?? "ReconcileError";
-  const words = WORDS[reason];
+  const text = REPORT_TEXTS[reason];
   const all = failed.map(
-    ({ name, message }) => `${name}${words === undefined ? `: ${message}` : `(${message})`}`,
+    ({ name, message }) => `${name}${text === undefined ? `: ${message}` : `(${message})`}`,
   );
-  return { phase: "Failed", reason, message: `${words === undefined ? "" : `${words}: `}${all.join(", ")}` };
+  return { phase: "Failed", reason, message: `${text === undefined ? "" : `${text}: `}${all.join(", ")}` };
 }
 
-function conditionOf(verdicts: readonly Named[]): Plan["condition"] {
-  const failures = verdicts.flatMap(({ name, verdict }) =>
-    verdict.is === "waiting" && verdict.trouble === true ? [`${name}: ${verdict.note}`] : [],
+function conditionOf(decisions: readonly Decided[]): Plan["condition"] {
+  const failures = decisions.flatMap(({ name, decision }) =>
+    decision.is === "waiting" && decision.isFailure === true ? [`${name}: ${decision.note}`] : [],
   );
   return failures.length === 0 ? undefined : { reason: "ReconcileError", message: failures.join(", ") };
 }
 
-/** After so many refusals in a row the server is shown what keeps a removal from its end: the first one often passes. */
-const PATIENCE = 2;
+/** A refused removal is reported after so many refusals in a row: the first one often passes. */
+const REFUSALS_BEFORE_REPORT = 2;
 
 /**
- * Takes everything of a project away: containers first, then network, then volumes. Also when half of it is gone. It is
- * never given up, and never reported as failed: a project that Failed is one that is to run again.
+ * Plans the removal of everything of a project: containers, then network, then volumes, whatever is left of it. It is tried
+ * until it succeeds and never reported as failed: Failed means that a project should run again.
  */
 export function planTeardown(situation: Situation): Plan {
   const { observed, history } = situation;
@@ -142,14 +143,14 @@ export function planTeardown(situation: Situation): Plan {
           ...[...volumes].map((name) => ({ do: "removeVolume", name }) as const),
         ]
       : [];
-  const gone = containers.length === 0 && network === undefined && volumes.size === 0;
-  const subjects = gone ? [] : [...containers.map(({ service }) => service), ""];
+  const isRemoved = containers.length === 0 && network === undefined && volumes.size === 0;
+  const subjects = isRemoved ? [] : [...containers.map(({ service }) => service), ""];
   const failures = subjects.flatMap((subject) => history.failures.get(subject) ?? []);
-  const stuck = failures.find(({ attempts }) => attempts >= PATIENCE);
+  const stuck = failures.find(({ attempts }) => attempts >= REFUSALS_BEFORE_REPORT);
   return {
     steps: [...takeDown(containers, situation).steps, ...rest],
     planAgainAt: earliest(subjects.map((subject) => waitOf(subject, situation))),
-    report: gone
+    report: isRemoved
       ? {
           phase: "Terminated",
           reason: "ResourcesRemoved",
@@ -161,33 +162,34 @@ export function planTeardown(situation: Situation): Plan {
   };
 }
 
-const toldIn = ({ lastEventAt = -Infinity }: Situation): number => lastEventAt;
-
-/** When a step about `subject` that Docker refused is due again; undefined when it is due now. */
-function waitOf(subject: string, situation: Situation): number | undefined {
-  const trouble = situation.history.failures.get(subject);
-  if (trouble === undefined) return undefined;
-  const due = dueAgain(trouble, toldIn(situation));
-  return situation.now < due ? due : undefined;
+/** When a refused step about `subject` is tried again; undefined when that is now, or none was refused. */
+function waitOf(
+  subject: string,
+  { history, lastEventAt = -Infinity, now }: Situation,
+): SteadyTime | undefined {
+  const failure = history.failures.get(subject);
+  if (failure === undefined) return undefined;
+  const due = dueAgain(failure, lastEventAt);
+  return now < due ? due : undefined;
 }
 
-/** Those whose turn it is: stopped with grace while they run, removed by force when they do not, or do not stop. */
+/** Steps for containers that are due: stops a running one with grace, removes one by force that is stopped or does not stop. */
 function takeDown(
   containers: readonly ObservedContainer[],
   situation: Situation,
-): { readonly steps: readonly Step[]; readonly planAgainAt: number | undefined } {
+): { readonly steps: readonly Step[]; readonly planAgainAt: SteadyTime | undefined } {
   const steps = containers
     .filter(({ service }) => waitOf(service, situation) === undefined)
     .map(({ id, service, state }): Step => {
       const refused = situation.history.failures.get(service)?.step;
-      const isAlive = state === "running" || state === "paused" || state === "restarting";
-      const isStubborn = refused === "stopContainer" || refused === "removeContainer";
-      return { do: isAlive && !isStubborn ? "stopContainer" : "removeContainer", id, service };
+      const isRunning = state === "running" || state === "paused" || state === "restarting";
+      const wasRefused = refused === "stopContainer" || refused === "removeContainer";
+      return { do: isRunning && !wasRefused ? "stopContainer" : "removeContainer", id, service };
     });
   return { steps, planAgainAt: earliest(containers.map(({ service }) => waitOf(service, situation))) };
 }
 
-function earliest(times: readonly (number | undefined)[]): number | undefined {
+function earliest(times: readonly (SteadyTime | undefined)[]): SteadyTime | undefined {
   const known = times.filter((time) => time !== undefined);
   return known.length === 0 ? undefined : Math.min(...known);
 }

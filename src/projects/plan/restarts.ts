@@ -1,27 +1,26 @@
 // Decides when a container that ended is started again: with a backoff, a limited number of times in each window. Pure.
+import type { SteadyTime } from "../../lib/clock.ts";
 import { doubled } from "../../lib/backoff.ts";
 import type { Duration } from "../../lib/duration.ts";
 import { retry } from "../../control/retry.ts";
 
 export interface RestartPolicy {
-  /** Restarts within `window` at most: the project has failed until the next one is due. 0: it stays so. */
+  /** Most restarts within `window`; after that the project has failed until the next one is due. 0: no restarts. */
   readonly limit: number;
   readonly window: Duration;
 }
 
 export type RestartDecision =
   | { readonly do: "start" }
-  | { readonly do: "wait"; readonly until: number }
-  /** For now; `until`: when the window has room again, undefined where there is never any. */
-  | { readonly do: "give up"; readonly until: number | undefined };
+  | { readonly do: "wait"; readonly until: SteadyTime }
+  /** `until`: when the window allows another restart; undefined: never. */
+  | { readonly do: "give up"; readonly until: SteadyTime | undefined };
 
-/**
- * `restarts`: when we started it again, oldest first; `endedAt`: when it was seen to have ended. All of the steady clock.
- */
+/** `restarts`: the times of earlier restarts, oldest first; `endedAt`: when a snapshot first showed that it ended. */
 export function decideRestart(
-  restarts: readonly number[],
-  endedAt: number,
-  now: number,
+  restarts: readonly SteadyTime[],
+  endedAt: SteadyTime,
+  now: SteadyTime,
   { limit, window }: RestartPolicy,
 ): RestartDecision {
   const recent = restarts.filter((at) => now - at < window);
@@ -33,9 +32,9 @@ export function decideRestart(
   return now >= until ? { do: "start" } : { do: "wait", until };
 }
 
-/** Whether it has lately used up its restarts, in this window or the one before. */
+/** Whether it used up its restarts in this window or the one before. */
 export const isSpent = (
-  restarts: readonly number[],
-  now: number,
+  restarts: readonly SteadyTime[],
+  now: SteadyTime,
   { limit, window }: RestartPolicy,
 ): boolean => limit > 0 && restarts.filter((at) => now - at < 2 * window).length >= limit;

@@ -1,14 +1,15 @@
-// One service: from its containers to the next step. Pure.
+// Plans one service: from its containers to the next step. Pure.
 //
-// A replacement keeps the running one until the new one runs:
+// A replacement does not remove the running container before the new one runs:
 //
 //   current            create ─▶ current + next ── stop, rename ─▶ previous + next ── rename ─▶ previous + current
 //                                                                                       │ start
 //   current (new)  ◀── remove previous ── runs for PROBATION ◀──────────────────────────┤
 //   current (old)  ◀── rename, start ◀── remove the new one ◀── ends, or does not start ┘
 //
-// Every arrow is one step, and where it stands is read from the names: whoever comes after a crash goes on from there.
+// Every arrow is one step, and the names of the containers show the progress: after a crash the agent continues from there.
 import { posix } from "node:path";
+import type { SteadyTime } from "../../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import type { Reason } from "../../protocol/caravanserai/resources.ts";
 import type { DesiredService } from "./desired.ts";
@@ -19,15 +20,15 @@ import { type RestartPolicy, decideRestart, isSpent } from "./restarts.ts";
 import type { Step } from "./step.ts";
 import type { Role } from "./names.ts";
 
-/** A new container that runs for so long has taken its predecessor's place. */
+/** A new container that has run for so long replaces the previous one, which is removed then. */
 export const PROBATION: Duration = seconds(2);
-/** A container that we have just started may end at once: it is not said to run before. */
+/** A started container is not reported as running before: it may end at once. */
 export const SETTLING: Duration = milliseconds(300);
-/** Docker has told of an end about the time of a start: its list may show that later than the event (see worker.ts). */
-const DOUBT: Duration = seconds(1);
-/** After so many refused steps in a row the project has failed; the steps are repeated all the same. */
-const PATIENCE = 3;
-/** One that used up its restarts runs again only when it has run for so long. */
+/** When an event reports an end within this time of a start, wait as long: the list shows an end after the event (worker.ts). */
+const LATE_LIST: Duration = seconds(1);
+/** The service is reported as failed after so many refused steps in a row. The steps are still repeated. */
+const REFUSALS_BEFORE_FAILED = 3;
+/** A container that used up its restarts is reported as running only after it has run for so long. */
 const PROVEN: Duration = seconds(10);
 
 export interface ServicePolicy {
@@ -37,29 +38,29 @@ export interface ServicePolicy {
 
 export type ServiceDecision =
   /** It runs as it should. */
-  | { readonly is: "running"; readonly step?: Step; readonly until?: number }
-  /** It was started a moment ago, and has not ended yet. */
-  | { readonly is: "starting"; readonly until: number }
-  /** It ended with 0 by itself, and nobody needs it to stay. */
+  | { readonly is: "running"; readonly step?: Step; readonly until?: SteadyTime }
+  /** It was started a moment ago and has not ended. */
+  | { readonly is: "starting"; readonly until: SteadyTime }
+  /** It ended with 0 by itself, and no ingress rule leads to it. */
   | { readonly is: "completed"; readonly step?: Step }
   | { readonly is: "working"; readonly step: Step }
-  | Hindered;
+  | Blocked;
 
-/** What it needs is not there yet. `step` keeps up what there is meanwhile. */
-type Hindered =
+/** It cannot be brought to the desired state now. `step` keeps the present container running meanwhile. */
+type Blocked =
   | {
       readonly is: "waiting";
       readonly note: string;
-      /** Something went wrong, and is tried again: worth telling the server of. */
-      readonly trouble?: boolean;
-      readonly until?: number;
+      /** Something failed and is tried again: reported to the server as a condition. */
+      readonly isFailure?: boolean;
+      readonly until?: SteadyTime;
       readonly step?: Step;
     }
   | {
       readonly is: "failed";
       readonly reason: Reason;
       readonly message: string;
-      readonly until?: number;
+      readonly until?: SteadyTime;
       readonly step?: Step;
     };
 
@@ -69,9 +70,9 @@ export interface ServiceView {
   readonly history: ProjectHistory;
   readonly images: Images;
   readonly policy: ServicePolicy;
-  /** When Docker told last that a container of the project has ended. */
-  readonly endedAt?: number | undefined;
-  readonly now: number;
+  /** When an event last reported the end of a container of the project. */
+  readonly endedAt?: SteadyTime | undefined;
+  readonly now: SteadyTime;
 }
 
 export function planService(view: ServiceView): ServiceDecision {
@@ -79,19 +80,19 @@ export function planService(view: ServiceView): ServiceDecision {
   const own = observed.containers.filter((container) => container.service === service.name);
   const inRole = (role: Role): ObservedContainer | undefined => own.find((one) => one.role === role);
   const [current, next, previous] = [inRole("current"), inRole("next"), inRole("previous")];
-  const trouble = history.failures.get(service.name);
-  if (trouble !== undefined) {
-    // What was to replace a running container and is refused by Docker gives way at once.
+  const failure = history.failures.get(service.name);
+  if (failure !== undefined) {
+    // Remove a replacement at once when Docker refuses to start it.
     if (previous !== undefined && current?.state === "created")
-      return giveWay(view, current, trouble.message);
-    if (now < trouble.retryAt)
-      return previous === undefined ? beside(stuck(trouble), view, current) : stuck(trouble);
-    if (isUnstartable(trouble, current)) return work(remove(current));
+      return removeReplacement(view, current, failure.message);
+    if (now < failure.retryAt)
+      return previous === undefined ? keepRunning(refused(failure), view, current) : refused(failure);
+    if (isUnstartable(failure, current)) return work(remove(current));
   }
   const stray = own.find(({ role }) => role === undefined);
   if (stray !== undefined) return work(remove(stray));
-  const lacking = lackingOf(view);
-  if (lacking !== undefined) return beside(stuck(lacking), view, current);
+  const missing = missingFoundation(view);
+  if (missing !== undefined) return keepRunning(refused(missing), view, current);
   if (previous !== undefined) return planReplacement(view, { current, next, previous });
   if (current === undefined) return planAbsent(view, next);
   if (!matches(current, service)) return planDrift(view, current, next);
@@ -99,54 +100,60 @@ export function planService(view: ServiceView): ServiceDecision {
   return planCurrent(view, current);
 }
 
-/** Docker's own remains of a container may be in the way of its start: it is made anew once, before it has failed. */
+/** Docker's own remains of a container may prevent its start: it is created again once, before the service has failed. */
 const isUnstartable = (
-  { step, attempts, remade }: StepFailure,
+  { step, attempts, isRecreated }: StepFailure,
   current: ObservedContainer | undefined,
 ): current is ObservedContainer =>
   step === "startContainer" &&
-  attempts === PATIENCE - 1 &&
-  !remade &&
+  attempts === REFUSALS_BEFORE_FAILED - 1 &&
+  !isRecreated &&
   (current?.state === "exited" || current?.state === "created");
 
-const stuck = ({ message, attempts, retryAt }: StepFailure): Hindered =>
-  attempts >= PATIENCE
+const refused = ({ message, attempts, retryAt }: StepFailure): Blocked =>
+  attempts >= REFUSALS_BEFORE_FAILED
     ? { is: "failed", reason: "ReconcileError", message, until: retryAt }
-    : { is: "waiting", note: message, trouble: true, until: retryAt };
+    : { is: "waiting", note: message, isFailure: true, until: retryAt };
 
-/** Why Docker does not make the network or a volume that the service stands on; undefined when all of it is there. */
-function lackingOf({ service, observed, history }: ServiceView): StepFailure | undefined {
-  const isThere =
+/** Why Docker refuses the network or a volume that the service needs; undefined when they exist, or were not refused. */
+function missingFoundation({ service, observed, history }: ServiceView): StepFailure | undefined {
+  const exists =
     observed.network !== undefined &&
     service.mounts.every(({ volume, declared }) => !declared || observed.volumes.has(volume));
-  return isThere ? undefined : history.failures.get("");
+  return exists ? undefined : history.failures.get("");
 }
 
-/** Steps that bring up the container that is there, and take nothing away. */
+/** Steps that bring up the present container and remove nothing. */
 const UPKEEP: ReadonlySet<Step["do"]> = new Set(["startContainer", "unpauseContainer", "connectNetwork"]);
 
-/** What keeps a service from being as it should must not cost it the container that it has: that one is kept up. */
-function beside(hindered: Hindered, view: ServiceView, current: ObservedContainer | undefined): Hindered {
+/** Adds the step that keeps the present container running while the service is blocked. */
+function keepRunning(blocked: Blocked, view: ServiceView, current: ObservedContainer | undefined): Blocked {
   const isOld = current !== undefined && !matches(current, view.service);
-  // One of an earlier specification that has never run is not started any more.
-  if (current === undefined || (isOld && current.state === "created")) return hindered;
-  const kept = planCurrent(view, current);
-  const wanted = "step" in kept ? kept.step : undefined;
-  const trouble = view.history.failures.get(view.service.name);
-  const isRefused = trouble !== undefined && trouble.step === wanted?.do && view.now < trouble.retryAt;
-  const step = wanted !== undefined && UPKEEP.has(wanted.do) && !isRefused ? wanted : undefined;
-  const times = [hindered.until, "until" in kept ? kept.until : undefined].filter((at) => at !== undefined);
+  // Do not start a container of an earlier specification that has never run.
+  if (current === undefined || (isOld && current.state === "created")) return blocked;
+  const upkeep = planCurrent(view, current);
+  const next = "step" in upkeep ? upkeep.step : undefined;
+  const failure = view.history.failures.get(view.service.name);
+  const isRefused = failure !== undefined && failure.step === next?.do && view.now < failure.retryAt;
+  const step = next !== undefined && UPKEEP.has(next.do) && !isRefused ? next : undefined;
+  const times = [blocked.until, "until" in upkeep ? upkeep.until : undefined].filter(
+    (at) => at !== undefined,
+  );
   return {
-    ...hindered,
-    ...(hindered.is === "failed" && isOld && current.state === "running"
-      ? { message: `${hindered.message}; the previous one runs on` }
+    ...blocked,
+    ...(blocked.is === "failed" && isOld && current.state === "running"
+      ? { message: `${blocked.message}; the previous one still runs` }
       : {}),
     ...(times.length === 0 ? {} : { until: Math.min(...times) }),
     ...(step === undefined ? {} : { step }),
   };
 }
 
-const giveWay = ({ service }: ServiceView, { id }: ObservedContainer, message: string): ServiceDecision =>
+const removeReplacement = (
+  { service }: ServiceView,
+  { id }: ObservedContainer,
+  message: string,
+): ServiceDecision =>
   work({
     do: "removeContainer",
     id,
@@ -164,8 +171,8 @@ const start = ({ id, service }: ObservedContainer, again: boolean): Step => ({
 });
 
 /**
- * Whether the container was made from this service as it stands now. One of the other agent has no fingerprint: it is
- * compared with what that agent would have made, and left alone when it is the same.
+ * Whether the container was made from the service as it is now. A container of the Go agent has no fingerprint: its image,
+ * environment and mounts are compared instead.
  */
 export function matches({ fingerprint, image, made }: ObservedContainer, service: DesiredService): boolean {
   if (fingerprint !== undefined || made === undefined) return fingerprint === service.fingerprint;
@@ -177,15 +184,15 @@ export function matches({ fingerprint, image, made }: ObservedContainer, service
   );
 }
 
-/** As Docker writes them: "cara-shop-data:/data". */
+/** In Docker's form: "cara-shop-data:/data". */
 const mountsOf = ({ mounts }: DesiredService): ReadonlySet<string> =>
   new Set(mounts.map(({ volume, path }) => `${volume}:${posix.resolve("/", path)}`));
 
-/** What a container of the other agent has mounted and a replacement would not: it is not replaced then. */
+/** Mounts of a container of the Go agent that a replacement would not have: it is not replaced then. */
 const lostMounts = ({ fingerprint, made }: ObservedContainer, service: DesiredService): readonly string[] =>
   fingerprint === undefined ? (made?.mounts ?? []).filter((mount) => !mountsOf(service).has(mount)) : [];
 
-/** A container knows its network by id: one that was made anew is another one, and the container does not start. */
+/** A container refers to its network by id: after the network was created again, the container does not start. */
 const isAttached = ({ networks }: ObservedContainer, { network }: ObservedProject): boolean =>
   network !== undefined && networks.has(network);
 
@@ -196,15 +203,15 @@ function planAbsent(view: ServiceView, next: ObservedContainer | undefined): Ser
   return work({ do: "renameContainer", id: next.id, service: service.name, to: "current" });
 }
 
-function create(view: ServiceView, role: "current" | "next"): Hindered | { is: "working"; step: Step } {
+function create(view: ServiceView, role: "current" | "next"): Blocked | { is: "working"; step: Step } {
   const { service, observed, images, policy, now } = view;
   const holder = observed.taken.get(service.name);
   if (holder !== undefined) {
     const message = `the name of its container is taken by ${holder}, which is not ours; rename or remove that one`;
     return { is: "failed", reason: "ReconcileError", message };
   }
-  const verdict = decideImage(service.image, images, policyOf(service.image, policy.pull), now);
-  switch (verdict.image) {
+  const decision = decideImage(service.image, images, policyOf(service.image, policy.pull), now);
+  switch (decision.image) {
     case "ready":
       return work({ do: "createContainer", service, role });
     case "pull":
@@ -212,16 +219,16 @@ function create(view: ServiceView, role: "current" | "next"): Hindered | { is: "
     case "wait":
       return {
         is: "waiting",
-        note: verdict.note,
-        trouble: verdict.failed,
-        ...(verdict.until === undefined ? {} : { until: verdict.until }),
+        note: decision.note,
+        isFailure: decision.isFailure,
+        ...(decision.until === undefined ? {} : { until: decision.until }),
       };
     case "failed":
   }
-  return { is: "failed", reason: "ReconcileError", message: verdict.message, until: verdict.until };
+  return { is: "failed", reason: "ReconcileError", message: decision.message, until: decision.until };
 }
 
-/** The one container there should be, and it is the right one. */
+/** There is one container, and it matches the service. */
 function planCurrent(view: ServiceView, current: ObservedContainer): ServiceDecision {
   const { service, observed } = view;
   const attached = isAttached(current, observed);
@@ -252,11 +259,11 @@ function planCurrent(view: ServiceView, current: ObservedContainer): ServiceDeci
   return { is: "waiting", note: `its container is ${current.state}` };
 }
 
-/** A job that is done. What the ingress leads to is no job: it has to stay, whatever it ends with. */
-const isCompleted = ({ exit }: ObservedContainer, { stays }: DesiredService): boolean =>
-  exit?.code === 0 && exit.byItself && !stays;
+/** Whether it is a job that is done. A service with an ingress rule is no job: it must run, whatever its exit code. */
+const isCompleted = ({ exit }: ObservedContainer, { isServed }: DesiredService): boolean =>
+  exit?.code === 0 && exit.byItself && !isServed;
 
-/** Of one that was started by somebody else, or in an earlier life, nothing is known, and it is believed. */
+/** Undefined when it counts as running; so does a container that was started by somebody else, or before this agent started. */
 function settling({
   service,
   history,
@@ -266,8 +273,8 @@ function settling({
 }: ServiceView): ServiceDecision | undefined {
   const started = history.starts.get(service.name) ?? -Infinity;
   const isProven = !isSpent(history.restarts.get(service.name) ?? [], now, policy.restart);
-  const doubt = Math.abs(endedAt - started) < DOUBT ? endedAt + DOUBT : -Infinity;
-  const until = Math.max(started + (isProven ? SETTLING : PROVEN), doubt);
+  const listUpToDate = Math.abs(endedAt - started) < LATE_LIST ? endedAt + LATE_LIST : -Infinity;
+  const until = Math.max(started + (isProven ? SETTLING : PROVEN), listUpToDate);
   return now < until ? { is: "starting", until } : undefined;
 }
 
@@ -285,14 +292,14 @@ function restart({ service, history, policy, now }: ServiceView, ended: Observed
   };
 }
 
-/** "exit=137, out of memory: last lines …" */
+/** For a message: "exit=137, out of memory: last lines …" */
 export function howItEnded({ exit }: ObservedContainer): string {
   if (exit === undefined) return "ended";
   const text = `exit=${exit.code}${exit.oomKilled ? ", out of memory" : ""}`;
   return exit.lastLines === "" ? text : `${text}: ${exit.lastLines}`;
 }
 
-/** Another spec than the container was made from: the new one is made first, then the old one makes room. */
+/** The specification changed: creates the new container first, then stops the old one. */
 function planDrift(
   view: ServiceView,
   current: ObservedContainer,
@@ -301,16 +308,16 @@ function planDrift(
   const { service, history } = view;
   const lost = lostMounts(current, service);
   if (lost.length > 0)
-    return beside(notReplaced(`would not have ${lost.join(" and ")}`, "ReconcileError"), view, current);
+    return keepRunning(notReplaced(`would not have ${lost.join(" and ")}`, "ReconcileError"), view, current);
   const failure = history.replacements.get(service.name);
-  // Not tried again by itself: every try costs the old one a pause. It is when the operator assigns the project anew.
+  // Not tried again by itself: every try interrupts the old container. It is tried when the project is assigned again.
   if (failure?.fingerprint === service.fingerprint)
-    return beside(notReplaced(`does not start (${failure.message})`, "ContainerCrashed"), view, current);
+    return keepRunning(notReplaced(`does not start (${failure.message})`, "ContainerCrashed"), view, current);
   if (next === undefined) {
     const made = create(view, "next");
-    return made.is === "working" ? made : beside(made, view, current);
+    return made.is === "working" ? made : keepRunning(made, view, current);
   }
-  // One that has run already, or whose network is gone, is not what was made to be started now.
+  // Create it again when it has already run, or when its network was removed.
   if (!matches(next, service) || next.state !== "created" || !isAttached(next, view.observed))
     return work(remove(next));
   switch (current.state) {
@@ -328,8 +335,8 @@ function planDrift(
   return work({ do: "renameContainer", id: current.id, service: service.name, to: "previous" });
 }
 
-/** The new version cannot take over: the old one is kept running, and the operator told. */
-const notReplaced = (why: string, reason: Reason): Hindered => ({
+/** The new version cannot replace the old one, which still runs. */
+const notReplaced = (why: string, reason: Reason): Blocked => ({
   is: "failed",
   reason,
   message: `the new version ${why}`,
@@ -341,17 +348,17 @@ interface Replacement {
   readonly previous: ObservedContainer;
 }
 
-/** The old one has made room already. */
+/** The old container was stopped and renamed already. */
 function planReplacement(view: ServiceView, { current, next, previous }: Replacement): ServiceDecision {
   const { service, observed, history, now } = view;
-  // Nothing to fall back on.
+  // The previous container is of no use as a fallback.
   if (previous.state === "created" || previous.state === "dead") return work(remove(previous));
   if (current === undefined) {
-    const heir = next !== undefined && matches(next, service) ? next : previous;
-    return work({ do: "renameContainer", id: heir.id, service: service.name, to: "current" });
+    const successor = next !== undefined && matches(next, service) ? next : previous;
+    return work({ do: "renameContainer", id: successor.id, service: service.name, to: "current" });
   }
   if (!matches(current, service)) {
-    // The spec changed once more meanwhile. Of two that are out of date the one that runs is kept.
+    // The spec changed again meanwhile: of two outdated containers, remove the one that does not run.
     return work(remove(current.state === "running" ? previous : current));
   }
   switch (current.state) {
@@ -372,10 +379,10 @@ function planReplacement(view: ServiceView, { current, next, previous }: Replace
   }
   if (isCompleted(current, service)) return { is: "completed", step: remove(previous) };
   if (!isAttached(current, observed)) return work(remove(current));
-  // Once more: the machine may have been rebooted just now, which ends what is well.
+  // Start it once more: a reboot of the machine may have ended it.
   const once = { limit: 1, window: PROBATION * 10 };
   const again = decideRestart(history.restarts.get(service.name) ?? [], current.since, now, once);
-  if (again.do === "give up") return giveWay(view, current, howItEnded(current));
+  if (again.do === "give up") return removeReplacement(view, current, howItEnded(current));
   return again.do === "start"
     ? work(start(current, true))
     : { is: "waiting", note: `${howItEnded(current)}, is started again`, until: again.until };

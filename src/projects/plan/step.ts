@@ -1,4 +1,4 @@
-// What can be done to a project on Docker: tagged records that the planner makes and `apply.ts` carries out.
+// The steps that change a project on Docker: tagged records that the planner makes and `apply.ts` carries out.
 import type { DesiredService } from "./desired.ts";
 import type { Role } from "./names.ts";
 
@@ -7,12 +7,12 @@ export type Step =
   | { readonly do: "createVolume"; readonly name: string }
   | { readonly do: "pull"; readonly image: string }
   | { readonly do: "createContainer"; readonly service: DesiredService; readonly role: "current" | "next" }
-  /** `again`: it ended by itself and counts against the budget of restarts. */
+  /** `again`: it had ended by itself, and the start counts as a restart. */
   | { readonly do: "startContainer"; readonly id: string; readonly service: string; readonly again: boolean }
   | { readonly do: "stopContainer"; readonly id: string; readonly service: string }
   | { readonly do: "unpauseContainer"; readonly id: string; readonly service: string }
   | { readonly do: "renameContainer"; readonly id: string; readonly service: string; readonly to: Role }
-  /** `failed`: it was to replace another one and did not start; its fingerprint is not tried again. */
+  /** `failed`: it should replace another one and did not start; its fingerprint is not tried again. */
   | {
       readonly do: "removeContainer";
       readonly id: string;
@@ -23,7 +23,7 @@ export type Step =
   | { readonly do: "removeNetwork"; readonly id: string }
   | { readonly do: "removeVolume"; readonly name: string };
 
-/** What a step is about, so that a failure of it can be remembered: a service, or the project as a whole (""). */
+/** The service that a step is about; "" for the project as a whole. */
 export function subjectOf(step: Step): string {
   if (!("service" in step)) return "";
   return typeof step.service === "string" ? step.service : step.service.name;

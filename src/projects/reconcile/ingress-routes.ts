@@ -2,7 +2,7 @@
 import type { Log } from "../../platform/log.ts";
 import type { DesiredProject } from "../plan/desired.ts";
 import type { Snapshot } from "../plan/engine.ts";
-import { type ProjectRoute, routeWarnings, routesOf } from "../plan/ingress-table.ts";
+import { type ProjectRoute, ingressWarnings, ingressRoutesOf } from "../plan/ingress-table.ts";
 
 export interface RoutesPorts {
   readonly desired: () => readonly DesiredProject[];
@@ -20,11 +20,11 @@ export function createRoutes({ desired, snapshot, log }: RoutesPorts): () => rea
     const now = { desired: desired(), snapshot: snapshot() };
     if (made?.desired === now.desired && made.snapshot === now.snapshot) return routes;
     if (made?.desired !== now.desired) {
-      const warnings = routeWarnings(now.desired);
+      const warnings = ingressWarnings(now.desired);
       for (const text of warnings) if (!told.includes(text)) log.warn("ingress", text);
       told = warnings;
     }
     made = now;
-    return (routes = routesOf(now.desired, now.snapshot));
+    return (routes = ingressRoutesOf(now.desired, now.snapshot));
   };
 }

@@ -12,7 +12,7 @@ import {
   type OrphanPolicy,
   type OrphanCandidate,
   UNKNOWN,
-  isLoss,
+  isDataLoss,
   decideOrphan,
 } from "../plan/orphans.ts";
 import type { Daemon } from "./daemon.ts";
@@ -21,7 +21,7 @@ import { type Unowned, isNothing, removable } from "../plan/ownership.ts";
 
 export interface Orphan {
   readonly name: string;
-  readonly verdict: OrphanCandidate["verdict"];
+  readonly decision: OrphanCandidate["decision"];
   readonly reason: string;
   /** When it is removed, in milliseconds since the epoch; undefined while that is not decided, or never. */
   readonly due: number | undefined;
@@ -109,16 +109,16 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     candidates.set(name, after);
     if (answer.is === "gone") missing.add(name);
     else if (answer.is !== "silent") missing.delete(name);
-    if (before.verdict === "suspected" && after.verdict === "orphan")
+    if (before.decision === "suspected" && after.decision === "orphan")
       log.warn("orphans", `${name}: ${after.reason}; its containers here are removed after the grace`);
-    if (after.verdict === "kept" && before.verdict !== "kept")
+    if (after.decision === "kept" && before.decision !== "kept")
       log.info("orphans", `${name}: ${after.reason}; what is here of it is kept`);
     ports.onDecision(name, after);
   }
 
   /** A server that misses most of what it gave us has lost its data: nothing it misses is proven deleted. */
   function doubtLoss(): void {
-    if (!isLoss(missing.size, ports.listed().size + missing.size)) return;
+    if (!isDataLoss(missing.size, ports.listed().size + missing.size)) return;
     continuity.forgot(`the server misses ${missing.size} projects of this node at once`);
     for (const name of missing) settle(name, { is: "forgotten" });
   }
@@ -162,11 +162,11 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     },
     isListed: drop,
     orphans: () => [
-      ...[...candidates].map(([name, { verdict, reason, due }]) => {
+      ...[...candidates].map(([name, { decision, reason, due }]) => {
         const seen = snapshots.latest()?.projects.get(name);
         return {
           name,
-          verdict,
+          decision,
           reason,
           due: due === undefined ? undefined : epochOf(wallOf(due)),
           containers: seen?.containers.length ?? 0,
@@ -182,7 +182,7 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
 
 /** Shown, and never touched. */
 function unownedOrphan(name: string, { containers, volumes, node }: Unowned, own: string): Orphan {
-  const shown = { name, verdict: "kept", due: undefined, containers } as const;
+  const shown = { name, decision: "kept", due: undefined, containers } as const;
   // Another node's agent looks after its data.
   if (node !== "" && node !== own) return { ...shown, reason: `belongs to node ${node}`, volumes: [] };
   return { ...shown, reason: "not on record as made here", volumes };

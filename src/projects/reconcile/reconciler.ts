@@ -218,15 +218,15 @@ export function startReconcile(
   }
 
   /** What was decided about a project that is not listed. A removal that the server has ordered goes on in any case. */
-  function actOn(name: string, { verdict, reason }: OrphanCandidate): void {
+  function actOn(name: string, { decision, reason }: OrphanCandidate): void {
     const on = held.get(name);
     if (on?.goal?.do === "remove") return;
-    if (verdict === "orphan" || verdict === "remove" || verdict === "terminated") lose(name);
-    const removal = removalOf(verdict, reason);
+    if (decision === "orphan" || decision === "remove" || decision === "terminated") lose(name);
+    const removal = removalOf(decision, reason);
     const worker = workers.get(name);
     if (removal !== undefined) {
       if (worker?.goal()?.do !== "remove") workerOf(name).setGoal(removal, "keep");
-    } else if (on?.goal !== undefined && verdict === "kept") {
+    } else if (on?.goal !== undefined && decision === "kept") {
       if (worker?.goal() !== on.goal) workerOf(name).setGoal(on.goal, "keep");
     } else if (worker?.goal()?.do === "remove") worker.setGoal(undefined, "keep");
   }
@@ -311,9 +311,9 @@ const unreadable = ({ problem, reason }: { problem: string; reason: Reason }): P
 });
 
 /** On silence a removal under way halts: the next positive answer takes it up again. */
-function removalOf(verdict: OrphanCandidate["verdict"], why: string): Goal | undefined {
-  if (verdict === "terminated") return { do: "remove", why, what: "all" };
-  return verdict === "remove" ? { do: "remove", why, what: "removable" } : undefined;
+function removalOf(decision: OrphanCandidate["decision"], why: string): Goal | undefined {
+  if (decision === "terminated") return { do: "remove", why, what: "all" };
+  return decision === "remove" ? { do: "remove", why, what: "removable" } : undefined;
 }
 
 const isGone = (plan: Plan | undefined): boolean => plan?.report?.phase === "Terminated";

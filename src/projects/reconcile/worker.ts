@@ -18,7 +18,7 @@ import { type Plan, planProject, planTeardown } from "../plan/project.ts";
 import { type Daemon, isAway } from "./daemon.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { removable } from "../plan/ownership.ts";
-import { observedIn } from "./view.ts";
+import { observedIn } from "../plan/observed.ts";
 import { type Step, subjectOf } from "../plan/step.ts";
 import { type Goal, type WorkerStatus, lineOf, statusOf } from "./worker-state.ts";
 

@@ -39,7 +39,9 @@ test("a project that this server never assigned is left alone, also when this no
   const engine = new WorldEngine();
   const records = await madeElsewhere(engine);
   await using run = runProjects(engine, new Server(), { state: { ...stateWith(), records } });
-  await until("it was asked after", () => run.reconcile.orphans().some(({ verdict }) => verdict === "kept"));
+  await until("it was asked after", () =>
+    run.reconcile.orphans().some(({ decision }) => decision === "kept"),
+  );
   await Bun.sleep(300); // Five times the grace.
   expect(engine.running("shop")).toEqual(["shop-web"]);
 });

@@ -25,7 +25,7 @@ test.each([
     const { services, volumes: made, warnings } = shop(DATA, volumes);
     expect(services[0]?.mounts).toEqual([{ volume: "cara-shop-data", path: "/data", declared: false }]);
     expect(made).toEqual([]);
-    expect(warnings.join()).toContain("cara-shop-data is used, and stays when the project is removed");
+    expect(warnings.join()).toContain("cara-shop-data is used, and is not removed with the project");
   },
 );
 
@@ -74,6 +74,6 @@ test("a container of the other agent is never replaced by one that would lose a 
   expect(decision).toEqual({
     is: "failed",
     reason: "ReconcileError",
-    message: "the new version would not have cara-shop-data:/data; the previous one runs on",
+    message: "the new version would not have cara-shop-data:/data; the previous one still runs",
   });
 });

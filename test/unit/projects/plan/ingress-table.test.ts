@@ -5,7 +5,7 @@ import { type DesiredProject, desire } from "../../../../src/projects/plan/desir
 import type { Snapshot } from "../../../../src/projects/plan/engine.ts";
 import { type Role, nameInRole } from "../../../../src/projects/plan/names.ts";
 import type { ContainerState, ObservedContainer } from "../../../../src/projects/plan/observed.ts";
-import { routeWarnings, routesOf } from "../../../../src/projects/plan/ingress-table.ts";
+import { ingressWarnings, ingressRoutesOf } from "../../../../src/projects/plan/ingress-table.ts";
 
 interface Rule {
   readonly name?: string;
@@ -62,7 +62,7 @@ const snapshot = (...containers: ObservedContainer[]): Snapshot => ({
 });
 
 const hosts = (...projects: DesiredProject[]): string[] =>
-  routesOf(projects, undefined).map(({ host }) => host);
+  ingressRoutesOf(projects, undefined).map(({ host }) => host);
 
 test.each([
   [{ host: "www.example.com" }, "www.example.com"],
@@ -76,7 +76,7 @@ test.each([
   [{ host: "my_app.test" }, "my_app.test"],
 ])("%j is served as %s", (rule, host) => {
   expect(hosts(project("shop", rule))).toEqual([host]);
-  expect(routeWarnings([project("shop", rule)])).toEqual([]);
+  expect(ingressWarnings([project("shop", rule)])).toEqual([]);
 });
 
 test.each([
@@ -93,7 +93,7 @@ test.each([
 ])("%j is left out with a warning", (rule, warning) => {
   const shop = project("shop", rule, { host: "good.test" });
   expect(hosts(shop)).toEqual(["good.test"]);
-  expect(routeWarnings([shop])).toEqual([expect.stringContaining(warning)]);
+  expect(ingressWarnings([shop])).toEqual([expect.stringContaining(warning)]);
 });
 
 test("of two projects the one whose name comes first has a host, whatever their order", () => {
@@ -102,9 +102,9 @@ test("of two projects the one whose name comes first has a host, whatever their 
     [a, b],
     [b, a],
   ]) {
-    expect(routesOf(order, undefined)).toMatchObject([{ host: "x.test", project: "a", port: 1 }]);
-    expect(routeWarnings(order)).toEqual([
-      "project b, ingress x.test: the host x.test is project a's already",
+    expect(ingressRoutesOf(order, undefined)).toMatchObject([{ host: "x.test", project: "a", port: 1 }]);
+    expect(ingressWarnings(order)).toEqual([
+      "project b, ingress x.test: the host x.test belongs to project a already",
     ]);
   }
 });
@@ -112,28 +112,30 @@ test("of two projects the one whose name comes first has a host, whatever their 
 test("no project takes a host that is made of another's name", () => {
   const thief = project("a", { host: "web.shop.local" });
   const owner = project("shop", { host: "web" });
-  expect(routesOf([thief, owner], undefined)).toMatchObject([{ host: "web.shop.local", project: "shop" }]);
+  expect(ingressRoutesOf([thief, owner], undefined)).toMatchObject([
+    { host: "web.shop.local", project: "shop" },
+  ]);
 });
 
 test("no project takes the host of another's rule without a host", () => {
   const thief = project("a", { host: "shop.local" });
-  expect(routesOf([thief, project("shop", {})], undefined)).toMatchObject([
+  expect(ingressRoutesOf([thief, project("shop", {})], undefined)).toMatchObject([
     { host: "shop.local", project: "shop" },
   ]);
 });
 
 test("of two rules of a project the first one counts", () => {
   const shop = project("shop", { host: "x.test", port: 1 }, { host: "X.test", port: 2 });
-  expect(routesOf([shop], undefined)).toMatchObject([{ port: 1 }]);
-  expect(routeWarnings([shop])).toEqual([expect.stringContaining("stands twice")]);
+  expect(ingressRoutesOf([shop], undefined)).toMatchObject([{ port: 1 }]);
+  expect(ingressWarnings([shop])).toEqual([expect.stringContaining("is listed twice")]);
 });
 
 test("a rule for a service that is not there keeps its host, without an address, and is warned of", () => {
   const shop = project("shop", { host: "x.test", service: "nobody" });
-  expect(routesOf([shop], snapshot(container("current", "10.0.0.2")))).toMatchObject([
+  expect(ingressRoutesOf([shop], snapshot(container("current", "10.0.0.2")))).toMatchObject([
     { address: undefined },
   ]);
-  expect(routeWarnings([shop])).toEqual([expect.stringContaining("no service nobody")]);
+  expect(ingressWarnings([shop])).toEqual([expect.stringContaining("no service nobody")]);
 });
 
 test.each([
@@ -156,18 +158,18 @@ test.each([
   ],
   ["another service runs", [container("current", "10.0.0.5", "running", "db")], undefined],
 ])("the address when %s", (_, containers, address) => {
-  expect(routesOf([project("shop", { host: "x" })], snapshot(...containers))).toEqual([
+  expect(ingressRoutesOf([project("shop", { host: "x" })], snapshot(...containers))).toEqual([
     { host: "x.shop.local", project: "shop", service: "web", address, port: 80 },
   ]);
 });
 
 test("without a snapshot, and without the project's network, there is no address", () => {
   const shop = project("shop", { host: "x" });
-  expect(routesOf([shop], undefined)[0]?.address).toBeUndefined();
+  expect(ingressRoutesOf([shop], undefined)[0]?.address).toBeUndefined();
   const seen = snapshot(container("current", "10.0.0.2")).projects.get("shop");
   if (seen === undefined) throw new Error("it is there");
   const bare = { ...snapshot(), projects: new Map([["shop", { ...seen, network: undefined }]]) };
-  expect(routesOf([shop], bare)[0]?.address).toBeUndefined();
+  expect(ingressRoutesOf([shop], bare)[0]?.address).toBeUndefined();
 });
 
 const rule = fc.record({
@@ -183,13 +185,13 @@ test("every host stands once and is one, no order of projects matters, and each 
   fc.assert(
     fc.property(world, fc.func(fc.integer()), (rules, shuffle) => {
       const projects = Object.entries(rules).map(([name, rules]) => project(name, ...rules));
-      const routes = routesOf(projects, undefined);
+      const routes = ingressRoutesOf(projects, undefined);
       const shuffled = projects.toSorted((a, b) => shuffle(a.name) - shuffle(b.name));
-      expect(routesOf(shuffled, undefined)).toEqual(routes);
+      expect(ingressRoutesOf(shuffled, undefined)).toEqual(routes);
       expect(new Set(routes.map(({ host }) => host)).size).toBe(routes.length);
       for (const { host } of routes) expect(host).toMatch(/^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?$/);
       const all = projects.reduce((sum, { ingress }) => sum + ingress.length, 0);
-      expect(routes.length + routeWarnings(projects).length).toBe(all);
+      expect(routes.length + ingressWarnings(projects).length).toBe(all);
     }),
   );
 });

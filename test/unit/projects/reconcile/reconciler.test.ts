@@ -137,7 +137,7 @@ test("while an update waits for its image the old container is kept: it serves, 
   engine.unpullable.add(fullReference("nothing:2"));
   server.put("shop", "Running", spec(service("web", "nothing:2")));
   await until("it has failed", () => server.phase("shop") === "Failed");
-  expect(server.reports.at(-1)?.report.message).toEndWith("; the previous one runs on");
+  expect(server.reports.at(-1)?.report.message).toEndWith("; the previous one still runs");
   await until("the server's list says so", () => run.reconcile.states()[0]?.phase === "Failed");
   engine.crash("shop", "web");
   await until("it runs again", () => engine.running("shop").join() === "shop-web");
@@ -365,7 +365,7 @@ test("what the server has deleted is removed after the grace, and says so", asyn
   await using run = runProjects(engine, server, { grace: milliseconds(200) });
   await until("it runs", () => server.phase("shop") === "Running");
   server.projects_.delete("shop");
-  await until("it is an orphan", () => run.reconcile.orphans().some(({ verdict }) => verdict === "orphan"));
+  await until("it is an orphan", () => run.reconcile.orphans().some(({ decision }) => decision === "orphan"));
   expect(run.reconcile.orphans()).toMatchObject([
     { name: "shop", reason: "deleted on the server", containers: 1 },
   ]);
@@ -404,7 +404,7 @@ test("a project that comes back within the grace keeps its containers", async ()
   await using run = runProjects(engine, server, { grace: seconds(60) });
   await until("it runs", () => server.phase("shop") === "Running");
   server.put("shop", "Running", spec(), "elsewhere");
-  await until("it is an orphan", () => run.reconcile.orphans().some(({ verdict }) => verdict === "orphan"));
+  await until("it is an orphan", () => run.reconcile.orphans().some(({ decision }) => decision === "orphan"));
   const done = engine.done.length;
   server.put("shop", "Scheduled");
   await until("it runs for the server", () => server.phase("shop") === "Running");
@@ -438,7 +438,7 @@ test("the data of an orphan stays when its containers go, and is named; the end 
     () => run.reconcile.orphans()[0]?.reason === "nothing is left that the agent removes",
   );
   expect(run.reconcile.orphans()).toMatchObject([
-    { name: "moved", verdict: "kept", containers: 0, volumes: ["cara-moved-data"] },
+    { name: "moved", decision: "kept", containers: 0, volumes: ["cara-moved-data"] },
   ]);
   const done = engine.done.length;
   await Bun.sleep(200); // Three times the grace.
@@ -468,7 +468,7 @@ test("what another node's agent has made on this Docker is kept, whatever the se
   byStranger(engine, "deleted", "elsewhere");
   await using run = runProjects(engine, server, { state: stateWith("moved", "deleted") });
   const reasons = (): string[] =>
-    run.reconcile.orphans().map(({ verdict, reason }) => `${verdict}: ${reason}`);
+    run.reconcile.orphans().map(({ decision, reason }) => `${decision}: ${reason}`);
   await until("both are seen", () => reasons().length === 2);
   expect(reasons()).toEqual(Array(2).fill("kept: belongs to node elsewhere"));
   await Bun.sleep(300);

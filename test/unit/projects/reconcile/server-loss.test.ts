@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import * as fc from "fast-check";
 import { seconds } from "../../../../src/lib/duration.ts";
 import { openDatabase } from "../../../../src/platform/database.ts";
-import { isLoss } from "../../../../src/projects/plan/orphans.ts";
+import { isDataLoss } from "../../../../src/projects/plan/orphans.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { MIGRATIONS, REGISTERED, Server, emptyStore, runProjects, spec, stateIn, until } from "../harness.ts";
 
@@ -42,14 +42,14 @@ test("a server that comes back empty costs no project its containers, before and
   const { engine, server, run } = await running(["shop"]);
   await using _run = run;
   server.losesAll();
-  await until("it is kept", () => run.reconcile.orphans()[0]?.verdict === "kept");
+  await until("it is kept", () => run.reconcile.orphans()[0]?.decision === "kept");
   server.registered = LATER;
   await askedOften(server);
   expect(run.reconcile.orphans()).toMatchObject([
     {
       name: "shop",
-      verdict: "kept",
-      reason: expect.stringMatching(/^unknown to the server, which has lost its memory/),
+      decision: "kept",
+      reason: expect.stringMatching(/^unknown to the server, which has lost its data/),
     },
   ]);
   expect(engine.running("shop")).toEqual(["shop-web"]);
@@ -60,7 +60,7 @@ test("a server that came back empty while the agent was down, and was registered
   await run.crash();
   server.losesAll(LATER);
   await using again = start();
-  await until("it is kept", () => again.reconcile.orphans()[0]?.verdict === "kept");
+  await until("it is kept", () => again.reconcile.orphans()[0]?.decision === "kept");
   await askedOften(server);
   expect(engine.running("shop")).toEqual(["shop-web"]);
 });
@@ -69,7 +69,7 @@ test("what an emptied server has forgotten is supervised and routed as before, a
   const { engine, server, run } = await running(["shop"]);
   await using _run = run;
   server.losesAll(LATER);
-  await until("it is kept", () => run.reconcile.orphans()[0]?.verdict === "kept");
+  await until("it is kept", () => run.reconcile.orphans()[0]?.decision === "kept");
   const reports = server.reports.length;
   engine.crash("shop", "web");
   await until("it runs again", () => engine.running("shop").length === 1);
@@ -85,7 +85,7 @@ test("it is supervised by the next run of the agent too, once the server has ans
   engine.crash("shop", "web");
   await using again = start();
   await until("it runs again", () => engine.running("shop").length === 1);
-  expect(again.reconcile.orphans()).toMatchObject([{ name: "shop", verdict: "kept" }]);
+  expect(again.reconcile.orphans()).toMatchObject([{ name: "shop", decision: "kept" }]);
 });
 
 test("what was moved to another node while the agent was down is not started once more", async () => {
@@ -114,7 +114,7 @@ test("what an emptied server is given again and then deletes is removed", async 
   const { engine, server, run } = await running(["shop"]);
   await using _run = run;
   server.losesAll(LATER);
-  await until("it is kept", () => run.reconcile.orphans()[0]?.verdict === "kept");
+  await until("it is kept", () => run.reconcile.orphans()[0]?.decision === "kept");
   server.put("shop");
   await until("it runs again for the server", () => server.phase("shop") === "Running");
   await Bun.sleep(100); // Five polls: a list from the new memory has shown it.
@@ -129,7 +129,7 @@ test("most projects missing at once are kept, also when the server still knows t
   for (const name of ["a", "b", "c"]) server.projects_.delete(name);
   await until(
     "they are kept",
-    () => run.reconcile.orphans().filter((o) => o.verdict === "kept").length === 3,
+    () => run.reconcile.orphans().filter((o) => o.decision === "kept").length === 3,
   );
   await askedOften(server);
   expect(names.map((name) => engine.running(name).length)).toEqual([1, 1, 1, 1, 1]);
@@ -144,7 +144,12 @@ test("one project of several that the server deletes is removed, and the others 
 });
 
 test("half of what is held is no loss, and two projects are none", () => {
-  expect([isLoss(2, 2), isLoss(3, 6), isLoss(3, 5), isLoss(50, 60)]).toEqual([false, false, true, true]);
+  expect([isDataLoss(2, 2), isDataLoss(3, 6), isDataLoss(3, 5), isDataLoss(50, 60)]).toEqual([
+    false,
+    false,
+    true,
+    true,
+  ]);
 });
 
 /** What may happen between a server and a node, from the node's side. */
