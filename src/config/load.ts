@@ -6,7 +6,7 @@ import type { ConfigFile } from "./files.ts";
 import type { Option, OptionValue, Plane } from "./option.ts";
 import { type OptionKey, type Settings, isOptionKey, optionKeys, optionOf } from "./options.ts";
 import { type SettingOrigin, describeOrigin } from "./origin.ts";
-import { type Found, type LoadOptions, readSources } from "./sources.ts";
+import { type FoundValue, type LoadOptions, readSources } from "./sources.ts";
 import { type RawValue, parseValue } from "./value.ts";
 
 export type { Environment, LoadOptions } from "./sources.ts";
@@ -71,7 +71,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
     return origin.from === "file" ? sources.namedDirectory : undefined;
   }
 
-  function accept(key: OptionKey, found: Found, value: OptionValue): void {
+  function accept(key: OptionKey, found: FoundValue, value: OptionValue): void {
     values.set(key, value);
     origins.set(key, found.origin);
     const caution = cautionOf(optionOf(key), value);
@@ -97,7 +97,7 @@ function cautionOf(option: Option, value: OptionValue): string | undefined {
 }
 
 /** `heartbeat_interval: "30" is not a duration (give a unit: …), from environment HEARTBEAT_INTERVAL` */
-function describeProblem(key: OptionKey, { raw, origin }: Found, problem: string): string {
+function describeProblem(key: OptionKey, { raw, origin }: FoundValue, problem: string): string {
   return `${quoteValue(key, raw, problem)}, from ${describeOrigin(origin)}`;
 }
 

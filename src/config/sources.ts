@@ -38,14 +38,14 @@ export interface LoadOptions {
   readonly search?: SearchPaths;
 }
 
-export interface Found {
+export interface FoundValue {
   readonly raw: RawValue;
   readonly origin: Exclude<SettingOrigin, { from: "default" }>;
 }
 
 export interface Sources {
   /** What applies to a key: the last source that sets it. `undefined` leaves the default. */
-  readonly find: (key: OptionKey) => Found | undefined;
+  readonly find: (key: OptionKey) => FoundValue | undefined;
   readonly files: readonly ConfigFile[];
   readonly warnings: readonly string[];
   /** Where the file stands that `--config` or NODERAX_CONFIG_FILE names. */
@@ -57,7 +57,7 @@ export interface Sources {
   readonly savePath: (key?: OptionKey) => string;
 }
 
-type Layer = (key: OptionKey) => Found | undefined;
+type Layer = (key: OptionKey) => FoundValue | undefined;
 
 /** Reads every source. Throws AgentError for a file that is malformed, unreadable, or named but missing. */
 export async function readSources(options: LoadOptions): Promise<Sources> {

@@ -19,7 +19,7 @@ import { setDatabaseAside } from "../platform/database.ts";
 import type { Log } from "../platform/log.ts";
 import { setAside } from "../platform/set-aside.ts";
 import type { PathStep } from "../platform/trust/decide.ts";
-import { takeOver } from "../platform/trust/take-over.ts";
+import { takeOverPath } from "../platform/trust/take-over.ts";
 import { identityCopyPath } from "./identity-copy.ts";
 import { isAgentsPlace, secure } from "../platform/trust/root-trust.ts";
 
@@ -75,7 +75,7 @@ export function secureState(stateFile: string, task: Account, log: Log): Secured
         `${path} belonged to ${userName(found.uid)}: root does not use it; it is ${aside} now`,
       );
     } else {
-      takeOver({ path, kind: "file", uid: found.uid, mode: found.mode });
+      takeOverPath({ path, kind: "file", uid: found.uid, mode: found.mode });
       log.warn("agent", `${path} belonged to ${userName(found.uid)}; it is root's now`);
     }
   }

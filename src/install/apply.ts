@@ -21,7 +21,7 @@ import { dirname } from "node:path";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { SYSTEM_PATH, findAccount } from "../platform/account.ts";
 import { places } from "./places.ts";
-import type { Part, Removal, Step } from "./plan.ts";
+import type { Part, Removal, InstallStep } from "./plan.ts";
 import { call } from "./service.ts";
 import { makeUser, removeUser } from "./user.ts";
 
@@ -30,7 +30,7 @@ type Undo = () => void;
 
 /** What was done so far. */
 export interface Transaction {
-  apply(step: Step): void;
+  apply(step: InstallStep): void;
   /** Remembers a file, directory or nothing at `path`, for `undo`. Small files only. */
   remember(path: string): void;
   /** Another act and what takes it back. */
@@ -67,7 +67,9 @@ export function transaction(): Transaction {
   };
 }
 
-const executors: { [K in Part["kind"]]: (part: Extract<Part, { kind: K }>, how: Step["how"]) => Undo } = {
+const executors: {
+  [K in Part["kind"]]: (part: Extract<Part, { kind: K }>, how: InstallStep["how"]) => Undo;
+} = {
   directory({ path, mode, owner }, how) {
     const undo = remembered(path);
     if (how === "make") {

@@ -23,7 +23,7 @@ export type Part =
   | { readonly kind: "link"; readonly path: string; readonly target: string }
   | { readonly kind: "user"; readonly path: string; readonly home: string };
 
-export interface Step {
+export interface InstallStep {
   readonly part: Part;
   /** "make": nothing is there; "replace": another version is; "own": a directory that is not root's alone. */
   readonly how: "make" | "replace" | "own";
@@ -34,8 +34,8 @@ export interface Refusal {
   readonly why: string;
 }
 
-export interface Plan {
-  readonly steps: readonly Step[];
+export interface InstallPlan {
+  readonly steps: readonly InstallStep[];
   /** What stands in the way and is left alone. */
   readonly refused: readonly Refusal[];
 }
@@ -45,8 +45,8 @@ const isOthers = ({ uid, mode }: { readonly uid: number; readonly mode: number }
   uid !== 0 || (mode & WRITABLE_BY_OTHERS) !== 0;
 
 /** `found` knows every path of the parts; of a user, whether there is one. Steps are in the order of the parts. */
-export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, Found>): Plan {
-  const steps: Step[] = [];
+export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, Found>): InstallPlan {
+  const steps: InstallStep[] = [];
   const refused: Refusal[] = [];
   for (const part of parts) {
     const is = found.get(part.path) ?? { kind: "missing" };
@@ -67,7 +67,7 @@ export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, F
 }
 
 /** "make the directory /opt/noderax-agent": the line of a dry run and of the real one. */
-export function describeStep({ part, how }: Step): string {
+export function describeStep({ part, how }: InstallStep): string {
   if (part.kind === "user") return `make the user ${part.path} with the home ${part.home}`;
   if (how === "own") return `give ${part.path} to root`;
   const verb = how === "make" ? "make" : "replace";

@@ -23,7 +23,7 @@ import { passGate } from "./start-ack.ts";
 import type { Journal, Launch, TaskOutcome, TaskRecord } from "./journal.ts";
 import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output/summary.ts";
-import { environmentOf, prepare } from "./run/prepare.ts";
+import { environmentOf, prepareRun } from "./run/prepare.ts";
 import { markFinished, runRecord } from "./recover.ts";
 import { completionOf, unrun } from "./report.ts";
 import { type RunSpan, launch, launchMode, openRun, runDirectory } from "./run/directory.ts";
@@ -132,7 +132,7 @@ async function run(
 
 /** What is to be done, by what this node allows at this moment. */
 function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: DrivePorts): Prepared {
-  return prepare(type, payload, {
+  return prepareRun(type, payload, {
     rootProfile: rootAccess.profile(),
     rootRefusal: (surface) => rootAccess.refusal(surface),
     defaultTimeout: settings.task_timeout,

@@ -105,6 +105,55 @@ function faultsOf(file: string, source: string): string[] {
   return faults.filter((fault) => fault !== undefined).map((fault) => `${file}: ${fault}`);
 }
 
+const COMMENTS = /^\s*(\/\/.*|\/?\*.*)$/gm;
+
+/** The names that a file declares and exports. A schema and the type of its values may share one. */
+const exportsOf = (code: string): ReadonlySet<string> =>
+  new Set(
+    [...code.matchAll(/^export (?:async )?(?:function\*?|const|let|class|type|interface|enum) (\w+)/gm)].map(
+      ([, name = ""]) => name,
+    ),
+  );
+
+const countOf = (name: string, code: string): number =>
+  [...code.matchAll(new RegExp(`(?<!\\w)${name}(?!\\w)`, "g"))].length;
+
+/**
+ * Exported names that nothing runs but tests, and names that two files export. `tools` are files that use what src exports,
+ * without being a part of it.
+ */
+function faultsOfExports(
+  sources: ReadonlyMap<string, string>,
+  tools: ReadonlyMap<string, string> = new Map(),
+): string[] {
+  const files = [...sources, ...tools].map(([file, source]) => {
+    const imports = importsOf(source).filter((specifier) => specifier.startsWith("."));
+    return {
+      file,
+      code: source.replaceAll(COMMENTS, ""),
+      imports: new Set(imports.map((to) => join(dirname(file), to))),
+    };
+  });
+  const homes = new Map<string, string[]>();
+  const faults: string[] = [];
+  for (const { file, code } of files.filter((one) => sources.has(one.file))) {
+    for (const name of exportsOf(code)) {
+      homes.set(name, [...(homes.get(name) ?? []), file]);
+      const isDeclaredTwice = new RegExp(`^export type ${name} = v\\.InferOutput<typeof ${name}>`, "m").test(
+        code,
+      );
+      // Once where it is declared; a type that is inferred from its schema names it three times.
+      const isUsed =
+        countOf(name, code) > (isDeclaredTwice ? 3 : 1) ||
+        files.some((other) => other.imports.has(file) && countOf(name, other.code) > 0);
+      if (!isUsed) faults.push(`${file}: nothing in src uses ${name}; delete it, or test what does run`);
+    }
+  }
+  for (const [name, places] of homes)
+    if (places.length > 1) faults.push(`${name} is exported by ${places.join(" and ")}; rename one`);
+  return faults;
+}
+
 /** Tests that depend on the system say on what, in the name: that is what a skipped test prints. */
 function faultsOfSkips(file: string, source: string): string[] {
   const may = /\b(?:test|it|describe)(?:\.\w+)*\.(skip|todo|skipIf|todoIf|if)\(/g;
@@ -147,6 +196,11 @@ test.skipIf(noGit)(
     expect(await Bun.file(join(root, "bun.lock")).text()).not.toContain("://");
   },
 );
+
+test.skipIf(noGit)("every exported name is used in src, and exported by one file (needs git)", async () => {
+  const sources = await repository("src");
+  expect(faultsOfExports(sources, await repository(".ci/*.ts"))).toEqual([]);
+});
 
 test.skipIf(noGit)("every code of an AgentError is used by some source file (needs git)", async () => {
   const sources = await repository("src");
@@ -235,6 +289,33 @@ describe("the rules themselves", () => {
 
   test("a file without its opening line is seen", () => {
     expect(faultsOf("src/lib/a.ts", "export {};\n").join()).toContain("opens without");
+  });
+
+  test.each([
+    ["export const once = 1;\n", "", "nothing in src uses once"],
+    ["export async function once() {}\n", "const once = 2;\n", "nothing in src uses once"],
+    ["/** once */\nexport type once = 1;\n// once\n", "", "nothing in src uses once"],
+    [
+      "export class Once {}\n",
+      "import type { Once } from './a.ts';\nexport interface Once extends Once {}\n",
+      "Once is exported by src/lib/a.ts and src/lib/b.ts",
+    ],
+    ["export const once = 1;\n", 'import { once } from "./a.ts";\n', undefined],
+    ["export const once = 1;\nconst again = once;\n", "", undefined],
+    [
+      "export const Once = v.string();\nexport type Once = v.InferOutput<typeof Once>;\nuse(Once);\n",
+      "",
+      undefined,
+    ],
+  ])("of exported names: %j beside %j", (a, b, fault) => {
+    const found = faultsOfExports(
+      new Map([
+        ["src/lib/a.ts", a],
+        ["src/lib/b.ts", b],
+      ]),
+    );
+    expect(found.join()).toContain(fault ?? "");
+    expect(found.length > 0).toBe(fault !== undefined);
   });
 
   test("of the clocks", () => {

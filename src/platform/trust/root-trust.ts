@@ -9,7 +9,7 @@ import {
   type TrustRules,
   decideTrust,
 } from "./decide.ts";
-import { takeOver } from "./take-over.ts";
+import { takeOverPath } from "./take-over.ts";
 
 /** Where the agent is installed: what is here belongs to the agent, even if a service user owns it. */
 const PLACES = ["/opt/noderax-agent", "/etc/noderax-agent", "/var/lib/noderax-agent"];
@@ -56,7 +56,7 @@ export function secure(path: string, what: string, rules: Rules = {}): string[] 
     if (decision.do === "trust") return warnings;
     if (decision.do === "refuse") throw refused(distrust(decision), path, what);
     for (const step of decision.steps) {
-      takeOver(step);
+      takeOverPath(step);
       warnings.push(takenOver(step));
     }
   }

@@ -24,7 +24,7 @@ const COPY_MAX = MIB;
  * already. Throws "trust.unclear" for a step that changed since it was read, and for a file that has other
  * names (hard links).
  */
-export function takeOver(step: PathStep): void {
+export function takeOverPath(step: PathStep): void {
   if (step.kind === "link") return lchownSync(step.path, 0, 0);
   const isDirectory = step.kind === "directory";
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;

@@ -26,7 +26,6 @@ export const TASK_STATUSES = [
   "failed",
   "cancelled",
 ] as const;
-export type TaskStatus = (typeof TASK_STATUSES)[number];
 
 export const isFinal = (status: string): boolean =>
   status === "success" || status === "failed" || status === "cancelled";

@@ -37,7 +37,7 @@ export interface NodeManifest {
   readonly unschedulable: boolean;
 }
 
-export type Manifest =
+export type ResourceManifest =
   | ({ readonly kind: "Project" } & ProjectManifest)
   | ({ readonly kind: "Node" } & NodeManifest);
 export const KINDS = ["Project", "Node"] as const;
@@ -175,7 +175,7 @@ export function unknownFieldsOf(raw: unknown): UnknownField[] {
 }
 
 /** Reads a document of either kind. Throws InvalidManifest. */
-export function parseManifest(raw: unknown): Manifest {
+export function parseManifest(raw: unknown): ResourceManifest {
   return parse(Envelope, raw).kind === "Project"
     ? { kind: "Project", ...parseProject(raw) }
     : { kind: "Node", ...parseNode(raw) };
@@ -193,7 +193,7 @@ export function parseNode(raw: unknown): NodeManifest {
 }
 
 function metadataOf(
-  wanted: Manifest["kind"],
+  wanted: ResourceManifest["kind"],
   raw: unknown,
 ): Pick<ProjectManifest, "name" | "labels" | "annotations"> {
   const { kind, metadata } = parse(Envelope, raw);

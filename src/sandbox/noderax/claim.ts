@@ -13,14 +13,14 @@ import type { Timings } from "../timings.ts";
 import { desiredRootAccess, reportRootAccess } from "./nodes.ts";
 import { type ApiRoute, nodeRoute } from "./route.ts";
 import { wireTask } from "./tasks.ts";
-import { clampedInt, isoDate, nested, oneOf, optional, strings, text } from "./validation.ts";
+import { clampedInt, isoDate, nested, oneOfField, optional, strings, textField } from "./validation.ts";
 
 const DEFAULT_WAIT = 15_000;
 
 const AppliedRootAccess = {
-  appliedProfile: optional(oneOf(ROOT_PROFILES)),
+  appliedProfile: optional(oneOfField(ROOT_PROFILES)),
   lastAppliedAt: optional(isoDate()),
-  lastError: optional(text()),
+  lastError: optional(textField()),
 };
 
 export interface ClaimRoutePorts {

@@ -10,7 +10,7 @@ import type { Timings } from "../timings.ts";
 import { urlSafeToken } from "../token.ts";
 import { insertNode } from "./nodes.ts";
 import { type ApiRoute, publicRoute } from "./route.ts";
-import { anyObject, email, optional, text } from "./validation.ts";
+import { anyObject, email, optional, textField } from "./validation.ts";
 
 export interface Approval {
   /** The enrollment's token or its id. */
@@ -29,7 +29,7 @@ export function enrollmentRoutes(store: Store, timings: Timings, log: Log): ApiR
         status: 201,
         body: {
           email: email(),
-          hostname: text({ min: 2, trim: true, lowerCase: true }),
+          hostname: textField({ min: 2, trim: true, lowerCase: true }),
           additionalInfo: optional(anyObject()),
         },
       },

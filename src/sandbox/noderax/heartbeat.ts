@@ -7,9 +7,9 @@ import { authenticateBody } from "./auth.ts";
 import { insertNode, markAlive, newAgentToken, recordEvent } from "./nodes.ts";
 import { type ApiRoute, publicRoute } from "./route.ts";
 import { observeVersion } from "./updates.ts";
-import { isoDate, optional, text, uuid } from "./validation.ts";
+import { isoDate, optional, textField, uuidField } from "./validation.ts";
 
-const version = () => optional(text({ min: 1 }));
+const version = () => optional(textField({ min: 1 }));
 
 export function heartbeatRoutes(store: Store, registrationSecret: string): ApiRoute[] {
   return [
@@ -18,8 +18,8 @@ export function heartbeatRoutes(store: Store, registrationSecret: string): ApiRo
         name: "heartbeat",
         path: "/agent/heartbeat",
         body: {
-          nodeId: uuid(),
-          agentToken: text({ min: 32 }),
+          nodeId: uuidField(),
+          agentToken: textField({ min: 32 }),
           agentVersion: version(),
           platformVersion: version(),
           kernelVersion: version(),
@@ -34,16 +34,16 @@ export function heartbeatRoutes(store: Store, registrationSecret: string): ApiRo
         path: "/agent/register",
         status: 201,
         body: {
-          hostname: text({ min: 2, trim: true, lowerCase: true }),
-          enrollmentToken: text(),
-          os: optional(text()),
-          operatingSystem: optional(text()),
-          platform: optional(text()),
-          arch: optional(text()),
-          architecture: optional(text()),
-          platformVersion: optional(text()),
-          kernelVersion: optional(text()),
-          agentVersion: optional(text()),
+          hostname: textField({ min: 2, trim: true, lowerCase: true }),
+          enrollmentToken: textField(),
+          os: optional(textField()),
+          operatingSystem: optional(textField()),
+          platform: optional(textField()),
+          arch: optional(textField()),
+          architecture: optional(textField()),
+          platformVersion: optional(textField()),
+          kernelVersion: optional(textField()),
+          agentVersion: optional(textField()),
         },
       },
       ({ body }) => {

@@ -10,30 +10,30 @@ import { urlSafeToken } from "../token.ts";
 import { insertNode } from "./nodes.ts";
 import { type ApiRoute, publicRoute } from "./route.ts";
 import { WORKSPACE_ID } from "./tasks.ts";
-import { type Values, nested, number, oneOf, optional, text } from "./validation.ts";
+import { type Values, nested, number, oneOfField, optional, textField } from "./validation.ts";
 
 /** Percent at which the API itself sees the token consumed. */
 const CONSUMED_PERCENT = 92;
 
 const Consume = {
-  token: text({ min: 8, trim: true }),
-  hostname: text({ min: 2, max: 255, trim: true, lowerCase: true }),
+  token: textField({ min: 8, trim: true }),
+  hostname: textField({ min: 2, max: 255, trim: true, lowerCase: true }),
   additionalInfo: optional(
     nested({
-      os: optional(text({ max: 255 })),
-      arch: optional(text({ max: 64 })),
-      agentVersion: optional(text({ max: 64 })),
-      platformVersion: optional(text({ max: 120 })),
-      kernelVersion: optional(text({ max: 120 })),
+      os: optional(textField({ max: 255 })),
+      arch: optional(textField({ max: 64 })),
+      agentVersion: optional(textField({ max: 64 })),
+      platformVersion: optional(textField({ max: 120 })),
+      kernelVersion: optional(textField({ max: 120 })),
     }),
   ),
 };
 const Progress = {
-  token: text({ min: 8, trim: true }),
-  stage: text({ min: 2, max: 64 }),
-  status: optional(oneOf(["installing", "completed", "failed"])),
+  token: textField({ min: 8, trim: true }),
+  stage: textField({ min: 2, max: 64 }),
+  status: optional(oneOfField(["installing", "completed", "failed"])),
   progressPercent: optional(number({ integer: true, min: 0, max: 100 })),
-  statusMessage: optional(text({ max: 500 })),
+  statusMessage: optional(textField({ max: 500 })),
 };
 
 export function installRoutes(store: Store): ApiRoute[] {

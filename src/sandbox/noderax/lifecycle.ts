@@ -23,20 +23,24 @@ import {
   isUuid,
   isoDate,
   number,
-  oneOf,
+  oneOfField,
   optional,
-  text,
-  uuid,
+  textField,
+  uuidField,
 } from "./validation.ts";
 
-const Step = { taskId: optional(uuid()), timestamp: optional(isoDate()) };
-const Log = { ...Step, stream: text({ min: 1, max: 50 }), line: text({ min: 1, max: LOG_LINE_MAX }) };
+const Step = { taskId: optional(uuidField()), timestamp: optional(isoDate()) };
+const Log = {
+  ...Step,
+  stream: textField({ min: 1, max: 50 }),
+  line: textField({ min: 1, max: LOG_LINE_MAX }),
+};
 const Completed = {
   ...Step,
-  status: oneOf(["success", "failed", "cancelled", "canceled", "timeout"]),
+  status: oneOfField(["success", "failed", "cancelled", "canceled", "timeout"]),
   result: optional(anyObject()),
-  output: optional(text({ max: OUTPUT_REFUSED_ABOVE })),
-  error: optional(text({ max: ERROR_MAX })),
+  output: optional(textField({ max: OUTPUT_REFUSED_ABOVE })),
+  error: optional(textField({ max: ERROR_MAX })),
   exitCode: optional(number({ integer: true })),
   durationMs: optional(number({ integer: true })),
 };

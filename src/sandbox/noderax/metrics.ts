@@ -6,7 +6,16 @@ import { authenticateBody } from "./auth.ts";
 import { markAlive } from "./nodes.ts";
 import { type ApiRoute, publicRoute } from "./route.ts";
 import { observeVersion } from "./updates.ts";
-import { type Field, type Values, anyObject, isoDate, number, optional, text, uuid } from "./validation.ts";
+import {
+  type Field,
+  type Values,
+  anyObject,
+  isoDate,
+  number,
+  optional,
+  textField,
+  uuidField,
+} from "./validation.ts";
 
 const percent = () => optional(number({ min: 0, max: 100 }));
 type Json = Record<string, unknown>;
@@ -33,8 +42,8 @@ const objectList: Field<Json[]> = {
 };
 
 const Metrics = {
-  nodeId: uuid(),
-  agentToken: text({ min: 32 }),
+  nodeId: uuidField(),
+  agentToken: textField({ min: 32 }),
   cpuUsage: percent(),
   memoryUsage: percent(),
   diskUsage: percent(),
@@ -44,7 +53,7 @@ const Metrics = {
   cpu: optional(anyObject()),
   memory: optional(anyObject()),
   disk: optional(anyObject()),
-  agentVersion: optional(text()),
+  agentVersion: optional(textField()),
   collectedAt: optional(isoDate()),
 };
 

@@ -4,7 +4,7 @@ import type { NodeRow, UpdateTargetRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import { type ApiRoute, nodeRoute } from "./route.ts";
 import { insertTask } from "./tasks.ts";
-import { isUuid, number, oneOf, optional, text } from "./validation.ts";
+import { isUuid, number, oneOfField, optional, textField } from "./validation.ts";
 
 const ACTIVE = [
   "dispatched",
@@ -23,9 +23,9 @@ export function updateRoutes(store: Store): ApiRoute[] {
         name: "update-progress",
         path: "/agent-updates/targets/:targetId/progress",
         body: {
-          status: oneOf([...ACTIVE, "failed"], { listed: false }),
+          status: oneOfField([...ACTIVE, "failed"], { listed: false }),
           progressPercent: number({ integer: true, min: 0, max: 100 }),
-          message: optional(text()),
+          message: optional(textField()),
         },
       },
       ({ body, params, node }) => {

@@ -42,7 +42,7 @@ export interface TextRules {
 }
 
 /** A string; numbers and booleans become one. */
-export function text({ min, max, trim, lowerCase, format }: TextRules = {}): Field<string> {
+export function textField({ min, max, trim, lowerCase, format }: TextRules = {}): Field<string> {
   const rules: Rule<string>[] = [{ holds: () => true, message: (name) => `${name} must be a string` }];
   if (format) {
     rules.push({
@@ -74,7 +74,7 @@ export function text({ min, max, trim, lowerCase, format }: TextRules = {}): Fie
 }
 
 export const email = (): Field<string> =>
-  text({
+  textField({
     trim: true,
     lowerCase: true,
     format: { pattern: /^[^\s@<>()[\],;:"]+@[^\s@.]+(\.[^\s@.]+)+$/, message: "must be an email" },
@@ -82,7 +82,8 @@ export const email = (): Field<string> =>
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 export const isUuid = (value: string): boolean => UUID.test(value);
-export const uuid = (): Field<string> => text({ format: { pattern: UUID, message: "must be a UUID" } });
+export const uuidField = (): Field<string> =>
+  textField({ format: { pattern: UUID, message: "must be a UUID" } });
 
 const ISO_DATE =
   /^\d{4}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?:Z|[+-][0-2]\d:?[0-5]\d)?)?$/i;
@@ -104,7 +105,7 @@ export function isoDate(): Field<string> {
 }
 
 /** One of `values`. `listed: false` is the original's slip of naming none of them. */
-export function oneOf<const T extends string>(
+export function oneOfField<const T extends string>(
   values: readonly T[],
   { listed = true }: { listed?: boolean } = {},
 ): Field<T> {

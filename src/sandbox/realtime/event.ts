@@ -34,7 +34,7 @@ export const maybe = <const S extends v.GenericSchema>(schema: S) =>
     v.transform((value) => value ?? undefined),
   );
 
-export const uuid = v.pipe(v.string(), v.check(isUuid));
+export const uuidText = v.pipe(v.string(), v.check(isUuid));
 export const iso = v.pipe(
   v.string(),
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
@@ -45,7 +45,7 @@ export const iso = v.pipe(
   }),
 );
 /** Text of so many code points. */
-export const text = (min: number, max: number) =>
+export const boundedText = (min: number, max: number) =>
   v.pipe(
     v.string(),
     v.check((value) => {

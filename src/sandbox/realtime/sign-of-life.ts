@@ -8,11 +8,11 @@ import { desiredRootAccess, markAlive, reportRootAccess } from "../noderax/nodes
 import { observeVersion } from "../noderax/updates.ts";
 import { notFound } from "../http/api-error.ts";
 import { type Store, isoNow } from "../store.ts";
-import { type AgentEvent, agentEvent, iso, maybe, strictly, uuid } from "./event.ts";
+import { type AgentEvent, agentEvent, iso, maybe, strictly, uuidText } from "./event.ts";
 
 const Auth = v.strictObject({
   type: v.literal("agent.auth"),
-  nodeId: uuid,
+  nodeId: uuidText,
   agentToken: v.pipe(v.string(), v.minLength(16)),
   agentVersion: maybe(v.string()),
   platformVersion: maybe(v.string()),
@@ -50,7 +50,7 @@ const record = v.record(v.string(), v.unknown());
 const percent = maybe(v.pipe(v.number(), v.minValue(0), v.maxValue(100)));
 const Metrics = v.strictObject({
   type: v.literal("agent.metrics"),
-  nodeId: uuid,
+  nodeId: uuidText,
   agentToken: v.pipe(v.string(), v.minLength(32)),
   cpuUsage: percent,
   memoryUsage: percent,

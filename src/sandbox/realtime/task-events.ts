@@ -9,7 +9,7 @@ import { NO_LEASE } from "../noderax/tasks.ts";
 import { reportedOutcome } from "../noderax/transitions.ts";
 import type { TaskRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
-import { type AgentEvent, agentEvent, iso, maybe, text, uuid } from "./event.ts";
+import { type AgentEvent, agentEvent, iso, maybe, boundedText, uuidText } from "./event.ts";
 import type { Send } from "./terminals.ts";
 
 const OUTPUT_MAX = 1_000_000;
@@ -22,20 +22,24 @@ const about = <const T extends string>(type: T) => ({
   type: maybe(v.literal(type)),
   nodeId: maybe(v.string()),
   agentToken: maybe(v.string()),
-  taskId: uuid,
+  taskId: uuidText,
   timestamp: maybe(iso),
 });
 const whole = maybe(v.pipe(v.number(), v.integer()));
 const Accepted = v.strictObject(about("task.accepted"));
 const Started = v.strictObject(about("task.started"));
-const Log = v.strictObject({ ...about("task.log"), stream: text(1, 50), line: text(1, LOG_LINE_MAX) });
+const Log = v.strictObject({
+  ...about("task.log"),
+  stream: boundedText(1, 50),
+  line: boundedText(1, LOG_LINE_MAX),
+});
 const Completed = v.strictObject({
   ...about("task.completed"),
   status: v.picklist(["success", "failed", "cancelled", "canceled", "timeout"]),
   result: maybe(v.record(v.string(), v.unknown())),
-  output: maybe(text(0, OUTPUT_MAX)),
+  output: maybe(boundedText(0, OUTPUT_MAX)),
   exitCode: whole,
-  error: maybe(text(0, ERROR_MAX)),
+  error: maybe(boundedText(0, ERROR_MAX)),
   durationMs: whole,
 });
 

@@ -10,7 +10,7 @@ import {
 import { notFound } from "../http/api-error.ts";
 import type { TerminalRow } from "../entities.ts";
 import type { Store } from "../store.ts";
-import { type AgentEvent, agentEvent, maybe, text, uuid } from "./event.ts";
+import { type AgentEvent, agentEvent, maybe, boundedText, uuidText } from "./event.ts";
 import type { SandboxTerminals } from "./terminals.ts";
 
 /** 65 536 characters: 49 152 bytes. */
@@ -31,7 +31,7 @@ const within = ({ min, max }: { min: number; max: number }) =>
 
 const about = <const T extends string>(type: T) => ({
   type: maybe(v.literal(type)),
-  sessionId: uuid,
+  sessionId: uuidText,
   timestamp: maybe(v.string()),
 });
 
@@ -48,9 +48,9 @@ const Output = v.strictObject({
 const Exited = v.strictObject({
   ...about("terminal.exited"),
   exitCode: maybe(v.pipe(v.number(), v.integer())),
-  reason: maybe(text(0, EXIT_REASON_MAX)),
+  reason: maybe(boundedText(0, EXIT_REASON_MAX)),
 });
-const Failed = v.strictObject({ ...about("terminal.error"), message: text(0, TERMINAL_ERROR_MAX) });
+const Failed = v.strictObject({ ...about("terminal.error"), message: boundedText(0, TERMINAL_ERROR_MAX) });
 
 export function terminalEvents(store: Store, terminals: SandboxTerminals): Record<string, AgentEvent> {
   const find = (id: string, nodeId: string): TerminalRow => {

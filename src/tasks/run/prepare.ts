@@ -7,7 +7,7 @@ import { TASK_VARIABLE } from "./directory.ts";
 const KINDS: readonly TaskKind[] = [shellExec];
 export const CAPABILITIES: readonly string[] = KINDS.map(({ type }) => type);
 
-export function prepare(
+export function prepareRun(
   type: string,
   payload: Readonly<Record<string, unknown>>,
   context: KindContext,

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { minutes } from "../../../src/lib/duration.ts";
 import type { RunCommand } from "../../../src/tasks/kinds/kind.ts";
-import { CAPABILITIES, environmentOf, prepare } from "../../../src/tasks/run/prepare.ts";
+import { CAPABILITIES, environmentOf, prepareRun } from "../../../src/tasks/run/prepare.ts";
 
 const account = { name: "noderax", uid: 990, gid: 990, home: "/var/lib/noderax", shell: "/bin/sh" };
 const run: RunCommand = {
@@ -25,7 +25,7 @@ test.each(["packageTeleport", "", "SHELL.EXEC", "__proto__", "constructor"])(
       ownService: undefined,
       rebootRefusal: undefined,
     } as const;
-    const prepared = prepare(type, {}, context);
+    const prepared = prepareRun(type, {}, context);
     expect(prepared).toMatchObject({ do: "reject" });
     if (prepared.do === "reject") {
       expect(prepared.text).toStartWith(`unsupported task type "${type}"`);

@@ -5,7 +5,7 @@ import { environmentNames, optionKeys } from "../../../config/options.ts";
 import { type Found, hashOf, look } from "../../../install/found.ts";
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
 import { places } from "../../../install/places.ts";
-import { type Part, type Plan, planInstall } from "../../../install/plan.ts";
+import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
 import {
   type InitSystem,
   type ServiceState,
@@ -27,7 +27,7 @@ export interface Preparation {
   readonly before: ServiceState | undefined;
   readonly parts: readonly Part[];
   readonly found: ReadonlyMap<string, Found>;
-  readonly plan: Plan;
+  readonly plan: InstallPlan;
   /** The settings as they stand in the file by now, which is all that the service will see. */
   reload(): Promise<Config>;
 }

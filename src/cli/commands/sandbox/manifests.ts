@@ -5,14 +5,14 @@ import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
 import { SyntaxProblem } from "../../../config/syntax-problem.ts";
 import {
   InvalidManifest,
-  type Manifest,
+  type ResourceManifest,
   dotted,
   parseManifest,
   unknownFieldsOf,
 } from "../../../sandbox/caravanserai/manifest.ts";
 
 export interface ReadManifest {
-  readonly kind: Manifest["kind"];
+  readonly kind: ResourceManifest["kind"];
   readonly name: string;
   /** As written, unknown fields included. */
   readonly document: unknown;
