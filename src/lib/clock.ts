@@ -23,6 +23,9 @@ export interface WallTime {
  */
 export type SteadyTime = number & { readonly [steady]?: never };
 
+/** Milliseconds since the epoch, as they are stored and sent. Cannot be passed where a SteadyTime is expected. */
+export type EpochTime = number & { readonly [steady]?: "epoch" };
+
 /** Milliseconds from the boot to the zero of `performance.now()`. */
 const processStart = sinceBoot() - performance.now();
 
@@ -48,7 +51,7 @@ export const wallNow = (): WallTime => wallFrom(Date.now());
 export const wallFrom = (epoch: number): WallTime => epoch as unknown as WallTime;
 
 /** Returns milliseconds since the epoch, to store or to send. */
-export const epochOf = (time: WallTime): number => time as unknown as number;
+export const epochOf = (time: WallTime): EpochTime => time as unknown as number;
 
 export const isoOf = (time: WallTime): string => new Date(epochOf(time)).toISOString();
 

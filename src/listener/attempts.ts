@@ -22,7 +22,7 @@ export interface Attempts {
 }
 
 export interface AttemptsOptions {
-  readonly now: () => number;
+  readonly now: () => SteadyTime;
   /** What to log: the first of an address at once, the rest of its minute as a number. */
   readonly audit: (text: string, fields: { address: string; tries: number }) => void;
 }
@@ -36,7 +36,7 @@ const LINES_PER_WINDOW = 30;
 
 interface Entry {
   readonly address: string;
-  readonly since: number;
+  readonly since: SteadyTime;
   tries: number;
   guesses: number;
   /** Of the tries, those that a line of the log tells of. */
@@ -53,7 +53,7 @@ export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
     const parsed = parseIpAddress(address);
     return parsed === undefined ? "?" : countingKey(parsed);
   };
-  const isOver = ({ since }: { readonly since: number }): boolean => now() - since >= WINDOW;
+  const isOver = ({ since }: { readonly since: SteadyTime }): boolean => now() - since >= WINDOW;
 
   function tell(entry: Entry, text: string): void {
     if (isOver(lines)) lines = { since: now(), written: 0 };

@@ -4,6 +4,7 @@
 //   client ─ message ─▶ write; what is not taken waits in #late, and the client is paused until it is
 //
 // What one side still sends when it closes is delivered before the other side is closed.
+import type { SteadyTime } from "../lib/clock.ts";
 import type { ServerWebSocket, Socket } from "bun";
 import { MIB } from "../lib/size.ts";
 import { type Duration, formatDuration, seconds } from "../lib/duration.ts";
@@ -194,7 +195,7 @@ export class Tunnel {
   }
 
   /** Every few seconds: what no event tells of. */
-  look(now: number, idleLimit: Duration): void {
+  look(now: SteadyTime, idleLimit: Duration): void {
     const passed = this.received + this.sent;
     if (passed !== this.#passed) [this.#passed, this.#passedAt] = [passed, now];
     if (now > this.#farewellUntil) this.#service?.terminate();

@@ -1,4 +1,5 @@
 // Decides how long the session waits before it connects again. Pure.
+import type { SteadyTime } from "../lib/clock.ts";
 import { type Random, backoff, doubled } from "../lib/backoff.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 import { retry } from "../control/retry.ts";
@@ -65,7 +66,7 @@ const between = ({ low, high }: { low: Duration; high: Duration }, random: Rando
 export interface DuplicateDetection {
   readonly suspected: boolean;
   /** When the server disconnected us soon after `agent.auth`; steady clock. */
-  readonly disconnects: readonly number[];
+  readonly disconnects: readonly SteadyTime[];
 }
 
 export const NO_DUPLICATE: DuplicateDetection = { suspected: false, disconnects: [] };
@@ -81,7 +82,7 @@ const SOON = seconds(45 - 5);
  */
 export function disconnectedByServer(
   detection: DuplicateDetection,
-  at: number,
+  at: SteadyTime,
   onlineFor: Duration,
 ): DuplicateDetection {
   if (onlineFor > (detection.suspected ? DUPLICATE_WINDOW : SOON)) return forgetOldDisconnects(detection, at);
@@ -90,7 +91,7 @@ export function disconnectedByServer(
 }
 
 /** Drops disconnects older than 5 min; without any, no duplicate is suspected any more. */
-export function forgetOldDisconnects(detection: DuplicateDetection, at: number): DuplicateDetection {
+export function forgetOldDisconnects(detection: DuplicateDetection, at: SteadyTime): DuplicateDetection {
   const recent = detection.disconnects.filter((time) => time > at - DUPLICATE_WINDOW);
   return { suspected: detection.suspected && recent.length > 0, disconnects: recent };
 }

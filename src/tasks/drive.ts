@@ -1,6 +1,6 @@
 // Drives one task through its phases, from wherever the journal says it stands, to its end.
 import { shortId } from "../lib/text.ts";
-import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
+import { type SteadyTime, epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, formatDuration, humanDuration, seconds } from "../lib/duration.ts";
@@ -174,8 +174,8 @@ function limitOf(
   task: TaskRecord,
   prepared: RunCommand,
   grace: Duration,
-  now: number,
-): { deadline: number; limit: string } {
+  now: SteadyTime,
+): { deadline: SteadyTime; limit: string } {
   const own = now + prepared.timeout;
   const servers = serverLimit(task, grace);
   if (own <= servers) return { deadline: own, limit: `the limit is ${formatDuration(prepared.timeout)}` };

@@ -12,7 +12,7 @@ import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
 import { pauseAfter, retry } from "../../control/retry.ts";
 import type { Migration } from "../../platform/database.ts";
 import type { Log } from "../../platform/log.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import { type Condition, NAME, Project, ProjectPlace } from "../../protocol/caravanserai/resources.ts";
 
 /** Failed is not forgotten: what runs of it serves, what does not is tried again, and a corrected spec heals it. */
@@ -36,7 +36,7 @@ export interface Assignment {
   /** Those that left the list while nothing proves that they are not ours any more, as they stood on it last. */
   readonly retained: readonly Assigned[];
   /** When the server was asked, of the steady clock; undefined for one that was kept from an earlier life. */
-  readonly askedAt: number | undefined;
+  readonly askedAt: SteadyTime | undefined;
 }
 
 /**
@@ -205,7 +205,7 @@ export async function assignmentLoop(
   function accept(
     items: readonly unknown[],
     retained: readonly unknown[],
-    askedAt: number | undefined,
+    askedAt: SteadyTime | undefined,
   ): void {
     const { projects, nameless } = readAssignment(items, node);
     if (nameless !== unread && nameless > 0)

@@ -13,13 +13,13 @@ import { createSlots } from "../../lib/slots.ts";
 import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
 import { mayPass, pauseAfter, retry } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import type { Condition, ProjectStatus, Reason } from "../../protocol/caravanserai/resources.ts";
 
 /** What the server answered last to a report of this project. */
 export interface Delivered {
   readonly report: ProjectStatus;
-  readonly at: number;
+  readonly at: SteadyTime;
 }
 
 /** What the server's list says of a project, and when it was asked; undefined for a list from an earlier life. */
@@ -28,7 +28,7 @@ export interface Listed {
   readonly conditions: readonly Condition[];
   /** The conditions are about an earlier specification. */
   readonly outdated?: boolean;
-  readonly askedAt: number | undefined;
+  readonly askedAt: SteadyTime | undefined;
 }
 
 /**
@@ -78,7 +78,7 @@ export interface Reports {
    * The newest report of a project; undefined takes back what is not delivered yet. `listedAt`: when the list was asked
    * for that shows it as ours, of the steady clock; undefined for a list from an earlier life.
    */
-  want(project: string, report: ProjectStatus | undefined, listedAt: number | undefined): void;
+  want(project: string, report: ProjectStatus | undefined, listedAt: SteadyTime | undefined): void;
   delivered(project: string): Delivered | undefined;
   forget(project: string): void;
   state(): { readonly waiting: number; readonly lastError: string | undefined };
@@ -92,8 +92,8 @@ interface Lane {
   /** When the last ones were sent, oldest first. */
   sent: number[];
   sending: Promise<void> | undefined;
-  listedAt: number;
-  failedAt: number;
+  listedAt: SteadyTime;
+  failedAt: SteadyTime;
   /** Ends the pause before the next try: something newer is there. */
   readonly hurry: Notifier;
   /** Resolved by a newer list. */

@@ -1,4 +1,5 @@
 // What an assignment changes for one project: what is to be done now, and whether what was tried before still counts. Pure.
+import type { SteadyTime } from "../../lib/clock.ts";
 import type { Assigned } from "../node/assignment.ts";
 import { desire } from "../plan/desired.ts";
 import type { Delivered } from "../node/reports.ts";
@@ -14,11 +15,15 @@ export interface OnList {
   /** The conditions that stood on the server when its specification changed: they say nothing of the new one. */
   readonly outdated: string;
   /** When the server was asked for the list, of the steady clock; undefined for a list from an earlier life. */
-  readonly askedAt: number | undefined;
+  readonly askedAt: SteadyTime | undefined;
 }
 
 /** `before`: how it stood on the list before this one; undefined when it did not. */
-export function onList(assigned: Assigned, askedAt: number | undefined, before: OnList | undefined): OnList {
+export function onList(
+  assigned: Assigned,
+  askedAt: SteadyTime | undefined,
+  before: OnList | undefined,
+): OnList {
   const { phase, spec, conditions } = assigned;
   const keep = (text: string, goal: Goal | undefined): OnList => {
     const isChanged = before !== undefined && before.text !== text;

@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import { type Duration, days, seconds } from "../../lib/duration.ts";
 import type { Migration } from "../../platform/database.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, type WallTime, epochOf, steadyNow, wallNow } from "../../lib/clock.ts";
 import type { PullState } from "../plan/images.ts";
 
 export type FailedPull = PullState & { readonly state: "failed" };
@@ -38,12 +38,13 @@ export interface PullMemory {
   forget(reference: string): void;
 }
 
-/** `now` is the steady clock that retry times of this process are in, `wall` the one they are kept in on disk. */
+/** `now` is the steady clock that retry times of this process are in, `wallClock` the one they are stored in. */
 export function createPullMemory(
   database: Database,
-  now: () => number = steadyNow,
-  wall: () => number = Date.now,
+  now: () => SteadyTime = steadyNow,
+  wallClock: () => WallTime = wallNow,
 ): PullMemory {
+  const wall = (): number => epochOf(wallClock());
   return {
     recall() {
       // Discard rows dated far in the future: the clock was wrong when they were written, or is now.

@@ -4,7 +4,7 @@ import { AgentError } from "../../lib/agent-error.ts";
 import { type Duration, hours, humanDuration } from "../../lib/duration.ts";
 import { createSlots } from "../../lib/slots.ts";
 import type { Log } from "../../platform/log.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import type { Engine } from "../plan/engine.ts";
 import { type PullState, fullReference } from "../plan/images.ts";
 import { pullFailed, pullInterrupted } from "../plan/pull-retry.ts";
@@ -31,7 +31,7 @@ export interface PullsOptions {
   /** A pull began, succeeded or failed. Not called for progress. */
   readonly onChange?: () => void;
   /** The steady clock, outside tests. */
-  readonly now?: () => number;
+  readonly now?: () => SteadyTime;
 }
 
 /** What nobody asked for in so long is forgotten, and of more images than this the oldest. */

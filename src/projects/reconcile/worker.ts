@@ -9,7 +9,7 @@ import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { type Slots, createSlots } from "../../lib/slots.ts";
 import type { Log } from "../../platform/log.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import type { Snapshot } from "../plan/engine.ts";
 import { NO_HISTORY, type Outcome, type ProjectHistory, remember, settled } from "../plan/history.ts";
 import type { PullState } from "../plan/images.ts";
@@ -35,7 +35,7 @@ export interface WorkerPorts {
   readonly onPlan: (project: string, plan: Plan) => void;
   readonly log: Log;
   /** The steady clock, outside tests. */
-  readonly now?: () => number;
+  readonly now?: () => SteadyTime;
 }
 
 export interface Worker {
@@ -86,7 +86,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   let woken = Promise.withResolvers<void>();
   let rounds = 0;
   let touchedAt = -Infinity;
-  let endedAt: number | undefined;
+  let endedAt: SteadyTime | undefined;
   let lookedAt = -Infinity;
 
   function planFrom(snapshot: Snapshot, goal: Goal): Plan {
@@ -203,7 +203,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     return outcome.is === "done";
   }
 
-  async function rest(until: number | undefined): Promise<void> {
+  async function rest(until: SteadyTime | undefined): Promise<void> {
     if (goal === undefined || signal.aborted) return;
     const echo = ECHOES.map((after) => touchedAt + after).find((at) => at > lookedAt);
     const end = Math.min(until ?? Infinity, echo ?? Infinity);

@@ -20,7 +20,7 @@ export const STREAMS = ["stdout", "stderr"] as const;
 /** What of a task's output has been turned into rows. */
 export interface Shipped {
   readonly rows: number;
-  readonly lastRowAt: number;
+  readonly lastRowAt: SteadyTime;
   /** Bytes of each stream that are in rows, or were skipped. */
   readonly offset: Readonly<Record<Stream, number>>;
   /** The last row, hashed: no row equals the one before it, so that an unanswered call can be resolved. */
@@ -49,7 +49,7 @@ export interface Pending {
 
 export type RowDecision =
   | { readonly do: "nothing" }
-  | { readonly do: "wait"; readonly until: number }
+  | { readonly do: "wait"; readonly until: SteadyTime }
   /** Up to `max` bytes of the stream; one line when `single`. */
   | { readonly do: "row"; readonly stream: Stream; readonly max: number; readonly single: boolean }
   /** Leave out so many bytes of the stream and say so in a row. */

@@ -1,7 +1,7 @@
 // Turns a task's output into log rows in the outbox, one row waiting at a time.
 import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts";
 import type { LogRequest, LogStream } from "../../protocol/noderax/tasks.ts";
-import { isoOf } from "../../lib/clock.ts";
+import { type SteadyTime, isoOf } from "../../lib/clock.ts";
 import type { Outbox } from "../../control/outbox.ts";
 import type { ServerClock } from "../../control/server-clock.ts";
 import type { Journal, TaskRecord } from "../journal.ts";
@@ -23,21 +23,27 @@ export const OUTBOX_KIND = { log: "log", completed: "completed" } as const;
 
 export interface Shipper {
   /** Sends a row if one is due and none is under way. True when everything observed has been turned into rows. */
-  ship(ended: boolean, now: number): boolean;
+  ship(ended: boolean, now: SteadyTime): boolean;
   /** A row of the agent's own, behind the rows so far. Both take the time of the steady clock. */
-  note(text: string, now: number): void;
+  note(text: string, now: SteadyTime): void;
 }
 
 /** Journal and outbox change in one transaction: after a crash no byte is sent twice or left out. */
 export function createShipper(
   task: TaskRecord,
   ports: { readonly journal: Journal; readonly outbox: Outbox; readonly serverClock: ServerClock },
-): Shipper & { follow(spool: Spool, startedAt: number): void } {
+): Shipper & { follow(spool: Spool, startedAt: SteadyTime): void } {
   const { journal, outbox, serverClock } = ports;
   let shipped: Shipped = task.shipped;
-  let source: { spool: Spool; startedAt: number } | undefined;
+  let source: { spool: Spool; startedAt: SteadyTime } | undefined;
 
-  function send(stream: LogStream, line: string, hash: string, offset: Shipped["offset"], now: number): void {
+  function send(
+    stream: LogStream,
+    line: string,
+    hash: string,
+    offset: Shipped["offset"],
+    now: SteadyTime,
+  ): void {
     const row: LogRequest = { taskId: task.id, stream, line, timestamp: isoOf(serverClock.at(now)) };
     const next: Shipped = { rows: shipped.rows + 1, lastRowAt: now, offset, lastRow: hash };
     journal.atomically(() => {
@@ -47,7 +53,7 @@ export function createShipper(
     shipped = next;
   }
 
-  function note(text: string, now: number, offset = shipped.offset): void {
+  function note(text: string, now: SteadyTime, offset = shipped.offset): void {
     const whole = text.slice(0, LOG_LINE_MAX);
     const { line, hash } = cutRow(Buffer.from(whole), shipped.lastRow);
     // Cut short: the row before says it already, for an agent that was restarted since. Only a gap must be told again.
@@ -57,14 +63,14 @@ export function createShipper(
     send("system", line, hash, offset, now);
   }
 
-  function sendRow(spool: Spool, { stream, max, single }: RowDecision, now: number): void {
+  function sendRow(spool: Spool, { stream, max, single }: RowDecision, now: SteadyTime): void {
     const from = shipped.offset[stream];
     const pending = spool.read(stream, from, Math.min(max, ROW_WINDOW));
     const { line, bytes, hash } = cutRow(pending, shipped.lastRow, single);
     send(stream, line, hash, { ...shipped.offset, [stream]: from + bytes }, now);
   }
 
-  function skip(spool: Spool, stream: Stream, bytes: number, now: number): void {
+  function skip(spool: Spool, stream: Stream, bytes: number, now: SteadyTime): void {
     const from = shipped.offset[stream];
     const to = alignToLine(spool, stream, from + bytes);
     const text = gapNote(stream, spool.countLines(stream, from, to), to - from, task.id);

@@ -1,6 +1,6 @@
 // Follows a launched command to its end: ships its output, watches its limit, and finds out how it ended.
 import { abortScope } from "../../lib/abort-scope.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import type { Outbox } from "../../control/outbox.ts";
@@ -131,7 +131,7 @@ function outcomeNow(
   launched: Launch,
   stop: Stop | undefined,
   ended: boolean | undefined,
-  now: number,
+  now: SteadyTime,
 ): TaskOutcome | undefined {
   const alive = run.wrapperAlive();
   // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.

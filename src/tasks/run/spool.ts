@@ -2,6 +2,7 @@
 //
 // Pieces end with a line where they can, else with a whole character, so that rows and summaries made of them are
 // whole as well. The order stands in the file `order` and survives us.
+import type { SteadyTime } from "../../lib/clock.ts";
 import {
   appendFileSync,
   closeSync,
@@ -33,7 +34,7 @@ const PARTIAL_AFTER = seconds(1);
 
 export interface Spool {
   /** Takes in what was written since; true when something was. With `final`, also what is not complete. */
-  observe(final: boolean, now: number): boolean;
+  observe(final: boolean, now: SteadyTime): boolean;
   /** What lies behind `shipped`. */
   pending(shipped: Readonly<Record<Stream, number>>): Omit<Pending, "lines">;
   /** Observed bytes of a stream. */
@@ -60,7 +61,7 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
     setAside(order, "damaged");
   const files = new Map<Stream, number>();
   const seen: Record<Stream, number> = { stdout: 0, stderr: 0 };
-  const partialSince: Record<Stream, { size: number; at: number }> = {
+  const partialSince: Record<Stream, { size: number; at: SteadyTime }> = {
     stdout: { size: -1, at: 0 },
     stderr: { size: -1, at: 0 },
   };
@@ -94,7 +95,7 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
   }
 
   /** The end of what may be taken in now. */
-  function boundary(stream: Stream, size: number, final: boolean, now: number): number {
+  function boundary(stream: Stream, size: number, final: boolean, now: SteadyTime): number {
     if (final) return size;
     const from = Math.max(seen[stream], size - LOOK_BACK);
     const tail = bytesOf(stream, from, size);

@@ -67,4 +67,7 @@ test("the compiler lets the two meet nowhere", () => {
   // @ts-expect-error: one taken for the other
   const wrong: SteadyTime = wall;
   expect(wrong).toBeDefined();
+  // @ts-expect-error: a number of the wall clock taken for one of the steady clock
+  const alsoWrong: SteadyTime = epochOf(wall);
+  expect(alsoWrong).toBeDefined();
 });

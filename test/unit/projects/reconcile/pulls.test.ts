@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { AgentError } from "../../../../src/lib/agent-error.ts";
+import { wallFrom } from "../../../../src/lib/clock.ts";
 import { days, hours, minutes, seconds } from "../../../../src/lib/duration.ts";
 import { silent } from "../../../../src/platform/log.ts";
 import { openDatabase } from "../../../../src/platform/database.ts";
@@ -152,7 +153,7 @@ describe("pulls", () => {
       createPullMemory(
         database,
         () => clock.now,
-        () => clock.now,
+        () => wallFrom(clock.now),
       );
     const first = place(2, { memory: memory(), clock });
     for (let n = 0; n < 6; n++) {
@@ -187,7 +188,7 @@ describe("pulls", () => {
       createPullMemory(
         database,
         () => now,
-        () => wall,
+        () => wallFrom(wall),
       );
     at(0, hours(5)).failed(NGINX, failed);
     expect(
@@ -209,7 +210,7 @@ describe("pulls", () => {
       createPullMemory(
         database,
         () => now,
-        () => now,
+        () => wallFrom(now),
       );
     at(0).failed(NGINX, failed);
     expect(at(days(3) - 1).recall().size).toBe(1);
