@@ -28,7 +28,7 @@ export const RECLAIM_PERIOD: Duration = seconds(10);
 /** Of one core. An agent at rest needs less than 0.5 %, a task a second 3 %. */
 const WORK_SHARE = 0.02;
 /** Of one core. More work than this would miss the compiled code that giving back discards. */
-const HEAVY_SHARE = 0.05;
+const HEAVY_SHARE = 0.1;
 /** Checks from one collection to the next, of 20 ms each: 0.03 % of the time. */
 const COLLECT_AFTER = 6;
 /** Checks from one giving back to the next under light work: what is compiled again takes 0.1 s, 0.03 % of the time. */
