@@ -18,6 +18,7 @@ RELEASE_KEY_MINISIGN='' # the same key as minisign has it: RW...
 
 PROGRAM_DIRECTORY='/opt/noderax-agent'
 CONFIG_DIRECTORY='/etc/noderax-agent'
+STATE_DIRECTORY='/var/lib/noderax-agent'
 NAMESPACE=noderax-agent # of the SSH signature: one made for another purpose does not count
 TRIES=6                 # of a download, with pauses of 1, 2, 4, 8 and 16 s: 31 s without a network
 
@@ -93,8 +94,8 @@ parse_arguments() {
   done
   has_no_effect INSTALL_DIR "$PROGRAM_DIRECTORY"
   has_no_effect CONFIG_DIR "$CONFIG_DIRECTORY"
-  has_no_effect STATE_DIR /var/lib/noderax-agent
-  has_no_effect SERVICE_HOME /var/lib/noderax-agent
+  has_no_effect STATE_DIR "$STATE_DIRECTORY"
+  has_no_effect SERVICE_HOME "$STATE_DIRECTORY"
   [ "$purge" = no ] || [ "$uninstall" = yes ] || fail 2 "--purge needs --uninstall"
   normalize_arguments
 }
@@ -646,7 +647,7 @@ probe() {
     "noderax-agent ${version:+$version }"*) ;;
     *) fail 5 "the executable is not noderax-agent $version" "It says: $said" ;;
   esac
-  note "installing $said from $origin"
+  note "$said from $origin"
 }
 
 hand_over() {
@@ -679,14 +680,19 @@ install_agent() {
 
 uninstall_agent() {
   installed=$PROGRAM_DIRECTORY/noderax-agent
-  if [ ! -f "$installed" ]; then
+  if [ -f "$installed" ]; then
+    binary=$installed
+  elif [ "$purge" = yes ] && as_root test -e "$STATE_DIRECTORY/install.json"; then
+    # The executable went with an earlier --uninstall, but not the data and what knows of them.
+    find_executable
+    stage
+  else
     note "noderax-agent is not installed in $PROGRAM_DIRECTORY"
     exit 0
   fi
   set -- uninstall
   [ "$purge" = no ] || set -- "$@" --purge
   [ "$dry_run" = no ] || set -- "$@" --dry-run
-  binary=$installed
   hand_over "$@"
 }
 
@@ -727,8 +733,8 @@ main() {
   clean_up_at_the_end
   find_machine
   become_root
-  [ "$uninstall" = no ] || uninstall_agent
   find_fetcher
+  [ "$uninstall" = no ] || uninstall_agent
   ask_what_is_missing
   if [ -n "$token" ] && [ -n "$fetcher" ] && [ "$dry_run" = no ]; then
     case $fetcher:$api_url in

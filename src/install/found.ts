@@ -1,12 +1,15 @@
 // Looks at what is at a path, as far as installing and removing need to know it.
 import { createHash } from "node:crypto";
-import { lstatSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { accessSync, constants, lstatSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { dirname } from "node:path";
 
 export type Found =
   | { readonly kind: "missing" }
   | { readonly kind: "file"; readonly hash: string; readonly uid: number; readonly mode: number }
   | { readonly kind: "directory"; readonly uid: number; readonly mode: number; readonly isEmpty: boolean }
   | { readonly kind: "link"; readonly target: string }
+  /** Nothing is there, and nothing can be made there. */
+  | { readonly kind: "closed" }
   | { readonly kind: "other" };
 
 export const hashOf = (content: string | Uint8Array): string =>
@@ -22,4 +25,16 @@ export function look(path: string): Found {
   if (stat.isDirectory()) return { kind: "directory", uid, mode, isEmpty: readdirSync(path).length === 0 };
   if (stat.isSymbolicLink()) return { kind: "link", target: readlinkSync(path) };
   return { kind: "other" };
+}
+
+/** The same for what an installation can do without: "closed" in a directory that is read-only or not there. */
+export function lookForOptional(path: string): Found {
+  const found = look(path);
+  if (found.kind !== "missing") return found;
+  try {
+    accessSync(dirname(path), constants.W_OK);
+    return found;
+  } catch {
+    return { kind: "closed" };
+  }
 }

@@ -60,7 +60,8 @@ export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, F
       else if (is.kind !== "file" || is.hash !== part.hash) steps.push({ part, how: "replace" });
     } else if (part.kind === "link") {
       const isOurs = is.kind === "link" && is.target === part.target;
-      if (!isOurs) refused.push({ path: part.path, why: "something else has this name" });
+      if (is.kind === "closed") refused.push({ path: part.path, why: "its directory cannot be written to" });
+      else if (!isOurs) refused.push({ path: part.path, why: "something else has this name" });
     }
   }
   return { steps, refused };

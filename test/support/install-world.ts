@@ -94,7 +94,11 @@ export class InstallWorld implements AsyncDisposable {
   }
 
   stamp(stamps: Stamps): void {
-    const places = { PROGRAM_DIRECTORY: this.installDir, CONFIG_DIRECTORY: join(this.directory, "etc") };
+    const places = {
+      PROGRAM_DIRECTORY: this.installDir,
+      CONFIG_DIRECTORY: join(this.directory, "etc"),
+      STATE_DIRECTORY: join(this.directory, "state"),
+    };
     const script = stamped(readFileSync(SCRIPT, "utf8"), { ...places, ...stamps });
     writeFileSync(this.script, script, { mode: 0o755 });
   }

@@ -17,6 +17,7 @@ export interface Stamps {
   /** Not stamped into a release: where tests install to. */
   PROGRAM_DIRECTORY?: string;
   CONFIG_DIRECTORY?: string;
+  STATE_DIRECTORY?: string;
 }
 
 /** Fills the assignments of a script. Throws when it has no such assignment. */

@@ -40,9 +40,7 @@ describe.each(Object.entries(tools))("with %s", (name, prepare) => {
       prepare(world);
       world.release();
       const ended = await world.run(CARA, { shell });
-      expect(ended.notes).toContain(
-        `installing noderax-agent ${VERSION} (commit test) from ${ARTEFACT}.gz (`,
-      );
+      expect(ended.notes).toContain(`noderax-agent ${VERSION} (commit test) from ${ARTEFACT}.gz (`);
       expect(ended.code).toBe(0);
       expect(world.installed).toBe(true);
       expect(world.place.requests).toContain(`GET /${ARTEFACT}.gz`);

@@ -65,7 +65,7 @@ describe.each(Object.entries(shells))("under %s", (_, shell) => {
       ],
       { shell },
     );
-    expect(ended.notes).toContain(`installing noderax-agent ${VERSION}`);
+    expect(ended.notes).toContain(`noderax-agent ${VERSION}`);
     expect(ended.code).toBe(0);
     const [call, ...others] = world.calls();
     expect(others).toEqual([]);
@@ -196,6 +196,12 @@ ready(
     await world.run(["--server-url", API, "--binary", world.local()]);
     expect((await world.run(["--uninstall", "--purge"])).code).toBe(0);
     expect(world.calls().map(({ args }) => args)).toContainEqual(["uninstall", "--purge"]);
+    // After an uninstall that kept the data, there is no executable that could remove them.
+    rmSync(world.installDir, { recursive: true });
+    mkdirSync(join(world.directory, "state"));
+    writeFileSync(join(world.directory, "state/install.json"), "{}");
+    await world.run(["--uninstall", "--purge", "--binary", world.local()]);
+    expect(world.calls().filter(({ args }) => args[0] === "uninstall")).toHaveLength(2);
   },
 );
 
@@ -220,7 +226,7 @@ ready("under curl | sh at a terminal, the questions are asked there (needs dash,
       "E-mail of the person who approves: ": "ops@example.com",
     },
   );
-  expect(ended.notes).toContain("installing noderax-agent");
+  expect(ended.notes).toContain("noderax-agent 1.2.3 (commit test) from");
   expect(ended.code).toBe(0);
   expect(world.calls()[0]?.args).toEqual([
     "install",
@@ -239,7 +245,8 @@ ready("a mirror file and the installer's variables reach the executable (needs d
     NODERAX_AGENT_LOG_LEVEL: "warn",
     NODERAX_AGENT_SERVICE_USER: "tasks",
     NODERAX_AGENT_INSTALL_DIR: "/elsewhere",
-    NODERAX_AGENT_STATE_DIR: "/var/lib/noderax-agent",
+    // Where it lies anyway.
+    NODERAX_AGENT_STATE_DIR: join(world.directory, "state"),
   };
   const { notes } = await world.run(["--binary", world.local(), "--server-url", API], { env });
   const [call] = world.calls();

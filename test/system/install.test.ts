@@ -1,5 +1,6 @@
 // Promises of `install` on a machine run by systemd: from a bare executable to a node that comes back after a reboot, and back.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { minutes } from "../../src/lib/duration.ts";
 import { AGENT, type Machine, bootMachine, missing } from "../support/systemd.ts";
 
@@ -149,6 +150,29 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh("ls /opt /usr/local/bin")).not.toContain("noderax-agent");
       expect(await machine.sh("cat /var/lib/noderax-agent/agent_identity.json")).toContain("node_id");
       await agent("uninstall", "--purge");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
+    test("install.sh, piped to a shell as the web application's command has it, makes a node and removes it", async () => {
+      const script = await Bun.file(join(import.meta.dir, "../../install.sh")).text();
+      const piped = async (...args: string[]): Promise<string> =>
+        machine.run(["bash", "-s", "--", "--binary", DOWNLOADED, ...args], script);
+      const enroll = ["--api-url", "http://127.0.0.1:8080", "--bootstrap-token", await token("piped")];
+      // As on systems whose /usr is read-only: the agent goes without its link.
+      await machine.sh("mount --bind /usr/local/bin /usr/local/bin; mount -o remount,bind,ro /usr/local/bin");
+      try {
+        expect(await piped(...enroll, "--dry-run")).toContain("copy the program");
+        expect(await machine.sh(LIST)).toBe(before);
+        expect(await piped(...enroll)).toContain("runs as a service and is online");
+        expect(await runTask("piped", "id -un")).toStartWith("noderax\n");
+        const running = await pid();
+        expect(await piped(...enroll)).toContain("nothing has changed");
+        expect(await pid()).toBe(running);
+        await piped("--uninstall");
+        await piped("--uninstall", "--purge");
+      } finally {
+        await machine.sh("umount /usr/local/bin");
+      }
       expect(await machine.sh(LIST)).toBe(before);
     });
   },

@@ -77,6 +77,12 @@ describe("an installation", () => {
     expect(planInstall(parts, found).steps.map(describeStep)).toEqual(["give /opt/noderax-agent to root"]);
   });
 
+  test("goes without its link where that cannot be made", () => {
+    const { steps, refused } = planInstall(parts, new Map([[places.link, { kind: "closed" }]]));
+    expect(steps.map(({ part }) => part.kind)).not.toContain("link");
+    expect(refused).toEqual([{ path: places.link, why: "its directory cannot be written to" }]);
+  });
+
   test("leaves something else with the name of its link", () => {
     const found = installed();
     found.set(places.link, { kind: "file", hash: "x", uid: 0, mode: 0o755 });

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import type { Config } from "../../../config/load.ts";
 import { environmentNames, optionKeys } from "../../../config/options.ts";
-import { type Found, hashOf, look } from "../../../install/found.ts";
+import { type Found, hashOf, look, lookForOptional } from "../../../install/found.ts";
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
 import { places } from "../../../install/places.ts";
 import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
@@ -54,9 +54,7 @@ export async function prepare(args: Args): Promise<Preparation> {
     user: taskUserOf(config.settings.task_user, account),
     shutdownTimeout: config.settings.shutdown_timeout,
   });
-  const found = new Map(
-    parts.map((part) => [part.path, part.kind === "user" ? lookUser(part.path) : look(part.path)]),
-  );
+  const found = new Map(parts.map((part) => [part.path, lookers[part.kind](part.path)]));
   const plan = planInstall(parts, found);
   const inTheWay = plan.refused.find(({ path }) => path !== places.link);
   if (inTheWay !== undefined)
@@ -67,6 +65,15 @@ export async function prepare(args: Args): Promise<Preparation> {
   const reload = (): Promise<Config> => configFrom({ config: target }, { requireFile: false });
   return { config, settings, init, before: serviceState(init), parts, found, plan, reload };
 }
+
+/** The link is a convenience: where /usr/local is read-only, the agent works without. */
+const lookers: Readonly<Record<Part["kind"], (path: string) => Found>> = {
+  user: (name) => lookUser(name),
+  link: lookForOptional,
+  directory: look,
+  program: look,
+  text: look,
+};
 
 /** A user is there or not; what else it is, is its owner's business. */
 const lookUser = (name: string): Found =>
