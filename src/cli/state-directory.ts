@@ -1,9 +1,9 @@
 // Checks that the agent can write its state directory, before anything depends on it.
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { errnoOf } from "../lib/errno.ts";
+import { errnoOf, errnoText } from "../lib/errno.ts";
 import { stateDirectory } from "../agent/agent.ts";
-import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
+import { AgentError, exit } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
 import { isAgentsPlace, requireTrusted } from "../platform/trust/root-trust.ts";
 
@@ -23,11 +23,15 @@ export function checkStateDirectory(settings: Pick<Settings, "state_file">): voi
     if (!statSync(place).isDirectory()) throw new Error(`${place} is not a directory`);
     accessSync(place, constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw new AgentError("state.directory", `state_file: ${directory} cannot be written: ${reason(error)}`, {
-      hint: "Choose another place, or run as a user who can write there:  noderax-agent config set state_file /path/to/agent_identity.json",
-      exit: exit.refused,
-      cause: error,
-    });
+    throw new AgentError(
+      "state.directory",
+      `state_file: ${directory} cannot be written: ${errnoText(error)}`,
+      {
+        hint: "Choose another place, or run as a user who can write there:  noderax-agent config set state_file /path/to/agent_identity.json",
+        exit: exit.refused,
+        cause: error,
+      },
+    );
   }
 }
 
@@ -40,6 +44,3 @@ function existingAncestor(path: string): string {
     throw error;
   }
 }
-
-/** "EROFS: read-only file system, access '/x'" → "read-only file system" */
-const reason = (error: unknown): string => messageOf(error).replace(/^E[A-Z]+: (.+), \w+ '.*'$/, "$1");

@@ -1,5 +1,5 @@
 // The calls of the Caravanserai server that the agent makes. Today's server knows no authentication.
-import { AgentError, hasCode } from "../lib/agent-error.ts";
+import { isStatus } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import {
   type NodeHeartbeat,
@@ -59,9 +59,6 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
   };
 }
 export type CaravanseraiApi = ReturnType<typeof caravanseraiApi>;
-
-const isStatus = (error: unknown, status: number): error is AgentError =>
-  hasCode(error, "http.status") && error.status === status;
 
 /** Turns the one answer that is fine into undefined. */
 const accept =

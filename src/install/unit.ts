@@ -1,4 +1,5 @@
 // Writes the systemd unit. Pure: settings and the version of systemd in, text out.
+import { quote } from "../lib/text.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 
 export interface UnitOptions {
@@ -136,9 +137,9 @@ export function renderInitScript({ program, config }: Pick<UnitOptions, "program
     'name="Noderax agent"',
     'description="Runs tasks, terminals and containers of its control planes on this machine"',
     "supervisor=supervise-daemon",
-    `command=${shellQuoted(program)}`,
+    `command=${quote(program)}`,
     'command_args="run"',
-    `export NODERAX_CONFIG_FILE=${shellQuoted(config)}`,
+    `export NODERAX_CONFIG_FILE=${quote(config)}`,
     `unset ${SCRUBBED}`,
     'output_log="/var/log/noderax-agent.log"',
     'error_log="/var/log/noderax-agent.log"',
@@ -155,5 +156,3 @@ export function renderInitScript({ program, config }: Pick<UnitOptions, "program
     "",
   ].join("\n");
 }
-
-const shellQuoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;

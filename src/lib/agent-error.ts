@@ -63,6 +63,10 @@ export function hasCode<Code extends ErrorCode>(
 export const httpStatusOf = (error: unknown): number | undefined =>
   error instanceof AgentError ? error.status : undefined;
 
+/** Whether the server refused a request with this HTTP status, in its own words. */
+export const isStatus = (error: unknown, status: number): error is AgentError =>
+  hasCode(error, "http.status") && error.status === status;
+
 /** Returns the message of an Error, or the value itself as text. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

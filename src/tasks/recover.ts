@@ -1,7 +1,8 @@
 // Goes on without the journal that was: finds the tasks again in their run directories, or at least says that they failed.
 import { Database } from "bun:sqlite";
-import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { namesIn } from "../platform/lenient-reads.ts";
 import { steadyNow, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
 import type { Outbox } from "../control/outbox.ts";
@@ -144,14 +145,6 @@ export function reportInterrupted(
       );
       journal.reported(id, outcome);
     });
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
   }
 }
 

@@ -1,6 +1,7 @@
 // Keeps what finished tasks leave behind within its bounds: their output by age and size, their journal rows by number.
-import { readdirSync, rmSync, statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { namesIn } from "../platform/lenient-reads.ts";
 import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
@@ -94,14 +95,6 @@ function directories(root: string): Kept[] {
       at: Math.max(0, ...files.map(({ mtimeMs }) => mtimeMs)),
     };
   });
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return []; // Not made yet, or gone meanwhile.
-  }
 }
 
 const statOf = (path: string): { size: number; mtimeMs: number } =>

@@ -1,7 +1,8 @@
 // Ends what a Go agent left in force: its sudo rules and root helpers, by which every task could become root whatever the
 // root profile says, and files in the hands of its account. What is not recognised as that agent's is only warned about.
-import { existsSync, lstatSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, lstatSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { namesIn, textIn } from "../../platform/lenient-reads.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { type Account, isRoot } from "../../platform/account.ts";
 import { secure } from "../../platform/trust/root-trust.ts";
@@ -76,7 +77,7 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
 
   const accounts = [ACCOUNT, task.name].flatMap((name) => [name, `%${name}`]).concat(`#${task.uid}`);
   for (const path of SUDOERS.map((name) => join(root, name))) {
-    const sudoers = readSudoers(textOf(path));
+    const sudoers = readSudoers(textIn(path));
     if (isOnlyFor(sudoers, accounts))
       remove(path, `sudo rules of the Go agent (${sudoers.rules.map(({ text }) => text).join("; ")})`);
   }
@@ -84,15 +85,15 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
   for (const name of STATE) remove(join(stateDirectory, name), "of the Go agent, used no more");
   if (root === "/") for (const path of INSTALLED.filter((path) => existsSync(path))) own(path);
 
-  const groups = groupsOf(task, textOf(join(root, "etc/group")));
+  const groups = groupsOf(task, textIn(join(root, "etc/group")));
   const subjects = [task.name, `#${task.uid}`, "ALL", ...groups.map((name) => `%${name}`)];
   for (const path of sudoersFiles(root)) {
-    for (const { text } of rulesFor(readSudoers(textOf(path)), subjects))
+    for (const { text } of rulesFor(readSudoers(textIn(path)), subjects))
       warnings.push(`tasks run as ${task.name} and may use sudo without a password: ${path}: ${text}`);
   }
   for (const name of asGoodAsRoot(groups))
     warnings.push(`tasks run as ${task.name}, which can become root as a member of the group ${name}`);
-  for (const name of namesIn(join(root, LIBEXEC))) {
+  for (const name of namesIn(join(root, LIBEXEC)).toSorted()) {
     if (name.startsWith("noderax-agent-") && !HELPERS.includes(name))
       warnings.push(
         `${join(root, LIBEXEC, name)} is not known to this agent: remove it if a Go agent left it`,
@@ -105,22 +106,7 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
 const sudoersFiles = (root: string): string[] => [
   join(root, "etc/sudoers"),
   ...namesIn(join(root, "etc/sudoers.d"))
+    .toSorted()
     .filter((name) => !/\.|~$/.test(name))
     .map((name) => join(root, "etc/sudoers.d", name)),
 ];
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory).toSorted();
-  } catch {
-    return [];
-  }
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}

@@ -3,7 +3,7 @@
 // A stop says nothing to the server: NotReady would move the projects away from an agent that is merely restarted, and
 // the containers run on.
 import { steadyNow } from "../../lib/clock.ts";
-import { AgentError, messageOf, hasCode } from "../../lib/agent-error.ts";
+import { AgentError, messageOf, hasCode, isStatus } from "../../lib/agent-error.ts";
 import { jitter } from "../../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../../lib/duration.ts";
 import { type LoopReport, type LoopRegistry, type Wake, loop, sleep } from "../../lib/loop.ts";
@@ -185,6 +185,3 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
   );
   return { told: () => told, hurry: () => hurried.resolve(), done };
 }
-
-const isStatus = (error: unknown, status: number): boolean =>
-  hasCode(error, "http.status") && error.status === status;

@@ -2,18 +2,10 @@
 //
 // Pieces end with a line where they can, else with a whole character, so that rows and summaries made of them are
 // whole as well. The order stands in the file `order` and survives us.
-import type { SteadyTime } from "../../lib/clock.ts";
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  statSync,
-} from "node:fs";
+import { appendFileSync, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
+import type { SteadyTime } from "../../lib/clock.ts";
+import { textIn } from "../../platform/lenient-reads.ts";
 import { seconds } from "../../lib/duration.ts";
 import { completeLength } from "../../lib/utf8.ts";
 import { LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts";
@@ -207,7 +199,7 @@ function readPieces(
 function readOrder(path: string, size: Readonly<Record<Stream, number>>): Piece[] {
   const pieces: Piece[] = [];
   const seen: Record<Stream, number> = { stdout: 0, stderr: 0 };
-  for (const [, name, end] of readIfThere(path).matchAll(/^(stdout|stderr) (\d+)\n/gm)) {
+  for (const [, name, end] of textIn(path).matchAll(/^(stdout|stderr) (\d+)\n/gm)) {
     const stream: Stream = name === "stderr" ? "stderr" : "stdout";
     const to = Math.min(Number(end), size[stream]);
     if (to <= seen[stream]) continue;
@@ -222,16 +214,8 @@ function readOrder(path: string, size: Readonly<Record<Stream, number>>): Piece[
 /** A file without a number in it was made by a pump that then could not write. No file: the pump has not ended. */
 function readCount(path: string): number | undefined {
   if (!existsSync(path)) return 0;
-  const text = readIfThere(path).trim();
+  const text = textIn(path).trim();
   return text === "" ? undefined : Number(text);
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 /** Undefined for anything but a file, too. */

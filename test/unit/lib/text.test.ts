@@ -1,6 +1,6 @@
 // Codes of errors, shell words and sizes for messages.
 import { expect, test } from "bun:test";
-import { errnoOf } from "../../../src/lib/errno.ts";
+import { errnoOf, errnoText } from "../../../src/lib/errno.ts";
 import { humanSize } from "../../../src/lib/size.ts";
 import { quote, quoteIfNeeded } from "../../../src/lib/text.ts";
 
@@ -26,3 +26,11 @@ test.each([
   [999_950, "1.0 MB"],
   [5e12, "5000.0 GB"],
 ])("%d bytes are %s", (bytes, text) => expect(humanSize(bytes)).toBe(text));
+
+test("what the system says is shown without its code and the call", () => {
+  expect(errnoText(new Error("EROFS: read-only file system, access '/x y'"))).toBe("read-only file system");
+  expect(errnoText(new Error("EISDIR: illegal operation on a directory, read"))).toBe(
+    "illegal operation on a directory",
+  );
+  expect(errnoText(new Error("larger than 1 MiB"))).toBe("larger than 1 MiB");
+});

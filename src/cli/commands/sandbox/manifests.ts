@@ -1,7 +1,8 @@
 // Reads manifests of projects and nodes: YAML or JSON, several in one file, all checked before anything is sent.
 import { readFileSync, statSync } from "node:fs";
+import { errnoText } from "../../../lib/errno.ts";
 import { MIB } from "../../../lib/size.ts";
-import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
+import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { SyntaxProblem } from "../../../config/syntax-problem.ts";
 import {
   InvalidManifest,
@@ -40,12 +41,9 @@ async function readText(file: string, source: string): Promise<string> {
     if (text.length > SIZE_MAX) throw new Error("larger than 1 MiB");
     return text;
   } catch (error) {
-    throw new AgentError("sandbox.file", `cannot read ${source}: ${reasonOf(error)}`, { cause: error });
+    throw new AgentError("sandbox.file", `cannot read ${source}: ${errnoText(error)}`, { cause: error });
   }
 }
-
-/** "ENOENT: no such file or directory, stat 'x'" → "no such file or directory" */
-const reasonOf = (error: unknown): string => messageOf(error).replace(/^E[A-Z]+: (.+), \w+( '.*')?$/, "$1");
 
 /** Parses and checks what needs no server. Throws "sandbox.manifest" (exit 2) with the line. */
 export async function parseManifests(text: string, source: string): Promise<ReadManifest[]> {
