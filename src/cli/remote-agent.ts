@@ -1,7 +1,7 @@
 // Finds the agent that `forward` and `logs` talk to: which node, its address, its token.
 import { readFileSync } from "node:fs";
 import { formatHostPort, parseHostPort } from "../lib/address.ts";
-import { type AgentPlace, type RemoteAgent, agentAt, findAgent } from "../peer/agent-client.ts";
+import { type AgentPlace, type RemoteAgent, parseAgentAddress, findAgent } from "../peer/agent-client.ts";
 import { trustedAuthorities } from "../control/trust.ts";
 import { stateDirectory } from "../agent/agent.ts";
 import type { Settings } from "../config/options.ts";
@@ -63,7 +63,7 @@ export async function agentLocator(flags: Flags, project: string): Promise<Locat
   const authorities = (): string => trustedAuthorities(settings.api_tls_ca_file);
   const access = { token, authorities };
   if (flags.node !== undefined) {
-    const place = agentAt(flags.node);
+    const place = parseAgentAddress(flags.node);
     return () => Promise.resolve({ ...place, ...access });
   }
   const asksHere = flags.server === undefined;

@@ -1,4 +1,4 @@
-// What of the settings opens the listener wider than its owner may know. Pure; said at the start, and by whoever checks a node.
+// Warns of settings that admit more callers to the listener than its owner may expect. Pure.
 import type { AccessSettings } from "./access.ts";
 import { isLoopback, parseIpAddress, parseNetwork } from "../lib/address.ts";
 
@@ -7,10 +7,10 @@ export interface ExposureSettings extends AccessSettings {
   readonly listen_tls_cert?: string | undefined;
 }
 
-/** The private networks are 10.0.0.0/8 and fc00::/7 at the widest. */
+/** The widest private networks: 10.0.0.0/8 and fc00::/7. */
 const WIDEST = { 4: 8, 6: 7 } as const;
 
-/** Lines for a person, each with the setting that it is about; for users of this machine alone where nobody else can call. */
+/** Returns warnings, each naming its setting. A listener on loopback only warns about users of this machine. */
 export function exposure(settings: ExposureSettings): readonly string[] {
   const { listen_address, listen_allow = [], listen_local, listen_token, listen_tls_cert } = settings;
   const address = parseIpAddress(listen_address ?? "::");

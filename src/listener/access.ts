@@ -1,15 +1,15 @@
-// Who may use tunnels and logs. Pure.
+// Decides who may use tunnels and logs. Pure.
 //
-//   Origin of another site, not in listen_origins ─▶ 403, whoever asks: a page must not act for who reads it
-//   no Origin, but loaded by a page of another origin (an image, a frame; a link is followed) ─▶ 403
-//   a token ─▶ right: may, from anywhere;  wrong: 401, even from this machine, so that a mistake is seen
-//   no token ─▶ listen_allow: may
-//            ─▶ this machine: any user with listen_local "everybody"; else 401 where listen_token is set; else who may use Docker
-//               here anyway, and 403 for the other users
+//   Origin of another site, not in listen_origins ─▶ 403: a page must not act for the person who reads it
+//   no Origin, but loaded by a page of another origin (an image, a frame; following a link is allowed) ─▶ 403
+//   a token ─▶ correct: allowed, from anywhere;  wrong: 401, even from this machine, so that a mistake is noticed
+//   no token ─▶ address in listen_allow: allowed
+//            ─▶ this machine: every user with listen_local "everybody"; else 401 if listen_token is set; else allowed for users who
+//               can use Docker anyway, 403 for others
 //            ─▶ from elsewhere: 403
-//            ─▶ called by an address or a name of this node; else 421, since a page can make any name lead here
+//            ─▶ then the Host must be an address or name of this node, else 421: a page can make any name resolve to it
 //
-// A refusal names who was refused and the settings that would allow it, and nothing of what they hold.
+// A refusal names the caller and the settings that would allow it, never the values of those settings.
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 import {
@@ -27,13 +27,13 @@ export interface AccessPolicy {
   readonly networks: readonly IpNetwork[];
   readonly token: string | undefined;
   readonly local: LocalUsers;
-  /** In lower case: names under which this node may be called, besides addresses and localhost. */
+  /** Names under which this node may be called, in lower case, besides addresses and localhost. */
   readonly hosts: ReadonlySet<string>;
-  /** As browsers write them: "https://console.example.com". */
+  /** In the form browsers send: "https://console.example.com". */
   readonly origins: ReadonlySet<string>;
 }
 
-/** Who of this machine needs no token: who may use Docker, while none is set; or every user. */
+/** Which users of this machine need no token: those who can use Docker (if no token is set), or every user. */
 export type LocalUsers = "docker" | "everybody";
 
 export interface AccessSettings {
@@ -44,12 +44,12 @@ export interface AccessSettings {
   readonly listen_origins?: readonly string[] | undefined;
 }
 
-/** What of a request decides. */
+/** The parts of a request that decide. */
 export interface Caller {
   /** The address at the other end of the connection. */
   readonly peer: string;
   readonly headers: Pick<Headers, "get" | "has">;
-  /** Who it is on this machine; undefined for one that is elsewhere, or was not looked for yet. */
+  /** The caller's user on this machine; `undefined` for a remote caller, and before the user was looked up. */
   readonly local?: LocalClient | undefined;
 }
 
@@ -62,10 +62,10 @@ export type AccessDecision =
       readonly why: Why;
     };
 
-/** "token" is a wrong one; "no token" where one is asked for; "address" may change once the local client is known. */
+/** "token": a wrong one. "no token": one is required. "address": may change once the local user is known. */
 type Why = "origin" | "token" | "no token" | "address" | "user" | "host";
 
-/** `names` are those of the machine and of the node. */
+/** Builds the policy from the settings. `names` are those of the machine and the node. */
 export function accessPolicy(settings: AccessSettings, names: readonly string[]): AccessPolicy {
   const { listen_allow = [], listen_hosts = [], listen_origins = [], listen_token } = settings;
   const { listen_local = "docker" } = settings;
@@ -78,7 +78,7 @@ export function accessPolicy(settings: AccessSettings, names: readonly string[])
   };
 }
 
-export function decide(caller: Caller, policy: AccessPolicy): AccessDecision {
+export function decideAccess(caller: Caller, policy: AccessPolicy): AccessDecision {
   const { headers } = caller;
   const origin = headers.get("origin");
   const host = headers.get("host") ?? "";
@@ -99,7 +99,7 @@ export function decide(caller: Caller, policy: AccessPolicy): AccessDecision {
   return verdict;
 }
 
-/** Without a token: by the network it comes from, or by who it is on this machine. */
+/** Decides without a token: by the caller's network, or by its user on this machine. */
 function decideByPlace({ peer, headers, local }: Caller, policy: AccessPolicy): AccessDecision {
   const address = parseIpAddress(peer);
   if (address !== undefined && policy.networks.some((network) => isInNetwork(address, network)))
@@ -121,7 +121,7 @@ const userRefusal = (uid: number): string =>
   `user ${uid} of this machine may not ask, being neither root nor in the group of Docker's socket: ` +
   "listen_local=everybody would let every user in, listen_token those who have it";
 
-/** Headers for an answer that a page of `listen_origins` may read; none for all others. */
+/** Returns the CORS headers for a page of `listen_origins`; none for other callers. */
 export function readableBy(
   headers: Pick<Headers, "get">,
   { origins }: AccessPolicy,
@@ -144,7 +144,10 @@ const refuse = (
 
 const BEARER_PROTOCOL = "bearer.";
 
-/** Of `Authorization` and of what a browser's WebSocket can send instead; undefined is one that cannot be a token. */
+/**
+ * Returns the tokens of `Authorization` and of `Sec-WebSocket-Protocol`, which a browser's WebSocket can send instead. A malformed
+ * one is `undefined`.
+ */
 export function presentedTokens(headers: Pick<Headers, "get">): readonly (string | undefined)[] {
   const authorization = headers.get("authorization");
   const tokens = (headers.get("sec-websocket-protocol") ?? "")
@@ -159,18 +162,18 @@ export function presentedTokens(headers: Pick<Headers, "get">): readonly (string
 const decodeBase64Url = (text: string): string | undefined =>
   /^[\w-]+=*$/.test(text) ? Buffer.from(text, "base64url").toString("utf8") : undefined;
 
-/** Takes the same time whatever differs, the length included. */
+/** Compares in constant time, whatever the length. */
 function isSame(presented: string | undefined, token: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(presented ?? ""), digest(token)) && presented !== undefined;
 }
 
-/** What proxies add: such a request comes from somebody else than who is at the other end of the connection. */
+/** Headers that proxies add: such a request does not come from the user at the other end of the connection. */
 const FORWARDED = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /**
- * What a page loads without asking for leave to read it comes without an Origin: an answer that stays unread still says what
- * there is, and holds a place among the logs. Browsers tell of it where they trust the way: localhost, and HTTPS.
+ * Tells whether a page of another origin loads this, as an image or frame, which sends no Origin. The page cannot read the
+ * answer, but sees whether there is one, and occupies a log stream. Browsers send these headers to localhost and over HTTPS.
  */
 function isLoadedByAnother(headers: Pick<Headers, "get">): boolean {
   const site = headers.get("sec-fetch-site");
@@ -178,11 +181,11 @@ function isLoadedByAnother(headers: Pick<Headers, "get">): boolean {
   return headers.get("sec-fetch-mode") !== "navigate" || headers.get("sec-fetch-dest") !== "document";
 }
 
-/** A page that this very server sent, or a program that writes the address it calls. */
+/** Tells whether the Origin is this server itself, as the Host header names it. */
 function isOwnOrigin(origin: string, host: string): boolean {
   const page = URL.parse(origin);
   if (page === null || (page.protocol !== "http:" && page.protocol !== "https:")) return false;
-  // So that a default port is left out on both sides.
+  // Both parsed as URLs, which drops a default port on both sides.
   return page.host !== "" && page.host === URL.parse(`${page.protocol}//${host}`)?.host;
 }
 
@@ -196,7 +199,7 @@ function isOwnName(host: string, names: ReadonlySet<string>): boolean {
 /** "Node-1.example.com." is node-1.example.com; a port is not part of a name. */
 const tidyName = (name: string): string => name.trim().toLowerCase().replace(/:\d+$/, "").replace(/\.$/, "");
 
-/** Of browsers' own schemes (chrome-extension://…) a URL has no origin: they stand as they are. */
+/** Normalizes an origin. A URL of a browser's own scheme (chrome-extension://…) has no origin: it is kept as written. */
 function tidyOrigin(text: string): string {
   const tidy = text.trim().toLowerCase().replace(/\/+$/, "");
   const origin = URL.parse(tidy)?.origin ?? "null";

@@ -1,20 +1,26 @@
-// From a request to its answer: route, access, and who of the others makes it.
+// Answers requests: finds the endpoint, checks access, and hands over to tunnels, logs or health.
 import { steadyNow } from "../lib/clock.ts";
 import type { Server } from "bun";
 import { seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 import type { Log } from "../platform/log.ts";
-import { type AccessPolicy, type AccessDecision, decide, presentedTokens, readableBy } from "./access.ts";
+import {
+  type AccessPolicy,
+  type AccessDecision,
+  decideAccess,
+  presentedTokens,
+  readableBy,
+} from "./access.ts";
 import { unmapped } from "../lib/address.ts";
 import type { Attempts } from "./attempts.ts";
 import { readiness } from "./health.ts";
 import { type Connection, findLocalClient } from "./local-client.ts";
 import type { LogStreams } from "./logs.ts";
 import { PLAIN_ANSWER, problem } from "./problem.ts";
-import { type ListenerRoute, routeOf } from "./routes.ts";
+import { type ListenerEndpoint, endpointOf } from "./endpoints.ts";
 import type { Tunnels } from "./tunnels-port.ts";
 
-export interface AnswerPorts<Data> {
+export interface RequestHandlerPorts<Data> {
   readonly tunnels: Tunnels<Data>;
   readonly logs: LogStreams;
   readonly policy: AccessPolicy;
@@ -25,33 +31,33 @@ export interface AnswerPorts<Data> {
   readonly log: Log;
 }
 
-export interface ListenerAnswer<Data> {
-  /** Undefined for a connection that has become a tunnel. */
+export interface RequestHandlers<Data> {
+  /** Resolves with `undefined` for a connection that has become a tunnel. */
   readonly route: (request: Request, server: Server<Data>) => Promise<Response | undefined>;
-  /** For a request whose path, as it was sent, is none of `PATHS`. */
+  /** Answers a request whose path, as sent, matches none of `ENDPOINT_PATHS`. */
   readonly elsewhere: (request: Request) => Response;
 }
 
-/** How long a connection may be silent; Bun's own default. */
+/** How long a connection may be silent, in seconds; Bun's own default. */
 export const IDLE_SECONDS = 10;
 
-export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Data> {
+export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): RequestHandlers<Data> {
   const { tunnels, logs, policy, attempts, isTrustedUser, loops, log } = ports;
 
-  /** Looks for the user at the other end only where that decides. */
+  /** Decides on access. Looks up the local user only where that decides. */
   async function judge(headers: Headers, client: Connection): Promise<AccessDecision> {
     const peer = client.address;
-    const verdict = decide({ peer, headers }, policy);
+    const verdict = decideAccess({ peer, headers }, policy);
     if (verdict.allowed || verdict.why !== "address") return verdict;
     const local = await findLocalClient(client, isTrustedUser);
-    return local === undefined ? verdict : decide({ peer, headers, local }, policy);
+    return local === undefined ? verdict : decideAccess({ peer, headers, local }, policy);
   }
 
-  /** Who it is, or why not. */
+  /** Resolves with what admitted the caller, or with the refusal; counts refusals. */
   async function admit(headers: Headers, client: Connection): Promise<{ readonly by: string } | Response> {
     const peer = client.address;
     const guessed = presentedTokens(headers).length > 0 ? attempts.blocked(peer, "guesses") : 0;
-    // One user of this machine must not lock the others out, who come from the same address.
+    // A user of this machine must not lock out trusted ones, who come from the same address.
     if (guessed > 0 && (await findLocalClient(client, isTrustedUser))?.trusted !== true) {
       attempts.refused(peer, "token");
       return tooMany(guessed);
@@ -63,11 +69,11 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Dat
     return wait > 0 ? tooMany(wait) : REFUSALS[verdict.status](verdict.detail);
   }
 
-  /** Access comes first: who may not ask learns nothing of what there is. */
+  /** Checks access first: a refused caller learns nothing about the containers. */
   async function toContainer(
     request: Request,
     server: Server<Data>,
-    route: Extract<ListenerRoute, { readonly service: string }>,
+    route: Extract<ListenerEndpoint, { readonly service: string }>,
   ): Promise<Response | undefined> {
     const client = clientOf(request, server);
     if (client === undefined) return problem(400, "Bad Request", "the connection is closed");
@@ -80,7 +86,7 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Dat
       if (refusal === undefined) log.info("listener", `tunnel to ${service}:${route.port}`, fields);
       return refusal;
     }
-    // Docker may think for half a minute, and what is followed may be silent for days.
+    // No timeout: Docker may need 30 s to answer, and a followed log may be silent for days.
     server.timeout(request, 0);
     const answer = await logs.open(request, route);
     if (answer.status === 200) log.info("listener", `logs of ${service}`, fields);
@@ -89,9 +95,9 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Dat
   }
 
   async function route(request: Request, server: Server<Data>): Promise<Response | undefined> {
-    const route = routeOf(request.method, request.url);
+    const route = endpointOf(request.method, request.url);
     if (hasBody(request.headers)) return tooLarge();
-    // Read now: of a request whose client is gone, headers cannot be read any more.
+    // Read now: headers cannot be read once the client has disconnected.
     const readable = readableBy(request.headers, policy);
     if (request.method === "OPTIONS" && readable["vary"] !== undefined)
       return new Response(null, { status: 204, headers: { ...PLAIN_ANSWER, ...PREFLIGHT, ...readable } });
@@ -106,11 +112,11 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Dat
     return new Response("OK", { headers });
   }
 
-  /** Everybody is told whether; why not, those who may read logs. */
+  /** Everyone learns whether the agent is ready; callers who may read logs also see the loops. */
   async function ready(request: Request, server: Server<Data>): Promise<Response> {
     const client = clientOf(request, server);
     const { headers } = request;
-    // A probe without a token is no try to get in; one with a token is, and would otherwise be a way to guess it.
+    // A probe without a token does not count as refused. One with a token does: it would be a way to guess the token.
     const hasToken = presentedTokens(headers).length > 0;
     const verdict = client && (await (hasToken ? admit(headers, client) : judge(headers, client)));
     const mayRead = verdict !== undefined && "by" in verdict;
@@ -123,15 +129,15 @@ export function createAnswer<Data>(ports: AnswerPorts<Data>): ListenerAnswer<Dat
     route,
     elsewhere(request) {
       if (hasBody(request.headers)) return tooLarge();
-      const route = routeOf(request.method, request.url);
+      const route = endpointOf(request.method, request.url);
       if (route.to === "problem") return refuse(route);
-      // What stands before us may have let the path pass for what it looks like.
+      // A proxy before us may have judged the path as written: normalizing it here would bypass that.
       return problem(400, "Bad Request", "the path must be written without dot segments and backslashes");
     },
   };
 }
 
-/** Undefined once the connection is closed. */
+/** Returns `undefined` once the connection is closed. */
 function clientOf<Data>(request: Request, server: Server<Data>): Connection | undefined {
   const peer = server.requestIP(request);
   if (peer === null) return undefined;
@@ -141,14 +147,14 @@ function clientOf<Data>(request: Request, server: Server<Data>): Connection | un
 const tooLarge = (): Response =>
   problem(413, "Content Too Large", "no request here has a body", { connection: "close" });
 
-/** Browsers ask for leave before they send a token. */
+/** Answer to a CORS preflight, which browsers send before a request with a token. */
 const PREFLIGHT = {
   "access-control-allow-methods": "GET",
   "access-control-allow-headers": "authorization",
   "access-control-max-age": "600",
 } as const;
 
-function refuse({ status, detail, allow }: Extract<ListenerRoute, { readonly to: "problem" }>): Response {
+function refuse({ status, detail, allow }: Extract<ListenerEndpoint, { readonly to: "problem" }>): Response {
   return problem(status, TITLES[status], detail, allow === "" ? {} : { allow });
 }
 

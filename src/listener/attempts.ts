@@ -1,21 +1,21 @@
-// Refused tries, counted by address: slows down who guesses, and keeps the log to a line per address and minute.
+// Counts refused requests by address: limits guessing, and the log to a line per address and minute.
 import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { countingKey, parseIpAddress } from "../lib/address.ts";
 
 export interface RefusedAttempt {
-  /** Milliseconds since the epoch. */
+  /** On the steady clock. */
   readonly at: SteadyTime;
   readonly address: string;
   readonly why: string;
 }
 
 export interface Attempts {
-  /** How long who tries must wait; 0 for who may try on. `guesses` asks about wrong tokens alone. */
+  /** Returns how long an address must wait (ms), 0 if it may try now. `guesses` counts wrong tokens only. */
   blocked(address: string, guesses?: "guesses"): Duration;
-  /** One more that was refused. */
+  /** Records a refused request. */
   refused(address: string, why: string): void;
-  /** Forgets what is over, and says what came after a line of the log. */
+  /** Forgets addresses whose minute is over, and logs how often they were refused after their first line. */
   sweep(): void;
   readonly count: () => number;
   readonly last: () => RefusedAttempt | undefined;
@@ -23,15 +23,15 @@ export interface Attempts {
 
 export interface AttemptsOptions {
   readonly now: () => SteadyTime;
-  /** What to log: the first of an address at once, the rest of its minute as a number. */
+  /** Called with what to log: the first refusal of an address at once, the rest of its minute as a number. */
   readonly audit: (text: string, fields: { address: string; tries: number }) => void;
 }
 
 const WINDOW = minutes(1);
 const LIMIT = 10;
-/** So many addresses are remembered, about a quarter of a megabyte; who came first is forgotten first. */
+/** Addresses remembered, about 256 KB; the oldest is forgotten first. */
 const ADDRESSES_MAX = 1_024;
-/** Whoever has many addresses must not fill the log with them. */
+/** Log lines per minute for all addresses together: an attacker may have many. */
 const LINES_PER_WINDOW = 30;
 
 interface Entry {
@@ -39,10 +39,11 @@ interface Entry {
   readonly since: SteadyTime;
   tries: number;
   guesses: number;
-  /** Of the tries, those that a line of the log tells of. */
-  told: number;
+  /** How many of the tries are in the log already. */
+  logged: number;
 }
 
+/** Ten refusals within a minute block an address until the minute is over. */
 export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
   const entries = new Map<string, Entry>();
   let count = 0;
@@ -59,13 +60,13 @@ export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
     if (isOver(lines)) lines = { since: now(), written: 0 };
     if (lines.written >= LINES_PER_WINDOW) return;
     lines.written++;
-    audit(text, { address: entry.address, tries: entry.tries - entry.told });
-    entry.told = entry.tries;
+    audit(text, { address: entry.address, tries: entry.tries - entry.logged });
+    entry.logged = entry.tries;
   }
 
   function forget(key: string, entry: Entry): void {
     entries.delete(key);
-    if (entry.tries > entry.told) tell(entry, "refused again within a minute");
+    if (entry.tries > entry.logged) tell(entry, "refused again within a minute");
   }
 
   return {
@@ -81,7 +82,7 @@ export function createAttempts({ now, audit }: AttemptsOptions): Attempts {
       const key = keyOf(address);
       const known = entries.get(key);
       if (known !== undefined && isOver(known)) forget(key, known);
-      const entry = entries.get(key) ?? { address, since: now(), tries: 0, guesses: 0, told: 0 };
+      const entry = entries.get(key) ?? { address, since: now(), tries: 0, guesses: 0, logged: 0 };
       entries.set(key, entry);
       entry.tries++;
       if (why === "token") entry.guesses++;

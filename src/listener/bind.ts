@@ -1,5 +1,5 @@
-// Keeps a server bound to its address: a taken port, a privileged one, an address that this machine has not got are said in
-// words, with the setting, and tried again. Nothing else stops for it.
+// Keeps a server bound to its address. A failure (port in use, privileged port, foreign address) is logged with the setting to
+// change, and tried again; the rest of the agent goes on.
 import { type ErrorCodeOf } from "../lib/error-codes.ts";
 import { aborted } from "../lib/until.ts";
 import { errnoOf } from "../lib/errno.ts";
@@ -11,37 +11,38 @@ import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 import { portHolder } from "../platform/tcp-sockets.ts";
 
-/** Something that listens. */
+/** A listening server. */
 export interface Bound {
   readonly port: number;
   close(): void | Promise<void>;
 }
 
 export interface BindOptions {
-  /** Of the loop, and of the log. */
+  /** Name of the loop and of the log entries. */
   readonly name: string;
-  /** The setting to change when it does not work, and its value: "proxy_listen_addr", ":8081". */
+  /** The setting that an error names, and its value: "proxy_listen_addr", ":8081". */
   readonly setting: string;
   readonly value: string;
-  /** Undefined for a value that is none: said like every other trouble. */
+  /** `undefined` for a value that is not an address, which is reported like other failures. */
   readonly address: ListenAddress | undefined;
-  /** Throws, or rejects, with what the runtime says: EADDRINUSE, EACCES, EADDRNOTAVAIL. */
+  /** Throws or rejects with the runtime's error: EADDRINUSE, EACCES, EADDRNOTAVAIL. */
   listen(host: string, port: number): Bound | Promise<Bound>;
   readonly registry: LoopRegistry;
   readonly log: Log;
 }
 
 export interface Binding {
-  /** "0.0.0.0:8081", "[::]:8081"; undefined while it listens nowhere. */
+  /** Where it listens: "0.0.0.0:8081", "[::]:8081"; `undefined` while it does not. */
   address(): string | undefined;
-  /** Why it listens nowhere; undefined while it does, or before the first try. */
+  /** Why it does not listen; `undefined` while it does, and before the first attempt. */
   trouble(): string | undefined;
-  /** Resolves when what listened is closed, after `signal` aborted. */
+  /** Resolves when the server is closed, after `signal` aborted. */
   readonly done: Promise<void>;
 }
 
 const NO_IPV6 = ["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"];
 
+/** Listens until `signal` aborts, trying again with backoff after each failure. */
 export function keepBound(options: BindOptions, signal: AbortSignal): Binding {
   const { name, registry, log } = options;
   let address: string | undefined;

@@ -1,11 +1,11 @@
-// What the listener needs of the containers of this machine. The projects' engine implements it.
+// The interface between the listener and the containers of this machine; the projects' engine implements it.
 
-/** The container that serves now, whatever its state. */
-export interface Target {
+/** The current container of a service, in any state. */
+export interface ServingContainer {
   readonly id: string;
-  /** Docker's word: "running", "exited", "paused". */
+  /** Docker's state: "running", "exited", "paused". */
   readonly state: string;
-  /** On its project's network, IPv4 before IPv6; empty while it has none there. */
+  /** Its addresses on the project's network, IPv4 before IPv6; empty while it has none. */
   readonly addresses: readonly string[];
 }
 
@@ -18,9 +18,9 @@ export interface ContainerLogQuery {
 }
 
 export interface Containers {
-  /** Undefined when no container with our labels serves it. Throws AgentError `docker.…`, as `projects/plan/engine.ts` has it. */
-  findService(project: string, service: string, signal: AbortSignal): Promise<Target | undefined>;
-  /** Leaving the iteration closes Docker's stream at once; nothing is read ahead. */
+  /** Resolves with `undefined` when no container with our labels serves it. Throws the "docker.*" codes of `projects/plan/engine.ts`. */
+  findService(project: string, service: string, signal: AbortSignal): Promise<ServingContainer | undefined>;
+  /** Streams the log without reading ahead. Leaving the iteration closes Docker's stream at once. */
   logs(id: string, query: ContainerLogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
 }
 
@@ -30,7 +30,7 @@ export interface IngressRoute {
   readonly host: string;
   readonly project: string;
   readonly service: string;
-  /** Undefined while no container of the service runs. */
+  /** `undefined` while no container of the service runs. */
   readonly address: string | undefined;
   readonly port: number;
 }

@@ -1,32 +1,32 @@
-// Whether the agent does its work, from the records of its loops: what a readiness probe asks. Pure.
+// Decides from the records of the loops whether the agent is ready, for `/readyz`. Pure.
 import type { SteadyTime } from "../lib/clock.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
 import type { LoopRecord } from "../lib/loop.ts";
 
 export interface LoopHealth {
   readonly name: string;
-  /** Its last round was a good one. */
+  /** Its last round succeeded. */
   readonly ok: boolean;
-  /** It has not been for so long that something must be done. */
+  /** It has failed or hung for so long that the agent is not ready. */
   readonly stale: boolean;
-  /** Since its last success; null before the first. */
+  /** Seconds since its last success; null before the first. */
   readonly age_seconds: number | null;
 }
 
-export interface Readiness {
+export interface AgentReadiness {
   readonly ready: boolean;
   readonly loops: readonly LoopHealth[];
 }
 
-/** Longer than a server or a daemon takes to restart, shorter than the 90 s after which a node is given up. */
+/** Longer than a server or daemon takes to restart, shorter than the 90 s after which the server gives a node up. */
 const FAILING: Duration = seconds(30);
-/** One failed round of a slow loop is no trouble yet. */
+/** Failures in a row from which a loop with short pauses counts: one failed round means little. */
 const FAILURES = 3;
-/** The longest bounded round, a call that is let run its full time among them, takes half of this. */
+/** Twice the longest round that has a limit. */
 const HANGING: Duration = minutes(5);
 
-/** Open to everyone, so it tells nothing but names and times. */
-export function readiness(records: readonly LoopRecord[], now: SteadyTime): Readiness {
+/** Reports names and times only: everyone may read it. `now` is on the clock of the records. */
+export function readiness(records: readonly LoopRecord[], now: SteadyTime): AgentReadiness {
   const loops = records.map((record): LoopHealth => {
     const { name, lastSuccess, consecutiveFailures } = record;
     const stale = isFailing(record, now) || isHanging(record, now);
@@ -39,12 +39,12 @@ export function readiness(records: readonly LoopRecord[], now: SteadyTime): Read
 function isFailing({ lastSuccess, consecutiveFailures, nextAt }: LoopRecord, now: SteadyTime): boolean {
   if (consecutiveFailures === 0) return false;
   if (lastSuccess === undefined) return true;
-  // A long pause before the next try means that the loop itself expects no better.
+  // A long pause before the next attempt means that the loop expects the failure to last.
   const isLasting = consecutiveFailures >= FAILURES || (nextAt ?? now) - now > FAILING;
   return isLasting && now - lastSuccess > FAILING;
 }
 
-/** A round that stays, listening for one, says itself that all is well; a rest is as long as the loop wants it. */
+/** Rounds that last, such as listening, record their success themselves. Pauses between rounds do not count. */
 function isHanging({ lastStart, lastSuccess, nextAt }: LoopRecord, now: SteadyTime): boolean {
   if (lastStart === undefined || nextAt !== undefined) return false;
   return (lastSuccess ?? 0) < lastStart && now - lastStart > HANGING;

@@ -1,4 +1,4 @@
-// The agent's own HTTP server: health for everyone, tunnels and logs for those that access.ts lets in.
+// Runs the agent's HTTP server: health for everyone, tunnels and logs for callers that access.ts admits.
 import { errnoOf } from "../lib/errno.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
@@ -10,7 +10,7 @@ import { steadyNow } from "../lib/clock.ts";
 import { createTrustedUsers } from "../platform/trusted-users.ts";
 import { accessPolicy } from "./access.ts";
 import { exposure } from "./access-exposure.ts";
-import { IDLE_SECONDS, createAnswer } from "./answer.ts";
+import { IDLE_SECONDS, createRequestHandlers } from "./answer.ts";
 import { type RefusedAttempt, createAttempts } from "./attempts.ts";
 import { EVERYWHERE } from "../lib/address.ts";
 import { keepBound } from "./bind.ts";
@@ -18,7 +18,7 @@ import type { Containers } from "./containers.ts";
 import { createLogStreams } from "./logs.ts";
 import { problem } from "./problem.ts";
 import { createRenewableServer } from "./renewable-server.ts";
-import { PATHS } from "./routes.ts";
+import { ENDPOINT_PATHS } from "./endpoints.ts";
 import { type TlsPair, readTlsPair } from "./tls.ts";
 import type { Tunnels } from "./tunnels-port.ts";
 
@@ -39,46 +39,46 @@ export type ListenerSettings = Pick<
 export interface ListenerPorts<Data> {
   readonly containers: Containers;
   readonly tunnels: Tunnels<Data>;
-  /** Under which this node may be called: the machine's name and the node's. */
+  /** Names under which this node may be called: the machine's and the node's. */
   readonly names: readonly string[];
-  /** Of both planes, for `/readyz`. */
+  /** The loops of both planes, for `/readyz`. */
   readonly loops: () => readonly LoopRecord[];
   readonly registry: LoopRegistry;
-  /** Users of this machine who need no token; root and the agent's own user when left out. */
+  /** Users of this machine who need no token. Default: root and the agent's own user. */
   readonly isTrustedUser?: (uid: number) => boolean;
   readonly log: Log;
-  /** How often the certificate's files are looked at; half a minute when left out. */
+  /** How often the certificate's files are read. Default 30 s. */
   readonly upkeepEvery?: Duration;
-  /** How many logs are read at the same time; 256 when left out. */
+  /** How many logs may be read at the same time. Default 256. */
   readonly logsLimit?: number;
 }
 
 export interface ListenerStatus {
-  /** "[::]:9090"; undefined while it listens nowhere, and `trouble` says why. */
+  /** "[::]:9090"; `undefined` while it does not listen: `trouble` says why. */
   readonly address: string | undefined;
   readonly trouble: string | undefined;
   readonly tls: boolean;
   readonly tunnels: number;
   readonly logs: number;
-  /** Tries, since the start. */
+  /** Refused requests since the start. */
   readonly refused: number;
   readonly lastRefusal: RefusedAttempt | undefined;
-  /** What opens it wider than its owner may know. */
+  /** Settings that admit more callers than the owner may expect. */
   readonly warnings: readonly string[];
 }
 
 export interface Listener {
-  /** Undefined while it listens nowhere. */
+  /** `undefined` while it does not listen. */
   port(): number | undefined;
   status(): ListenerStatus;
-  /** Resolves when nothing is open any more, after `signal` aborted. */
+  /** Resolves when everything is closed, after `signal` aborted. */
   readonly done: Promise<void>;
 }
 
-/** A new pair is written file by file: the other one is here soon. */
-const SECOND_LOOK: Duration = seconds(2);
+/** A new pair is written file by file: read again after this time before a mismatch is reported. */
+const SECOND_READ: Duration = seconds(2);
 
-/** Whatever keeps it from listening is said, and tried again: nothing else waits for it. */
+/** Starts the server. A failure to listen is reported and tried again; nothing waits for it. Stops when `signal` aborts. */
 export function startListener<Data>(
   ports: ListenerPorts<Data>,
   settings: ListenerSettings,
@@ -98,19 +98,19 @@ export function startListener<Data>(
   );
   const policy = accessPolicy(settings, ports.names);
   const isTrustedUser = ports.isTrustedUser ?? createTrustedUsers(undefined);
-  const answer = createAnswer({ tunnels, logs, policy, attempts, isTrustedUser, loops, log });
+  const answer = createRequestHandlers({ tunnels, logs, policy, attempts, isTrustedUser, loops, log });
 
   const server = createRenewableServer<Data>((hostname, port, pair) =>
     Bun.serve<Data>({
       hostname,
       port,
-      // Bun's default without `development`: two agents would share the port, each with half of the connections.
+      // Bun's default is true: two agents would share the port, each with half of the connections.
       reusePort: false,
       idleTimeout: IDLE_SECONDS,
       maxRequestBodySize: 0,
       development: false,
       ...(pair && { tls: { cert: pair.cert, key: pair.key } }),
-      routes: Object.fromEntries(PATHS.map((path) => [path, answer.route])),
+      routes: Object.fromEntries(ENDPOINT_PATHS.map((path) => [path, answer.route])),
       fetch: answer.elsewhere,
       websocket: tunnels.websocket,
       error(error) {
@@ -144,14 +144,14 @@ export function startListener<Data>(
   );
 
   let unusable: string | undefined;
-  let told: string | undefined;
-  /** A pair that cannot be used is no failure: the one of before is. Resolves with the pause until the next look. */
+  let reported: string | undefined;
+  /** Uses a new pair if there is one, else keeps the old one. Resolves with the pause until the next read; `undefined` for the usual. */
   async function renewCertificate(report: LoopReport): Promise<Duration | undefined> {
     try {
       const pair = await readPair();
       if (pair !== undefined && server.renew(pair)) log.info("listener", "the new certificate is in use");
       unusable = undefined;
-      told = undefined;
+      reported = undefined;
       report.note("");
       return undefined;
     } catch (error) {
@@ -160,10 +160,10 @@ export function startListener<Data>(
       report.note(note);
       if (unusable !== text) {
         unusable = text;
-        return Math.min(SECOND_LOOK, upkeepEvery);
+        return Math.min(SECOND_READ, upkeepEvery);
       }
-      if (told !== text) log.warn("listener", note);
-      told = text;
+      if (reported !== text) log.warn("listener", note);
+      reported = text;
       return undefined;
     }
   }

@@ -1,7 +1,7 @@
-// Who on this machine is at the other end of a connection, from the kernel's tables.
+// Finds which user of this machine is at the other end of a connection, from the kernel's TCP tables.
 //
-// A client is on this machine when its own socket stands in the tables of our network namespace: so 127.0.0.1 and every other
-// address of the machine are alike, and a container that reaches us through an address of the machine is none.
+// A client is on this machine when its own socket is in the tables of our network namespace. So 127.0.0.1 and the other addresses
+// of the machine count alike, and a container that connects to one of them does not count.
 import { networkInterfaces } from "node:os";
 import { sharedCall } from "../lib/shared-call.ts";
 import { type TcpSocket, readTcpTables, socketsAt } from "../platform/tcp-sockets.ts";
@@ -9,21 +9,21 @@ import { type IpAddress, isLoopback, isSameAddress, parseIpAddress } from "../li
 
 export interface LocalClient {
   readonly uid: number;
-  /** May use forward and logs without a token. */
+  /** May use tunnels and logs without a token. */
   readonly trusted: boolean;
 }
 
 export interface Connection {
-  /** Of the client, as the server sees it. */
+  /** The client's address, as the server sees it. */
   readonly address: string;
   readonly port: number;
-  /** Of the server. */
+  /** The server's port. */
   readonly serverPort: number;
 }
 
 /**
- * The users of the sockets that may be the client's; more than one where several connections share address and port. None
- * where one of them is closed already: the kernel shows such a socket as root's.
+ * Returns the users of the sockets that may be the client's: several when connections share address and port. Empty when one of
+ * the sockets is closed already, which the kernel shows as root's.
  */
 export function usersOf(sockets: readonly TcpSocket[], { address, port, serverPort }: Connection): number[] {
   const client = parseIpAddress(address);
@@ -35,20 +35,20 @@ export function usersOf(sockets: readonly TcpSocket[], { address, port, serverPo
   return own.some(({ inode }) => inode === "0") ? [] : own.map(({ uid }) => uid);
 }
 
-/** Of others no table needs to be read: a scan from outside would make the agent read it for every try. */
+/** Tells whether the tables need to be read at all: a scan from outside must not make the agent read them each time. */
 function isOwnAddress(address: IpAddress): boolean {
   if (isLoopback(address)) return true;
   const own = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
   return own.some((entry) => isSameAddress(parseIpAddress(entry.address), address));
 }
 
-/** A reading takes some milliseconds: thousands of connections that come at once wait for one or two. */
+/** Reading takes some milliseconds: connections that arrive meanwhile share the next reading. */
 const readTables = sharedCall(readTcpTables);
 
-/** A row can be missed while the table changes under the reader. */
+/** Read twice before giving up: a row can be missed while the table changes. */
 const READINGS = 2;
 
-/** Undefined for a client that is not on this machine, or is gone. */
+/** Returns `undefined` for a client that is not on this machine, or has closed its socket. */
 export async function findLocalClient(
   connection: Connection,
   isTrusted: (uid: number) => boolean,
@@ -58,7 +58,7 @@ export async function findLocalClient(
   for (let reading = 0; reading < READINGS; reading++) {
     const users = usersOf(socketsAt(await readTables(), connection.port), connection);
     const [uid] = users.toSorted((a, b) => Number(isTrusted(a)) - Number(isTrusted(b)));
-    // The least of them decides.
+    // Of several, one that is not trusted decides.
     if (uid !== undefined) return { uid, trusted: isTrusted(uid) };
   }
   return undefined;

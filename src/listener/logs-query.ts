@@ -1,8 +1,8 @@
-// What a request for logs asks for, from its query: "follow=true&tail=100&since=10m". Pure.
+// Parses the query of a request for logs: "follow=true&tail=100&since=10m". Pure.
 import { parseDuration, seconds } from "../lib/duration.ts";
 import type { ContainerLogQuery } from "./containers.ts";
 
-/** A problem names the parameter; an empty one is one that was left out. `now` is in milliseconds since the epoch. */
+/** Returns the query, or a problem that names the parameter. An empty value counts as absent. `now` is in ms since the epoch. */
 export function parseLogQuery(
   query: URLSearchParams,
   now: number,
@@ -24,7 +24,7 @@ export function parseLogQuery(
   return { follow, timestamps, tail, ...(since === "always" ? {} : { since }) };
 }
 
-/** Short: what was sent comes back in an answer. */
+/** Repeats at most 40 characters of the value in the answer. */
 const wrong = (name: string, text: string, expected: string): { problem: string } => ({
   problem: `${name}: ${JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text)} is not ${expected}`,
 });
@@ -45,7 +45,7 @@ function parseTail(text: string): number | "all" | undefined {
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
-/** In seconds since the epoch; "always" for no limit. */
+/** Parses into seconds since the epoch; "always" for no limit; `undefined` for what is not a time. */
 function parseSince(text: string, now: number): number | "always" | undefined {
   if (text === "") return "always";
   if (/^\d{1,12}(\.\d{1,9})?$/.test(text)) return Number(text);
@@ -54,7 +54,7 @@ function parseSince(text: string, now: number): number | "always" | undefined {
   return parseTime(text);
 }
 
-/** RFC 3339. A plus sign that nobody encoded has become a space on its way. */
+/** Parses RFC 3339. An unencoded plus sign arrives as a space. */
 function parseTime(text: string): number | undefined {
   const tidy = text.replace(/ (?=\d\d:\d\d$)/, "+");
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/i.test(tidy)) return undefined;

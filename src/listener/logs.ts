@@ -1,4 +1,4 @@
-// The log of a container as an answer: read from Docker when the client reads, closed when the client is gone.
+// Streams a container's log as an answer: read from Docker as the client reads, closed when the client disconnects.
 import { type AbortScope, abortScope } from "../lib/abort-scope.ts";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
@@ -8,7 +8,7 @@ import { parseLogQuery } from "./logs-query.ts";
 import { PLAIN_ANSWER, problem } from "./problem.ts";
 
 export interface LogStreams {
-  /** `text/plain` as it comes, or a problem document: 400, 404, 409 (nothing to follow), 503. */
+  /** Resolves with a `text/plain` stream, or a problem document: 400, 404, 409 (nothing to follow), 502, 503. */
   open(request: Request, target: LogTarget): Promise<Response>;
   count(): number;
 }
@@ -22,13 +22,13 @@ export interface LogTarget {
 export interface LogStreamsOptions {
   readonly containers: Containers;
   readonly limit: number;
-  /** A client that has not taken what waits for it for so long is given up. */
+  /** A client that has not read the waiting output for this long is disconnected. */
   readonly stalledLimit: Duration;
 }
 
 const ENDED = ["created", "exited", "dead", "removing"];
 
-/** They end when `signal` aborts. */
+/** Creates the set of log streams. All end when `signal` aborts. */
 export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal): LogStreams {
   const { containers, limit, stalledLimit } = options;
   let open = 0;
@@ -42,7 +42,7 @@ export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal
     const gone = end.signal;
     if (gone.aborted) return problem(503, "Service Unavailable", "the agent stops");
     open++;
-    // Once, whatever comes first.
+    // Exactly once, whichever end comes first.
     gone.addEventListener("abort", () => open--, { once: true });
     const refuse = (refusal: Response): Response => {
       end.abort();
@@ -61,7 +61,7 @@ export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal
         headers: {
           ...PLAIN_ANSWER,
           "content-type": "text/plain; charset=utf-8",
-          // No time-out holds for this connection any more, so it is not used for another request.
+          // The timeout of this connection was removed, so it must not carry another request.
           connection: "close",
         },
       });
@@ -78,12 +78,12 @@ function failed(error: unknown, isStopping: boolean): Response {
   if (!(error instanceof AgentError)) throw error;
   if (error.code === "docker.gone") return problem(404, "Not Found", "the container is gone");
   const isOdd = error.code === "docker.refused";
-  // A logging driver that cannot be read, for one.
+  // For example a logging driver that cannot be read.
   if (isOdd) return problem(502, "Bad Gateway", `Docker refuses: ${messageOf(error)}`);
   return problem(503, "Service Unavailable", messageOf(error));
 }
 
-/** Nothing is read ahead: what the client does not take stays with Docker. */
+/** Does not read ahead: what the client has not read stays with Docker. */
 function streamOf(
   log: AsyncIterable<Uint8Array>,
   end: AbortScope,
@@ -116,7 +116,7 @@ function streamOf(
           }
           controller.close();
         } catch {
-          // Docker went, or the client: without its last chunk, the answer is seen to be cut.
+          // Docker or the client disconnected. Without the last chunk the client sees that the answer is incomplete.
           controller.error();
         }
         end.abort();

@@ -1,9 +1,9 @@
-// Errors of the agent's own HTTP server: problem documents of RFC 9457.
+// Builds the error answers of the agent's HTTP server: problem documents (RFC 9457).
 
-/** What goes with every answer: none is a page, and none is true for long. */
+/** Headers of every answer: none is a page, none may be cached. */
 export const PLAIN_ANSWER = { "x-content-type-options": "nosniff", "cache-control": "no-store" } as const;
 
-/** `type` is "about:blank": the status says all there is to know about the kind of problem. */
+/** Builds a problem document. Its `type` is "about:blank": the status alone says the kind of problem. */
 export function problem(
   status: number,
   title: string,

@@ -1,5 +1,5 @@
-// A server that takes another certificate without losing a connection: Bun's `reload` keeps the old one, so another server
-// takes the address, and the one before serves what it has until that ends.
+// Replaces the certificate of a server without losing connections. Bun's `reload` keeps the old certificate, so a new server takes
+// over the address, and the old one serves its connections until they end.
 import type { Server } from "bun";
 import { within } from "../lib/until.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
@@ -7,24 +7,25 @@ import type { Bound } from "./bind.ts";
 import type { TlsPair } from "./tls.ts";
 
 export interface RenewableServer {
-  /** Throws what the runtime throws. */
+  /** Listens. Throws the runtime's error. */
   open(host: string, port: number, pair: TlsPair | undefined): Bound;
-  /** Whether it was another pair than the one in use. Throws as `open` does; then it listens again at the next call. */
+  /** Uses another pair. Returns whether it differs from the current one. Throws as `open` does; the next call listens again. */
   renew(pair: TlsPair): boolean;
-  /** Undefined while it is not open. */
+  /** `undefined` while it is not open. */
   port(): number | undefined;
 }
 
 type Serve<Data> = (host: string, port: number, pair: TlsPair | undefined) => Server<Data>;
 
-/** What is still open at the end is told so by its owner, and cut after this. */
-const CLOSING: Duration = seconds(1);
+/** Time for connections to close at the end; after this they are cut. */
+const CLOSE_TIMEOUT: Duration = seconds(1);
 
+/** `serve` starts one server on an address. */
 export function createRenewableServer<Data>(serve: Serve<Data>): RenewableServer {
   let place: { readonly host: string; readonly port: number } | undefined;
   let current: Server<Data> | undefined;
   let used: string | undefined;
-  /** They have no address any more, only connections. */
+  /** Servers that do not listen any more but still have connections. */
   const leaving = new Set<Server<Data>>();
 
   function retire(server: Server<Data>): Promise<void> {
@@ -37,7 +38,7 @@ export function createRenewableServer<Data>(serve: Serve<Data>): RenewableServer
     place = undefined;
     current = undefined;
     const rest = [...leaving];
-    await within(Promise.all(rest.map((server) => server.stop(false))), CLOSING);
+    await within(Promise.all(rest.map((server) => server.stop(false))), CLOSE_TIMEOUT);
     await Promise.all(rest.map((server) => server.stop(true)));
   }
 
@@ -45,7 +46,7 @@ export function createRenewableServer<Data>(serve: Serve<Data>): RenewableServer
     open(host, port, pair) {
       current = serve(host, port, pair);
       used = pair?.fingerprint;
-      // With port 0, the one that was found is kept.
+      // With port 0, later servers keep the port that was found.
       place = { host, port: current.port ?? port };
       return { port: place.port, close };
     },

@@ -1,4 +1,4 @@
-// The listener's certificate and key: read, and tried before they are used.
+// Reads the listener's certificate and key, and checks that they belong together before they are used.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
@@ -12,7 +12,7 @@ export interface TlsPair {
   readonly fingerprint: string;
 }
 
-/** Throws `listen.tls` with the setting for files that cannot be read, are no PEM, or do not belong together. */
+/** Throws "listen.tls", naming the setting, for files that cannot be read, are not PEM, or do not belong together. */
 export async function readTlsPair(certPath: string, keyPath: string): Promise<TlsPair> {
   const cert = await read("listen_tls_cert", certPath);
   const key = await read("listen_tls_key", keyPath);

@@ -1,4 +1,4 @@
-// Connects to the first of a container's addresses that answers.
+// Connects to the first of a container's addresses that accepts.
 import { errnoOf } from "../lib/errno.ts";
 import { messageOf } from "../lib/agent-error.ts";
 import { type Duration, formatDuration, milliseconds } from "../lib/duration.ts";
@@ -10,13 +10,13 @@ const handlers: Bun.SocketHandler<Tunnel> = {
   drain: ({ data: tunnel }) => tunnel.serviceDrained(),
   end: ({ data: tunnel }) => tunnel.serviceEnded(),
   close: ({ data: tunnel }, error) => tunnel.serviceClosed(error),
-  // What went wrong comes with the close.
+  // `close` follows, with the error.
   error: () => {},
 };
 
 /**
- * `make` makes the tunnel that a connection is for. Resolves with the connected one, or with why there is none, in
- * words. The addresses share `limit` evenly; a connection that comes later is closed.
+ * Resolves with the connected tunnel, made by `make`, or with the reason in words. The addresses share `limit` (ms) evenly;
+ * a connection that opens later is closed.
  */
 export async function dialContainer(
   addresses: readonly string[],
@@ -43,8 +43,8 @@ export async function dialContainer(
 const REFUSED = "connection refused: nothing listens on that port in the container";
 const UNREACHABLE = "the container's network cannot be reached";
 /**
- * A container refuses at once. Bun words it alike when the kernel finds nobody at the address, which takes a second or
- * more: so it is just after a container came back under the address of one that ended, and the next try reaches it.
+ * A container refuses at once. Bun reports the same error when nothing answers at the address, after a second or more. This
+ * happens when a container has just taken over the address of another one, and the next attempt succeeds.
  */
 const LATE_REFUSAL: Duration = milliseconds(250);
 

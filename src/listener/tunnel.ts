@@ -1,9 +1,9 @@
-// One tunnel: a client's WebSocket joined with a TCP connection to a service, each read no faster than the other takes.
+// Joins a client's WebSocket with a TCP connection to a service. Each side is read only as fast as the other accepts.
 //
-//   service ─ data ─▶ #early, until the WebSocket is there and takes more ─▶ sendBinary; -1: the service is paused
-//   client ─ message ─▶ write; what is not taken waits in #late, and the client is paused until it is
+//   service ─ data ─▶ #toClient, until the WebSocket is open and accepts more ─▶ sendBinary; -1: pause the service
+//   client ─ message ─▶ write; the rest waits in #toService, and the client is paused until it is written
 //
-// What one side still sends when it closes is delivered before the other side is closed.
+// Data that a side sent before it closed is delivered before the other side is closed.
 import type { SteadyTime } from "../lib/clock.ts";
 import type { ServerWebSocket, Socket } from "bun";
 import { MIB } from "../lib/size.ts";
@@ -13,12 +13,12 @@ import { CLOSE, FRAME_MAX, SEND_BINARY } from "../protocol/caravanserai/tunnel.t
 export type ClientSocket = ServerWebSocket<Tunnel>;
 export type ServiceSocket = Socket<Tunnel>;
 
-/** What a client that is gone has sent gets this long without progress, and a service to end after that. */
-const FAREWELL = seconds(10);
-/** Pings find clients that are gone, by TCP's own time-outs: a client that is only stalled answers none, and stays. */
+/** After the client has closed: time without progress for the rest of its data, and then for the service to close. */
+const CLOSE_TIMEOUT = seconds(10);
+/** Pings make TCP notice clients that have vanished. Pongs are not required: a stalled client sends none, and stays. */
 const PING_INTERVAL = seconds(20);
 
-const NOTHING = new Uint8Array(0);
+const EMPTY = new Uint8Array(0);
 
 export interface TunnelOrigin {
   readonly project: string;
@@ -35,37 +35,37 @@ export interface TunnelEnd {
 }
 
 export class Tunnel {
-  /** Bytes, for the log and for who asks whether anything passes. */
+  /** Bytes in each direction, for the log and the idle limit. */
   received = 0;
   sent = 0;
-  /** Why it was closed from here. */
+  /** Why this side closed it; `undefined` while open, and when the client closed it. */
   end: TunnelEnd | undefined;
 
   #service: ServiceSocket | undefined;
   #client: ClientSocket | undefined;
-  /** From the service, for a client that is not there yet or takes no more now. */
-  #early: Uint8Array[] = [];
+  /** Data of the service that waits for the client to be open, or to accept more. */
+  #toClient: Uint8Array[] = [];
   #clientFull = false;
-  /** From the client, for a service that takes no more now. */
-  #late: Uint8Array[] = [];
+  /** Data of the client that waits for the service to accept more. */
+  #toService: Uint8Array[] = [];
   #clientPaused = false;
 
   #clientDone = false;
-  #clientGone = false;
+  #clientClosed = false;
   #serviceDone = false;
-  #serviceGone = false;
+  #serviceClosed = false;
   #serviceReset = false;
-  #endTold = false;
-  #serviceTold = false;
-  #left = false;
+  #endSent = false;
+  #serviceShutDown = false;
+  #serviceLeft = false;
 
-  /** How it ends when the client has taken what waits for it. */
-  #lastWord: TunnelEnd | undefined;
+  /** The end to send once the client has received the waiting data. */
+  #pendingEnd: TunnelEnd | undefined;
 
   #passed = 0;
   #passedAt = performance.now();
   #pingedAt = performance.now();
-  #farewellUntil = Infinity;
+  #closeUntil = Infinity;
 
   constructor(
     readonly origin: TunnelOrigin,
@@ -74,35 +74,35 @@ export class Tunnel {
 
   // ---- the service's side
 
-  /** Connected. Nothing is read until the client is there. */
+  /** Takes the connected service. Reads nothing until the client is open. */
   serviceOpened(service: ServiceSocket): void {
     this.#service = service;
     service.setNoDelay(true);
     service.pause();
   }
 
-  /** `bytes` are our own. A pause does not take back what was read already. */
+  /** Takes ownership of `bytes`. They may also arrive after a pause: read before it. */
   fromService(bytes: Uint8Array): void {
-    if (this.#clientGone || this.end) return;
-    if (this.#client === undefined || this.#clientFull) this.#early.push(bytes);
+    if (this.#clientClosed || this.end) return;
+    if (this.#client === undefined || this.#clientFull) this.#toClient.push(bytes);
     else this.#send(this.#client, bytes);
   }
 
   serviceDrained(): void {
     const service = this.#service;
-    if (service === undefined || this.#serviceGone) return;
-    while (this.#late[0] !== undefined) {
-      const bytes = this.#late[0];
+    if (service === undefined || this.#serviceClosed) return;
+    while (this.#toService[0] !== undefined) {
+      const bytes = this.#toService[0];
       const taken = Math.max(0, service.write(bytes));
       this.received += taken;
       if (taken < bytes.length) {
-        if (taken > 0 && this.#clientGone) this.#sayFarewell();
-        this.#late[0] = bytes.subarray(taken);
+        if (taken > 0 && this.#clientClosed) this.#limitClose();
+        this.#toService[0] = bytes.subarray(taken);
         return;
       }
-      this.#late.shift();
+      this.#toService.shift();
     }
-    if (this.#clientGone) this.#leaveService();
+    if (this.#clientClosed) this.#leaveService();
     else if (this.#clientDone) this.#endService();
     else if (this.#clientPaused) this.#resumeClient();
     this.#settle();
@@ -115,19 +115,19 @@ export class Tunnel {
 
   serviceClosed(error: Error | undefined): void {
     this.#serviceDone = true;
-    this.#serviceGone = true;
+    this.#serviceClosed = true;
     this.#serviceReset = error !== undefined;
-    this.#late = [];
+    this.#toService = [];
     if (this.#clientPaused && !this.end) this.#resumeClient();
     this.#settle();
-    this.#overIfBothGone();
+    this.#endIfBothClosed();
   }
 
   // ---- the client's side
 
   clientOpened(client: ClientSocket): void {
     this.#client = client;
-    this.#flushEarly(client);
+    this.#flushToClient(client);
   }
 
   fromClient(message: string | Buffer): void {
@@ -135,11 +135,11 @@ export class Tunnel {
     if (typeof message === "string") return this.close(CLOSE.unsupported, SEND_BINARY);
     if (message.length === 0) return this.#clientSendsNoMore();
     if (this.#clientDone) return this.close(CLOSE.protocol, "data after the end of data");
-    if (this.#serviceGone) return undefined;
-    const taken = this.#late.length > 0 ? 0 : Math.max(0, this.#service?.write(message) ?? 0);
+    if (this.#serviceClosed) return undefined;
+    const taken = this.#toService.length > 0 ? 0 : Math.max(0, this.#service?.write(message) ?? 0);
     this.received += taken;
     if (taken === message.length) return undefined;
-    this.#late.push(message.subarray(taken));
+    this.#toService.push(message.subarray(taken));
     if (this.#clientPaused) return undefined;
     this.#clientPaused = true;
     this.#pingedAt = performance.now();
@@ -151,69 +151,70 @@ export class Tunnel {
     const client = this.#client;
     if (client === undefined || !this.#clientFull || client.getBufferedAmount() > 0) return;
     this.#clientFull = false;
-    if (this.#lastWord !== undefined) return this.close(this.#lastWord.code, this.#lastWord.reason);
-    this.#flushEarly(client);
+    if (this.#pendingEnd !== undefined) return this.close(this.#pendingEnd.code, this.#pendingEnd.reason);
+    this.#flushToClient(client);
   }
 
   clientClosed(): void {
-    this.#clientGone = true;
-    this.#early = [];
-    // Something is wrong on our side, or with the container: nobody waits for the rest.
-    const end = this.end ?? this.#lastWord;
+    this.#clientClosed = true;
+    this.#toClient = [];
+    // After an error the rest of the data is not wanted any more.
+    const end = this.end ?? this.#pendingEnd;
     const hurry = end !== undefined && end.code !== CLOSE.done;
-    if (hurry) this.#late = [];
-    if (this.#serviceGone) return this.#overIfBothGone();
+    if (hurry) this.#toService = [];
+    if (this.#serviceClosed) return this.#endIfBothClosed();
     if (hurry) this.#service?.end();
-    else if (this.#late.length === 0) this.#leaveService();
-    else this.#sayFarewell();
+    else if (this.#toService.length === 0) this.#leaveService();
+    else this.#limitClose();
     return undefined;
   }
 
   // ---- from outside
 
-  /** Closes it now, whatever is still on its way. */
+  /** Closes the tunnel now and drops data still waiting for the client. */
   close(code: number, reason: string): void {
     if (this.end) return;
     this.end = { code, reason };
-    this.#early = [];
+    this.#toClient = [];
     const client = this.#client;
     if (client === undefined) {
-      this.#clientGone = true;
-      if (this.#serviceGone) this.#overIfBothGone();
+      this.#clientClosed = true;
+      if (this.#serviceClosed) this.#endIfBothClosed();
       else this.#service?.end();
       return;
     }
-    // A paused one would not see the client's answer, nor its own time-out.
+    // While paused it would see neither the client's answer nor its own timeout.
     if (this.#clientPaused) this.#resumeClient();
     client.close(code, reason);
   }
 
-  /** For a server that ends soon, which cuts off what still waits: the reason would be lost behind it. */
+  /** Closes the tunnel before the server stops, behind waiting data, so that the client still receives the reason. */
   closeInTime(code: number, reason: string): void {
-    if (this.#clientFull && this.#client !== undefined) this.#lastWord = { code, reason };
+    if (this.#clientFull && this.#client !== undefined) this.#pendingEnd = { code, reason };
     else this.close(code, reason);
   }
 
-  /** Every few seconds: what no event tells of. */
-  look(now: SteadyTime, idleLimit: Duration): void {
+  /** Checks every few seconds for what has no event: idle limit, close timeout, vanished clients. */
+  check(now: SteadyTime, idleLimit: Duration): void {
     const passed = this.received + this.sent;
     if (passed !== this.#passed) [this.#passed, this.#passedAt] = [passed, now];
-    if (now > this.#farewellUntil) this.#service?.terminate();
-    if (this.#clientGone || this.end) return;
+    if (now > this.#closeUntil) this.#service?.terminate();
+    if (this.#clientClosed || this.end) return;
     if (now - this.#passedAt > idleLimit)
       return this.close(CLOSE.away, `nothing passed for ${formatDuration(idleLimit)}`);
-    // Nothing is read of a paused one, not even its end: only writing shows that it is gone.
+    // A paused client is not read, not even its end: only writing shows that it has vanished.
     if (!this.#clientPaused && now - this.#pingedAt < PING_INTERVAL) return;
     this.#pingedAt = now;
     this.#client?.ping();
   }
 
-  // ---- how
+  // ---- internals
 
-  #flushEarly(client: ClientSocket): void {
+  #flushToClient(client: ClientSocket): void {
     let sent = 0;
-    while (!this.#clientFull && sent < this.#early.length) this.#send(client, this.#early[sent++] ?? NOTHING);
-    this.#early.splice(0, sent);
+    while (!this.#clientFull && sent < this.#toClient.length)
+      this.#send(client, this.#toClient[sent++] ?? EMPTY);
+    this.#toClient.splice(0, sent);
     if (!this.#clientFull && !this.#serviceDone) this.#service?.resume();
     this.#settle();
   }
@@ -221,26 +222,26 @@ export class Tunnel {
   #send(client: ClientSocket, bytes: Uint8Array): void {
     const status = client.sendBinary(bytes);
     this.sent += bytes.length;
-    // Dropped, which a full buffer would do, and a tunnel must not.
+    // 0: the data was dropped because the buffer is full. A tunnel must not lose data.
     if (status === 0) return client.terminate();
     if (status > 0) return undefined;
     this.#clientFull = true;
-    if (!this.#serviceGone) this.#service?.pause();
+    if (!this.#serviceClosed) this.#service?.pause();
     return undefined;
   }
 
   #clientSendsNoMore(): void {
-    // Without the agreement an empty message is just that.
+    // Without the half-close subprotocol an empty message has no meaning.
     if (!this.origin.halfClose || this.#clientDone) return;
     this.#clientDone = true;
-    if (this.#late.length === 0) this.#endService();
+    if (this.#toService.length === 0) this.#endService();
     this.#settle();
   }
 
-  /** The service hears that no more comes; what was written before arrives first. */
+  /** Ends our side of the service's connection, after the data already written. */
   #endService(): void {
-    if (this.#serviceGone || this.#serviceTold) return;
-    this.#serviceTold = true;
+    if (this.#serviceClosed || this.#serviceShutDown) return;
+    this.#serviceShutDown = true;
     this.#service?.shutdown();
   }
 
@@ -249,42 +250,42 @@ export class Tunnel {
     this.#client?.resume();
   }
 
-  /** Tells the client of the service's end, once it has everything that came before. */
+  /** Passes the service's end on to the client, after all data before it. */
   #settle(): void {
-    if (this.#client === undefined || this.#clientGone || this.end) return;
-    if (this.#clientFull || this.#early.length > 0 || !this.#serviceDone) return;
+    if (this.#client === undefined || this.#clientClosed || this.end) return;
+    if (this.#clientFull || this.#toClient.length > 0 || !this.#serviceDone) return;
     if (this.#serviceReset) return this.close(CLOSE.reset, "the service reset the connection");
-    const over = !this.origin.halfClose || (this.#clientDone && this.#late.length === 0);
-    if (this.origin.halfClose && !this.#endTold) {
-      this.#endTold = true;
-      // 0 for an empty message means nothing.
-      this.#client.sendBinary(NOTHING);
+    const over = !this.origin.halfClose || (this.#clientDone && this.#toService.length === 0);
+    if (this.origin.halfClose && !this.#endSent) {
+      this.#endSent = true;
+      // For an empty message a status of 0 does not mean that it was dropped.
+      this.#client.sendBinary(EMPTY);
     }
-    if (over || this.#serviceGone) this.close(CLOSE.done, "the service closed the connection");
+    if (over || this.#serviceClosed) this.close(CLOSE.done, "the service closed the connection");
   }
 
-  /** Ends our side, and reads on until the service ends its own: closing with something unread would reset it. */
+  /** Ends our side, and reads until the service ends its own: closing with unread data would reset the connection. */
   #leaveService(): void {
-    if (this.#left) return;
-    this.#left = true;
-    this.#sayFarewell();
+    if (this.#serviceLeft) return;
+    this.#serviceLeft = true;
+    this.#limitClose();
     this.#endService();
-    if (!this.#serviceGone) this.#service?.resume();
+    if (!this.#serviceClosed) this.#service?.resume();
   }
 
-  #sayFarewell(): void {
-    this.#farewellUntil = performance.now() + FAREWELL;
+  #limitClose(): void {
+    this.#closeUntil = performance.now() + CLOSE_TIMEOUT;
   }
 
-  #overIfBothGone(): void {
-    if (this.#clientGone && this.#serviceGone) this.onOver(this);
+  #endIfBothClosed(): void {
+    if (this.#clientClosed && this.#serviceClosed) this.onOver(this);
   }
 }
 
-/** A buffer behind the kernel's own: the service is paused as soon as a byte waits in it, so that a read is the most. */
+/** Size of the buffer behind the kernel's. The service is paused once a byte waits in it, so it holds one read at most. */
 const BUFFER_MAX = MIB;
 
-/** Bun's own time-out only ends clients that do not answer a close (16 s); `look` pings the others. */
+/** Bun's timeout only ends clients that do not answer a close (16 s); `check` pings the others. */
 export const websocketOptions = {
   maxPayloadLength: FRAME_MAX,
   backpressureLimit: BUFFER_MAX,

@@ -1,10 +1,10 @@
-// Port forwarding: every request becomes one tunnel to a container that is looked up and dialled for it.
+// Port forwarding: finds and dials a container for each request, and joins both in a tunnel.
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import type { Log } from "../platform/log.ts";
 import { CLOSE, HALF_CLOSE, chosenProtocol, portOf } from "../protocol/caravanserai/tunnel.ts";
-import type { Containers, Target } from "./containers.ts";
+import type { Containers, ServingContainer } from "./containers.ts";
 import { problem } from "./problem.ts";
 import { Tunnel, type TunnelOrigin, websocketOptions } from "./tunnel.ts";
 import { dialContainer } from "./tunnel-dial.ts";
@@ -12,41 +12,41 @@ import type { TunnelTarget, Tunnels } from "./tunnels-port.ts";
 
 export interface TunnelsOptions {
   readonly containers: Pick<Containers, "findService">;
-  /** A tunnel through which nothing passed for this long is closed. */
+  /** A tunnel without traffic for this long is closed. */
   readonly idleLimit: Duration;
   readonly log: Log;
-  /** For all addresses of a container together. Default 10 s. */
+  /** Limit for connecting, shared by all addresses of a container. Default 10 s. */
   readonly dialTimeout?: Duration;
-  /** How often tunnels are looked at without an event. Default 5 s. */
-  readonly lookEvery?: Duration;
-  /** Default 2 000: each may cost a stalled reader's buffers, about a megabyte. */
+  /** How often idle tunnels are checked. Default 5 s. */
+  readonly checkEvery?: Duration;
+  /** Open tunnels at most. Default 2 000: a stalled reader's buffers take about 1 MB each. */
   readonly limit?: number;
 }
 
 export type OpenTunnels = Tunnels<Tunnel> & {
   /**
-   * To be called after each look at Docker: tunnels to a container that does not run any more are closed, since one that
-   * was killed may never say that it ended. Those that a look is too old to know are asked after.
+   * Closes tunnels to containers that do not run any more: a killed container may not close its connections. Call it after
+   * each Docker snapshot. A container missing from the snapshot may be newer than it, so Docker is asked first.
    */
   stopped(isRunning: (id: string) => boolean): void;
 };
 
-/** They are closed when `signal` aborts. */
+/** Creates the set of tunnels. All are closed when `signal` aborts. */
 export function createTunnels(options: TunnelsOptions, signal: AbortSignal): OpenTunnels {
   const { containers, idleLimit, log } = options;
-  const { dialTimeout = seconds(10), lookEvery = seconds(5), limit = 2_000 } = options;
+  const { dialTimeout = seconds(10), checkEvery = seconds(5), limit = 2_000 } = options;
   const tunnels = new Set<Tunnel>();
   let dialling = 0;
-  let looking: NodeJS.Timeout | undefined;
+  let checking: NodeJS.Timeout | undefined;
 
   function enter(tunnel: Tunnel): void {
     tunnels.add(tunnel);
     const { project, service, port } = tunnel.origin;
     log.debug("listener", `tunnel to ${project}/${service}:${port} opened`);
-    looking ??= setInterval(() => {
+    checking ??= setInterval(() => {
       const now = performance.now();
-      for (const tunnel of tunnels) tunnel.look(now, idleLimit);
-    }, lookEvery);
+      for (const tunnel of tunnels) tunnel.check(now, idleLimit);
+    }, checkEvery);
   }
 
   function leave(tunnel: Tunnel): void {
@@ -56,8 +56,8 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
     const what = `tunnel to ${origin.project}/${origin.service}:${origin.port} ended: ${why}`;
     log.debug("listener", what, { received, sent });
     if (tunnels.size > 0) return;
-    clearInterval(looking);
-    looking = undefined;
+    clearInterval(checking);
+    checking = undefined;
   }
 
   async function open(
@@ -68,12 +68,12 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
     const port = portOf(portText);
     if (port === undefined)
       return problem(400, "Bad Request", `port: "${portText}" is not one of 1 to 65535`);
-    // Before the first pause: some of it cannot be read of a request any more whose client is gone.
+    // Read before the first await: headers cannot be read once the client has disconnected.
     const isUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";
     const protocol = chosenProtocol(request.headers.get("sec-websocket-protocol"));
     if (tunnels.size + dialling >= limit)
       return unavailable(`${limit} tunnels are open, more are not allowed`);
-    // Looking up and dialling together may take longer than Bun waits for an answer.
+    // Seconds. Finding and dialling may take longer than Bun's default timeout for an answer.
     server.timeout(request, 60);
     using scope = abortScope([signal, request.signal]);
     const gone = scope.signal;
@@ -114,13 +114,13 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
     protocol: string,
   ): Response | undefined {
     enter(tunnel);
-    // Left out, Bun would answer with the first that was offered, which may be a credential; an empty one is not sent.
+    // Without this header Bun would answer with the first protocol offered, which may be a credential. An empty one is not sent.
     const headers = { "sec-websocket-protocol": protocol };
     if (!request.signal.aborted && server.upgrade(request, { data: tunnel, headers })) {
       if (signal.aborted) tunnel.close(CLOSE.away, "agent stops");
       return undefined;
     }
-    tunnel.close(CLOSE.protocol, "no WebSocket was made of it");
+    tunnel.close(CLOSE.protocol, "the WebSocket handshake failed");
     return problem(400, "Bad Request", "the WebSocket handshake is not complete");
   }
 
@@ -132,7 +132,7 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
       const now = await containers.findService(project, service, signal);
       if (now?.id === id && now.state === "running") return;
     } catch {
-      return; // Unknown is not stopped: the next look tells.
+      return; // Unknown does not mean stopped: the next snapshot decides.
     }
     for (const tunnel of those) tunnel.close(CLOSE.away, "container stopped");
   }
@@ -159,7 +159,11 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
   };
 }
 
-function refusalFor(found: Target | undefined, project: string, service: string): Response | undefined {
+function refusalFor(
+  found: ServingContainer | undefined,
+  project: string,
+  service: string,
+): Response | undefined {
   if (found === undefined)
     return problem(404, "Not Found", `no container of this node serves ${project}/${service}`);
   if (found.state !== "running")

@@ -1,4 +1,4 @@
-// Another node's agent, called from anywhere: where it is, what it is asked with, and what its refusals mean.
+// Calls another node's agent: finds its address, sends requests, turns its refusals into errors.
 import * as v from "valibot";
 import { abortScope } from "../lib/abort-scope.ts";
 import { formatHostPort, parseHostPort } from "../lib/address.ts";
@@ -21,28 +21,28 @@ export interface AgentPlace {
 
 export interface RemoteAgent extends AgentPlace {
   readonly token: string | undefined;
-  /** PEM of all trusted authorities; asked for when the agent speaks https. */
+  /** Returns the PEM of all trusted authorities; called for https only. */
   readonly authorities: () => string;
 }
 
-/** No answer to a question within this time is no answer; looking a container up and connecting to it is in it. */
-export const AGENT_PATIENCE: Duration = seconds(30);
+/** How long to wait for an answer; the agent may find a container and connect to it meanwhile. */
+export const AGENT_TIMEOUT: Duration = seconds(30);
 
-/** "node-1", "10.0.0.5:9090", "[fd00::1]", "https://node-1:9090". Throws AgentError, exit 2. */
-export function agentAt(text: string): AgentPlace {
+/** Parses "node-1", "10.0.0.5:9090", "[fd00::1]", "https://node-1:9090". Throws "cli.usage". */
+export function parseAgentAddress(text: string): AgentPlace {
   const scheme = /^https?:\/\//i.exec(text)?.[0].toLowerCase() ?? "http://";
   const rest = text.slice(/^https?:\/\//i.test(text) ? scheme.length : 0).replace(/\/$/, "");
   const { host = "", port = AGENT_PORT } = parseHostPort(rest) ?? {};
   if (host === "" || port === 0) {
     throw new AgentError("cli.usage", `--node: "${text}" is not an address`, {
       exit: exit.usage,
-      hint: `Write host:port, or https://host:port; the port is ${AGENT_PORT} unless told otherwise.`,
+      hint: `Write host:port, or https://host:port; the default port is ${AGENT_PORT}.`,
     });
   }
   return { name: text, url: `${scheme}${formatHostPort(host, port)}` };
 }
 
-/** Asks the Caravanserai server which node has the project, and where its agent listens. Throws AgentError. */
+/** Asks the Caravanserai server for the node of a project and its agent's address. Throws "agent.unknown", "net.*", "http.*". */
 export async function findAgent(
   server: { readonly url: string; readonly authorities: () => string },
   project: string,
@@ -51,7 +51,7 @@ export async function findAgent(
   const http = createHttp({ baseUrl: server.url, dialect: CARAVANSERAI, authorities: server.authorities });
   const api = caravanseraiApi(http, seconds(15));
   const found = await api.place(project, signal);
-  if (found === undefined) throw notThere(`${server.url} knows no project ${project}`, "Is the name right?");
+  if (found === undefined) throw notThere(`${server.url} has no project ${project}`, "Is the name right?");
   const node = found.status.nodeRef;
   if (node === "")
     throw notThere(
@@ -59,11 +59,11 @@ export async function findAgent(
       "Wait until it is scheduled.",
     );
   const place = await api.nodePlace(node, signal);
-  if (place === undefined) throw notThere(`project ${project} was on ${node}, which is no node any more`);
+  if (place === undefined) throw notThere(`project ${project} was on ${node}, which does not exist any more`);
   const { ip, agentPort } = place.status.network ?? { ip: "", agentPort: 0 };
   if (ip === "")
     throw notThere(
-      `node ${node} has told no address`,
+      `node ${node} has reported no address`,
       "Is its agent running? Or give its address:  --node host:port",
     );
   return { name: node, url: `http://${formatHostPort(ip, agentPort || AGENT_PORT)}` };
@@ -72,13 +72,13 @@ export async function findAgent(
 const notThere = (message: string, hint?: string): AgentError =>
   new AgentError("agent.unknown", printable(message), { hint });
 
-/** The headers of every request. Without an Origin: it does not come from a web page. */
+/** Returns the headers of every request. No Origin: the request does not come from a web page. */
 export const agentHeaders = ({ token }: RemoteAgent): Record<string, string> =>
   token === undefined ? {} : { authorization: `Bearer ${token}` };
 
 /**
- * One GET. Throws AgentError when there is no answer; what the answer is, the caller sees. `mayWait`: for an answer that
- * begins some day, as a followed log does with its first line; of others, the head has to come soon.
+ * Sends a GET. Resolves with any answer; throws "net.*", "tls.*" or "aborted" without one. `mayWait` removes the timeout, for a
+ * followed log, whose answer begins with its first line.
  */
 export async function askAgent(
   agent: RemoteAgent,
@@ -89,11 +89,11 @@ export async function askAgent(
   // Not disposed: it also ends the reading of the answer.
   const scope = abortScope([signal]);
   const giveUp = (): void => scope.abort(new DOMException("late", "TimeoutError"));
-  const timer = mayWait ? undefined : setTimeout(giveUp, AGENT_PATIENCE);
+  const timer = mayWait ? undefined : setTimeout(giveUp, AGENT_TIMEOUT);
   try {
     return await fetch(agent.url + path, {
       headers: agentHeaders(agent),
-      // Never followed: a redirect would carry the token to another place.
+      // Not followed: a redirect would send the token to another server.
       redirect: "manual",
       keepalive: false,
       timeout: false,
@@ -107,31 +107,32 @@ export async function askAgent(
   }
 }
 
-/** What went wrong below HTTP, in words for who called this agent. */
+/** Turns a failure below HTTP into an error that names the agent. */
 export async function agentUnreachable(
   agent: AgentPlace,
   error: unknown,
   signal: AbortSignal,
 ): Promise<AgentError> {
-  const failure = networkError(error, agent.url, AGENT_PATIENCE, signal, "--node");
+  const failure = networkError(error, agent.url, AGENT_TIMEOUT, signal, "--node");
   if (failure.code === "net.refused") {
-    const hint = `Does the agent of ${agent.name} run, and does it listen on that port (listen_port)?`;
+    const hint = `Is the agent of ${agent.name} running, and does it listen on that port (listen_port)?`;
     return new AgentError(failure.code, failure.message, { exit: failure.exit, hint, cause: error });
   }
   const explained = await explainTls(failure, agent.url);
   return explained instanceof AgentError ? explained : failure;
 }
 
-/** A reader of a longer text waits in vain: a problem document says one sentence. */
+/** Characters read of a refusal: a problem document is one sentence. */
 const PROBLEM_MAX = 65_536;
 
-/** What an agent said instead of what it was asked for. */
+/** An answer that is not the requested one. */
 export interface AgentRefusal {
   readonly status: number;
   readonly body: string;
 }
 
-export async function refusalIn(response: Response): Promise<AgentRefusal> {
+/** Reads a refusal, up to PROBLEM_MAX characters of its body. */
+export async function readRefusal(response: Response): Promise<AgentRefusal> {
   let body = "";
   const decoder = new TextDecoder();
   for await (const chunk of response.body ?? []) {
@@ -141,10 +142,10 @@ export async function refusalIn(response: Response): Promise<AgentRefusal> {
   return { status: response.status, body };
 }
 
-/** True for a problem document, or any JSON that looks like one. */
+/** Tells whether the body is a problem document, or JSON that looks like one. */
 export const isProblem = ({ body }: AgentRefusal): boolean => problemIn(body) !== undefined;
 
-/** The agent's own words, and the next step where they leave it open. */
+/** Makes an error with the agent's own message, and a hint for refused access. */
 export function refusalError({ status, body }: AgentRefusal, agent: RemoteAgent): AgentError {
   const problem = problemIn(body);
   if (problem === undefined && status < 400)

@@ -1,4 +1,4 @@
-// Opens a tunnel to an agent: the WebSocket handshake over a socket that can be paused, which Bun's own client cannot.
+// Opens a tunnel to an agent: a WebSocket handshake over a plain socket, since Bun's WebSocket client cannot be paused.
 import { createHash, randomBytes } from "node:crypto";
 import { type Socket, connect, isIP } from "node:net";
 import { connect as connectTls } from "node:tls";
@@ -6,7 +6,7 @@ import { portOfUrl, unbracketed } from "../lib/address.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { HALF_CLOSE } from "../protocol/caravanserai/tunnel.ts";
 import {
-  AGENT_PATIENCE,
+  AGENT_TIMEOUT,
   type RemoteAgent,
   agentHeaders,
   refusalError,
@@ -14,18 +14,18 @@ import {
 } from "./agent-client.ts";
 
 export interface TunnelSocket {
-  /** Paused. Still with its `error` listener. */
+  /** Paused. Has an `error` listener. */
   readonly socket: Socket;
-  /** Frames that came with the answer. */
+  /** Bytes of frames that arrived with the answer. */
   readonly head: Uint8Array;
-  /** Whether the agent takes and tells a half-close. */
+  /** Whether the agent supports half-close in both directions. */
   readonly halfClose: boolean;
 }
 
-/** An answer whose head is longer is none of an agent's. */
+/** Bytes of an answer's head; an agent's is shorter. */
 const HEAD_MAX = 65_536;
 
-/** Throws AgentError: `agent.refused` with the agent's words, `net.*`, `tls.*`, `aborted`. */
+/** Throws "agent.refused" with the agent's message, "http.answer", "net.*", "tls.*", "aborted". */
 export async function openTunnel(
   agent: RemoteAgent,
   path: string,
@@ -77,18 +77,18 @@ function requestFor(url: URL, key: string, headers: Readonly<Record<string, stri
   return `GET ${url.pathname} HTTP/1.1\r\n${lines.join("")}\r\n`;
 }
 
-interface Answer {
+interface HandshakeAnswer {
   readonly status: number;
   readonly headers: ReadonlyMap<string, string>;
-  /** Of a refusal, as far as it is told how long it is. */
+  /** The body of a refusal; empty without a Content-Length. */
   readonly body: string;
-  /** Behind the head. */
+  /** Bytes behind the head. */
   readonly rest: Buffer;
 }
 
-/** Rejects with what the socket says, with AgentError, or with a TimeoutError. */
-function exchange(socket: Socket, request: string, signal: AbortSignal): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+/** Rejects with the socket's error, an AgentError, or a TimeoutError. */
+function exchange(socket: Socket, request: string, signal: AbortSignal): Promise<HandshakeAnswer> {
+  const { promise, resolve, reject } = Promise.withResolvers<HandshakeAnswer>();
   let read: Buffer = Buffer.alloc(0);
   const hear = (bytes: Buffer): void => {
     read = Buffer.concat([read, bytes]);
@@ -104,7 +104,7 @@ function exchange(socket: Socket, request: string, signal: AbortSignal): Promise
   const ended = (): void =>
     reject(Object.assign(new Error("closed before an answer came"), { code: "ECONNRESET" }));
   const aborted = (): void => reject(new Error("interrupted"));
-  const timer = setTimeout(() => reject(new DOMException("late", "TimeoutError")), AGENT_PATIENCE);
+  const timer = setTimeout(() => reject(new DOMException("late", "TimeoutError")), AGENT_TIMEOUT);
   socket.on("error", reject);
   socket.on("data", hear);
   socket.once("close", ended);
@@ -121,8 +121,8 @@ function exchange(socket: Socket, request: string, signal: AbortSignal): Promise
   });
 }
 
-/** Undefined until the head, and of a refusal the body too, is there. */
-function answerIn(read: Buffer): Answer | undefined {
+/** Parses an answer; `undefined` until its head, and the body of a refusal, are complete. */
+function answerIn(read: Buffer): HandshakeAnswer | undefined {
   const end = read.indexOf("\r\n\r\n");
   if (end < 0) return undefined;
   const [first = "", ...lines] = read.toString("latin1", 0, end).split("\r\n");
@@ -134,7 +134,7 @@ function answerIn(read: Buffer): Answer | undefined {
     }),
   );
   const rest = read.subarray(end + 4);
-  // Without a length, the status has to be enough.
+  // Without a length the body is not read: the status must do.
   const length = status === 101 ? 0 : Math.min(Number(headers.get("content-length") ?? 0) || 0, HEAD_MAX / 2);
   if (rest.length < length) return undefined;
   return { status, headers, body: rest.toString("utf8", 0, length), rest };

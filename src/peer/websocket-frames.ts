@@ -1,13 +1,13 @@
-// A WebSocket client's frames (RFC 6455, 5): what it writes, masked, and a reader of what a server writes, in any pieces.
+// Encodes and parses WebSocket frames (RFC 6455, 5) as a client: writes masked frames, reads a server's in any pieces.
 //
-// Payload is passed on as it comes: the reader holds a header at most, or a control frame, never a message.
+// Payload is passed on as it arrives: the reader buffers a header or a control frame at most, never a message.
 
 export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 type Opcode = (typeof OPCODE)[keyof typeof OPCODE];
 
 const CONTROL_MAX = 125;
 
-/** A whole message, or a control frame of at most 125 bytes. `payload` is copied. */
+/** Encodes a whole message, or a control frame of at most 125 bytes. Copies `payload`. */
 export function clientFrame(opcode: Opcode, payload: Uint8Array): Uint8Array {
   const { length } = payload;
   const extended = length < 126 ? 0 : length < 65_536 ? 2 : 8;
@@ -32,6 +32,7 @@ export function clientFrame(opcode: Opcode, payload: Uint8Array): Uint8Array {
   return buffer.subarray(start, at + length);
 }
 
+/** Encodes a close frame; truncates the reason to 123 bytes. */
 export function closeFrame(code: number, reason = ""): Uint8Array {
   const text = Buffer.from(reason).subarray(0, CONTROL_MAX - 2);
   return clientFrame(OPCODE.close, Buffer.concat([Uint8Array.of(code >> 8, code & 0xff), text]));
@@ -40,7 +41,7 @@ export function closeFrame(code: number, reason = ""): Uint8Array {
 const masks = new Int32Array(1_024);
 let masksUsed = masks.length;
 
-/** Unpredictable ones, drawn many at a time. */
+/** Returns an unpredictable mask; 1 024 are drawn at a time. */
 function nextMask(): number {
   if (masksUsed === masks.length) {
     crypto.getRandomValues(masks);
@@ -52,24 +53,24 @@ function nextMask(): number {
 export type FrameEvent =
   /** A piece of a binary message. Shares the memory of what was read. */
   | { readonly type: "data"; readonly bytes: Uint8Array }
-  /** A whole binary message without a byte. */
+  /** A binary message without payload. */
   | { readonly type: "empty" }
   | { readonly type: "ping" | "pong"; readonly payload: Uint8Array }
-  /** 1005 where none was given. Nothing is read after it. */
+  /** Code 1005 when the frame had none. Nothing is read after it. */
   | { readonly type: "close"; readonly code: number; readonly reason: string }
   /** The code to close with. Nothing is read after it. */
   | { readonly type: "violation"; readonly code: 1002 | 1003; readonly reason: string };
 
-/** Reads what the server of one connection writes. */
+/** Creates a parser for the frames of one connection. */
 export function createFrameReader(): (chunk: Uint8Array) => FrameEvent[] {
   const header = new Uint8Array(10);
   let headerLength = 0;
-  /** Of the frame that is being read; undefined between frames. */
+  /** The opcode of the current frame; `undefined` between frames. */
   let opcode: number | undefined;
   let last = false;
   let missing = 0;
   let control = new Uint8Array(0);
-  /** Payload of the binary message so far; undefined between messages. */
+  /** Bytes of the current binary message; `undefined` between messages. */
   let message: number | undefined;
   let over = false;
 

@@ -273,7 +273,10 @@ describe("forward", () => {
       await reaches(sandbox, "app", "Scheduled");
       const args = ["forward", "app/svc", `0:${banner.port}`, "--server", sandbox.url];
       const addressless = await command(args).ended();
-      expect([addressless.code, addressless.notes]).toEqual([1, expect.stringContaining("told no address")]);
+      expect([addressless.code, addressless.notes]).toEqual([
+        1,
+        expect.stringContaining("has reported no address"),
+      ]);
       await beat(sandbox, "n1", network(agent.port));
       await using child = command(args);
       await until("it forwards", () => child.out().includes("\n"));
@@ -292,7 +295,7 @@ describe("forward", () => {
       expect(child.notes()).toContain("app/svc is on n1 now\n");
 
       const unknown = await command(["forward", "other/web", "80", "--server", sandbox.url]).ended();
-      expect([unknown.code, unknown.notes]).toEqual([1, expect.stringContaining("knows no project other")]);
+      expect([unknown.code, unknown.notes]).toEqual([1, expect.stringContaining("has no project other")]);
     } finally {
       await sandbox.stop();
     }

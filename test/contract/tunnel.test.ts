@@ -252,7 +252,7 @@ test("a client that does not read stops the service's flood, and gets all of it 
 });
 
 test("a service that does not read stops its client, and gets all of it when it reads again", async () => {
-  await using agent = listener({ lookEvery: milliseconds(50) });
+  await using agent = listener({ checkEvery: milliseconds(50) });
   let heard = 0;
   let reader: Socket | undefined;
   await using sink = await service((socket) => {
@@ -366,7 +366,7 @@ test("a client that breaks off ends the service's side", async () => {
 });
 
 test("a client that leaves while its service does not read is noticed", async () => {
-  await using agent = listener({ lookEvery: milliseconds(50) });
+  await using agent = listener({ checkEvery: milliseconds(50) });
   await using stuck = await service((socket) => void socket.pause());
   using client = await tunnelClient(agent, stuck.port);
   const frame = Buffer.alloc(MB);
@@ -381,7 +381,7 @@ test("a client that leaves while its service does not read is noticed", async ()
 });
 
 test("a tunnel through which nothing passes is closed with its reason", async () => {
-  await using agent = listener({ idleLimit: milliseconds(200), lookEvery: milliseconds(50) });
+  await using agent = listener({ idleLimit: milliseconds(200), checkEvery: milliseconds(50) });
   await using parrot = await service(echo);
   using client = await tunnelClient(agent, parrot.port);
   expect(await client.closed).toEqual({ code: 1001, reason: "nothing passed for 200ms" });

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { AGENT_PATIENCE } from "../../src/peer/agent-client.ts";
+import { AGENT_TIMEOUT } from "../../src/peer/agent-client.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { logsPath } from "../../src/protocol/caravanserai/tunnel.ts";
 import { BOX, boxRuns, boxService } from "../support/box.ts";
@@ -176,7 +176,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     await using follower = command(["logs", `${shop.name}/web`, "-f", "--node", agent]);
     await until("it is being read", async () => (await reading()) === 1, PATIENCE);
     // An answer that has not begun is given up after half a minute, if it is not this one.
-    await Bun.sleep(AGENT_PATIENCE + seconds(2));
+    await Bun.sleep(AGENT_TIMEOUT + seconds(2));
     await shop.exec("web", "sh", "-c", "echo at last >>/say");
     await follower.says("at last\n");
     follower.kill("SIGINT");

@@ -3,9 +3,9 @@ import { expect, test } from "bun:test";
 import { BlockList, isIP } from "node:net";
 import * as fc from "fast-check";
 import { countingKey, isInNetwork, parseIpAddress, parseNetwork } from "../../src/lib/address.ts";
-import { accessPolicy, decide } from "../../src/listener/access.ts";
+import { accessPolicy, decideAccess } from "../../src/listener/access.ts";
 import { parseLogQuery } from "../../src/listener/logs-query.ts";
-import { PATHS, routeOf } from "../../src/listener/routes.ts";
+import { ENDPOINT_PATHS, endpointOf } from "../../src/listener/endpoints.ts";
 import { createUnframe } from "../../src/projects/docker/logs.ts";
 
 const TOKEN = "correct-horse-battery";
@@ -85,7 +85,7 @@ test("nobody gets in but by the token, as a user who may, or from a listed netwo
       const headers = new Headers();
       for (const [name, value] of Object.entries(given))
         if (value !== undefined && /^[\x20-\x7e]*$/.test(value)) headers.set(name, value);
-      const verdict = decide({ peer, headers, local }, policy);
+      const verdict = decideAccess({ peer, headers, local }, policy);
       counts[verdict.allowed ? "in" : "out"]++;
       const origin = headers.get("origin");
       if (!verdict.allowed) {
@@ -142,7 +142,7 @@ test("any path and any query is a route or a problem", () => {
   fc.assert(
     fc.property(fc.oneof(path, fc.string({ unit: "binary" })), fc.string(), (path, query) => {
       for (const url of [path, `http://127.0.0.1${path}`, `${path}?${query}`]) {
-        const route = routeOf("GET", url);
+        const route = endpointOf("GET", url);
         if (route.to === "logs" || route.to === "forward")
           expect(`${route.project} ${route.service}`).toMatch(/^[a-z0-9.-]+ [a-zA-Z0-9_.-]+$/);
       }
@@ -205,14 +205,14 @@ test("a path with dot segments is never what Bun matches and what the URL means,
         .array(part, { minLength: 1, maxLength: 8 })
         .filter((parts) => parts.some((one) => /^(\.|%2e)+$/i.test(one))),
       (parts) => {
-        const matched = PATHS.find((path) => {
+        const matched = ENDPOINT_PATHS.find((path) => {
           const wanted = path.split("/").slice(1);
           return (
             wanted.length === parts.length &&
             wanted.every((one, at) => one.startsWith(":") || one === parts[at])
           );
         });
-        const route = routeOf("GET", `http://127.0.0.1/${parts.join("/")}`);
+        const route = endpointOf("GET", `http://127.0.0.1/${parts.join("/")}`);
         expect(matched === undefined || route.to === "problem").toBe(true);
       },
     ),

@@ -4,7 +4,7 @@ import { expect } from "bun:test";
 import * as v from "valibot";
 import { type Duration, hours } from "../../src/lib/duration.ts";
 import { LoopRegistry } from "../../src/lib/loop.ts";
-import type { Containers, ContainerLogQuery, Target } from "../../src/listener/containers.ts";
+import type { Containers, ContainerLogQuery, ServingContainer } from "../../src/listener/containers.ts";
 import {
   type Listener,
   type ListenerPorts,
@@ -23,7 +23,7 @@ const HEARD_MAX = 1_024 * 1_024;
 
 /** Containers by "project/service", and what was asked of them. */
 export class MadeUpContainers implements Containers {
-  readonly targets = new Map<string, Target>();
+  readonly targets = new Map<string, ServingContainer>();
   readonly asked: string[] = [];
   readonly queries: ContainerLogQuery[] = [];
   /** Logs that are being read. */
@@ -34,7 +34,7 @@ export class MadeUpContainers implements Containers {
   log: () => Iterable<string | Uint8Array> = () => ["one\n", "two\n"];
   failure: Error | undefined;
 
-  async findService(project: string, service: string): Promise<Target | undefined> {
+  async findService(project: string, service: string): Promise<ServingContainer | undefined> {
     this.asked.push(`${project}/${service}`);
     await Bun.sleep(0);
     if (this.failure !== undefined) throw this.failure;

@@ -1,6 +1,6 @@
 // A listener that is nothing but tunnels, on a real port, and services on others: what the tests of both ends share.
 import { type AddressInfo, type Server, type Socket, createServer } from "node:net";
-import type { Containers, Target } from "../../src/listener/containers.ts";
+import type { Containers, ServingContainer } from "../../src/listener/containers.ts";
 import { type OpenTunnels, type TunnelsOptions, createTunnels } from "../../src/listener/tunnels.ts";
 import type { Tunnel } from "../../src/listener/tunnel.ts";
 import { hours, seconds } from "../../src/lib/duration.ts";
@@ -10,7 +10,7 @@ export interface Listener extends AsyncDisposable {
   readonly port: number;
   readonly tunnels: OpenTunnels;
   /** What the next request for `project/service` finds; undefined for no such container. */
-  serves(name: string, target: Target | undefined): void;
+  serves(name: string, target: ServingContainer | undefined): void;
   /** Answers every request itself, until it is taken back. */
   answers(how: ((request: Request) => Response | undefined) | undefined): void;
   /** The agent stops. */
@@ -23,7 +23,7 @@ export interface ListenerOptions extends Partial<TunnelsOptions> {
 
 /** `app/svc` is a running container at 127.0.0.1 unless told otherwise. */
 export function listener({ tls, ...options }: ListenerOptions = {}): Listener {
-  const found = new Map<string, Target | undefined>([["app/svc", running(["127.0.0.1"])]]);
+  const found = new Map<string, ServingContainer | undefined>([["app/svc", running(["127.0.0.1"])]]);
   const stopping = new AbortController();
   const containers: Pick<Containers, "findService"> = {
     findService: (project, service) => Promise.resolve(found.get(`${project}/${service}`)),
@@ -60,7 +60,7 @@ export function listener({ tls, ...options }: ListenerOptions = {}): Listener {
   };
 }
 
-export const running = (addresses: readonly string[], id = "c1"): Target => ({
+export const running = (addresses: readonly string[], id = "c1"): ServingContainer => ({
   id,
   state: "running",
   addresses,

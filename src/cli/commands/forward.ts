@@ -2,7 +2,7 @@
 import { type AddressInfo, type Server, createServer } from "node:net";
 import { errnoOf } from "../../lib/errno.ts";
 import { formatHostPort } from "../../lib/address.ts";
-import { type RemoteAgent, askAgent, isProblem, refusalError, refusalIn } from "../../peer/agent-client.ts";
+import { type RemoteAgent, askAgent, isProblem, refusalError, readRefusal } from "../../peer/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { forwardPath, portOf } from "../../protocol/caravanserai/tunnel.ts";
 import { whyNotListening } from "../../platform/listen-failure.ts";
@@ -92,7 +92,7 @@ async function check(
   signal: AbortSignal,
 ): Promise<void> {
   for (const { remote } of mappings.slice(0, 1)) {
-    const refusal = await refusalIn(await askAgent(agent, forwardPath(project, service, remote), signal));
+    const refusal = await readRefusal(await askAgent(agent, forwardPath(project, service, remote), signal));
     // Other agents answer a request that is not a handshake with 400 and no problem document.
     const willing = refusal.status === 426 || (refusal.status === 400 && !isProblem(refusal));
     if (!willing) throw refusalError(refusal, agent);

@@ -1,6 +1,6 @@
 // `logs`: prints what a service's container has written, as the agent of its node serves it.
 import { epochOf, wallNow } from "../../lib/clock.ts";
-import { askAgent, refusalError, refusalIn } from "../../peer/agent-client.ts";
+import { askAgent, refusalError, readRefusal } from "../../peer/agent-client.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { parseDuration } from "../../lib/duration.ts";
 import { logsPath } from "../../protocol/caravanserai/tunnel.ts";
@@ -69,7 +69,7 @@ export default command({
 /** Sends one request. Throws "agent.refused" for any answer but 200, and what `askAgent` throws. */
 async function ask(...question: Parameters<typeof askAgent>): Promise<Response> {
   const response = await askAgent(...question);
-  if (response.status !== 200) throw refusalError(await refusalIn(response), question[0]);
+  if (response.status !== 200) throw refusalError(await readRefusal(response), question[0]);
   return response;
 }
 

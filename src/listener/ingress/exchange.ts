@@ -1,7 +1,7 @@
-// One request through the ingress: to the container and its answer back, streamed, each side as fast as the other takes it.
+// Passes one request to its container and the answer back, streamed, each side only as fast as the other accepts.
 //
-// An answer is only ever cut off, never completed, when its source fails. A request is sent a second time only when the
-// container had closed a kept connection meanwhile, and only when repeating it does no harm.
+// When the container fails, its answer is cut off, never completed. A request is repeated once if the container had closed the reused
+// connection meanwhile, and only if it is idempotent and has no body.
 import {
   type Agent,
   type ClientRequest,
@@ -15,16 +15,16 @@ import type { Duration } from "../../lib/duration.ts";
 import { responseHeaders, trailersOf } from "./headers.ts";
 import { type IngressRefusal, cutOff, refuse } from "./page.ts";
 import { type Framing, valuesOf } from "./request.ts";
-import { joinEnds } from "./upgrade.ts";
+import { switchProtocols } from "./upgrade.ts";
 
 export interface ExchangeLimits {
-  /** Until the container takes the connection. */
+  /** Until the container accepts the connection. */
   readonly connect: Duration;
-  /** Until the head of its answer, from the last byte of the request on. */
+  /** From the last byte of the request until the head of the answer. */
   readonly header: Duration;
-  /** Without a byte in either direction, while an answer is under way. */
+  /** Without a byte in either direction, during an answer. */
   readonly idle: Duration;
-  /** The same for what a connection was upgraded to. */
+  /** Without a byte in either direction, after an upgrade. */
   readonly tunnel: Duration;
 }
 
@@ -36,26 +36,27 @@ export interface Hop {
   readonly framing: Framing;
   readonly agent: Agent;
   readonly limits: ExchangeLimits;
-  /** Of a client that asks for another protocol: its connection, and what came behind the request. */
+  /** For a client that asks for another protocol: its connection, and the bytes read behind the request. */
   readonly upgrade?: { readonly socket: Socket; readonly head: Buffer } | undefined;
-  /** The container answered; or it did not, and why, in words. A client that went away is neither. */
+  /** Called when the container answered (`undefined`) or failed (why, in words); not when the client disconnected. */
   settle(failure: string | undefined): void;
 }
 
-/** A head of an answer beyond that is refused, too. */
+/** Bytes of the head of an answer. */
 const HEAD_MAX = 64 * KIB;
 const REPEATABLE = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
-/** Of which the length says nothing: none of these has a body. */
+/** Answers that have no body, whatever their length header says. */
 const isBodiless = (method: string | undefined, status: number): boolean =>
   method === "HEAD" || status === 204 || status === 304;
 
+/** Serves one request. Answers an error page itself when the container fails before its answer began. */
 export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, hop: Hop): void {
   let isRepeated = false;
-  /** The client holds the body back until it is told. */
+  /** The client holds its body back until it gets "100 Continue". */
   let isHeldBack = incoming.headers.expect !== undefined;
   let current = attempt();
   outgoing.once("close", () => {
-    // Also when the answer came before the whole request: nobody wants the rest of it.
+    // Also when the answer is complete before the request: the rest of the request is not needed.
     if (!outgoing.writableFinished || !incoming.complete) current.destroy();
   });
 
@@ -68,10 +69,10 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
       path,
       headers,
       setHost: false,
-      // What a server does with a connection after it refused another protocol is its own affair: none is kept.
+      // Not reused after an upgrade request: the state of the connection after a refusal is uncertain.
       agent: isRepeated || hop.upgrade !== undefined ? false : hop.agent,
       maxHeaderSize: HEAD_MAX,
-      // Small servers end header lines with a bare LF, which browsers and Go take. What else this lets in, `faultOf` looks at.
+      // Small servers end header lines with a bare LF, as browsers and Go accept. `faultOf` checks what else this admits.
       insecureHTTPParser: true,
       timeout: limits.header,
     });
@@ -83,10 +84,10 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
       upstream.destroy();
     }
 
-    /** Every way leads here, once: an answer that was passed on, one that broke, none. */
+    /** Called once per attempt, at its end: after a complete answer, a broken one, or none. */
     function end(): void {
       incoming.unpipe(upstream);
-      // What the client still sends is read away, so that the next request of its connection is found.
+      // Drain what the client still sends, so that the next request of its connection can be parsed.
       incoming.resume();
       if (isAnswered || outgoing.destroyed || outgoing.writableEnded) return;
       if (failure === undefined && upstream.reusedSocket && !isRepeated && mayRepeat(incoming, framing)) {
@@ -107,19 +108,19 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
     });
     upstream.on("timeout", () => fail("late", isAnswered ? "the answer did not go on" : "no answer in time"));
     upstream.on("error", (error: Error & { code?: string }) => {
-      // One that had gone stale is no failure of the container's yet.
+      // An error on a reused connection is not a failure of the container yet.
       if (!upstream.reusedSocket || isAnswered) failure ??= { refusal: "away", text: wordsFor(error) };
     });
     upstream.on("close", end);
     upstream.on("continue", () => {
-      // Only who waits for it is told, and once.
+      // Only to a client that waits for it, and once.
       if (isHeldBack && !outgoing.headersSent) outgoing.writeContinue();
       isHeldBack = false;
     });
     upstream.on("response", (answer) => {
       isAnswered = true;
       upstream.setTimeout(limits.idle);
-      // The rest of the request was refused meanwhile.
+      // The client was answered meanwhile: the rest of its request was malformed.
       if (outgoing.headersSent || outgoing.destroyed) {
         upstream.destroy();
         return;
@@ -130,18 +131,21 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
       upstream.destroy();
       refuse(outgoing, "away");
     });
-    if (hop.upgrade !== undefined)
+    const client = hop.upgrade;
+    if (client !== undefined)
       upstream.on("upgrade", (answer, socket, head) => {
         isAnswered = true;
         hop.settle(undefined);
-        switchOver(answer, { socket, head }, outgoing, hop);
+        if (client.socket.destroyed) return void socket.destroy();
+        outgoing.detachSocket(client.socket);
+        return switchProtocols(answer, client, { socket, head }, limits.tunnel);
       });
 
     if (framing === undefined) upstream.end();
     else {
       if (framing === "chunked")
         incoming.once("end", () => upstream.addTrailers(trailersOf(incoming.rawTrailers)));
-      // The head must not wait for the body, which may wait for the answer.
+      // Send the head without waiting for the body: the body may wait for the answer.
       upstream.flushHeaders();
       incoming.pipe(upstream);
     }
@@ -152,7 +156,7 @@ export function exchange(incoming: IncomingMessage, outgoing: ServerResponse, ho
 const mayRepeat = ({ method }: IncomingMessage, framing: Framing): boolean =>
   framing === undefined && REPEATABLE.has(method ?? "");
 
-/** What makes an answer ambiguous, so that two readers of it may see two different ones; undefined for nothing. */
+/** Returns why two parsers could read the answer differently (response smuggling); `undefined` for a clear one. */
 function faultOf(status: number, rawHeaders: readonly string[]): string | undefined {
   const codings = valuesOf("transfer-encoding", rawHeaders);
   const lengths = valuesOf("content-length", rawHeaders);
@@ -163,7 +167,7 @@ function faultOf(status: number, rawHeaders: readonly string[]): string | undefi
   return status < 200 || status > 999 ? `the answer has the status ${status}` : undefined;
 }
 
-/** Returns what makes the answer one that cannot be passed on. */
+/** Streams the answer to the client. Returns why it cannot be passed on; `undefined` when it is. */
 function passOn(
   answer: IncomingMessage,
   incoming: IncomingMessage,
@@ -177,11 +181,11 @@ function passOn(
     valuesOf("transfer-encoding", rawHeaders).length > 0 &&
     incoming.httpVersion !== "1.0" &&
     !isBodiless(incoming.method, status);
-  // Whether what comes next is the body or another request, nobody could tell.
+  // The next bytes may be the held-back body or another request, so the connection must end.
   const last = isHeldBack ? ["Connection", "close"] : [];
   try {
     outgoing.writeHead(status, statusMessage, [...responseHeaders(rawHeaders, trailers), ...last]);
-    // Together with the first bytes of the body, where they are there; an event stream begins with its head alone.
+    // One write with the first bytes of the body, if there are any; an event stream starts with the head alone.
     setImmediate(() => outgoing.flushHeaders());
   } catch {
     return "the answer has headers that cannot be passed on";
@@ -189,29 +193,13 @@ function passOn(
   answer.once("end", () => {
     if (trailers) outgoing.addTrailers(trailersOf(answer.rawTrailers));
   });
-  // Cut off here means cut off there: a client must not take a part for the whole.
+  // Pass a cut-off on: the client must not take a part for the whole.
   answer.once("close", () => {
     if (!answer.complete) cutOff(outgoing);
   });
   answer.on("error", () => {});
   answer.pipe(outgoing);
   return undefined;
-}
-
-function switchOver(
-  answer: IncomingMessage,
-  container: { readonly socket: Socket; readonly head: Buffer },
-  outgoing: ServerResponse,
-  { upgrade: client, limits }: Hop,
-): void {
-  if (client === undefined || client.socket.destroyed) return void container.socket.destroy();
-  outgoing.detachSocket(client.socket);
-  const headers = responseHeaders(answer.rawHeaders, false);
-  const lines = [`HTTP/1.1 101 ${answer.statusMessage ?? ""}`];
-  for (let at = 0; at < headers.length; at += 2) lines.push(`${headers[at]}: ${headers[at + 1]}`);
-  lines.push("Connection: Upgrade", `Upgrade: ${valuesOf("upgrade", answer.rawHeaders).join(", ")}`);
-  client.socket.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
-  joinEnds(client, container, limits.tunnel);
 }
 
 function wordsFor(error: Error & { code?: string }): string {

@@ -1,7 +1,7 @@
-// Which headers pass the ingress, in each direction. Pure. Order, spelling and repetitions stay as they came.
+// Decides which headers pass the ingress in each direction. Pure. Order, spelling and repetitions are kept.
 import { type Framing, valuesOf } from "./request.ts";
 
-/** Only for the next connection (RFC 9110, 7.6.1), besides those that Connection names. */
+/** Headers of one hop only (RFC 9110, 7.6.1); those that Connection names are added to them. */
 const HOP_BY_HOP = new Set([
   "connection",
   "keep-alive",
@@ -13,12 +13,12 @@ const HOP_BY_HOP = new Set([
   "upgrade",
 ]);
 
-/** Set by us, from what we know: framing and host even where Connection names them. */
+/** Headers that the ingress writes itself. */
 const OURS = new Set(["content-length", "host", "forwarded", "x-real-ip", "expect"]);
 
 /**
- * What proxies and content networks add and applications believe: the client's address, the URL it asked for, who it has proved
- * to be. The ingress adds none of these, so whatever arrives was written by the client.
+ * Headers that proxies and CDNs add and applications trust: the client's address, the original URL, an authenticated identity. No
+ * trusted proxy is before the ingress, so all of them were written by the client and are removed.
  */
 const CLAIM_PREFIXES = [
   "x-forwarded-",
@@ -35,7 +35,7 @@ const ADDRESS_CLAIMS =
 const IDENTITY_CLAIMS =
   "x-client-cert x-client-verify x-client-dn x-remote-user remote-user x-webauth-user x-authenticated-user " +
   "x-auth-request-user x-auth-request-email";
-/** Some programs turn `Proxy` into HTTP_PROXY, and then call out through the client's proxy. */
+/** CGI programs turn `Proxy` into HTTP_PROXY, and would send their requests through the client's proxy (httpoxy). */
 const CLAIMS = new Set(["proxy", ...ADDRESS_CLAIMS.split(" "), ...IDENTITY_CLAIMS.split(" ")]);
 const isClaim = (key: string): boolean =>
   CLAIMS.has(key) || CLAIM_PREFIXES.some((prefix) => key.startsWith(prefix));
@@ -44,21 +44,20 @@ export interface Forwarding {
   readonly authority: string;
   readonly framing: Framing;
   readonly method: string;
-  /** The peer's address; IPv4 in IPv6 is written as IPv4. */
+  /** The peer's address; IPv4-mapped IPv6 is written as IPv4. */
   readonly client: string;
-  /** The client waits for the container's word before it sends the body. */
+  /** The client waits for "100 Continue" before it sends the body. */
   readonly expects: boolean;
-  /** The protocol it asks to change to. */
+  /** The protocol the client asks to upgrade to; `undefined` for none. */
   readonly upgrade: string | undefined;
 }
 
-/** These have no body unless they say so; for others its absence must be said. */
+/** Methods without a body by default; other requests without one need Content-Length 0. */
 const BODILESS = new Set(["GET", "HEAD", "DELETE", "OPTIONS"]);
 
 /**
- * The ingress is the edge: nobody before it is known to be trusted. So whatever a client says of its own address, or of the
- * host and protocol that it came by, is replaced and never appended to; also written with underscores, which CGI and WSGI
- * cannot tell from hyphens.
+ * Returns the headers for the container. No proxy before the ingress is trusted: what a client claims about its address, host and
+ * protocol is replaced, never appended to; also when written with underscores, which CGI and WSGI treat as hyphens.
  */
 export function requestHeaders(raw: readonly string[], forwarding: Forwarding): string[] {
   const { authority, framing, method, client, expects, upgrade } = forwarding;
@@ -80,20 +79,20 @@ export function requestHeaders(raw: readonly string[], forwarding: Forwarding): 
   return headers;
 }
 
-/** `trailers`: whether some can follow to this client; otherwise they are not announced. */
+/** Returns the headers for the client. `trailers`: whether trailers can be sent to it; else `Trailer` is removed. */
 export function responseHeaders(raw: readonly string[], trailers: boolean): string[] {
   const named = namedInConnection(raw);
   const headers: string[] = [];
   each(raw, (name, value) => {
     const key = name.toLowerCase();
-    // A length is the framing of this hop, too: it stands, whatever Connection says.
+    // The length frames this hop, too: it is kept even when Connection names it.
     if (HOP_BY_HOP.has(key) || (named.has(key) && key !== "content-length")) return;
     if (key !== "trailer" || trailers) headers.push(name, value);
   });
   return headers;
 }
 
-/** Nothing may be said there that belongs to the head. */
+/** Returns the trailers to pass on: none that belong in the head of a message. */
 export function trailersOf(raw: readonly string[]): [string, string][] {
   const trailers: [string, string][] = [];
   each(raw, (name, value) => {

@@ -1,5 +1,5 @@
-// The ingress proxy: plain HTTP by the Host header to the containers of projects. On by default on :8081, for everybody who
-// reaches the port: what a project lets in is what its ingress rules say.
+// The ingress: an HTTP proxy that routes by Host header to the containers of projects. On by default on :8081, open to everyone who
+// can reach the port: the ingress rules of a project decide what is exposed.
 import { minutes, seconds } from "../../lib/duration.ts";
 import type { LoopRegistry } from "../../lib/loop.ts";
 import type { Log } from "../../platform/log.ts";
@@ -19,7 +19,7 @@ export const INGRESS_LIMITS: IngressLimits = {
   tunnel: minutes(60),
   head: seconds(20),
   keepAlive: seconds(60),
-  // Each may hold 128 KB on its way, when both sides stand still: 512 MB, and two descriptors.
+  // Each may buffer 128 KB when both sides stall: 512 MB together, and two descriptors each.
   connections: 4_096,
   grace: seconds(2),
 };
@@ -27,7 +27,7 @@ export const INGRESS_LIMITS: IngressLimits = {
 export interface IngressPorts {
   /** The value of `proxy_listen_addr`, not empty: ":8081", "127.0.0.1:8081", "[::1]:8081". */
   readonly address: string;
-  /** Asked for every request; the same array as long as nothing changed. */
+  /** Called for every request; returns the same array while nothing changed. */
   readonly routes: () => readonly IngressRoute[];
   readonly registry: LoopRegistry;
   readonly log: Log;
@@ -35,10 +35,10 @@ export interface IngressPorts {
 }
 
 export interface IngressStatus {
-  /** Undefined while it listens nowhere; `trouble` says why. */
+  /** `undefined` while it does not listen: `trouble` says why. */
   readonly address: string | undefined;
   readonly routes: number;
-  /** Since the start: of all, those that no route could be found for or that were not understood, and those that failed behind. */
+  /** Since the start: all requests; those refused (no route, or malformed); those whose container failed. */
   readonly requests: number;
   readonly refused: number;
   readonly failed: number;
@@ -51,7 +51,7 @@ export interface Ingress {
   readonly done: Promise<void>;
 }
 
-/** A Host header leads to a container; whatever else a request says of who sent it is replaced. */
+/** Starts the proxy. Headers by which a client could claim another address or identity are replaced. Stops when `signal` aborts. */
 export function startIngress(ports: IngressPorts, signal: AbortSignal): Ingress {
   const { routes, registry, log } = ports;
   const limits = { ...INGRESS_LIMITS, ...ports.limits };
@@ -67,7 +67,7 @@ export function startIngress(ports: IngressPorts, signal: AbortSignal): Ingress 
     };
     const { method = "GET", url = "", rawHeaders, httpVersion, socket } = incoming;
     if (isExcess) return turnAway("busy");
-    // The answer repeats the request: it shows a page the cookies and passwords that the browser hides from it.
+    // A TRACE answer repeats the request: it would show a page the cookies that the browser hides from it.
     if (method === "TRACE") return turnAway("method");
     const asked = askedOf(url, rawHeaders);
     const framing = framingOf(httpVersion, rawHeaders);
@@ -129,9 +129,9 @@ function createFinder(routes: () => readonly IngressRoute[]): (host: string) => 
   };
 }
 
-const TROUBLED_MAX = 1_000;
+const FAILING_HOSTS_MAX = 1_000;
 
-/** One line when a host begins to fail, one when it is back: not one a request. */
+/** Logs when a host begins to fail and when it answers again, not each request. */
 function createHealth(log: Log): (route: IngressRoute, failure: string | undefined) => void {
   const troubled = new Map<string, string>();
   return ({ host, project, service }, failure) => {
@@ -142,8 +142,8 @@ function createHealth(log: Log): (route: IngressRoute, failure: string | undefin
       return log.info("ingress", `${what}: answers again`);
     }
     if (!troubled.has(host)) log.warn("ingress", `${what}: ${failure}`);
-    // Hosts that are gone since are forgotten with the others.
-    if (troubled.size >= TROUBLED_MAX) troubled.clear();
+    // Bounded: hosts that were removed are dropped with the rest.
+    if (troubled.size >= FAILING_HOSTS_MAX) troubled.clear();
     troubled.set(host, failure);
   };
 }

@@ -1,4 +1,4 @@
-// What the ingress answers itself: small pages that say what a visitor can do, and nothing about what is behind.
+// The ingress's own error pages: they say what a visitor can do, and nothing about the containers.
 import { STATUS_CODES, type ServerResponse } from "node:http";
 
 export type IngressRefusal =
@@ -48,7 +48,7 @@ function pageOf(refusal: IngressRefusal): {
   return { status, reason, headers, body };
 }
 
-/** Of a request of which nothing was answered yet. The connection is closed where what comes next cannot be told. */
+/** Answers a request with an error page. Closes the connection where the start of the next request is uncertain. */
 export function refuse(response: ServerResponse, refusal: IngressRefusal): void {
   const { status, reason, headers, body } = pageOf(refusal);
   const isLast = status < 500 || refusal === "busy" || response.req.headers.expect !== undefined;
@@ -58,15 +58,15 @@ export function refuse(response: ServerResponse, refusal: IngressRefusal): void 
 }
 
 /**
- * Ends an answer that will not be completed. HTTP/1.0 has no chunks: to such a client the end of the connection is the end of
- * the answer, unless the connection is reset.
+ * Ends an incomplete answer so that the client notices. For HTTP/1.0, which has no chunks, only a reset shows that: a closed
+ * connection is the normal end of an answer.
  */
 export function cutOff(response: ServerResponse): void {
   if (response.req.httpVersion === "1.0") response.req.socket.resetAndDestroy();
   else response.destroy();
 }
 
-/** The same on a connection that no request could be read from. */
+/** Returns the error page as raw HTTP, for a connection from which no request could be parsed. */
 export function rawRefusal(refusal: IngressRefusal): string {
   const { status, reason, headers, body } = pageOf(refusal);
   const lines = [`HTTP/1.1 ${status} ${reason}`];

@@ -1,31 +1,31 @@
-// What a request to the ingress asks for: which host, which path, what body. Pure; what it refuses is answered with 400.
+// Parses host, path and body framing of a request to the ingress. Pure. What it rejects is answered with 400.
 
-export interface Asked {
-  /** The host to look up: in lower case, without a port or a dot at its end. */
+export interface RequestTarget {
+  /** The host to look up, in lower case, without port and trailing dot. */
   readonly host: string;
-  /** As the client wrote it: what the container is told. */
+  /** As the client wrote it; passed on to the container. */
   readonly authority: string;
   /** As the client wrote it, never decoded or normalised. */
   readonly path: string;
 }
 
-/** "chunked"; a length, as it was written; undefined for no body. */
+/** "chunked"; a length as written; `undefined` for no body. */
 export type Framing = "chunked" | { readonly length: string } | undefined;
 
-/** Names and addresses, with a port or without. */
+/** A name or address, with or without a port. */
 const AUTHORITY = /^(\[[\da-f:.]+\]|[\w.-]+)(?::\d{0,5})?$/i;
 const AUTHORITY_MAX = 300;
-/** The form that clients of proxies use; the authority in it counts more than the Host header (RFC 9112, 3.2.2). */
+/** The form that clients send to proxies. Its authority overrides the Host header (RFC 9112, 3.2.2). */
 const ABSOLUTE = /^http:\/\/([^/?#]*)(.*)$/i;
 
-/** "Web.Example.com.:8080" → "web.example.com"; undefined for what is no host. */
+/** Returns the host of "Web.Example.com.:8080": "web.example.com"; `undefined` for what is not a host. */
 export function hostOf(authority: string): string | undefined {
   if (authority.length > AUTHORITY_MAX) return undefined;
   return AUTHORITY.exec(authority)?.[1]?.toLowerCase().replace(/\.$/, "");
 }
 
-/** `rawHeaders` as Node has them: names and values by turns. Undefined for a request that nobody may answer. */
-export function askedOf(target: string, rawHeaders: readonly string[]): Asked | undefined {
+/** Returns host and path of a request; `undefined` for an ambiguous one. `rawHeaders` alternates names and values, as in Node. */
+export function askedOf(target: string, rawHeaders: readonly string[]): RequestTarget | undefined {
   const [named, ...more] = valuesOf("host", rawHeaders);
   if (named === undefined || more.length > 0) return undefined;
   const absolute = ABSOLUTE.exec(target);
@@ -39,8 +39,8 @@ export function askedOf(target: string, rawHeaders: readonly string[]): Asked | 
 const originForm = (rest: string): string => (rest.startsWith("/") ? rest : `/${rest}`);
 
 /**
- * What stands between requests on one connection must be understood by both sides in the same way. The parser has refused
- * lengths that contradict each other; other codings than chunked are ours to refuse: "refused".
+ * Returns the body framing, or "refused" for an ambiguous one: both hops must agree where a request ends (request smuggling). Node's
+ * parser rejects contradictory lengths; transfer codings other than chunked are rejected here.
  */
 export function framingOf(version: string, rawHeaders: readonly string[]): Framing | "refused" {
   const codings = valuesOf("transfer-encoding", rawHeaders);
@@ -55,6 +55,7 @@ export function framingOf(version: string, rawHeaders: readonly string[]): Frami
   return /^\d{1,15}$/.test(length) ? { length } : "refused";
 }
 
+/** Returns all values of a header, named in lower case. */
 export function valuesOf(name: string, rawHeaders: readonly string[]): string[] {
   const values: string[] = [];
   for (let at = 0; at + 1 < rawHeaders.length; at += 2)

@@ -1,4 +1,4 @@
-// The HTTP server under the ingress: Node's, whose strict parser stands between us and malformed requests, with its bounds.
+// The HTTP server of the ingress: Node's, for its strict parser, with limits on heads, connections and pipelining.
 import { Agent, type IncomingMessage, ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
 import { KIB } from "../../lib/size.ts";
@@ -10,26 +10,26 @@ import { type IngressRefusal, cutOff, rawRefusal, refuse } from "./page.ts";
 import { framingOf } from "./request.ts";
 
 export interface IngressLimits extends ExchangeLimits {
-  /** For the head of a request, from the connection or its first byte on. */
+  /** For the head of a request, from the connection or the first byte. */
   readonly head: Duration;
-  /** Of a connection between two requests. */
+  /** For a connection between two requests. */
   readonly keepAlive: Duration;
   readonly connections: number;
-  /** For what is under way when the agent stops. */
+  /** For requests in progress when the agent stops. */
   readonly grace: Duration;
 }
 
-/** A request that could be read. */
+/** A parsed request. */
 export interface Arrival {
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
-  /** Keeps connections to containers. */
+  /** Keeps connections to containers open for reuse. */
   readonly agent: Agent;
-  /** It came over a connection beyond the bound. */
+  /** Its connection is above the limit. */
   readonly isExcess: boolean;
-  /** It waits for "100 Continue". */
+  /** The client waits for "100 Continue". */
   readonly expects: boolean;
-  /** It asks for another protocol; then its connection ends with this answer. */
+  /** Set when it asks for another protocol; its connection ends with this answer. */
   readonly upgrade: { readonly socket: Socket; readonly head: Buffer } | undefined;
 }
 
@@ -38,25 +38,25 @@ export interface ServerOptions {
   readonly port: number;
   readonly limits: IngressLimits;
   readonly serve: (arrival: Arrival) => void;
-  /** One that could not be read was answered here. */
+  /** Called for a request that could not be parsed and was answered here. */
   readonly onRefused: () => void;
 }
 
-/** All the headers of a request, and how many. */
+/** Bytes of all headers of a request, and their number. */
 const HEAD_MAX = 32 * KIB;
 const HEADERS_MAX = 128;
 /**
- * A request that a client sends ahead of the answer before it waits for its turn: each under way is a connection to the
- * container. Nobody has good reason to send more ahead than so many; who does is cut off.
+ * Pipelined requests of one connection that may wait: they are served one by one, since each in progress is a connection to a
+ * container. No ordinary client sends more; one that does is disconnected.
  */
 const AHEAD_MAX = 100;
-/** So many connections beyond the bound are told so; those beyond are closed. */
-const TOLD = 64;
-/** Shorter than the patience of any common server (gunicorn: 2 s): seldom is one closed while it is taken up again. */
+/** Connections above the limit that get a 503; more are closed. */
+const EXCESS_MAX = 64;
+/** Shorter than the keep-alive of common servers (gunicorn: 2 s), so that a reused connection is rarely closed already. */
 const KEPT: Duration = milliseconds(1_500);
 const KEPT_MAX = 64;
 
-/** Resolves when it listens, rejects with the runtime's error. */
+/** Listens. Rejects with the runtime's error. */
 export function listen({ host, port, limits, serve, onRefused }: ServerOptions): Promise<Bound> {
   const agent = new Agent({ keepAlive: true, timeout: KEPT, maxFreeSockets: KEPT_MAX });
   const connections = new Set<Socket>();
@@ -66,21 +66,21 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
   const options = {
     maxHeaderSize: HEAD_MAX,
     headersTimeout: limits.head,
-    // A long upload is none of our business while it goes on.
+    // An upload may take any time while it makes progress.
     requestTimeout: 0,
-    // Without one it is refused with the others that name no host.
+    // `serve` answers requests without a valid Host itself.
     requireHostHeader: false,
     keepAliveTimeout: limits.keepAlive,
     connectionsCheckingInterval: Math.min(seconds(5), limits.head / 4),
-    // The other requests keep their body, and are answered as if they had not asked.
+    // Requests that may not upgrade keep their body and are served as ordinary ones.
     shouldUpgradeCallback: mayUpgrade,
   };
   const server = createServer(options);
   server.maxHeadersCount = HEADERS_MAX;
-  server.maxConnections = limits.connections + TOLD;
+  server.maxConnections = limits.connections + EXCESS_MAX;
   server.timeout = limits.idle;
 
-  /** Of the connections with a request under way: what begins those that wait behind it. */
+  /** Per connection with a request in progress: starts the requests that wait behind it. */
   const waiting = new WeakMap<Socket, (() => void)[]>();
 
   function next(socket: Socket): void {
@@ -94,12 +94,12 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     const { socket } = incoming;
     if (socket.destroyed) return;
     newest.set(socket, outgoing);
-    // A client that goes away in the middle is its own business.
+    // A client that disconnects in the middle is not an error.
     incoming.on("error", () => {});
     outgoing.on("error", () => {});
     const isExcess = excess.has(socket);
     const begin = (): void => {
-      // What could not be read behind it may have been its answer already.
+      // A parse error behind it may have been answered in its place already.
       if (!outgoing.writableEnded)
         serve({ incoming, outgoing, agent, isExcess, expects: false, upgrade: undefined, ...how });
     };
@@ -112,7 +112,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     else socket.destroy();
   }
 
-  /** Closes a connection so that an answer under way is seen to be cut. */
+  /** Closes a connection so that the client notices an incomplete answer. */
   function drop(socket: Socket): void {
     const answer = newest.get(socket);
     if (answer?.headersSent === true && !answer.writableFinished) cutOff(answer);
@@ -143,7 +143,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
   server.on("connect", (_, socket) => {
     onRefused();
     socket.on("error", () => {});
-    // Not in place of an answer that is still to come.
+    // An earlier request may still wait for its answer, which must not be replaced.
     if (newest.get(socket as Socket)?.writableFinished ?? true) socket.end(rawRefusal("method"));
     else socket.destroy();
   });
@@ -156,13 +156,13 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
     else if (answer === undefined || answer.writableFinished) socket.end(rawRefusal(refusal));
     else if (answer.req.complete) answer.once("finish", () => answer.req.socket.destroySoon());
     else if (!answer.headersSent) refuse(answer, refusal);
-    // Words in the middle of an answer would be taken for a part of it.
+    // An error page in the middle of an answer would be read as part of it.
     else drop(answer.req.socket);
   });
 
   async function close(): Promise<void> {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    // Nothing is under way where a head is not complete, either.
+    // Connections without a request in progress, incomplete heads included.
     for (const socket of connections) if (newest.get(socket)?.writableFinished ?? true) socket.destroy();
     await within(closed, limits.grace);
     for (const socket of connections) drop(socket);
@@ -178,7 +178,7 @@ export function listen({ host, port, limits, serve, onRefused }: ServerOptions):
   });
 }
 
-/** Not to HTTP/2 over plain text: it would carry requests past everything that is decided here. Nor with a body. */
+/** Refuses upgrades to HTTP (h2c), whose requests would bypass all checks here, and upgrades with a body. */
 function mayUpgrade({ headers, httpVersion, rawHeaders }: IncomingMessage): boolean {
   const protocols = (headers.upgrade ?? "").toLowerCase().split(",");
   const isHttp = protocols.some((protocol) => /^\s*(h2c|http\/|tls\/)/.test(protocol));

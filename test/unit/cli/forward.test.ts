@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { parsePortMapping } from "../../../src/cli/commands/forward.ts";
 import { queryOf } from "../../../src/cli/commands/logs.ts";
 import { placeOf, parseServiceName, tokenTravelsInClear } from "../../../src/cli/remote-agent.ts";
-import { agentAt } from "../../../src/peer/agent-client.ts";
+import { parseAgentAddress } from "../../../src/peer/agent-client.ts";
 import { chosenProtocol } from "../../../src/protocol/caravanserai/tunnel.ts";
 
 describe("[LOCAL:]REMOTE", () => {
@@ -38,13 +38,13 @@ describe("--node", () => {
     ["https://node-1:9443", "https://node-1:9443"],
     ["HTTP://node-1/", "http://node-1:9090"],
   ])("%s is %s", (text, url) => {
-    expect(agentAt(text).url).toBe(url);
+    expect(parseAgentAddress(text).url).toBe(url);
   });
 
   test.each(["", "fd00::1", "node:0", "node:99999", "ftp://x", "user@host", "host/path", "a b"])(
     "%j is refused",
     (text) => {
-      expect(() => agentAt(text)).toThrow("is not an address");
+      expect(() => parseAgentAddress(text)).toThrow("is not an address");
     },
   );
 });

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { isLoopback, parseIpAddress } from "../../../src/lib/address.ts";
 import { exposure } from "../../../src/listener/access-exposure.ts";
-import { type AccessSettings, accessPolicy, decide } from "../../../src/listener/access.ts";
+import { type AccessSettings, accessPolicy, decideAccess } from "../../../src/listener/access.ts";
 import type { LocalClient } from "../../../src/listener/local-client.ts";
 
 const TOKEN = "correct-horse-battery";
@@ -25,7 +25,10 @@ function outcome({ peer = "127.0.0.1", settings = {}, headers = {}, local }: Ask
   const address = parseIpAddress(peer);
   const found = address !== undefined && isLoopback(address) ? ROOT : undefined;
   const caller = { peer, local: local === undefined ? found : (local ?? undefined) };
-  const verdict = decide({ ...caller, headers: new Headers({ host: "127.0.0.1:9090", ...headers }) }, policy);
+  const verdict = decideAccess(
+    { ...caller, headers: new Headers({ host: "127.0.0.1:9090", ...headers }) },
+    policy,
+  );
   return verdict.allowed ? verdict.by : `${verdict.status} ${verdict.detail}`;
 }
 

@@ -4,10 +4,10 @@ import { minutes, seconds } from "../../../src/lib/duration.ts";
 import type { LoopRecord } from "../../../src/lib/loop.ts";
 import { readiness } from "../../../src/listener/health.ts";
 import { parseLogQuery } from "../../../src/listener/logs-query.ts";
-import { routeOf } from "../../../src/listener/routes.ts";
+import { endpointOf } from "../../../src/listener/endpoints.ts";
 
 describe("routes", () => {
-  const at = (path: string, method = "GET") => routeOf(method, `http://127.0.0.1:9090${path}`);
+  const at = (path: string, method = "GET") => endpointOf(method, `http://127.0.0.1:9090${path}`);
 
   test.each([
     ["/healthz", { to: "healthz" }],
@@ -19,7 +19,7 @@ describe("routes", () => {
   ] as const)("%s is found", (path, route) => expect(at(path)).toMatchObject(route));
 
   test("a path alone is one, where the Host header made no address", () =>
-    expect(routeOf("GET", "/healthz")).toEqual({ to: "healthz" }));
+    expect(endpointOf("GET", "/healthz")).toEqual({ to: "healthz" }));
 
   test("the query of a log goes with it", () => {
     const route = at("/api/v1/logs/shop/web?tail=3");
@@ -53,7 +53,7 @@ describe("routes", () => {
   test("other methods are refused with those that are taken", () => {
     expect(at("/healthz", "POST")).toMatchObject({ status: 405, allow: "GET, HEAD" });
     expect(at("/api/v1/logs/shop/web", "DELETE")).toMatchObject({ status: 405, allow: "GET" });
-    expect(routeOf("CONNECT", "a:1")).toMatchObject({ status: 400 });
+    expect(endpointOf("CONNECT", "a:1")).toMatchObject({ status: 400 });
   });
 });
 

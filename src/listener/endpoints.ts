@@ -1,7 +1,7 @@
-// Which of its routes a request means, whatever a client writes. Pure.
+// Maps method and URL of a request to an endpoint of the agent's HTTP server. Pure.
 import { NAME } from "../protocol/caravanserai/resources.ts";
 
-export type ListenerRoute =
+export type ListenerEndpoint =
   | { readonly to: "healthz" | "readyz" }
   | { readonly to: "forward"; readonly project: string; readonly service: string; readonly port: string }
   | {
@@ -18,21 +18,21 @@ export type ListenerRoute =
     };
 
 /**
- * For Bun to match with a path as it was sent. `Request.url` is what the URL standard makes of it: without dot segments, and with
- * slashes for backslashes. A request is answered only where both mean the same route.
+ * The paths that Bun matches with the path as sent. `Request.url` is normalized (no dot segments, backslashes become slashes). A
+ * request is answered only when both lead to the same endpoint.
  */
-export const PATHS = [
+export const ENDPOINT_PATHS = [
   "/healthz",
   "/readyz",
   "/api/v1/forward/:project/:service/:port",
   "/api/v1/logs/:project/:service",
 ] as const;
 
-/** What Docker takes as part of a container's name. */
+/** What Docker accepts in a container's name. */
 const SERVICE = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/;
 
-/** `url` is a whole one, or a path alone where the Host header made none. */
-export function routeOf(method: string, url: string): ListenerRoute {
+/** Returns the endpoint, or the problem to answer. `url` is absolute, or a path alone when the Host header is not valid. */
+export function endpointOf(method: string, url: string): ListenerEndpoint {
   const parsed = URL.parse(url, "http://agent");
   if (parsed === null || !/^https?:$/.test(parsed.protocol)) return wrong(400, "this is no path");
   const { pathname, searchParams } = parsed;
@@ -45,16 +45,16 @@ export function routeOf(method: string, url: string): ListenerRoute {
     default: {
       const parts = pathname.split("/").slice(1);
       if (parts[0] !== "api" || parts[1] !== "v1") return wrong(404, "there is nothing here");
-      return routeOfApi(method, parts.slice(2), searchParams);
+      return apiEndpointOf(method, parts.slice(2), searchParams);
     }
   }
 }
 
-function routeOfApi(
+function apiEndpointOf(
   method: string,
   [kind, ...rest]: readonly string[],
   query: URLSearchParams,
-): ListenerRoute {
+): ListenerEndpoint {
   const wanted = kind === "forward" ? 3 : kind === "logs" ? 2 : 0;
   if (wanted === 0 || rest.length !== wanted) return wrong(404, "there is nothing here");
   if (method !== "GET") return wrong(405, "ask with GET", "GET");
@@ -66,7 +66,7 @@ function routeOfApi(
     : { to: "logs", project, service, query };
 }
 
-/** What cannot be decoded is no name of anything. */
+/** Decodes a path segment; empty, which is not a valid name, when that fails. */
 function decoded(part: string): string {
   try {
     return decodeURIComponent(part);
@@ -75,7 +75,7 @@ function decoded(part: string): string {
   }
 }
 
-const wrong = (status: 400 | 404 | 405, detail: string, allow = ""): ListenerRoute => ({
+const wrong = (status: 400 | 404 | 405, detail: string, allow = ""): ListenerEndpoint => ({
   to: "problem",
   status,
   detail,
