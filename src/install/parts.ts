@@ -22,6 +22,8 @@ export interface PartsOptions {
   readonly systemd: number;
   readonly user: TaskUser;
   readonly shutdownTimeout: Duration;
+  /** The content of its file; undefined where no proxy is set, and an earlier one stays. */
+  readonly proxy: string | undefined;
 }
 
 export type TaskUser = "ours" | "other";
@@ -44,7 +46,7 @@ const USER_PARTS: readonly Part[] = [
 
 /** In the order in which they are made; they are removed the other way round. */
 export function partsOf(options: PartsOptions): Part[] {
-  const { from, hash, config, init, systemd, user, shutdownTimeout } = options;
+  const { from, hash, config, init, systemd, user, shutdownTimeout, proxy } = options;
   const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
   const script = renderInitScript({ program: places.program, config });
   return [
@@ -53,13 +55,18 @@ export function partsOf(options: PartsOptions): Part[] {
     { kind: "directory", path: CONFIG_DIRECTORY, mode: 0o755, isData: true },
     // Users may pass, so that they are told that the agent is not theirs to ask; its files are closed to them.
     { kind: "directory", path: STATE_DIRECTORY, mode: 0o711, isData: true },
+    ...(proxy === undefined ? [] : [text(places.proxy, proxy, 0o600)]),
     { kind: "program", path: places.program, from, hash },
     { kind: "link", path: places.link, target: places.program },
-    ...(init === "systemd"
-      ? [{ kind: "text", path: places.unit, text: unit, hash: hashOf(unit), mode: 0o644 } as const]
-      : []),
-    ...(init === "openrc"
-      ? [{ kind: "text", path: places.initScript, text: script, hash: hashOf(script), mode: 0o755 } as const]
-      : []),
+    ...(init === "systemd" ? [text(places.unit, unit, 0o644)] : []),
+    ...(init === "openrc" ? [text(places.initScript, script, 0o755)] : []),
   ];
 }
+
+const text = (path: string, content: string, mode: number): Part => ({
+  kind: "text",
+  path,
+  text: content,
+  hash: hashOf(content),
+  mode,
+});

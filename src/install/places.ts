@@ -13,6 +13,8 @@ export const places = {
   link: "/usr/local/bin/noderax-agent",
   config: `${CONFIG_DIRECTORY}/config.json`,
   yaml: `${CONFIG_DIRECTORY}/config.yaml`,
+  /** Of the installer's environment, for the service; may hold a password. */
+  proxy: `${CONFIG_DIRECTORY}/proxy.env`,
   identity: `${STATE_DIRECTORY}/agent_identity.json`,
   unit: `/etc/systemd/system/${UNIT}`,
   /** The owner's: read by systemd, never written by us, removed by `uninstall --purge` alone. */

@@ -1,6 +1,7 @@
 // Writes the systemd unit. Pure: settings and the version of systemd in, text out.
 import { quote } from "../lib/text.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
+import { places } from "./places.ts";
 
 export interface UnitOptions {
   readonly program: string;
@@ -39,6 +40,7 @@ export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOp
     "NotifyAccess=main",
     `ExecStart=${quoted(program)} run`,
     `Environment=${quoted(`NODERAX_CONFIG_FILE=${config}`)}`,
+    `EnvironmentFile=-${places.proxy}`,
     `UnsetEnvironment=${SCRUBBED}`,
     "TimeoutStartSec=120",
     "WatchdogSec=60",
@@ -140,6 +142,7 @@ export function renderInitScript({ program, config }: Pick<UnitOptions, "program
     `command=${quote(program)}`,
     'command_args="run"',
     `export NODERAX_CONFIG_FILE=${quote(config)}`,
+    `if [ -r ${places.proxy} ]; then set -a; . ${places.proxy}; set +a; fi`,
     `unset ${SCRUBBED}`,
     'output_log="/var/log/noderax-agent.log"',
     'error_log="/var/log/noderax-agent.log"',

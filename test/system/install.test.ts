@@ -156,7 +156,8 @@ describe.skipIf(missing !== undefined)(
     test("install.sh, piped to a shell as the web application's command has it, makes a node and removes it", async () => {
       const script = await Bun.file(join(import.meta.dir, "../../install.sh")).text();
       const piped = async (...args: string[]): Promise<string> =>
-        machine.run(["bash", "-s", "--", "--binary", DOWNLOADED, ...args], script);
+        machine.run(["env", ...proxy, "bash", "-s", "--", "--binary", DOWNLOADED, ...args], script);
+      const proxy = ["HTTPS_PROXY=http://user:secret@proxy.invalid:3128", "NO_PROXY=127.0.0.1"];
       const enroll = ["--api-url", "http://127.0.0.1:8080", "--bootstrap-token", await token("piped")];
       // As on systems whose /usr is read-only: the agent goes without its link.
       await machine.sh("mount --bind /usr/local/bin /usr/local/bin; mount -o remount,bind,ro /usr/local/bin");
@@ -166,6 +167,8 @@ describe.skipIf(missing !== undefined)(
         expect(await piped(...enroll)).toContain("runs as a service and is online");
         expect(await runTask("piped", "id -un")).toStartWith("noderax\n");
         const running = await pid();
+        expect(await machine.sh(`tr '\\0' '\\n' </proc/${running}/environ`)).toContain(proxy.join("\n"));
+        expect(await machine.sh("stat -c %a /etc/noderax-agent/proxy.env")).toBe("600");
         expect(await piped(...enroll)).toContain("nothing has changed");
         expect(await pid()).toBe(running);
         await piped("--uninstall");

@@ -20,6 +20,7 @@ const parts = partsOf({
   systemd: 252,
   user: "ours",
   shutdownTimeout: seconds(4),
+  proxy: undefined,
 });
 
 /** The machine after these parts were made. */

@@ -5,6 +5,7 @@ import { environmentNames, optionKeys } from "../../../config/options.ts";
 import { type Found, hashOf, look, lookForOptional } from "../../../install/found.ts";
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
 import { places } from "../../../install/places.ts";
+import { proxyEnvironment } from "../../../install/proxy-environment.ts";
 import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
 import {
   type InitSystem,
@@ -53,6 +54,7 @@ export async function prepare(args: Args): Promise<Preparation> {
     systemd: systemdInUse(init),
     user: taskUserOf(config.settings.task_user, account),
     shutdownTimeout: config.settings.shutdown_timeout,
+    proxy: proxyEnvironment(process.env),
   });
   const found = new Map(parts.map((part) => [part.path, lookers[part.kind](part.path)]));
   const plan = planInstall(parts, found);
