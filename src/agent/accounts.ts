@@ -1,4 +1,4 @@
-// Whom commands run as on this machine, and for what its owner gives no root.
+// Chooses the account commands run as, and collects the reasons to refuse root.
 import { AgentError, exit } from "../lib/agent-error.ts";
 import type { Settings } from "../config/options.ts";
 import type { RootVetoes } from "../identity/root-access.ts";
@@ -7,7 +7,7 @@ import type { Log } from "../platform/log.ts";
 import type { ServiceRun } from "../platform/service.ts";
 import { tlsVeto } from "./clear-text.ts";
 
-/** For what this machine gives no root, and why: every feature that needs root asks here, through `RootAccess`. */
+/** Returns the reasons to refuse root, by surface. Features ask through `RootAccess`. */
 export function rootVetoes(settings: Settings): RootVetoes {
   const all = isRoot()
     ? tlsVeto(settings.api_url, settings.require_tls)
@@ -22,8 +22,8 @@ export function rootVetoes(settings: Settings): RootVetoes {
 }
 
 /**
- * What tasks can do to an agent that runs as the same user: nothing keeps them apart. Empty for root, whose tasks run as
- * another one.
+ * Returns a warning when tasks run as the user of the agent, so that nothing separates them, or as root; else
+ * nothing.
  */
 export function sharedAccountWarnings(settings: Pick<Settings, "task_user">): string[] {
   const { name } = currentAccount();
@@ -36,11 +36,14 @@ export function sharedAccountWarnings(settings: Pick<Settings, "task_user">): st
     : [];
 }
 
-/** A service whose stop ends the tasks: each restart of the agent would fail all that run. */
+/** The warning for a service whose stop ends the tasks: each restart of the agent would fail them. */
 export const endingServiceWarning = ({ name }: ServiceRun): string =>
   `tasks run inside ${name}, and systemd ends them whenever it stops or restarts (KillMode). Run the agent as root: \`systemctl edit ${name}\`, there [Service] User=root Group=root; or at least KillMode=process`;
 
-/** Whom tasks and terminals run as: a root agent never runs them as root by itself. */
+/**
+ * Returns the account for tasks and terminals without root. Throws "config.task_user" when neither it nor
+ * nobody exists.
+ */
 export function unprivilegedAccount(
   settings: Settings,
   log: Log,

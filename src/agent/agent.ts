@@ -1,4 +1,4 @@
-// The composition root: opens the agent's state, starts the planes that are configured, and stops them again.
+// Composition root: opens the state, starts the configured planes, and stops them.
 import { dirname, join } from "node:path";
 import { endingServiceWarning, unprivilegedAccount } from "./accounts.ts";
 import { clearTextWarnings } from "./clear-text.ts";
@@ -27,7 +27,7 @@ import type { Engine } from "../projects/plan/engine.ts";
 import { nodeName } from "../projects/node/name.ts";
 import { launchMode } from "../tasks/run/directory.ts";
 
-/** All files of the agent lie beside its identity. */
+/** Returns the directory of all state: the one of the identity file. */
 export const stateDirectory = (settings: Pick<Settings, "state_file">): string =>
   dirname(settings.state_file);
 export const databasePath = (directory: string): string => join(directory, "state.db");
@@ -37,11 +37,11 @@ export interface AgentOptions {
   readonly settings: Settings;
   /** Default: those whose address is set. */
   readonly planes?: readonly Plane[];
-  /** Whether `node_name` was set by somebody: then it is taken as it is, or refused. */
+  /** Whether the owner set `node_name`: then it is used unchanged, or refused. */
   readonly nodeNameChosen?: boolean;
   readonly log: Log;
   readonly warnings: readonly string[];
-  /** Gives up the wait for another agent that is stopping. */
+  /** Ends the wait for another agent that is stopping. */
   readonly signal?: AbortSignal;
   /** Instead of Docker. */
   readonly engine?: Engine;
@@ -51,25 +51,31 @@ export interface Agent {
   status(): Status;
   /** What the watchdog judges. */
   loops(): readonly LoopRecord[];
-  /** Resolves after `stop`; rejects when the agent cannot go on, which whoever started it must hear. */
+  /** Resolves after `stop`. Rejects when the agent cannot go on. */
   readonly ended: Promise<void>;
-  /** Ends all tasks without a report, for an agent that will not come back; they go on after a mere `stop`. */
+  /**
+   * Ends all tasks without reporting them: for an agent that is not started again. `stop` leaves tasks
+   * running.
+   */
   endTasks(): Promise<void>;
   /**
-   * Stops claiming, lets the claim in flight end, delivers what is waiting — for `grace` at most. Tasks and containers go
-   * on. A second call with a shorter grace cuts the first one short.
+   * Stops claiming, ends the claim in flight and delivers the outbox, within `grace`. Tasks and containers
+   * keep running. A second call with a shorter grace ends the first one earlier.
    */
   stop(grace: Duration): Promise<void>;
 }
 
-/** Resolves when all loops run; without an identity the agent waits for one. Throws when another agent runs here. */
+/**
+ * Resolves when all loops run; waits for an identity in the background. Throws "agent.running" when another
+ * one runs here.
+ */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { settings, log } = options;
   const { api_url: apiUrl, server_url: serverUrl } = settings;
   const runs = (plane: Plane, url: string | undefined): string | undefined =>
     options.planes?.includes(plane) === false ? undefined : url;
   const urls = { noderax: runs("noderax", apiUrl), caravanserai: runs("caravanserai", serverUrl) };
-  // A wrong name is found out before anything is opened or locked.
+  // Check the name before opening or locking anything.
   const name =
     urls.caravanserai === undefined ? "" : nodeName(settings.node_name, options.nodeNameChosen ?? false);
   const directory = stateDirectory(settings);
@@ -99,7 +105,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let caravanserai: CaravanseraiPlane | undefined;
 
   const disk = createDiskReserve(directory, log);
-  // On a full disk lock and database open only after the reserve was given up.
+  // On a full disk, lock and database can be opened only after the reserve was released.
   disk.look();
   const access = { listen_token: settings.listen_token ?? null };
   const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), access, {
@@ -198,11 +204,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       try {
         await noderax?.windUp(grace);
         abandon.abort();
-        // A Docker that hangs, and does not let go even so, must not keep us.
+        // Do not wait for a Docker that hangs.
         await Promise.all([noderax?.settled(), Promise.race([caravanserai?.done, late.promise])]);
       } finally {
         clearTimeout(limit);
-        // In this order: an agent that waits for the lock opens the database at once.
+        // In this order: an agent that waits for the lock opens the database as soon as it has it.
         socket.stopServing();
         database.close();
         held[Symbol.dispose]();
@@ -212,7 +218,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 }
 
-/** A database that cannot be used must not keep the directory locked. */
+/** Releases the lock when the database cannot be opened. */
 function openOrRelease<T>(socket: Disposable, open: () => T): T {
   try {
     return open();

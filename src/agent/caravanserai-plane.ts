@@ -1,4 +1,4 @@
-// The Caravanserai plane: builds its parts and runs its loops until it is stopped. Containers run on after a stop.
+// The Caravanserai plane: builds its parts and runs its loops until it is stopped. Containers keep running.
 import type { Database } from "bun:sqlite";
 import { minutes, seconds } from "../lib/duration.ts";
 import { type LoopRecord, type LoopRegistry, Wake } from "../lib/loop.ts";
@@ -61,11 +61,11 @@ export interface CaravanseraiPlane {
   readonly done: Promise<void>;
 }
 
-/** Between SIGTERM and SIGKILL: the other agent's, which projects are used to. */
+/** Time between SIGTERM and SIGKILL, the same as in the Go agent. */
 const STOP_GRACE = seconds(10);
 const RESTART_WINDOW = minutes(10);
 
-/** Whatever is the matter with server or Docker is waited out, and said in the status. */
+/** Starts the plane. Waits while server or Docker fail, and reports that in the status; never throws. */
 export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSignal): CaravanseraiPlane {
   const { settings, serverUrl, nodeName: node, database, registry, log } = ports;
   const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
@@ -77,7 +77,8 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       isRecorded: (id) => records.has("container", id),
       endedJobs: createEndedJobs(database),
     });
-  // Where Docker is on another machine, its disk cannot be asked from here, and its containers' addresses are not ours.
+  // If Docker is on another machine, we cannot read its disk, and the addresses of its containers are not
+  // reachable.
   const isLocal = isDockerLocal(settings.docker_host);
   const drain = createDrain(database);
   const continuity = createContinuity(database, serverUrl, node, log);
@@ -186,7 +187,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   function status(): CaravanseraiStatus {
     const { waiting, lastError } = reports.state();
     const info = daemon.info();
-    // What was seen last may not be true any more.
+    // The last snapshot may be outdated.
     const unknown = info === undefined ? { state: "unknown", note: "Docker is away" } : undefined;
     return {
       server_url: serverUrl,
@@ -240,7 +241,7 @@ function dockerOf(
   return createDocker({ host, environment, account: currentAccount(), node, ...known });
 }
 
-/** The same addresses may be somebody else's here. */
+/** Removes addresses: on this machine they may belong to other programs. */
 const withoutAddresses = (engine: Engine): Containers => ({
   logs: (...asked) => engine.logs(...asked),
   async findService(...asked) {

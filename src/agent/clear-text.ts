@@ -1,4 +1,5 @@
-// Control planes that are reached over plain HTTP: said at the start and every day, and where no root is given over one.
+// Warns of control planes that are reached over plain HTTP, and refuses root over them where the owner wants
+// that.
 import { crossesInClear } from "../lib/clear-text.ts";
 import { hours } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
@@ -7,13 +8,13 @@ import type { Settings } from "../config/options.ts";
 import { retry } from "../control/retry.ts";
 import type { Log } from "../platform/log.ts";
 
-/** Why require_tls gives no root over this URL; undefined where it does. */
+/** Returns why require_tls refuses root over this URL; undefined where it does not. */
 export function tlsVeto(url: string | undefined, requireTls: boolean): string | undefined {
   if (!requireTls || url === undefined || !crossesInClear(url)) return undefined;
   return "the control plane is reached over plain HTTP, and the owner of this machine gives root only over https (require_tls)";
 }
 
-/** Lines for a person, for the planes that run. */
+/** Returns the warnings for the planes that run. */
 export function clearTextWarnings(
   urls: Readonly<Record<Plane, string | undefined>>,
   { require_tls: requireTls }: Pick<Settings, "require_tls">,
@@ -34,7 +35,7 @@ export function clearTextWarnings(
   });
 }
 
-/** Logs them now and every day. Resolves at once where there are none, else when `signal` aborts. */
+/** Logs the warnings now and every day until `signal` aborts. Resolves at once without warnings. */
 export async function repeatWarnings(
   warnings: readonly string[],
   { registry, log }: { readonly registry: LoopRegistry; readonly log: Log },

@@ -1,4 +1,5 @@
-// A socket in the state directory (0600), on which `status` asks the running agent; and the lock that makes it the only one.
+// Serves commands over a socket (0600) in the state directory, and holds the lock that admits one agent to
+// it.
 import { errnoOf } from "../lib/errno.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
@@ -14,11 +15,11 @@ import { Status } from "./status.ts";
 
 const NAME = "agent.sock";
 
-/** What a command needs to ask this agent's own HTTP server, and `status` must not print. */
+/** What commands need to use the HTTP server of this agent. `status` must not print it. */
 const Access = v.object({ listen_token: v.nullable(v.string()) });
 export type Access = v.InferOutput<typeof Access>;
 
-/** How an agent that is about to end is waited for. */
+/** How to wait for another agent that is about to end. */
 export interface LockWait {
   /** Called once, with the pid of the other agent; undefined when it does not answer. */
   readonly onWait?: (pid: number | undefined) => void;
@@ -26,21 +27,21 @@ export interface LockWait {
   readonly signal?: AbortSignal;
 }
 
-/** Disposing of it gives the directory to the next agent: everything in it must be closed by then. */
+/** Disposing of it releases the directory to the next agent: close everything in it before. */
 export interface StatusSocket extends Disposable {
-  /** Answers nobody any more, and keeps the directory. */
+  /** Stops answering, and keeps the lock. */
   stopServing(): void;
 }
 
-/** For an agent that says that it is stopping. Longer than a stop takes by default. */
+/** How long to wait for an agent that reports that it is stopping: longer than a stop takes by default. */
 const STOPPING_PATIENCE = minutes(1);
-/** For any other: it may just have been told to stop. */
+/** How long to wait for any other agent: it may just have been told to stop. */
 const RUNNING_PATIENCE = seconds(3);
 const LOCK_PAUSE = milliseconds(100);
 
 /**
- * `onNews`: a command has written something beside us that should not wait. Waits for another agent that is stopping;
- * throws an AgentError when one holds the directory and goes on, or when the wait is given up.
+ * Takes the lock and serves the socket. Waits for another agent that is stopping; throws "agent.running" when
+ * it goes on, or when `wait.signal` aborts. Calls `onNews` when a command has changed the state on disk.
  */
 export async function serveStatus(
   directory: string,
@@ -53,7 +54,7 @@ export async function serveStatus(
   const lock = await lockDirectory(directory, wait);
   const path = join(directory, NAME);
   try {
-    // Whatever is there is left over: its owner would hold the lock.
+    // A socket that exists is stale: its owner would hold the lock.
     rmSync(path, { force: true });
     // Bun takes a path of any length, where the kernel allows 107 bytes.
     const server = Bun.serve({
@@ -92,7 +93,7 @@ async function lockDirectory(directory: string, { onWait, signal }: LockWait): P
     const lock = takeLock(join(directory, "agent.lock"));
     if (lock !== undefined) return lock;
     const other = await askStatus(directory, seconds(1)).catch(() => undefined);
-    // Its last act is to answer nobody any more, and then to let go.
+    // A stopping agent first stops to answer, then releases the lock.
     if (other?.stopping === true) patientUntil = Math.min(steadyNow() + RUNNING_PATIENCE, giveUp);
     if (steadyNow() > patientUntil || signal?.aborted) throw await alreadyRunning(directory);
     if (tries === 1) onWait?.(other?.pid);
@@ -100,7 +101,10 @@ async function lockDirectory(directory: string, { onWait, signal }: LockWait): P
   }
 }
 
-/** As root: a state directory must not be taken over while its owner's agent runs in it. */
+/**
+ * As root, throws "agent.running" when the agent of another owner runs in the directory, which must not be
+ * taken over then.
+ */
 export async function refuseOtherOwnersAgent(directory: string): Promise<void> {
   const owner = statSync(directory, { throwIfNoEntry: false })?.uid ?? 0;
   if (isRoot() && owner !== 0 && (await askStatus(directory)) !== undefined)
@@ -118,15 +122,18 @@ async function alreadyRunning(directory: string): Promise<AgentError> {
   });
 }
 
-/** The status of the agent that runs with this state directory; undefined when none does. Throws an AgentError. */
+/**
+ * Returns the status of the agent in this state directory; undefined when none runs. Throws
+ * "agent.forbidden", "agent.silent".
+ */
 export const askStatus = (directory: string, timeout?: Duration): Promise<Status | undefined> =>
   ask({ method: "GET", path: "/status", schema: Status }, directory, timeout);
 
-/** The same, after it was told that a command has written something. */
+/** Tells the agent that a command has changed the state on disk. Resolves and throws as `askStatus`. */
 export const tellNews = (directory: string): Promise<Status | undefined> =>
   ask({ method: "POST", path: "/status", schema: Status }, directory);
 
-/** How the agent with this state directory is asked for logs and tunnels; undefined when none runs. Throws an AgentError. */
+/** Returns what is needed to ask the agent for logs and tunnels. Resolves and throws as `askStatus`. */
 export const askAccess = (directory: string): Promise<Access | undefined> =>
   ask({ method: "GET", path: "/access", schema: Access }, directory);
 
@@ -159,10 +166,10 @@ async function ask<const S extends v.GenericSchema>(
     }
     if (error instanceof DOMException && error.name === "TimeoutError") {
       throw new AgentError("agent.silent", `the agent in ${directory} does not answer`, {
-        hint: "It hangs or is stopped: look at its process and its log, then start it again.",
+        hint: "It hangs or is stopped: check its process and its log, then start it again.",
         exit: exit.unreachable,
       });
     }
-    return undefined; // Nobody listens: what an agent that was killed has left behind.
+    return undefined; // Nobody listens: the socket of an agent that was killed.
   }
 }

@@ -1,4 +1,4 @@
-// What listens on this machine: the agent's own HTTP server with its tunnels, and the ingress where it is not switched off.
+// Starts the HTTP server of the agent with its tunnels, and the ingress unless it is switched off.
 import { isoOf, wallOf } from "../lib/clock.ts";
 import type { LoopRecord, LoopRegistry } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
@@ -11,10 +11,10 @@ import type { Log } from "../platform/log.ts";
 
 export interface ListenersPorts {
   readonly settings: Settings;
-  /** Under which this node may be called: the machine's name and the node's. */
+  /** Host names of this node: the machine's name and the node's. */
   readonly names: readonly string[];
   readonly containers: Containers;
-  /** Users of this machine who may do with Docker what they want. */
+  /** Whether a user of this machine controls Docker anyway. */
   readonly isTrustedUser: (uid: number) => boolean;
   /** The same array as long as nothing changed. */
   readonly routes: () => readonly IngressRoute[];
@@ -25,7 +25,7 @@ export interface ListenersPorts {
 }
 
 export interface Listeners {
-  /** What the server tells its clients; undefined while a free one has not been found yet. */
+  /** Port that the server tells its clients; undefined until a free one was found. */
   port(): number | undefined;
   /** To be called after each look at Docker. */
   looked(isRunning: (id: string) => boolean): void;
@@ -59,7 +59,7 @@ export function startListeners(ports: ListenersPorts, signal: AbortSignal): List
   };
 }
 
-/** Where it listens, and why not, as the status has them. */
+/** Replaces undefined by null, as the status document has it. */
 const orNull = <T extends { address: string | undefined; trouble: string | undefined }>(
   status: T,
 ): Omit<T, "address" | "trouble"> & { address: string | null; trouble: string | null } => ({

@@ -1,4 +1,4 @@
-// The Noderax plane's whole life: waits for an identity, runs the plane, tells how it stands, and winds it up.
+// Runs the Noderax plane: waits for an identity, starts the plane, reports its status, and stops it.
 import type { Database } from "bun:sqlite";
 import { isoOf, steadyNow, wallOf } from "../lib/clock.ts";
 import type { Duration } from "../lib/duration.ts";
@@ -40,17 +40,17 @@ export interface NoderaxLifePorts {
 export interface NoderaxLife {
   status(): NoderaxStatus;
   endTasks(): Promise<void>;
-  /** On a full disk, gives up what finished tasks have left. Returns of how many. */
+  /** Removes the output of finished tasks while the disk is full. Returns of how many. */
   makeRoom(): number;
-  /** After `stop`: no task comes in any more and no terminal is left, then what is owed goes out; `abandon` cuts it short. */
+  /** After `stop`: ends claims and terminals, then delivers the outbox. Ends early when `abandon` aborts. */
   windUp(grace: Duration): Promise<void>;
-  /** Resolves when nothing of it runs any more. */
+  /** Resolves when everything has ended. */
   settled(): Promise<void>;
   /** Rejects when the plane cannot go on. */
   readonly done: Promise<void>;
 }
 
-/** A stop does not wait longer for the shells of terminals: whatever of them is left is killed. */
+/** How long a stop waits for the shells of terminals before it kills them. */
 const HANG_UP_LIMIT = seconds(5);
 
 export function startNoderax(
@@ -88,7 +88,7 @@ export function startNoderax(
     status: () => ({
       api_url: apiUrl,
       node_id: plane?.identity.nodeId ?? null,
-      standing: plane?.auth.standing() ?? "not_enrolled",
+      standing: plane?.auth.status() ?? "not_enrolled",
       since: isoOf(wallOf(plane?.auth.since() ?? startedAt)),
       root_profile: plane?.rootAccess.profile() ?? null,
       session: session(),

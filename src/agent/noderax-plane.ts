@@ -43,10 +43,10 @@ export interface NoderaxPorts {
   readonly database: Database;
   /** The agent's service, where its stop ends the tasks too. */
   readonly service: ServiceRun | undefined;
-  /** Where the runs of tasks keep their files. */
+  /** Directory of the run directories of tasks. */
   readonly runs: string;
   readonly held: HeldDirectory;
-  /** Whom tasks and terminals run as, unless they get root. */
+  /** The account of tasks and terminals without root. */
   readonly account: Account;
   readonly registry: LoopRegistry;
   readonly disk: DiskReserve;
@@ -60,21 +60,21 @@ export interface NoderaxPlane {
   readonly tasks: Tasks;
   readonly rootAccess: RootAccess;
   readonly protection: Protection;
-  /** Undefined where the owner switched the realtime session off. */
+  /** Undefined when the owner switched the realtime session off. */
   readonly realtime: { readonly session: RealtimeSession; readonly terminals: Terminals } | undefined;
-  /** Ends the terminals, tells the control plane so, and closes the session; within `grace`. Never rejects. */
+  /** Ends the terminals, reports their end and closes the session, within `grace`. Never rejects. */
   hangUp(grace: Duration): Promise<void>;
-  /** On a full disk, gives up what finished tasks have left. Returns of how many. */
+  /** Removes the output of finished tasks while the disk is full. Returns of how many. */
   makeRoom(): number;
-  /** Resolves when no task comes in any more. */
+  /** Resolves when no task can be claimed any more. */
   readonly claiming: Promise<void>;
   /** Resolves when every loop has ended. */
   readonly done: Promise<unknown>;
 }
 
 /**
- * `stop` ends the loops, but for the session, which `hangUp` ends; `abandon` also what they have in flight. Tasks and
- * terminals of an earlier life are taken up first.
+ * Takes up tasks and terminals of an earlier process, then starts the loops. `stop` ends all loops except the
+ * session, which `hangUp` ends; `abandon` also aborts their calls in flight.
  */
 export function startNoderaxPlane(
   ports: NoderaxPorts,
@@ -86,7 +86,7 @@ export function startNoderaxPlane(
   const sendBeat = (signal: AbortSignal): Promise<void> => beat(api, identity, host, signal);
   const journal = createJournal(database);
   const outbox = createOutbox(database);
-  // What reaches the server again first, with the credentials of all, ends the pauses of the others.
+  // The first loop that reaches the server again ends the pauses of the others.
   const wake = new Wake(() => outbox.nudge());
   const auth = createAuthState(sendBeat, log, () => wake.call());
   const rootAccess = createRootAccess(database, rootVetoes(settings));
@@ -125,9 +125,10 @@ export function startNoderaxPlane(
   const realtime = settings.realtime_enabled ? openRealtime() : undefined;
   const session = realtime?.session;
   const cleared = realtime ?? endStaleSessions({ database, log, grace: settings.terminal_kill_grace });
-  // A session that was let in earlier says nothing of a token that the other routes refuse: the heartbeat finds out.
+  // A session from before proves nothing about a token that other routes refuse: then heartbeats are sent,
+  // too.
   const keptOnline = (): boolean =>
-    !isRejected(auth.standing()) && session?.keepsOnline(settings.heartbeat_interval) === true;
+    !isRejected(auth.status()) && session?.keepsOnline(settings.heartbeat_interval) === true;
   const hungUp = abortScope([abandon]);
   const sampler = createSampler();
   const done = Promise.all([

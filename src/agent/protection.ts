@@ -1,4 +1,5 @@
-// What keeps tasks and terminals from each other and from the machine on this host: decided once, shown by `status`.
+// Finds out once how this machine can isolate tasks and terminals, decides by the settings, and reports it in
+// `status`.
 import type { Settings } from "../config/options.ts";
 import { type Account, type Runner, currentAccount, isRoot, runnerFor } from "../platform/account.ts";
 import {
@@ -11,7 +12,7 @@ import {
 import { systemdRun } from "../platform/systemd.ts";
 import type { ProtectionStatus } from "./status.ts";
 
-/** Whom commands run as. */
+/** Runners for commands without and with root. */
 export interface Runners {
   readonly task: Runner;
   readonly root: Runner;
@@ -20,7 +21,7 @@ export interface Runners {
 export interface Protection {
   readonly taskRunners: Runners;
   readonly terminalRunners: Runners;
-  /** What a command sees of the others'; resolves when it is known what this machine can do. */
+  /** Resolves with what a command may see of other processes, once it is known what this machine can do. */
   readonly view: (asRoot: boolean) => Promise<View>;
   readonly openFiles: number | undefined;
   status(): ProtectionStatus;
@@ -28,7 +29,9 @@ export interface Protection {
 
 type ProtectionSettings = Pick<Settings, "task_isolation" | "task_allow_setuid">;
 
-/** Starts to find out what this machine can do. Throws when a root process has no means to become `account`. */
+/**
+ * Starts to find out what this machine can do. Throws "account.no_means" when root cannot become `account`.
+ */
 export function createProtection(settings: ProtectionSettings, account: Account): Protection {
   const root = runnerFor(currentAccount());
   const task = runnerFor(account, settings.task_allow_setuid);
@@ -65,7 +68,7 @@ const isIsolated = (wanted: ProtectionSettings["task_isolation"], asRoot: boolea
 
 export interface ProtectionFacts {
   readonly wanted: ProtectionSettings["task_isolation"];
-  /** Why there is no private view. */
+  /** Why private views do not work here; undefined where they do. */
   readonly unavailable: string | undefined;
   /** The task user is root. */
   readonly isTaskRoot: boolean;
@@ -74,11 +77,11 @@ export interface ProtectionFacts {
   readonly mayGain: boolean;
   /** Tasks and terminals have units of their own. */
   readonly hasUnits: boolean;
-  /** The kernel bounds the processes of a private view. */
+  /** Whether the kernel limits the processes of a private view. */
   readonly kernelBounds: boolean;
 }
 
-/** What is in force, and what is missing although nobody switched it off. Pure. */
+/** Lists the protection that is in force, and the missing that nobody switched off. Pure. */
 export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
   const { wanted, unavailable, isTaskRoot, allowSetuid, mayGain, hasUnits, kernelBounds } = facts;
   const inForce: string[] = [];

@@ -1,4 +1,4 @@
-// Opens the agent's state, whatever has become of it: what is damaged is set aside and said, what can be recovered is.
+// Opens the state of the agent: sets damaged files aside, with a warning, and recovers what it can.
 import type { Database } from "bun:sqlite";
 import { lstatSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -19,8 +19,8 @@ const PENDING = "pending_enrollment.json";
 const FILES = ["agent.lock", "agent.sock", "disk-reserve", PENDING];
 
 /**
- * Sets aside what stands in the place of one of the agent's files and is of another kind, and brings back a damaged
- * identity. Returns warnings.
+ * Restores a damaged identity, and sets aside files of a wrong kind in the place of the agent's. Returns
+ * warnings.
  */
 export function repairFiles(stateFile: string, runs: string, log: Log): string[] {
   const directory = dirname(stateFile);
@@ -47,7 +47,7 @@ function clearPlaces(directory: string, runs: string, torn: readonly string[], l
   });
 }
 
-/** Undefined when nothing is there. */
+/** Undefined when it does not exist. */
 const isDirectory = (path: string): boolean | undefined =>
   lstatSync(path, { throwIfNoEntry: false })?.isDirectory();
 
@@ -64,7 +64,10 @@ export interface OpenedState {
   readonly warnings: readonly string[];
 }
 
-/** Throws an AgentError when the database cannot be used for another reason than damage: a full disk, say. */
+/**
+ * Opens the database, a new one if it is damaged. Throws "state.database" for any other reason, such as a
+ * full disk.
+ */
 export function openState(paths: StatePaths, migrations: readonly Migration[], log: Log): OpenedState {
   const warnings: string[] = [];
   const database = openWhole(paths, migrations, log, warnings);
@@ -92,9 +95,9 @@ function openWhole(
     const database = openDatabase(path, migrations);
     const [journal, outbox] = [createJournal(database), createOutbox(database)];
     const { adopted, finished } = adoptRuns(runs, journal, outbox);
-    // Tasks that the damaged journal still names but that left no run directory: nobody else would end them.
+    // Also reports tasks of the damaged journal that have no run directory: nothing else would end them.
     reportInterrupted(interruptedTasks(aside), "interrupted: the agent's state was damaged", journal, outbox);
-    // The process before us may have left a claim that nobody knows of any more.
+    // The earlier process may have left an open claim, which the lost journal would have named.
     createOpenClaim(database).write(steadyNow() + CLAIM_WAIT_MAX + seconds(1));
     const text = `${error.message}; it is ${basename(aside)} now. From the run directories ${adopted} unfinished and ${finished} finished tasks were taken up; reports that waited for the control plane may be lost`;
     log.error("agent", text);
@@ -103,7 +106,7 @@ function openWhole(
   }
 }
 
-/** A row that cannot be read would keep all tasks from being taken up: it counts as damage, too. */
+/** Throws "state.damaged" for a row that cannot be read, too: it would stop the recovery of all tasks. */
 function openReadable(path: string, migrations: readonly Migration[]): Database {
   const database = openDatabase(path, migrations);
   try {

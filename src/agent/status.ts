@@ -1,11 +1,11 @@
-// What `status` shows: one document, made from the records the loops keep anyway.
+// The document that `status` shows.
 import { type SteadyTime, isoOf, wallOf } from "../lib/clock.ts";
 import * as v from "valibot";
 import type { LoopRecord } from "../lib/loop.ts";
 
 const LoopStatus = v.object({
   name: v.string(),
-  /** A `LoopOwner`; absent in an agent of before there were two planes. Read it with `loopOwner`. */
+  /** A `LoopOwner`; absent in the oldest agents. Read it with `loopOwner`. */
   plane: v.optional(v.string()),
   note: v.string(),
   last_success: v.nullable(v.string()),
@@ -26,7 +26,7 @@ export type ProtectionStatus = v.InferOutput<typeof ProtectionStatus>;
 const NoderaxStatus = v.object({
   api_url: v.string(),
   node_id: v.nullable(v.string()),
-  /** not_enrolled, or the standing of our identity: unknown, ok, suspect, refused, deleted. */
+  /** not_enrolled, or the AuthStatus of our identity: unknown, ok, suspect, refused, deleted. */
   standing: v.string(),
   since: v.string(),
   root_profile: v.nullable(v.string()),
@@ -95,7 +95,10 @@ const CaravanseraiStatus = v.object({
   ),
   /** What the server is still to be told. */
   reports: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
-  /** The agent's own HTTP server; `trouble` says why it listens nowhere. Absent in an agent of before, as the next. */
+  /**
+   * The agent's own HTTP server; `trouble` says why it listens nowhere. Absent in an agent of before, as the
+   * next.
+   */
   listener: v.optional(
     v.object({
       address: v.nullable(v.string()),
@@ -141,11 +144,14 @@ export const Status = v.object({
 });
 export type Status = v.InferOutput<typeof Status>;
 
-/** Whose a loop is: a plane's, or "agent" for those that belong to neither. In the order of the document. */
+/** The plane a loop belongs to, or "agent" for neither; in the order of the document. */
 export const LOOP_OWNERS = ["noderax", "caravanserai", "agent"] as const;
 export type LoopOwner = (typeof LOOP_OWNERS)[number];
 
-/** Owner of a loop in a document of any agent: the oldest ones had the Noderax plane only, and named none. */
+/**
+ * Returns the owner of a loop, also in a document of the oldest agents, which had only the Noderax plane and
+ * named none.
+ */
 export const loopOwner = ({ plane = "noderax" }: Status["loops"][number]): string => plane;
 
 export const loopStatus = (plane: LoopOwner, record: LoopRecord): v.InferOutput<typeof LoopStatus> => ({

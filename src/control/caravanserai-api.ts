@@ -1,4 +1,4 @@
-// The calls of the Caravanserai server that the agent makes. Today's server knows no authentication.
+// Calls the Caravanserai server. It has no authentication today.
 import { isStatus } from "../lib/agent-error.ts";
 import type { Duration } from "../lib/duration.ts";
 import {
@@ -12,26 +12,31 @@ import {
 } from "../protocol/caravanserai/resources.ts";
 import { type Http, NO_BODY } from "./http.ts";
 
-/** What the agent works on: other phases need no containers. */
+/** Phases the agent works on; the others need no containers. */
 const LISTED = ["Scheduled", "Running", "Failed", "Terminating"];
 
-/** All of them may be sent twice without harm. Throws what `Http` throws, but for the answers that are fine. */
+/** All calls are idempotent. They throw errors of `Http`, except for the answers named below. */
 export function caravanseraiApi(http: Http, timeout: Duration) {
   const common = { timeout, idempotent: true } as const;
   const node = (name: string): string => `/api/v1/nodes/${encodeURIComponent(name)}`;
   const project = (name: string): string => `/api/v1/projects/${encodeURIComponent(name)}`;
   return {
-    /** One that exists already is fine. 400: the server does not take the name. */
+    /**
+     * Registers the node; accepts 409, it exists already. Throws 400 for a name the server does not accept.
+     */
     async register(body: NodeRegistration, signal: AbortSignal): Promise<void> {
       const call = { ...common, method: "POST", path: "/api/v1/nodes", body, answer: NodeCreated } as const;
       await http(call, signal).catch(accept(409));
     },
-    /** 404: the node was deleted. */
+    /** Throws 404 when the node was deleted. */
     async heartbeat(name: string, body: NodeHeartbeat, signal: AbortSignal): Promise<void> {
       const path = `${node(name)}/heartbeat`;
       await http({ ...common, method: "POST", path, body, answer: NO_BODY }, signal);
     },
-    /** The node's projects, unparsed: each is read by itself. */
+    /**
+     * Returns the node's projects unparsed: each is parsed alone, so that one wrong project does not cost the
+     * others.
+     */
     async projects(nodeName: string, signal: AbortSignal): Promise<readonly unknown[]> {
       const query = new URLSearchParams(LISTED.map((phase): [string, string] => ["phase", phase]));
       query.append("nodeRef", nodeName);
@@ -39,19 +44,22 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
       return (await http({ ...common, method: "GET", path, answer: ProjectList }, signal)).items;
     },
     /**
-     * Where a project is and in which phase; undefined when the server has none of that name. The 404 of a proxy, or of a
-     * wrong address, is `http.foreign`: it says nothing of a project, and must not cost it its containers.
+     * Returns node and phase of a project; undefined when the server has none of that name. Throws
+     * "http.foreign" for the 404 of a proxy or a wrong address, which must not cost a project its containers.
      */
     async place(name: string, signal: AbortSignal): Promise<ProjectPlace | undefined> {
       const call = { ...common, method: "GET", path: project(name), answer: ProjectPlace } as const;
       return http(call, signal).catch(accept(404));
     },
-    /** Where a node's agent is; undefined when the server has no node of that name. */
+    /** Returns the address of a node's agent; undefined when the server has no node of that name. */
     async nodePlace(name: string, signal: AbortSignal): Promise<NodePlace | undefined> {
       const call = { ...common, method: "GET", path: node(name), answer: NodePlace } as const;
       return http(call, signal).catch(accept(404));
     },
-    /** One that is gone meanwhile is fine. 400: the server does not take the phase. */
+    /**
+     * Reports the status of a project; accepts 404, it was deleted. Throws 400 for a phase the server does
+     * not accept.
+     */
     async report(name: string, body: ProjectStatus, signal: AbortSignal): Promise<void> {
       const path = `${project(name)}/status`;
       await http({ ...common, method: "PATCH", path, body, answer: NO_BODY }, signal).catch(accept(404));
@@ -60,7 +68,7 @@ export function caravanseraiApi(http: Http, timeout: Duration) {
 }
 export type CaravanseraiApi = ReturnType<typeof caravanseraiApi>;
 
-/** Turns the one answer that is fine into undefined. */
+/** Turns one status into undefined; throws everything else. */
 const accept =
   (status: number) =>
   (error: unknown): undefined => {

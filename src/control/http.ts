@@ -1,4 +1,5 @@
-// The one function that talks HTTP to a control plane: time-outs, abort, trust, correlation, errors that say what happened.
+// Sends HTTP requests to a control plane: timeouts, abort, trusted authorities, correlation ids, errors with
+// codes.
 import { MIB } from "../lib/size.ts";
 import { epochOf, wallNow } from "../lib/clock.ts";
 import * as v from "valibot";
@@ -11,7 +12,7 @@ import { ErrorBody } from "../protocol/noderax/errors.ts";
 import { networkError } from "./network-error.ts";
 import { type ServerClock, createServerClock } from "./server-clock.ts";
 
-/** An answer longer than this is refused: what a server sends must not fill our memory. */
+/** Characters. Longer answers are refused, so that a server cannot fill our memory. */
 const ANSWER_MAX = 32 * MIB;
 
 export interface HttpCall<Schema extends v.GenericSchema> {
@@ -20,19 +21,20 @@ export interface HttpCall<Schema extends v.GenericSchema> {
   readonly path: string;
   readonly headers?: Record<string, string>;
   readonly body?: unknown;
-  /** What the body of a 2xx answer must look like; unknown fields are ignored. `NO_BODY` takes a 204 and nothing else. */
+  /** Schema of the body of a 2xx answer; unknown fields are ignored. `NO_BODY` accepts only an empty body. */
   readonly answer: Schema;
   readonly timeout: Duration;
-  /** May be sent twice without harm: then one lost keep-alive connection is retried at once. */
+  /** Whether it may be sent twice: then a lost keep-alive connection is retried once, at once. */
   readonly idempotent: boolean;
-  /** Use a connection of its own (long polls: a pooled one may just be closing on the other side). */
+  /** Use a new connection: for long polls, since the other side may just be closing a pooled one. */
   readonly fresh?: boolean;
 }
 
 /**
- * Sends one request and returns the parsed answer. Throws an AgentError: `net.*`, `tls.*`, `aborted` (see
- * NetworkCode), `http.status` with `status` and the server's message, `http.redirect`, `http.foreign` for a refusal that
- * is not in the server's own words, `http.answer` for a body that is not what the contract says.
+ * Sends a request and resolves with the parsed answer. Throws "net.*", "tls.*" and "aborted" (see
+ * NetworkCode), "http.status" with `status` and the message of the server, "http.redirect", "http.foreign"
+ * for a refusal without the error body of the server, "http.answer" for a body that does not match the
+ * schema.
  */
 export interface Http {
   <Schema extends v.GenericSchema>(
@@ -42,16 +44,16 @@ export interface Http {
   readonly serverClock: ServerClock;
 }
 
-/** What differs between the control planes: their name, the setting with their address, how an error is worded. */
+/** Differences between the control planes: name, setting of the address, form of an error body. */
 export interface Dialect {
   /** "a Noderax API" */
   readonly name: string;
   readonly setting: "api_url" | "server_url";
-  /** The message of an error answer in the server's own form; undefined for a body of any other form. */
+  /** Returns the message of an error body of this server; undefined for any other body. */
   message(body: unknown, status: number): string | undefined;
 }
 
-/** The answer to a call whose success is a 204. A page with status 200 is none. */
+/** Schema of the answer to a call whose success is a 204; a page with status 200 does not match. */
 export const NO_BODY = v.undefined();
 
 export const NODERAX: Dialect = {
@@ -78,7 +80,7 @@ export interface HttpOptions {
   readonly baseUrl: string;
   /** Default: Noderax. */
   readonly dialect?: Dialect;
-  /** PEM of all trusted authorities; asked for once, when the first https request is made. */
+  /** Returns the PEM of all trusted authorities; called once, before the first https request. */
   readonly authorities: () => string;
 }
 
@@ -113,7 +115,7 @@ export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOpti
     call: HttpCall<v.GenericSchema>,
     signal: AbortSignal,
   ): Promise<{ response: Response; text: string }> {
-    // One clock for head and body: a server that sends a byte a second must not hold us for ever.
+    // One timeout for head and body: a server that sends a byte a second must not hold us forever.
     using scope = abortScope([signal], call.timeout);
     const response = await fetch(base + call.path, {
       method: call.method,
@@ -179,17 +181,17 @@ function readAnswer<Schema extends v.GenericSchema>(
   );
 }
 
-/** Refusals that keep their meaning whoever says so: a proxy has limits and time-outs of its own. */
-const ANYBODYS = new Set([408, 413, 425, 429]);
+/** Statuses that mean the same from a proxy as from the server: limits and timeouts. */
+const SAME_FROM_PROXY = new Set([408, 413, 425, 429]);
 
 /**
- * A refusal is only the server's when it is in its words: the 404 of a proxy whose backend is being replaced, or the 403 of
- * a captive portal, must not end a task or remove a container.
+ * Makes the error for a status of 400 and above. Without the error body of the server it is "http.foreign":
+ * the 404 of a proxy or the 403 of a captive portal must not end a task or remove a container.
  */
 function statusError(response: Response, text: string, base: string, dialect: Dialect): AgentError {
   const { status } = response;
   const said = dialect.message(parseJson(text), status);
-  if (said === undefined && status < 500 && !ANYBODYS.has(status)) {
+  if (said === undefined && status < 500 && !SAME_FROM_PROXY.has(status)) {
     return new AgentError(
       "http.foreign",
       `${base} answered ${status}, but not in the words of ${dialect.name}`,
@@ -203,7 +205,9 @@ function statusError(response: Response, text: string, base: string, dialect: Di
   });
 }
 
-/** Seconds, or a date, which is of the same clock as the answer's own Date. Nonsense counts as absent. */
+/**
+ * Parses Retry-After: seconds, or a date, compared with the Date of the answer. Undefined for anything else.
+ */
 export function retryAfter(headers: Headers): Duration | undefined {
   const header = headers.get("retry-after");
   if (header === null) return undefined;
@@ -214,11 +218,14 @@ export function retryAfter(headers: Headers): Duration | undefined {
   return Math.max(0, at - (Number.isNaN(sent) ? epochOf(wallNow()) : sent));
 }
 
-/** Undefined for a success without a body; null for a body that is empty where one is due, or no JSON. */
+/**
+ * Undefined for a 201 or 204 without a body; null for an empty body of any other status, and for anything but
+ * JSON.
+ */
 const bodyOf = ({ status }: Response, text: string): unknown =>
   text === "" && (status === 201 || status === 204) ? undefined : (parseJson(text) ?? null);
 
-/** Undefined for what is no JSON, and for what is nested too deep to be parsed safely. */
+/** Undefined for anything but JSON, and for JSON nested too deep to be parsed safely. */
 function parseJson(text: string): unknown {
   try {
     return text === "" || isTooDeep(text) ? undefined : JSON.parse(text);

@@ -1,16 +1,16 @@
-// What fetch throws, turned into an AgentError that says which kind of failure it was.
+// Turns an error of fetch into an AgentError whose code names the kind of failure.
 import { type ErrorCodeOf } from "../lib/error-codes.ts";
 import { errnoOf } from "../lib/errno.ts";
 import { AgentError, exit, messageOf, hasCode } from "../lib/agent-error.ts";
 import { type Duration, formatDuration } from "../lib/duration.ts";
 
 /**
- * net.refused      nobody listens: the request was certainly not received
- * net.unresolved   the name has no address: certainly not received
+ * net.refused      nobody listens: the request was not received
+ * net.unresolved   the name has no address: not received
  * net.reset        the connection broke: the request may have been received
  * net.timeout      no answer in time: the request may have been received
- * tls.untrusted    certificate of an authority we do not know; tls.name, tls.expired likewise: not received
- * aborted          we gave up ourselves
+ * tls.untrusted    certificate of an unknown authority; tls.name, tls.expired likewise: not received
+ * aborted          our own signal aborted
  */
 export type NetworkCode = ErrorCodeOf<"net" | "tls"> | "aborted";
 
@@ -23,7 +23,10 @@ const UNTRUSTED = new Set([
   "CERT_UNTRUSTED",
 ]);
 
-/** `waited` is the time-out that applied. The request's own abort is told apart by `signal`; hints name `setting`. */
+/**
+ * `waited`: the timeout of the request. `signal`: of the caller, which makes it "aborted". `setting`: named
+ * in hints.
+ */
 export function networkError(
   error: unknown,
   origin: string,
@@ -69,7 +72,10 @@ export function networkError(
   return make("net.reset", messageOf(error).replace(/ For more information.*$/s, ""));
 }
 
-/** True when the server may have received and handled the request although we saw no answer, or none we understood. */
+/**
+ * Returns whether the server may have handled the request although no valid answer came. True for unknown
+ * errors.
+ */
 export function mayHaveArrived(error: unknown): boolean {
   if (!(error instanceof AgentError)) return true;
   if (hasCode(error, "net.reset", "net.timeout", "aborted", "http.answer")) return true;

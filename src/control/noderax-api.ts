@@ -1,4 +1,4 @@
-// The calls of the Noderax API that the agent makes, each with its deadline and its manner of retry.
+// Calls the Noderax API. Each call has its timeout and says whether it may be sent twice.
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import * as enrollment from "../protocol/noderax/enrollment.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
@@ -6,20 +6,20 @@ import { type MetricsRequest, StoredSample } from "../protocol/noderax/realtime.
 import * as tasks from "../protocol/noderax/tasks.ts";
 import type { Http } from "./http.ts";
 
-/** Who we are on the task routes. */
+/** Credentials of the task routes. */
 export interface NodeIdentity {
   readonly nodeId: string;
   readonly agentToken: string;
 }
 
-/** Hashing the token takes the server about a quarter of a second, more under load. */
+/** The server hashes the token, which takes a quarter of a second and more under load. */
 const ENROLLMENT_TIMEOUT = seconds(20);
-/** How much longer than the server we wait for a claim: a shorter wait would abandon it, and a task with it. */
+/** How much longer than the server we wait for a claim: an abandoned claim may lose a task. */
 const CLAIM_MARGIN = seconds(12);
 
 /**
- * Calls without a bearer token: enrollment, and what carries the identity in its body. `enrollmentTimeout` bounds the
- * calls of an enrollment, which hash passwords on the server and take longer.
+ * Calls without a bearer token: enrollment, and calls with the identity in their body. `enrollmentTimeout`
+ * applies to the calls of an enrollment, which take the server longer.
  */
 export function publicApi(http: Http, timeout: Duration, enrollmentTimeout: Duration = ENROLLMENT_TIMEOUT) {
   return {
@@ -100,7 +100,7 @@ export function publicApi(http: Http, timeout: Duration, enrollmentTimeout: Dura
 }
 export type PublicApi = ReturnType<typeof publicApi>;
 
-/** The task routes. `timeout` bounds every call but the claim, which waits for the server. */
+/** The task routes. `timeout` applies to every call; a claim may take `wait` longer. */
 export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
   const headers = { authorization: `Bearer ${identity.agentToken}`, "x-agent-node-id": identity.nodeId };
   const route = (taskId: string, verb: string): string =>
@@ -108,7 +108,7 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
   const post = { method: "POST", headers, timeout } as const;
   return {
     serverClock: http.serverClock,
-    /** Waits up to `wait` on the server and a margin longer here. Exactly one may be in flight. */
+    /** Waits up to `wait` on the server, and longer here. Only one may be in flight. */
     claim: (wait: Duration, body: Omit<tasks.ClaimRequest, "maxTasks" | "waitMs">, signal: AbortSignal) => {
       const waitMs = Math.min(Math.max(0, Math.round(wait)), CLAIM_WAIT_MAX);
       const request: tasks.ClaimRequest = { maxTasks: 1, waitMs, ...body };
@@ -125,7 +125,7 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
         signal,
       );
     },
-    /** The gate; idempotent, and answers the row as the server has it. */
+    /** Resolves with the task as the server has it. The command may run only after that. */
     started: (body: tasks.StartedRequest, signal: AbortSignal) =>
       http(
         {
@@ -169,6 +169,6 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
 }
 export type TaskApi = ReturnType<typeof taskApi>;
 
-/** The installer's and the Go agent's users may give the URL with the API prefix; we add it ourselves. */
+/** Removes the API prefix, with which the installer and users of the Go agent may write the URL. */
 export const withoutApiPrefix = (url: string): string =>
   url.replace(/\/+$/, "").replace(/(?:\/api)?\/v1$/, "");

@@ -11,17 +11,26 @@ export interface RetryPolicy extends Backoff {
 }
 
 /**
- * Every retry of the agent. Pauses double from `base` to `cap`; where `lib/backoff.ts` spreads them, a pause is half to
- * the whole of that, so the numbers of tries below are the least.
+ * Every retry of the agent. Pauses double from `base` to `cap`; where `lib/backoff.ts` spreads them, a pause
+ * is half to the whole of that, so the numbers of tries below are the least.
  */
 export const retry = {
-  /** 1, 2, 4, 8, 15, 15 … s, for as long as the process lives: 7 tries in the minute a server takes to restart. */
+  /**
+   * 1, 2, 4, 8, 15, 15 … s, for as long as the process lives: 7 tries in the minute a server takes to
+   * restart.
+   */
   claim: { base: seconds(1), cap: seconds(15), within: Infinity },
-  /** 10 s to 5 min, about 12 tries an hour: a refused identity may be accepted again when a database is restored. */
+  /**
+   * 10 s to 5 min, about 12 tries an hour: a refused identity may be accepted again when a database is
+   * restored.
+   */
   refused: { base: seconds(10), cap: minutes(5), within: Infinity },
   /** ¼ s to 5 s, 13 tries in 50 s: `started` must arrive before the lease (60 s from the claim) ends. */
   started: { base: milliseconds(250), cap: seconds(5), within: seconds(50) },
-  /** 1 s to 60 s, never given up: log rows and completions stay on disk until the server has accepted or refused them. */
+  /**
+   * 1 s to 60 s, never given up: log rows and completions stay on disk until the server has accepted or
+   * refused them.
+   */
   outbox: { base: seconds(1), cap: seconds(60), within: Infinity },
   /** 1 s to 60 s: a task whose driver failed on this machine, for example on a full disk. */
   driver: { base: seconds(1), cap: seconds(60), within: Infinity },
@@ -31,7 +40,10 @@ export const retry = {
   session: { base: seconds(1), cap: seconds(15), within: Infinity },
   /** 1 s to 10 s, 40 tries ≈ 6 min: longer than a database takes to come back; a shell is worth the wait. */
   terminalEvent: { base: seconds(1), cap: seconds(10), within: Infinity, tries: 40 },
-  /** 2 min to 5 min, and at least 1 min with jitter: the server takes 100 metrics calls a minute from one address. */
+  /**
+   * 2 min to 5 min, and at least 1 min with jitter: the server takes 100 metrics calls a minute from one
+   * address.
+   */
   metrics: { base: minutes(2), cap: minutes(5), within: Infinity },
   /** 1 s to 15 s: 8 tries within the 90 s after which a container node is NotReady. */
   node: { base: seconds(1), cap: seconds(15), within: Infinity },
@@ -43,11 +55,17 @@ export const retry = {
   report: { base: seconds(1), cap: seconds(30), within: Infinity },
   /** 1 s to 15 s: an unreachable Docker is mostly being restarted, which takes a few seconds. */
   docker: { base: seconds(1), cap: seconds(15), within: Infinity },
-  /** 1 s to 60 s, without jitter: a container that ended is started again, within the limit of `restart_limit`. */
+  /**
+   * 1 s to 60 s, without jitter: a container that ended is started again, within the limit of
+   * `restart_limit`.
+   */
   restart: { base: seconds(1), cap: seconds(60), within: Infinity },
   /** 2 s to 5 min, without jitter: a step of a project that Docker refused. */
   step: { base: seconds(2), cap: minutes(5), within: Infinity },
-  /** 2 s to 30 s, without jitter: a removal that Docker refused. Somebody waits for it, and such refusals pass soon. */
+  /**
+   * 2 s to 30 s, without jitter: a removal that Docker refused. Somebody waits for it, and such refusals pass
+   * soon.
+   */
   removal: { base: seconds(2), cap: seconds(30), within: Infinity },
   /** 10 s to 5 min, without jitter: an image that daemon or registry refused; registries count requests. */
   pull: { base: seconds(10), cap: minutes(5), within: Infinity },
@@ -59,16 +77,19 @@ export const retry = {
   local: { base: seconds(1), cap: seconds(30), within: Infinity },
   /** 3 tries, 1 s and 2 s apart: a person waits for the first answer of an enrollment. */
   initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },
-  /** 5 s to 30 s, 2 calls a minute in the end: 50 agents behind one address stay below its 100 calls a minute. */
+  /**
+   * 5 s to 30 s, 2 calls a minute in the end: 50 agents behind one address stay below its 100 calls a minute.
+   */
   enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },
 } satisfies Record<string, RetryPolicy>;
 
-/** Codes of answers that were not the server's: a captive portal, a maintenance page, a proxy without its backend. */
+/** Codes of answers that came from a captive portal, a maintenance page, or a proxy without its backend. */
 const NOT_THE_SERVERS = ["http.answer", "http.foreign", "http.redirect"] as const;
 
 /**
- * Whether the same request may succeed later: no answer, an answer of somebody else, a server error, throttling, a
- * time-out at a proxy — and 401, which on the task routes also means that the server's database is down.
+ * Returns whether the same request may succeed later: no answer, an answer of another program, a server
+ * error, throttling, a timeout of a proxy, and 401, which on the task routes also means that the database of
+ * the server is down.
  */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof AgentError)) return false;
@@ -77,7 +98,10 @@ export function mayPass(error: unknown): boolean {
   return error.status >= 500 || [401, 403, 408, 425, 429].includes(error.status);
 }
 
-/** The server's own wish, where it is longer than ours. At most ten minutes: a wrong header must not stop us. */
+/**
+ * Returns Retry-After of the server (at most 10 min, since it may be wrong) if that is longer than our own
+ * pause.
+ */
 export function pauseAfter(error: unknown, own: Duration): Duration {
   const asked = error instanceof AgentError ? (error.retryAfter ?? 0) : 0;
   return Math.max(own, Math.min(asked, minutes(10)));

@@ -1,4 +1,4 @@
-// For a certificate we do not trust: looks at it once more, to tell a person who issued it.
+// Finds the issuer of an untrusted certificate, for the message about it.
 import { connect } from "node:tls";
 import { portOfUrl, unbracketed } from "../lib/address.ts";
 import { AgentError, hasCode } from "../lib/agent-error.ts";
@@ -13,7 +13,10 @@ export async function explainTls(error: unknown, url: string): Promise<unknown> 
   return new AgentError(error.code, error.message, { hint, exit: error.exit, cause: error.cause });
 }
 
-/** Nothing is sent over this connection: it is closed once the certificate was seen. */
+/**
+ * Connects, reads the certificate and closes; sends nothing. Undefined when that fails or takes longer than
+ * `limit`.
+ */
 function issuerOf(url: URL, limit: Duration): Promise<string | undefined> {
   return new Promise((resolve) => {
     const host = unbracketed(url.hostname);

@@ -1,4 +1,4 @@
-// Which certificate authorities we trust: the built-in ones, the system's, and the operator's own on top.
+// Collects the trusted certificate authorities: built-in, of the system, and of the operator.
 import { readFileSync } from "node:fs";
 import { rootCertificates } from "node:tls";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
@@ -13,8 +13,8 @@ const SYSTEM_BUNDLES = [
 ];
 
 /**
- * All trusted authorities as one PEM text. A custom file is added, it replaces nothing. Throws an AgentError that
- * names the setting when the file cannot be read or holds no certificate.
+ * Returns all trusted authorities as one PEM text; a custom file is added to the others. Throws
+ * "config.ca_file" when it cannot be read or holds no certificate.
  */
 export function trustedAuthorities(customFile?: string): string {
   const custom = customFile === undefined ? [] : [readCustom(customFile)];
@@ -33,7 +33,7 @@ function certificatesIn(path: string | undefined): string[] {
       readFileSync(path, "utf8").match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
     );
   } catch {
-    return []; // Not this distribution's place.
+    return []; // Another distribution's path.
   }
 }
 

@@ -1,6 +1,6 @@
-// Whether the control plane accepts us. A 401 of the task routes proves nothing (its database may be down), so the
-// heartbeat is asked; the realtime session's refusal says what it means. Nothing here ever stops the agent or deletes
-// the identity.
+// Keeps whether the control plane accepts our identity. A 401 of the task routes proves nothing (its database
+// may be down), so a heartbeat is sent to find out; a refusal of the realtime session names its reason.
+// Nothing here stops the agent or deletes the identity.
 //
 //   ok ──401──▶ suspect ──heartbeat──▶ ok | refused (401) | deleted (404) | suspect (no clear answer)
 //    ▲   └──────────── session ─────────────▶ refused | deleted
@@ -9,51 +9,50 @@ import { type SteadyTime, steadyNow } from "../lib/clock.ts";
 import { messageOf, httpStatusOf } from "../lib/agent-error.ts";
 import type { Log } from "../platform/log.ts";
 
-export type AuthStanding = "unknown" | "ok" | "suspect" | "refused" | "deleted";
+export type AuthStatus = "unknown" | "ok" | "suspect" | "refused" | "deleted";
 
-export const isRejected = (standing: AuthStanding): boolean =>
-  standing === "refused" || standing === "deleted";
+export const isRejected = (status: AuthStatus): boolean => status === "refused" || status === "deleted";
 
 export interface AuthState {
-  standing(): AuthStanding;
+  status(): AuthStatus;
   since(): SteadyTime;
-  /**
-   * A call was accepted. Neither heartbeat nor session clears a suspicion: it is the task routes that are doubted then.
-   */
+  /** Records an accepted call. Heartbeat and session do not end "suspect", which is about the task routes. */
   accepted(call: "task" | "heartbeat" | "session"): void;
-  /** The session was refused in words that name a lasting reason. */
-  refused(standing: "refused" | "deleted", why: string): void;
-  /** A call was answered with 401: finds out what it means. Resolves with the new standing; never rejects. */
-  doubted(signal: AbortSignal): Promise<AuthStanding>;
+  /** Records a refusal of the session for a lasting reason. */
+  refused(status: "refused" | "deleted", why: string): void;
+  /**
+   * Sends a heartbeat after a 401, to find out what it means. Resolves with the new status; never rejects.
+   */
+  doubted(signal: AbortSignal): Promise<AuthStatus>;
 }
 
-/** `probe` sends a heartbeat; `recovered` is called when we are accepted again. */
+/** `probe` sends a heartbeat. Calls `recovered` when the identity is accepted again. */
 export function createAuthState(
   probe: (signal: AbortSignal) => Promise<unknown>,
   log: Log,
   recovered: () => void = () => {},
 ): AuthState {
-  let standing: AuthStanding = "unknown";
+  let status: AuthStatus = "unknown";
   let since = steadyNow();
 
-  function become(next: AuthStanding, why?: string): AuthStanding {
-    if (next !== standing) {
+  function become(next: AuthStatus, why?: string): AuthStatus {
+    if (next !== status) {
       if (next === "refused" || next === "deleted")
         log.error("identity", `${next}: ${why ?? ""}; trying again now and then`);
-      const again = next === "ok" && standing !== "unknown";
+      const again = next === "ok" && status !== "unknown";
       if (again) log.info("identity", "accepted again");
-      standing = next;
+      status = next;
       since = steadyNow();
       if (again) recovered();
     }
-    return standing;
+    return status;
   }
 
   return {
-    standing: () => standing,
+    status: () => status,
     since: () => since,
     accepted(call) {
-      if (call === "task" || standing !== "suspect") become("ok");
+      if (call === "task" || status !== "suspect") become("ok");
     },
     refused(next, why) {
       become(next, why);
@@ -61,12 +60,12 @@ export function createAuthState(
     async doubted(signal) {
       try {
         await probe(signal);
-        // The heartbeat accepts what the task routes refuse: their side is ill, not our token.
+        // The heartbeat accepts the token that the task routes refuse: the fault is theirs.
         return become("suspect");
       } catch (error) {
-        const status = httpStatusOf(error);
-        if (status === 404) return become("deleted", "the control plane has no such node any more");
-        if (status === 401) return become("refused", messageOf(error));
+        const answered = httpStatusOf(error);
+        if (answered === 404) return become("deleted", "the control plane has no such node any more");
+        if (answered === 401) return become("refused", messageOf(error));
         return become("suspect");
       }
     },

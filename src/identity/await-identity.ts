@@ -1,4 +1,4 @@
-// An agent without an identity: waits for one, from `enroll` or from an enrollment under way, and says what it waits for.
+// Waits for an identity, from `enroll` or from an open enrollment, and reports what it waits for.
 import { abortScope } from "../lib/abort-scope.ts";
 import { epochOf, isoOf, wallFrom, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf, hasCode } from "../lib/agent-error.ts";
@@ -28,9 +28,9 @@ export interface AwaitPorts {
 }
 
 /**
- * From the configuration, the identity file, or an enrollment under way; waits until there is one, undefined when
- * `signal` aborted. An enrollment that came to nothing is not asked for again: from then on a person is waited for, and
- * the note of its loop says why.
+ * From the configuration, the identity file, or an enrollment under way; waits until there is one, undefined
+ * when `signal` aborted. An enrollment that came to nothing is not asked for again: from then on a person is
+ * waited for, and the note of its loop says why.
  */
 export async function awaitIdentity(ports: AwaitPorts, signal: AbortSignal): Promise<Identity | undefined> {
   const { settings, api, apiUrl, hostname, report, log } = ports;

@@ -1,8 +1,8 @@
-// Enrollment: from "nobody" to an identity, with a person's approval or with a bootstrap token.
+// Obtains an identity, with the approval of an operator or with a bootstrap token.
 //
 //   initiate ──▶ pending ──▶ approved          the identity is ours
 //                  │──▶ revoked                 by an operator, or by a newer enrollment of this machine
-//                  │──▶ expired                 its time was over; the API says "revoked" here too
+//                  │──▶ expired                 its time is over; the API answers "revoked" here too
 //                  └──▶ unknown                 the server does not know the token
 import { type ErrorCode, type ErrorCodeOf } from "../lib/error-codes.ts";
 import { steadyNow, wallFrom } from "../lib/clock.ts";
@@ -20,7 +20,7 @@ import type { Identity, PendingEnrollment } from "./identity-file.ts";
 export interface Waiting {
   /** Time until the token expires. */
   readonly left: Duration;
-  /** The last poll failed for this reason; polling goes on. */
+  /** Why the last poll failed; polling goes on. */
   readonly problem: string | undefined;
 }
 
@@ -29,10 +29,13 @@ function hostInfo(host: Host) {
   return { os, arch, agentVersion: version, platformVersion, kernelVersion };
 }
 
-/** Hears why a try failed that is repeated. */
+/** Called with the reason when a failed try is repeated. */
 export type OnProblem = (problem: string) => void;
 
-/** Asks for a new enrollment; the server revokes earlier ones of the same e-mail and hostname. */
+/**
+ * Starts an enrollment; the server revokes earlier ones of the same e-mail and hostname. Throws errors of
+ * `Http`.
+ */
 export async function initiate(
   api: PublicApi,
   request: {
@@ -51,9 +54,9 @@ export async function initiate(
 }
 
 /**
- * Polls until the enrollment is decided or its token has expired. A server that cannot be reached is asked again until
- * then. `superseded` tells whether another process of this machine has begun a newer one. Throws an AgentError with
- * an `enroll.…` code.
+ * Polls until the enrollment is decided or its token has expired. A server that cannot be reached is asked
+ * again until then. `superseded` tells whether another process of this machine has begun a newer one. Throws
+ * an AgentError with an `enroll.…` code.
  */
 export async function awaitApproval(
   api: PublicApi,
@@ -64,7 +67,7 @@ export async function awaitApproval(
   const { serverClock } = api;
   const expiresAt = wallFrom(Date.parse(pending.expires_at));
   const giveUp = steadyNow() + ENROLLMENT_LIFE;
-  // The time is the server's; a server that never answers is waited for as long as an enrollment can be open.
+  // The time of the server, once an answer told it; until then the longest life of an enrollment.
   const timeLeft = (): Duration =>
     serverClock.isKnown() ? serverClock.until(expiresAt) : giveUp - steadyNow();
   let failures = 0;
@@ -80,7 +83,7 @@ export async function awaitApproval(
     } catch (error) {
       if (signal.aborted) throw interrupted();
       if (httpStatusOf(error) === 404) throw unknownToken();
-      // 401 and 403 do not exist here: a proxy in between speaks, and may change its mind.
+      // 401 and 403 are none of this route: they come from a proxy, and may pass.
       if (!mayPass(error)) throw error;
       failures++;
       problem = messageOf(error);
@@ -90,7 +93,7 @@ export async function awaitApproval(
       continue;
     }
     const left = timeLeft();
-    // One look after the end: the server may be busy. Its own word for "expired" is "revoked".
+    // Polls for one more minute: the server may be busy. It answers "revoked" for expired ones.
     if (left < -seconds(60)) throw expired(undefined);
     await pause(seconds(5), Math.max(left, seconds(5)));
   }
@@ -101,7 +104,10 @@ export async function awaitApproval(
   }
 }
 
-/** Uses a bootstrap token. Not repeated after a lost answer: the credentials would be lost with it, and we say so. */
+/**
+ * Uses a bootstrap token. Never repeats a call that may have arrived: the token may be used up, which the
+ * error then says.
+ */
 export async function consumeBootstrapToken(
   api: PublicApi,
   token: string,
@@ -121,7 +127,10 @@ export async function consumeBootstrapToken(
   }
 }
 
-/** Some tries where the failure may pass soon; throttling is told at once, since the wait is a minute. */
+/**
+ * Repeats a call up to `retry.initiate.tries` times if its failure may pass. Throws "enroll.throttled" at
+ * once: the wait is a minute.
+ */
 async function patiently<T>(
   call: () => Promise<T>,
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-// The sign of life: without one for 90 s the control plane shows the node offline.
+// Sends heartbeats over HTTP: without one for 90 s the control plane shows the node offline.
 import { messageOf } from "../lib/agent-error.ts";
 import { jitter } from "../lib/backoff.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
@@ -11,7 +11,7 @@ import type { Log } from "../platform/log.ts";
 import type { AuthState } from "./auth-state.ts";
 import type { Identity } from "./identity-file.ts";
 
-/** Sends one heartbeat. All three versions, always: a missing one would be overwritten with nothing. */
+/** Sends one heartbeat, always with all three versions: the server replaces a missing one by null. */
 export async function beat(
   api: PublicApi,
   identity: Identity,
@@ -31,17 +31,17 @@ export async function beat(
   );
 }
 
-/** How soon a heartbeat follows on the end of the session: late enough for its fast retry, long before the 90 s. */
-const LOOK = seconds(5);
+/** How often to check whether the session is gone: after its fast retry (0.5 s), long before the 90 s. */
+const SESSION_CHECK = seconds(5);
 
 /**
- * At once, then every `every`; on a loop of its own that nothing else can hold up. While the realtime session keeps the
- * node online none is sent: the server takes 100 a minute from all nodes behind one address.
+ * Sends a heartbeat now and every `every` until `signal` aborts; never rejects. Sends none while the realtime
+ * session keeps the node online: the server accepts 100 a minute from all nodes behind one address.
  */
 export function heartbeats(
   ports: {
     readonly beat: (signal: AbortSignal) => Promise<void>;
-    /** Whether the session lets the server hear of us often enough; left out where there is none. */
+    /** Whether the session keeps the node online; absent without a session. */
     readonly keptOnline?: () => boolean;
     readonly auth: AuthState;
     /** Called when the server is reached again. */
@@ -68,7 +68,7 @@ export function heartbeats(
     async (roundSignal, report) => {
       if (ports.keptOnline?.() === true) {
         report.note("not needed: the realtime session keeps the node online");
-        return jitter(Math.min(every, LOOK), 0.2, Math.random);
+        return jitter(Math.min(every, SESSION_CHECK), 0.2, Math.random);
       }
       report.note("");
       await ports.beat(roundSignal);

@@ -1,4 +1,4 @@
-// A copy of the last identity that could be read: after a loss of power the file itself may be empty, torn or full of zeros.
+// Keeps a copy of the identity file, which may be empty, torn or full of zeros after a loss of power.
 import { readFileSync } from "node:fs";
 import { AgentError } from "../lib/agent-error.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
@@ -8,9 +8,9 @@ import { readIdentity } from "./identity-file.ts";
 export const identityCopyPath = (path: string): string => `${path}.copy`;
 
 /**
- * Renews the copy of an identity that is whole; brings a damaged one back from its copy. Returns what was brought back, in
- * words. A file that is missing, or has empty values, was made so by somebody and stays so. Throws nothing: without a
- * copy everything is as it was.
+ * Updates the copy of a readable identity file, or restores a damaged one from its copy. Returns a message if
+ * it restored it, else undefined. Leaves a file that is missing or has empty values: somebody made it so.
+ * Never throws.
  */
 export function keepIdentityCopy(path: string): string | undefined {
   try {
@@ -43,7 +43,7 @@ function stateOf(path: string): FileState {
   }
 }
 
-/** An empty file; false for one that is missing or has empty values. */
+/** Returns whether the file is empty; false for one that is missing or has empty values. */
 function isBlank(path: string): boolean {
   try {
     return readFileSync(path, "utf8").trim() === "";

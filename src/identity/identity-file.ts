@@ -1,4 +1,5 @@
-// The node's identity on disk: one 0600 file, read as the Go agent wrote it, replaced atomically.
+// Reads and writes the identity of the node: one 0600 file in the format of the Go agent, replaced
+// atomically.
 import { chmodSync, lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
@@ -20,7 +21,10 @@ export interface Identity {
   readonly agentToken: string;
 }
 
-/** Undefined when there is none: no file, or a Go agent's file with empty values. Throws when it cannot be read. */
+/**
+ * Undefined without a file, and for one of a Go agent with empty values. Throws "identity.unreadable" for any
+ * other content.
+ */
 export function readIdentity(path: string): Identity | undefined {
   const text = readIfThere(path);
   if (text === undefined || text.trim() === "") return undefined;
@@ -32,7 +36,10 @@ export function readIdentity(path: string): Identity | undefined {
   return { nodeId, agentToken };
 }
 
-/** The one in use: `node_id` and `agent_token` of the configuration, where both stand, go before the identity file. */
+/**
+ * Returns the identity in use: `node_id` and `agent_token` of the configuration if both are set, else the
+ * identity file.
+ */
 export function knownIdentity(
   settings: Pick<Settings, "node_id" | "agent_token" | "state_file">,
 ): Identity | undefined {
@@ -41,7 +48,7 @@ export function knownIdentity(
   return readIdentity(settings.state_file);
 }
 
-/** A file that is not ours cannot be closed by us, and is none the worse for being read. */
+/** Sets mode 0600 if the file is ours or we are root. */
 function closeToOthers(path: string): void {
   const { mode, uid } = statSync(path);
   if ((mode & 0o077) !== 0 && [0, uid].includes(process.geteuid?.() ?? uid)) chmodSync(path, 0o600);
@@ -54,7 +61,7 @@ export function writeIdentity(path: string, { nodeId, agentToken }: Identity, no
   writeFileAtomic(path, `${JSON.stringify(document, null, 2)}\n`);
 }
 
-/** An enrollment that waits for its approval, kept so that `enroll` can go on after an interruption. */
+/** An enrollment that waits for approval; kept so that `enroll` can continue after an interruption. */
 const PendingDocument = v.object({
   api_url: v.string(),
   email: v.string(),
@@ -66,7 +73,7 @@ export type PendingEnrollment = v.InferOutput<typeof PendingDocument>;
 
 const pendingPath = (stateFile: string): string => join(dirname(stateFile), "pending_enrollment.json");
 
-/** A file that cannot be understood counts as absent: a new enrollment replaces it. */
+/** Undefined without a file, and for one that cannot be parsed: a new enrollment replaces it. */
 export function readPending(stateFile: string): PendingEnrollment | undefined {
   const text = readIfThere(pendingPath(stateFile));
   if (text === undefined) return undefined;
@@ -105,6 +112,6 @@ function parseJson(text: string, path: string): unknown {
 
 function unreadable(path: string, why: string): AgentError {
   return new AgentError("identity.unreadable", `the identity file ${path} cannot be used: ${why}`, {
-    hint: "Restore it, or enroll this machine anew:  noderax-agent enroll --force",
+    hint: "Restore it, or enroll this machine again:  noderax-agent enroll --force",
   });
 }

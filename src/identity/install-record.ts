@@ -1,7 +1,7 @@
-// The install record of the control plane, for a machine that was enrolled with a bootstrap token: it is told how far the
-// installation has come. Consuming the token leaves it at 92 %; "completed" is true once the agent is heard of.
+// Reports the progress of an installation with a bootstrap token to the control plane. Using the token sets
+// it to 92 %; "completed" is reported once a heartbeat of the agent was accepted.
 //
-//   enroll   token consumed ──▶ file written ──▶ "agent_enrolled", 95 %: the agent waits for being started
+//   enroll   token used ──▶ file written ──▶ "agent_enrolled", 95 %: the agent is not started yet
 //   run      heartbeat accepted ──▶ "service_started", completed ──▶ file removed
 import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -14,13 +14,16 @@ import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import type { Log } from "../platform/log.ts";
 
-/** The token is used up: all it is still good for is to report on this installation. */
+/** The token is used up and only serves to report on this installation. */
 const InstallDocument = v.object({ api_url: v.string(), token: v.string() });
 export type OpenInstall = v.InferOutput<typeof InstallDocument>;
 
 const installPath = (stateFile: string): string => join(dirname(stateFile), "open_install.json");
 
-/** Undefined when there is none, or the file cannot be understood: nothing but a record's last words depends on it. */
+/**
+ * Undefined without a file, and for one that cannot be parsed: only the last report of an installation
+ * depends on it.
+ */
 export function readInstall(stateFile: string): OpenInstall | undefined {
   try {
     const parsed = v.safeParse(InstallDocument, JSON.parse(readFileSync(installPath(stateFile), "utf8")));
@@ -46,7 +49,7 @@ export async function reportStage(
   await api.installProgress(body, signal).catch(() => {});
 }
 
-/** One try: when the agent runs, it says more than this. Never rejects. */
+/** Reports the enrollment once, without retry: the agent reports more when it runs. Never rejects. */
 export async function reportEnrolled(api: PublicApi, token: string, signal: AbortSignal): Promise<void> {
   const statusMessage = "Enrolled. Waiting for the agent to be started: noderax-agent run";
   const body = { token, stage: "agent_enrolled", progressPercent: 95, statusMessage } as const;
@@ -54,8 +57,8 @@ export async function reportEnrolled(api: PublicApi, token: string, signal: Abor
 }
 
 /**
- * Ends an open installation at this control plane once `beat`, a heartbeat, is accepted. Resolves when there is nothing
- * more to report, or `signal` aborts. Never rejects.
+ * Reports an open installation as completed once `beat`, a heartbeat, is accepted. Resolves when nothing is
+ * left to report, or `signal` aborts. Never rejects.
  */
 export async function reportRunning(
   ports: {

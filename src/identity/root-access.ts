@@ -1,7 +1,9 @@
-// The root-access profile of this node: what the operator wants, what the machine's owner lets happen, what is in force.
+// Keeps the root-access profile of this node: what the operator asked for, less what the owner of the machine
+// refuses.
 //
-// Applying a profile is remembering it: the agent is root and drops to an unprivileged user for everything else, so
-// there is nothing to install. What the machine's owner refuses is left out of it, and the operator is told why.
+// Applying a profile means storing it: the agent is root and drops to an unprivileged user for everything
+// else, so there is nothing to install. What the owner refuses is left out, and the reason is reported to the
+// operator.
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../platform/database.ts";
 import {
@@ -26,15 +28,15 @@ export const rootAccessMigration: Migration = {
 };
 
 export interface RootAccess {
-  /** Takes a snapshot from the server; an older one than the last is ignored. */
+  /** Stores the profile that the server sent; ignores one that is older than the last. */
   desire(snapshot: DesiredRootAccess): void;
   /** Calls the listener after every change of what is desired. */
   onChange(listener: () => void): void;
   /** The profile in force. */
   profile(): RootProfile;
-  /** Why this machine gives no root for `surface`, whatever the profile says. */
+  /** Returns why the owner refuses root for `surface`; undefined where the profile decides. */
   refusal(surface: RootSurface): string | undefined;
-  /** What is told to the server with every claim and authentication. */
+  /** Returns what is sent with every claim and authentication. */
   report(): AppliedRootAccess;
 }
 
@@ -44,7 +46,7 @@ interface Row {
   applied_at: string;
 }
 
-/** Why this machine gives no root for a surface: the agent is not root itself, its owner forbids it. */
+/** Reasons to refuse root, by surface: the agent is not root, or the owner forbids it. */
 export type RootVetoes = Readonly<Partial<Record<RootSurface, string>>>;
 
 export function createRootAccess(database: Database, vetoes: RootVetoes): RootAccess {

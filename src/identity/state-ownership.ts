@@ -1,7 +1,8 @@
-// Who may change the state directory: root runs what lies in it, so nobody else may, and the task user least of all.
+// Makes sure that only root can change the state directory of a root agent, since root executes and obeys
+// files in it.
 //
-// Taken over: the directory itself where the task user or the Go agent's account owns it, and the identity in it. Set
-// aside: what such an account has put there for root to execute or obey, since a task may have written it.
+// Takes over the directory and the identity in it where the task user or the account of a Go agent owns them.
+// Sets aside what such an account put there for root to execute or obey, since a task may have written it.
 import {
   closeSync,
   constants,
@@ -23,28 +24,29 @@ import { takeOverPath } from "../platform/trust/take-over.ts";
 import { identityCopyPath } from "./identity-copy.ts";
 import { isAgentsPlace, secure } from "../platform/trust/root-trust.ts";
 
-/** The account that the Go agent's installer makes. */
+/** The account that the installer of the Go agent makes. */
 const GO_ACCOUNT = "noderax";
 const STICKY = 0o1000;
 
-/** What the agent makes in its state directory and reads again. */
+/** Files that the agent writes and reads in its state directory. */
 const DATABASE = "state.db";
 const OWN = [DATABASE, `${DATABASE}-wal`, `${DATABASE}-shm`, "agent.lock", "agent.sock", "tasks"];
-/** What a person approved: kept, whoever wrote it down. */
+/** Kept whoever owns it: it holds an approval that waits for a person. */
 const KEPT = ["pending_enrollment.json"];
 
 export interface SecuredState {
   /** For `status`. */
   readonly warnings: readonly string[];
-  /** Where a database of another account lies now: it says which tasks were unfinished. */
+  /** New path of a database of another account, which names the unfinished tasks. */
   readonly formerDatabase: string | undefined;
 }
 
 const NOTHING: SecuredState = { warnings: [], formerDatabase: undefined };
 
 /**
- * As root: makes the state directory, or makes it root's. Throws an AgentError, exit 5, when another user could change it
- * or a directory above it, or has put files there that the agent would use.
+ * As root, makes the state directory or takes it over; does nothing for other users. Throws "trust.refused"
+ * (exit 5) when another user could change it or a directory above it, "state.planted" when another user's
+ * files in it would be used.
  */
 export function secureState(stateFile: string, task: Account, log: Log): SecuredState {
   if (!isRoot()) return NOTHING;
@@ -52,10 +54,10 @@ export function secureState(stateFile: string, task: Account, log: Log): Secured
   const owners = new Set([0, task.uid, findAccount(GO_ACCOUNT)?.uid ?? 0]);
   const isOwn = (step: PathStep, isLast: boolean): boolean =>
     isAgentsPlace(step) || (isLast && owners.has(step.uid) && (step.uid !== 0 || (step.mode & STICKY) === 0));
-  const said = secure(directory, "state directory", { isOwn, passShared: true });
+  const warnings = secure(directory, "state directory", { isOwn, passShared: true });
   makeDirectory(directory);
-  if (said.length > 0) hideNames(directory);
-  for (const text of said) log.warn("agent", text);
+  if (warnings.length > 0) hideNames(directory);
+  for (const text of warnings) log.warn("agent", text);
   let formerDatabase: string | undefined;
   for (const path of [
     ...[...OWN, ...KEPT].map((name) => join(directory, name)),
@@ -82,7 +84,9 @@ export function secureState(stateFile: string, task: Account, log: Log): Secured
   return { warnings: [], formerDatabase };
 }
 
-/** Below a directory that everybody may write to, whoever is first makes the entry: only one of our own making is used. */
+/**
+ * Makes the directory and those above it. Checks each, since others could make it first where they may write.
+ */
 function makeDirectory(directory: string): void {
   if (lstatSync(directory, { throwIfNoEntry: false }) !== undefined) return;
   makeDirectory(dirname(directory));
@@ -90,7 +94,7 @@ function makeDirectory(directory: string): void {
   secure(directory, "state directory", { isOwn: () => false, passShared: true });
 }
 
-/** Tasks may have their home here and must enter it, but need not see what is in it. */
+/** Sets mode 0711: tasks may have their home below and must pass through, but not list it. */
 function hideNames(directory: string): void {
   const handle = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -100,7 +104,10 @@ function hideNames(directory: string): void {
   }
 }
 
-/** Its name is root's by now, so that nobody can exchange it; a link or a pipe is left as it is. */
+/**
+ * Gives a file or directory to root; leaves links and pipes. Its name belongs to root by now, so nobody can
+ * exchange it.
+ */
 function closeToOthers(path: string): void {
   const found = lstatSync(path);
   if (!found.isFile() && !found.isDirectory()) return;

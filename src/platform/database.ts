@@ -1,4 +1,5 @@
-// The agent's one SQLite file: what must survive a crash is committed here before the side effect happens.
+// Opens the SQLite database of the agent. What must survive a crash is committed in it before the side
+// effect.
 import { Database } from "bun:sqlite";
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -6,16 +7,16 @@ import { errnoOf } from "../lib/errno.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { setAside } from "./set-aside.ts";
 
-/** A step of the schema. Steps run once, in order, each in its own transaction. Never edit one that was released. */
+/** A step of the schema. Steps run once, in order, each in a transaction. Never edit a released one. */
 export interface Migration {
   readonly name: string;
   readonly sql: string;
 }
 
 /**
- * Opens (and makes, mode 0600) the database with WAL and `synchronous=FULL`, so that a commit is on disk when
- * the call returns. `:memory:` is allowed. Throws an AgentError: "state.damaged" for what is no database, or not a whole
- * one, and "state.database" for everything else.
+ * Opens the database, or makes it with mode 0600. Uses WAL and `synchronous=FULL`, so that a commit is on
+ * disk when the call returns. Accepts `:memory:`. Throws "state.damaged" for a file that is no intact
+ * database, "state.database" for every other failure.
  */
 export function openDatabase(path: string, migrations: readonly Migration[]): Database {
   if (path !== ":memory:") {
@@ -39,21 +40,21 @@ export function openDatabase(path: string, migrations: readonly Migration[]): Da
 
 function prepare(database: Database, path: string, migrations: readonly Migration[]): Database {
   if (path !== ":memory:") chmodSync(path, 0o600);
-  // First: a command that reads it beside us may hold it for a moment.
+  // First of all: a command that reads the database may lock it for a moment.
   database.run("PRAGMA busy_timeout = 5000");
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = FULL");
-  // The write-ahead log grows to 1 MB, not 4: it must fit into the reserve of a full disk.
+  // 250 pages of 4 KiB: the write-ahead log grows to 1 MB, since it must fit into the reserve of a full disk.
   database.run("PRAGMA wal_autocheckpoint = 250");
   database.run("PRAGMA foreign_keys = ON");
-  // What is deleted may have been a secret of a task.
+  // Deleted rows may hold a secret of a task.
   database.run("PRAGMA secure_delete = ON");
   migrate(database, migrations);
   if (path !== ":memory:") checkContent(database, path);
   return database;
 }
 
-/** An empty file is none of ours: SQLite would take it for new, and nobody would hear that something was lost. */
+/** Throws "state.damaged" for an empty file, which SQLite would use as a new database without an error. */
 function checkFile(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
@@ -61,7 +62,7 @@ function checkFile(path: string): void {
   if (found.size === 0) throw damaged(path, "it is empty");
 }
 
-/** A larger one is not read through at every start: it would take more than a tenth of a second. */
+/** Bytes. Larger databases are not checked at the start: it would take more than 0.1 s. */
 const CHECKED_MAX = 32 << 20;
 
 function checkContent(database: Database, path: string): void {
@@ -73,7 +74,7 @@ function checkContent(database: Database, path: string): void {
 const damaged = (path: string, why: string, cause?: unknown): AgentError =>
   new AgentError("state.damaged", `${path} is damaged: ${why}`, { cause });
 
-/** Moves a database out of the way, with what is not checkpointed yet. Returns the new path. */
+/** Renames a database together with its write-ahead log. Returns the new path. */
 export function setDatabaseAside(path: string, why: string): string {
   const aside = setAside(path, why);
   if (existsSync(`${path}-wal`)) renameSync(`${path}-wal`, `${aside}-wal`);

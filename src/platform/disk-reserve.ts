@@ -1,5 +1,6 @@
-// Keeps room on the state disk for what must be written when it is full: a file that is given up then. Without it, one
-// task's output would take the last byte, and neither the end of that task nor any other could be written down.
+// Keeps a reserve file on the state disk, and removes it when the disk is full, so that journal and outbox
+// can be written. Without it, the output of one task could take the last byte, and no end of any task could
+// be recorded.
 import { closeSync, fsyncSync, openSync, rmSync, statSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { KIB, MIB } from "../lib/size.ts";
@@ -8,9 +9,9 @@ import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { isRoot } from "./account.ts";
 import type { Log } from "./log.ts";
 
-/** The journal takes some kilobytes a task, its write-ahead log up to 1 MB. */
+/** Bytes. The journal needs some kilobytes a task, its write-ahead log up to 1 MB. */
 const SIZE_MAX = 8 * MIB;
-/** Of a small disk the reserve is this part. */
+/** At most 1/8 of a small disk. */
 const PART = 8;
 const CHUNK = 64 * KIB;
 
@@ -18,30 +19,30 @@ export interface DiskSpace {
   /** Bytes that we may still write. */
   readonly free: number;
   readonly total: number;
-  /** Files that may still be made; undefined where that has no limit. */
+  /** Number of files that can still be made; undefined without a limit. */
   readonly inodes?: number | undefined;
 }
 
 export interface ReserveState {
   /** The reserve is on disk. */
   readonly held: boolean;
-  /** Too little is left to begin anything. */
+  /** Too little space is left to start anything. */
   readonly low: boolean;
 }
 
-/** Bytes to keep on a disk of this size, whole pages. */
+/** Returns the size of the reserve on a disk of `total` bytes, in whole pages of 4 KiB. */
 export const reserveSize = (total: number): number =>
   Math.min(SIZE_MAX, Math.floor(total / PART / 4_096) * 4_096);
 
-/** Those who fill the disk get this long to be stopped, or to fail, before the reserve is given up: not to them. */
+/** Time to stop the writers that filled the disk before the reserve is removed: they must not use it up. */
 const STOP_WITHIN = seconds(1);
-/** Many may watch. */
+/** `watch` reads the disk at most this often, since many callers use it. */
 const WATCH_EVERY = milliseconds(50);
 
 /**
- * The state to bring about, where it has been low for `lowFor`. Low begins below one reserve of free bytes and ends
- * above two, so that it does not flicker; the reserve is given up below a quarter of it, and taken back when two more
- * would be left.
+ * Decides the next state after space was low for `lowFor`. "low" begins below one reserve of free bytes and
+ * ends above two, so that it does not flicker. The reserve is removed below a quarter of it, and made again
+ * when two more would be left.
  */
 export function nextReserve(now: ReserveState, free: number, size: number, lowFor: Duration): ReserveState {
   const room = free - (now.held ? 0 : size);
@@ -51,11 +52,11 @@ export function nextReserve(now: ReserveState, free: number, size: number, lowFo
 }
 
 export interface DiskReserve {
-  /** Looks at the disk, gives the reserve up or takes it back. Never throws. */
+  /** Reads the disk and removes or makes the reserve. Never throws. */
   look(): void;
-  /** The same, unless somebody has just looked. */
+  /** Does the same, unless that was done within 50 ms. */
   watch(): void;
-  /** Why nothing new can be begun, for people; undefined while there is room. */
+  /** Returns why nothing new can be started, for people; undefined while there is room. */
   shortage(): string | undefined;
 }
 
@@ -67,7 +68,7 @@ export function createDiskReserve(
   const path = join(directory, "disk-reserve");
   let state: ReserveState = { held: false, low: false };
   let shortage: string | undefined;
-  // At the start nobody needs to be stopped first: who wrote while we were away has failed.
+  // At the start no writer has to be stopped first: those of the earlier process have failed.
   let lowSince: SteadyTime = -Infinity;
   let lookedAt: SteadyTime = -Infinity;
 
@@ -93,7 +94,7 @@ export function createDiskReserve(
     try {
       look();
     } catch {
-      // Somebody else took the room between the look and the write, or it cannot be read: the next look finds out.
+      // Another writer used the space meanwhile, or the disk cannot be read: the next reading decides.
       rmSync(path, { force: true });
     }
   }
@@ -111,17 +112,17 @@ const kilobytes = (bytes: number): number => Math.floor(bytes / KIB);
 
 function diskSpace(directory: string): DiskSpace {
   const { bavail, bfree, blocks, bsize, files, ffree } = statfsSync(directory);
-  const inodes = files > 0 ? ffree : undefined; // btrfs makes them as they are needed.
+  const inodes = files > 0 ? ffree : undefined; // btrfs makes inodes when they are needed.
   return { free: (isRoot() ? bfree : bavail) * bsize, total: blocks * bsize, inodes };
 }
 
 const isHeld = (path: string, size: number): boolean =>
   statSync(path, { throwIfNoEntry: false })?.size === size;
 
-/** A task takes a dozen files. */
+/** A task needs about 12 files. */
 const INODES_MIN = 100;
 
-/** Random bytes: a file system that compresses would keep no room for zeros. */
+/** Writes random bytes: a compressing file system would reserve no space for zeros. */
 function writeReserve(path: string, size: number): void {
   rmSync(path, { force: true });
   const file = openSync(path, "wx", 0o600);

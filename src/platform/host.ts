@@ -1,18 +1,18 @@
-// Facts about this machine, as the control planes want to hear them.
+// Reads the facts about this machine that the control planes ask for.
 import { readFileSync } from "node:fs";
 import { arch, hostname, release } from "node:os";
 
 export interface Host {
   readonly hostname: string;
   readonly os: string;
-  /** Go's names, which the servers compare with: "amd64", "arm64". */
+  /** By the names of Go, which the servers use: "amd64", "arm64". */
   readonly arch: string;
   /** "Debian GNU/Linux 12 (bookworm)" */
   readonly platformVersion: string;
   readonly kernelVersion: string;
 }
 
-/** Never throws and leaves no field empty: the control plane refuses empty strings. Cut to its column widths. */
+/** Never throws. Leaves no field empty, which the control plane refuses; cuts them to its column widths. */
 export function readHost(osRelease = readOsRelease()): Host {
   const machine = arch();
   return {
@@ -25,7 +25,7 @@ export function readHost(osRelease = readOsRelease()): Host {
   };
 }
 
-/** The pairs of an os-release file, quotes removed. */
+/** Parses an os-release file; removes quotes. */
 export function parseOsRelease(text: string): Map<string, string> {
   const pairs = new Map<string, string>();
   for (const [, key, value] of text.matchAll(/^([A-Z_0-9]+)=(.*)$/gm)) {
@@ -39,7 +39,7 @@ function readOsRelease(): Map<string, string> {
     try {
       return parseOsRelease(readFileSync(path, "utf8"));
     } catch {
-      // The next place; a machine without either is just "Linux".
+      // Try the next path; a machine without either is "Linux".
     }
   }
   return new Map();

@@ -1,25 +1,28 @@
-// Keeps the commands we run for others out of each other's processes and terminals, and off our own limits.
+// Builds command lines that isolate commands from each other's processes and terminals, and from our own
+// limits.
 //
-// Users and systemd's ProtectProc= do not part two commands of the same user: only a PID namespace does, and systemd has
-// one from version 257 on. util-linux (and busybox) make one on every kernel we run on. The supervising shell stays
-// outside, so that everything about it is as it is without; only what it forks lives in the namespace:
+// Only a PID namespace separates two commands of one user; systemd has one from version 257 on, util-linux
+// and busybox make one on every kernel we support. The supervising shell stays outside, so that it works as
+// it does without one; only its children live in the namespace:
 //
 //   unshare --pid sh supervisor      the first child it forks is the init of the namespace: `reap`
 //     ├─ reap                        collects orphans; ends, and with it the namespace, when nobody else is left
 //     └─ unshare --mount prelude     a /proc and a /dev/pts of its own, then the command
 //
-// Mounts of the machine still appear in there, as /tmp and everything else is shared; those made in there stay there.
+// Mounts of the machine appear in the namespace, since /tmp and everything else is shared; those made in it
+// stay in it.
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH } from "./account.ts";
 
 /**
- * Two functions for a supervising shell. `reap` is for its first child. It sleeps as long as the command runs, so that a
- * command that uses up all processes cannot make it fail; then, or when that `sleep` is ended, as by whoever ends everybody
- * in the namespace, it looks whether it is alone, up to every half minute. `release` is for the end of the command: what
- * that has left is a child of the reaper by then, behind the `sleep`; where there is nothing, the namespace ends at once.
- * No trap and no `wait`, which shells get wrong in combination. A kernel may lack the list of children.
+ * Two functions for a supervising shell. `reap` is for its first child. It sleeps as long as the command
+ * runs, so that a command that uses up all processes cannot make it fail; then, or when that `sleep` is
+ * ended, as by whoever ends everybody in the namespace, it looks whether it is alone, up to every half
+ * minute. `release` is for the end of the command: what that has left is a child of the reaper by then,
+ * behind the `sleep`; where there is nothing, the namespace ends at once. No trap and no `wait`, which shells
+ * get wrong in combination. A kernel may lack the list of children.
  */
 export const REAP = `reap() {
   if [ -e /proc/1/task/1/children ]; then sleep 2147483647; else sleep 1; fi
@@ -34,37 +37,40 @@ release() {
   if [ -z "$left" ]; then kill -s KILL "$reaper"; elif [ -n "$asleep" ]; then kill "$asleep"; fi
 } 2>/dev/null`;
 
-/** What a command sees of the others' processes and terminals. */
+/** Whether a command sees the processes and terminals of others. */
 export type View = "private" | "shared";
 
 export interface Confinement {
   readonly view: View;
   /** The soft limit of open files it gets; undefined: ours. */
   readonly openFiles: number | undefined;
-  /** Its standard input is a terminal that it is to keep. */
+  /** Its standard input is a terminal that it keeps. */
   readonly onTerminal: boolean;
-  /** Processes and threads in a private view, where this kernel bounds them. */
+  /** Most processes and threads in a private view, where this kernel can limit them. */
   readonly processesMax?: number;
 }
 
-/** Processes and threads of one command with all it starts: a fork bomb leaves the rest of the machine able to fork. */
+/** Most processes and threads of one command, so that a fork bomb does not stop the machine from forking. */
 export const PROCESSES_MAX = 2_048;
-/** The kernel does not give numbers below it again: of include/linux/pid.h. */
+/** The kernel does not reuse pids below this one (include/linux/pid.h). */
 const RESERVED_PIDS = 300;
 
-/** From "6.14.0-37-generic": since 6.14, kernel.pid_max is the namespace's own. Before, it is the whole machine's. */
+/**
+ * Returns whether kernel.pid_max applies to one namespace: since 6.14. Before, it applies to the whole
+ * machine.
+ */
 export function namespaceBoundsProcesses(kernel = release()): boolean {
   const [major = 0, minor = 0] = kernel.split(".").map((part) => Number.parseInt(part, 10));
   return major > 6 || (major === 6 && minor >= 14);
 }
 
-/** The supervising shell, so that its children get a PID namespace where the view is private. */
+/** Returns the command line of the supervising shell; in a private view its children get a PID namespace. */
 export const supervised = (view: View, supervisor: readonly string[]): string[] =>
   view === "private" ? ["unshare", "--pid", "--", ...supervisor] : [...supervisor];
 
 /**
- * A command line that confines itself and then becomes `command`. A score of 0 makes the kernel's out-of-memory killer
- * take a runaway command before the agent.
+ * Returns a command line that applies `confinement` and then becomes `command`. With a score of 0 the
+ * out-of-memory killer of the kernel ends a runaway command before the agent.
  */
 export function confined(confinement: Confinement, command: readonly string[]): string[] {
   const { view, openFiles, onTerminal, processesMax = PROCESSES_MAX } = confinement;
@@ -82,8 +88,8 @@ export function confined(confinement: Confinement, command: readonly string[]): 
 }
 
 /**
- * A /dev/pts without the terminals of others. One's own stays reachable as /dev/console, where ttyname(3) finds it: tmux
- * and screen ask for its name.
+ * A /dev/pts without the terminals of others. One's own stays reachable as /dev/console, where ttyname(3)
+ * finds it: tmux and screen ask for its name.
  */
 function privateMounts(onTerminal: boolean): string[] {
   const pts = ptsOptions(readFileSync("/proc/self/mounts", "utf8"));
@@ -93,7 +99,7 @@ function privateMounts(onTerminal: boolean): string[] {
   return [...(onTerminal ? [keep] : []), `mount -t devpts -o ${pts} devpts /dev/pts || exit 126`];
 }
 
-/** For a second instance like the machine's own; undefined where there is none. */
+/** Returns mount options for a second devpts like that of the machine; undefined where it has none. */
 export function ptsOptions(mounts: string): string | undefined {
   const [, options] = /^\S+ \/dev\/pts devpts (\S+) /m.exec(mounts) ?? [];
   if (options === undefined) return undefined;
@@ -101,7 +107,7 @@ export function ptsOptions(mounts: string): string | undefined {
   return ["nosuid", "noexec", "newinstance", "ptmxmode=0666", ...kept].join(",");
 }
 
-/** Why commands cannot get a private view here; undefined when they can. Tried out, not guessed. */
+/** Resolves with why private views do not work here, or undefined. Runs a command to find out. */
 export async function whyNoPrivateView(): Promise<string | undefined> {
   if (Bun.which("unshare", { PATH: SYSTEM_PATH }) === null) return "there is no unshare (util-linux)";
   // The first child of this shell is the init of the namespace.
@@ -109,7 +115,7 @@ export async function whyNoPrivateView(): Promise<string | undefined> {
   const inside = confined({ view: "private", openFiles: undefined, onTerminal: false }, [
     "/bin/sh",
     "-c",
-    // Of the processes outside, none is to be seen.
+    // No process outside may be visible.
     "[ ! -e /proc/$1 ]",
     "sh",
     String(process.pid),
@@ -129,9 +135,9 @@ export async function whyNoPrivateView(): Promise<string | undefined> {
 }
 
 /**
- * The soft limit of open files for our children. The runtime raises ours to the hard one before any code of ours runs, so
- * the limit we were started with is taken from the process that started us; where that one has none either, it is
- * what kernel and systemd give every program.
+ * Returns the soft limit of open files for our children; undefined where /proc cannot be read. Bun raises our
+ * own to the hard limit before any of our code runs, so it is read from our parent, or else the default of
+ * kernel and systemd is used.
  */
 export function originalOpenFiles(): number | undefined {
   const own = openFilesOf("self");
@@ -141,7 +147,7 @@ export function originalOpenFiles(): number | undefined {
   return Math.min(soft, own.hard);
 }
 
-/** More breaks programs that use select(2). */
+/** Default of kernel and systemd. A higher one breaks programs that use select(2). */
 const USUAL_OPEN_FILES = 1_024;
 
 function openFilesOf(pid: string): { soft: number; hard: number } | undefined {
@@ -152,7 +158,7 @@ function openFilesOf(pid: string): { soft: number; hard: number } | undefined {
   }
 }
 
-/** From the text of /proc/<pid>/limits. */
+/** Parses /proc/<pid>/limits; undefined without the line. */
 export function parseOpenFiles(limits: string): { soft: number; hard: number } | undefined {
   const [, soft, hard] = /^Max open files\s+(\d+|unlimited)\s+(\d+|unlimited)/m.exec(limits) ?? [];
   const number = (text: string): number => (text === "unlimited" ? Infinity : Number(text));

@@ -119,7 +119,7 @@ export function claimLoop(
     const ours = !(error instanceof AgentError);
     silent ||= !ours;
     if (failures === 1) log.warn("claim", messageOf(error));
-    const standing = auth.standing();
+    const standing = auth.status();
     const rejected = isRejected(standing);
     const policy = rejected ? retry.refused : retry.claim;
     report.note(

@@ -1,7 +1,7 @@
 // A 401 proves nothing by itself: the heartbeat decides what it meant, and any accepted call ends the doubt.
 import { expect, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { type AuthStanding, createAuthState } from "../../../src/identity/auth-state.ts";
+import { type AuthStatus, createAuthState } from "../../../src/identity/auth-state.ts";
 import { type Log, silent } from "../../../src/platform/log.ts";
 
 const signal = new AbortController().signal;
@@ -18,11 +18,11 @@ function remembering(): Log & { readonly said: string[] } {
   return { said, debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
 }
 
-test("before anything was heard the standing is unknown", () => {
-  expect(createAuthState(() => Promise.resolve(), silent).standing()).toBe("unknown");
+test("before anything was heard the status is unknown", () => {
+  expect(createAuthState(() => Promise.resolve(), silent).status()).toBe("unknown");
 });
 
-test.each<[string, unknown, AuthStanding]>([
+test.each<[string, unknown, AuthStatus]>([
   ["accepts us", undefined, "suspect"],
   ["refuses us with 401", status(401), "refused"],
   ["knows no such node", status(404), "deleted"],
@@ -38,7 +38,7 @@ test.each<[string, unknown, AuthStanding]>([
   );
   auth.accepted("task");
   expect(await auth.doubted(signal)).toBe(standing);
-  expect(auth.standing()).toBe(standing);
+  expect(auth.status()).toBe(standing);
 });
 
 test("whatever the standing, an accepted call makes it good again", async () => {
@@ -46,7 +46,7 @@ test("whatever the standing, an accepted call makes it good again", async () => 
     const auth = createAuthState(() => Promise.reject(answer), silent);
     await auth.doubted(signal);
     auth.accepted("task");
-    expect(auth.standing()).toBe("ok");
+    expect(auth.status()).toBe("ok");
   }
 });
 
@@ -75,11 +75,11 @@ test.each(["refused", "deleted"] as const)(
     const log = remembering();
     const auth = createAuthState(() => Promise.resolve(), log);
     auth.accepted("session");
-    expect(auth.standing()).toBe("ok");
+    expect(auth.status()).toBe("ok");
     for (let life = 0; life < 3; life++) auth.refused(standing, "Invalid agent token");
-    expect(auth.standing()).toBe(standing);
+    expect(auth.status()).toBe(standing);
     auth.accepted("session");
-    expect(auth.standing()).toBe("ok");
+    expect(auth.status()).toBe("ok");
     expect(log.said).toEqual([
       `error: ${standing}: Invalid agent token; trying again now and then`,
       "info: accepted again",
@@ -91,5 +91,5 @@ test("a session that lets us in does not clear the doubt about the task routes",
   const auth = createAuthState(() => Promise.resolve(), silent);
   await auth.doubted(signal);
   auth.accepted("session");
-  expect(auth.standing()).toBe("suspect");
+  expect(auth.status()).toBe("suspect");
 });

@@ -51,7 +51,7 @@ describe.concurrent("authentication", () => {
     await using agent = start(server.url);
     await agent.session.whenOnline(new AbortController().signal);
     expect(agent.session.state()).toMatchObject({ state: "online", failure: null, reconnects: 0, note: "" });
-    expect(agent.auth.standing()).toBe("ok");
+    expect(agent.auth.status()).toBe("ok");
   });
 
   test("a control plane below a path, with a path and a namespace of its own, is found", async () => {
@@ -274,7 +274,7 @@ describe.concurrent("the session comes back", () => {
     });
     await using agent = start(server.url);
     await until("refused", () => agent.session.state().failure === "auth error");
-    expect(agent.auth.standing()).toBe("unknown");
+    expect(agent.auth.status()).toBe("unknown");
     await until("tried again", () => server.count("agent.auth") >= 3);
     expect(agent.log.lines.filter(({ text }) => text.startsWith("auth error"))).toHaveLength(1);
     ill = false;
@@ -292,14 +292,14 @@ describe.concurrent("the session comes back", () => {
       onAuth: (socket, ack) => (refused ? refuse(socket, message) : letIn(socket, ack)),
     });
     await using agent = start(server.url);
-    await until("refused", () => agent.auth.standing() === standing);
+    await until("refused", () => agent.auth.status() === standing);
     await agent.becomes("waiting");
     expect(agent.session.state()).toMatchObject({ failure: "auth error" });
     expect(agent.session.state().note).toContain("enroll");
     expect(pauseOf(agent)).toBeGreaterThanOrEqual(seconds(5));
     refused = false;
     await until("it is let in later", () => agent.session.online());
-    expect(agent.auth.standing()).toBe("ok");
+    expect(agent.auth.status()).toBe("ok");
   });
 
   test("and is refused while online, by a token that was revoked", async () => {
@@ -308,7 +308,7 @@ describe.concurrent("the session comes back", () => {
     await agent.becomes("online");
     const [socket] = server.sockets();
     if (socket !== undefined) refuse(socket, "Invalid agent token");
-    await until("refused", () => agent.auth.standing() === "refused");
+    await until("refused", () => agent.auth.status() === "refused");
     expect(agent.session.state().failure).toBe("auth error");
   });
 
