@@ -178,5 +178,105 @@ describe.skipIf(missing !== undefined)(
       }
       expect(await machine.sh(LIST)).toBe(before);
     });
+
+    describe("over a Go agent's installation", () => {
+      const old = "#!/bin/sh\nexec sleep 1000000\n";
+      /** What the Go agent's installer makes; the configuration holds credentials that are stale. */
+      const layGoAgent = async (): Promise<void> => {
+        await machine.sh(
+          "useradd --system --user-group --create-home --home-dir /var/lib/noderax-agent --shell /usr/sbin/nologin noderax",
+        );
+        await machine.run(
+          [
+            DOWNLOADED,
+            "enroll",
+            "--hostname=go",
+            "--api-url=http://127.0.0.1:8080",
+            "--bootstrap-token=-",
+            "--config=/etc/noderax-agent/config.json",
+            "--state-file=/var/lib/noderax-agent/agent_identity.json",
+          ],
+          await token("go"),
+        );
+        for (const [key, value] of [
+          ["node_id", "stale"],
+          ["agent_token", "stale-token"],
+        ] as const)
+          await agent("config", "set", "--config=/etc/noderax-agent/config.json", key, value);
+        await machine.write(AGENT, old);
+        await machine.write("/var/lib/noderax-agent/root_access_state.json", "{}");
+        await machine.write(
+          "/etc/sudoers.d/noderax-agent",
+          "noderax ALL=(root) NOPASSWD: /usr/local/libexec/noderax-agent-self-update\n",
+        );
+        await machine.write("/usr/local/libexec/noderax-agent-self-update", "#!/bin/sh\n");
+        await machine.write(
+          "/etc/systemd/system/noderax-agent.service",
+          `[Service]\nUser=noderax\nEnvironment=NODERAX_CONFIG_FILE=/etc/noderax-agent/config.json\nExecStart=${AGENT}\nRestart=always\n[Install]\nWantedBy=multi-user.target\n`,
+        );
+        await machine.sh(
+          `rm -f /var/lib/noderax-agent/open_install.json; chmod 755 ${AGENT}; ln -s ${AGENT} /usr/local/bin/noderax-agent;` +
+            "chmod 440 /etc/sudoers.d/noderax-agent; chown -R noderax: /opt/noderax-agent /etc/noderax-agent /var/lib/noderax-agent;" +
+            "systemctl daemon-reload && systemctl enable --quiet --now noderax-agent",
+        );
+      };
+      const owners = (): Promise<string> =>
+        machine.sh(
+          "stat -c '%n %U' /opt/noderax-agent /etc/noderax-agent/config.json /var/lib/noderax-agent /var/lib/noderax-agent/agent_identity.json",
+        );
+      const mainUser = async (): Promise<string> =>
+        machine.sh(`ps -o user= -p ${await pid()} 2>/dev/null || stat -c %U /proc/${await pid()}`);
+
+      test("puts everything back, and the old service runs again, when the new one does not start", async () => {
+        await layGoAgent();
+        const owned = await owners();
+        await machine.write(
+          "/etc/systemd/system/noderax-agent.service.d/test.conf",
+          "[Service]\nExecStartPre=/bin/sh -c '! grep -q Type=notify /etc/systemd/system/noderax-agent.service'\n",
+        );
+        const { code, text } = await attempt(`${DOWNLOADED} install --non-interactive`);
+        expect(text).toContain("What ran before runs again");
+        expect(code).toBe(1);
+        expect(await machine.sh("systemctl is-active noderax-agent")).toBe("active");
+        expect(await mainUser()).toBe("noderax");
+        expect(await machine.sh(`cat ${AGENT}`)).toBe(old.trim());
+        expect(await owners()).toBe(owned);
+        await machine.sh(
+          "test -f /etc/sudoers.d/noderax-agent && test -f /usr/local/libexec/noderax-agent-self-update",
+        );
+        expect(await machine.sh("ls -A /opt/noderax-agent; getent passwd noderax")).toMatch(
+          /^noderax-agent\nnoderax:.*:\/var\/lib\/noderax-agent:/,
+        );
+        await machine.sh("rm -r /etc/systemd/system/noderax-agent.service.d && systemctl daemon-reload");
+      });
+
+      test("keeps the identity that is accepted, and ends what gave its tasks root", async () => {
+        const before = await machine.sh("cat /var/lib/noderax-agent/agent_identity.json");
+        const { node_id: nodeId } = JSON.parse(before) as { node_id: string };
+        const { text } = await attempt(`${DOWNLOADED} install --non-interactive`);
+        expect(text).toContain(`that of node ${nodeId} is kept`);
+        expect(text).toEndWith("exit 0");
+        expect(await mainUser()).toBe("root");
+        expect((await owners()).match(/ root$/gm)).toHaveLength(4);
+        expect(await machine.sh("cat /etc/noderax-agent/config.json")).not.toContain("stale");
+        expect(
+          (
+            await attempt(
+              "ls /etc/sudoers.d/noderax-agent /usr/local/libexec/* /opt/noderax-agent/*.previous",
+            )
+          ).text,
+        ).not.toMatch(/^\/(etc|usr|opt)\S+$/m);
+        expect(await machine.sh("noderax-agent status")).toContain(nodeId);
+        expect(await runTask("go", "pwd; id -un")).toStartWith("/var/lib/noderax\nnoderax\n");
+      });
+
+      test("a call of an old helper is refused with what to do", async () => {
+        for (const call of ["update --request-file /var/lib/x", "log-scan --request /var/lib/x"]) {
+          const { code, text } = await attempt(`${DOWNLOADED} ${call}`);
+          expect(text).toContain("noderax-agent install");
+          expect(code).toBe(5);
+        }
+      });
+    });
   },
 );

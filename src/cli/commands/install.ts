@@ -61,12 +61,19 @@ export default command({
     if (args["non-interactive"]) requireAnswers(prepared.config, token, args.email);
     const report = createInstallReport(prepared.config, token, signal);
     const changes = transaction();
+    const service = { isInterrupted: false };
+    // Added first, so that it is done last: the service of before needs its files.
+    changes.add(() => {
+      manage("reload", prepared.init);
+      if (service.isInterrupted) manage("restart", prepared.init);
+    });
     try {
       await report.tell("agent_bootstrapping", 88, "Installing the agent.");
       await putFiles(prepared, changes);
       const config = await prepared.reload();
-      const enrolled = await enrollIfWanted(config, { ...args, token }, signal);
-      return await bringUp(await prepared.reload(), prepared, changes, enrolled, args.start, signal);
+      const enrolled = await enrollIfWanted(config, { ...args, token }, changes, signal);
+      const wanted = { enrolled, start: args.start, service };
+      return await bringUp(await prepared.reload(), prepared, changes, wanted, signal);
     } catch (error) {
       const failures = changes.undo();
       for (const failure of failures) warn(`could not be taken back: ${failure}`);
@@ -149,12 +156,13 @@ async function enrollIfWanted(
     readonly hostname?: string | undefined;
     readonly token: string | undefined;
   },
+  changes: Transaction,
   signal: AbortSignal,
 ): Promise<boolean> {
   const isContainersOnly = config.settings.api_url === undefined && config.settings.server_url !== undefined;
   if (isContainersOnly && args.token === undefined && args.email === undefined) return false;
   const before = identityText(config);
-  await settleCredentials(config, signal);
+  await settleCredentials(config, changes, signal);
   if (args.token !== undefined || before === undefined)
     await enrollMachine(config, { ...args, isToStart: false }, signal);
   return before !== identityText(config);
@@ -165,8 +173,16 @@ async function bringUp(
   config: Config,
   prepared: Preparation,
   changes: Transaction,
-  enrolled: boolean,
-  start: boolean,
+  {
+    enrolled,
+    start,
+    service,
+  }: {
+    readonly enrolled: boolean;
+    readonly start: boolean;
+    /** Told before the service that runs is touched. */
+    readonly service: { isInterrupted: boolean };
+  },
   signal: AbortSignal,
 ): Promise<ExitCode | void> {
   const { init, plan, settings, before } = prepared;
@@ -191,12 +207,7 @@ async function bringUp(
     print(`${paint.green("✓")} installed already, and nothing has changed`);
     return;
   }
-  // From here on the service of before is interrupted: what is taken back starts it again.
-  changes.add(() => {
-    if (!isRunning) return;
-    manage("reload", init);
-    manage("restart", init);
-  });
+  service.isInterrupted = isRunning;
   if (isTakeOver(prepared)) {
     manage("stop", init);
     takeOver(config, changes);

@@ -49,7 +49,11 @@ export function takeOver(config: Config, changes: Transaction): void {
 }
 
 /** Where configuration and identity file hold different identities, keeps the one that the control plane accepts. */
-export async function settleCredentials(config: Config, signal: AbortSignal): Promise<void> {
+export async function settleCredentials(
+  config: Config,
+  changes: Transaction,
+  signal: AbortSignal,
+): Promise<void> {
   const { settings, origins } = config;
   const { node_id: nodeId, agent_token: agentToken, api_url: url, state_file: stateFile } = settings;
   if (nodeId === undefined || agentToken === undefined || url === undefined) return;
@@ -77,10 +81,12 @@ export async function settleCredentials(config: Config, signal: AbortSignal): Pr
     );
     return;
   }
+  // The configuration was remembered when the settings were written.
+  changes.remember(stateFile);
   writeIdentity(stateFile, chosen, new Date());
-  const changes = new Map<OptionKey, undefined>();
+  const removed = new Map<OptionKey, undefined>();
   for (const key of ["node_id", "agent_token"] as const)
-    if (origins.get(key)?.from === "file") changes.set(key, undefined);
-  await editConfig({ path: config.savePath("node_id"), changes });
+    if (origins.get(key)?.from === "file") removed.set(key, undefined);
+  await editConfig({ path: config.savePath("node_id"), changes: removed });
   note(`  of two identities, that of node ${chosen.nodeId} is kept: the control plane accepts it`);
 }
