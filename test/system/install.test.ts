@@ -270,6 +270,27 @@ describe.skipIf(missing !== undefined)(
         expect(await runTask("go", "pwd; id -un")).toStartWith("/var/lib/noderax\nnoderax\n");
       });
 
+      test("takes the settings of a cara-agent, stops its service, and works on both planes", async () => {
+        await machine.write("/root/config.yaml", "server_url: http://127.0.0.1:8080\nnode_name: box\n");
+        await machine.write(
+          "/etc/systemd/system/cara-agent.service",
+          "[Service]\nExecStart=/bin/sleep 1000000\n",
+        );
+        await machine.sh("systemctl daemon-reload && systemctl start cara-agent");
+        expect(await agent("install", "--config=/root/config.yaml", "--non-interactive")).toContain(
+          "online at http://127.0.0.1:8080 and http://127.0.0.1:8080",
+        );
+        expect((await attempt("systemctl is-active cara-agent")).text).toStartWith("inactive");
+        expect(await machine.sh("cat /etc/noderax-agent/config.json")).toContain('"node_name": "box"');
+      });
+
+      test("gives a terminal the machine's files and a view of its own under the sandbox of the unit", async () => {
+        const typed = "id -un; umask; touch /tmp/from-terminal; exit\n";
+        const text = await machine.run([DOWNLOADED, "sandbox", "terminal", "go"], typed);
+        expect(text).toMatch(/^noderax\r?\n0022\r?$/m);
+        expect(await machine.sh("stat -c %U /tmp/from-terminal")).toBe("noderax");
+      });
+
       test("a call of an old helper is refused with what to do", async () => {
         for (const call of ["update --request-file /var/lib/x", "log-scan --request /var/lib/x"]) {
           const { code, text } = await attempt(`${DOWNLOADED} ${call}`);

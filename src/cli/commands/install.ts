@@ -13,7 +13,7 @@ import { describeStep, recordInstall } from "../../install/plan.ts";
 import { readManifest, writeManifest } from "../../install/manifest.ts";
 import { places } from "../../install/places.ts";
 import { manage, serviceState } from "../../install/service.ts";
-import { AgentError, type ExitCode, exit, messageOf } from "../../lib/agent-error.ts";
+import { AgentError, type ExitCode, exit, hasCode, messageOf } from "../../lib/agent-error.ts";
 import { isRoot } from "../../platform/account.ts";
 import { compiled, version } from "../../platform/build.ts";
 import { enrollMachine } from "./enroll.ts";
@@ -21,7 +21,7 @@ import { whyNotHealthy } from "../service-wait.ts";
 import { type Preparation, prepare } from "./install/prepare.ts";
 import { createInstallReport } from "./install/report.ts";
 import { configure, describeSettings } from "./install/settings.ts";
-import { isTakeOver, settleCredentials, takeOver } from "./install/take-over.ts";
+import { isTakeOver, settleCredentials, stopCaraAgent, takeOver } from "./install/take-over.ts";
 
 export default command({
   name: "install",
@@ -78,10 +78,20 @@ export default command({
       const failures = changes.undo();
       for (const failure of failures) warn(`could not be taken back: ${failure}`);
       await report.tell("failed", 88, messageOf(error));
-      throw error;
+      throw hasCode(error, "aborted") ? interrupted() : error;
     }
   },
 });
+
+const interrupted = (): AgentError =>
+  new AgentError(
+    "aborted",
+    "interrupted: what was done is taken back; an enrollment that was begun stays open",
+    {
+      hint: "Go on with it:  noderax-agent install",
+      exit: exit.interrupted,
+    },
+  );
 
 function requireInstallable(): void {
   if (!compiled)
@@ -212,6 +222,7 @@ async function bringUp(
     manage("stop", init);
     takeOver(config, changes);
   }
+  if (init === "systemd") stopCaraAgent(config, changes);
   const why = await startAndWait(config, isRunning, signal);
   if (why !== undefined && isRunning) {
     // Stopped first: its files are about to be exchanged.

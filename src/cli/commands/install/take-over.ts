@@ -14,6 +14,7 @@ import { type Word, chooseIdentity, isSameIdentity } from "../../../install/cred
 import { goAgentFiles } from "../../../install/go-agent/take-over.ts";
 import { isInState } from "../../../install/parts.ts";
 import { CONFIG_DIRECTORY, PROGRAM_DIRECTORY, STATE_DIRECTORY, TASK_HOME } from "../../../install/places.ts";
+import { call } from "../../../install/service.ts";
 import { moveHome } from "../../../install/user.ts";
 import { AgentError } from "../../../lib/agent-error.ts";
 import { findAccount } from "../../../platform/account.ts";
@@ -46,6 +47,17 @@ export function takeOver(config: Config, changes: Transaction): void {
   } else {
     warn(`the home of ${user} stays ${home}, beside the node's identity: ${why}`);
   }
+}
+
+const CARA_AGENT = "cara-agent.service";
+
+/** Stops a service of the Go `cara-agent`, and keeps it from the next boot: two agents would quarrel over the containers. */
+export function stopCaraAgent({ planes }: Pick<Config, "planes">, changes: Transaction): void {
+  if (!planes.includes("caravanserai")) return;
+  if (call(["systemctl", "is-active", "--quiet", CARA_AGENT]).code !== 0) return;
+  call(["systemctl", "disable", "--quiet", "--now", CARA_AGENT]);
+  changes.add(() => void call(["systemctl", "enable", "--quiet", "--now", CARA_AGENT]));
+  note(`  stopped and disabled ${CARA_AGENT}: this agent does its work`);
 }
 
 /** Where configuration and identity file hold different identities, keeps the one that the control plane accepts. */
