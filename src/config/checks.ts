@@ -1,4 +1,5 @@
-// What single settings demand beyond their type; each returns what is wrong, worded to follow the quoted value.
+// Checks values of single settings beyond their type. Each returns what is wrong, worded to follow the quoted
+// value.
 import { isIP } from "node:net";
 import {
   DOCKER_ADDRESS_FORMS,
@@ -33,6 +34,6 @@ export const networks = (values: readonly string[]): string | undefined => {
   return problem === undefined ? undefined : `is not a list of networks (10.0.0.0/8,fd00::/8): ${problem}`;
 };
 
-/** Shorter ones can be guessed. */
+/** Shorter tokens can be guessed. */
 export const tokenLength = (value: string): string | undefined =>
   value.length < 16 ? "is too short for a token (16 characters at least)" : undefined;

@@ -1,11 +1,11 @@
-// The table of settings as the README shows it, rendered from the table the program reads.
+// Renders the table of settings for the README.
 import type { Option } from "./option.ts";
 import { type OptionKey, environmentNames, flagNames, optionKeys, optionOf } from "./options.ts";
 
 export const tableBegin = "<!-- settings: made from src/config/options.ts -->";
 export const tableEnd = "<!-- end of settings -->";
 
-/** The markdown table between its two markers. */
+/** Returns the markdown table between its two markers. */
 export function configurationTable(): string {
   const rows = optionKeys.map((key) => `| ${cells(key).map(escapeCell).join(" | ")} |`);
   return [
@@ -19,7 +19,7 @@ export function configurationTable(): string {
   ].join("\n");
 }
 
-/** `document` with the table between its markers made anew; unchanged when it has no markers. */
+/** Returns `document` with the table between its markers rendered again; unchanged without markers. */
 export function withConfigurationTable(document: string): string {
   const begin = document.indexOf(tableBegin);
   const end = document.indexOf(tableEnd, begin);
@@ -51,7 +51,10 @@ function shownDefault(option: Option): string {
 
 const escapeCell = (text: string): string => text.replaceAll("|", "\\|");
 
-/** YAML in which every setting stands as a comment with its meaning and default: a configuration that sets nothing. */
+/**
+ * YAML in which every setting stands as a comment with its meaning and default: a configuration that sets
+ * nothing.
+ */
 export function exampleConfig(): string {
   const settings = optionKeys.flatMap((key) => {
     const option = optionOf(key);

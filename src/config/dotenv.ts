@@ -1,4 +1,5 @@
-// `.env` files: NAME=value lines, with quotes, comments and `export`. Never throws; what is no pair is skipped.
+// Parses `.env` files: NAME=value lines, with quotes, comments and `export`. Never throws; skips all other
+// lines.
 
 export interface DotenvEntry {
   readonly name: string;
@@ -6,7 +7,7 @@ export interface DotenvEntry {
   readonly line: number;
 }
 
-/** The pairs in their order. The last of a name that stands twice wins with whoever makes a map of them. */
+/** Returns the pairs in their order; a name may be there several times. */
 export function parseDotenv(text: string): readonly DotenvEntry[] {
   const entries: DotenvEntry[] = [];
   text
@@ -21,7 +22,10 @@ export function parseDotenv(text: string): readonly DotenvEntry[] {
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t" };
 
-/** Single quotes keep everything, double quotes know \n \r \t \" \\, bare values end at " #". */
+/**
+ * Unquotes a value: single quotes keep everything, double quotes know \n \r \t \" \\, bare values end at "
+ * #".
+ */
 function unquote(text: string): string {
   const single = /^'([^']*)'\s*(?:#.*)?$/.exec(text)?.[1];
   if (single !== undefined) return single;

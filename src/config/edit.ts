@@ -1,4 +1,4 @@
-// Changes single settings in a configuration file and leaves the rest of it as its owner wrote it.
+// Changes single settings in a configuration file and leaves the rest of it unchanged.
 import { realpathSync, statSync } from "node:fs";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
 import { isRoot } from "../platform/account.ts";
@@ -14,13 +14,13 @@ export type Changes = ReadonlyMap<OptionKey, string | undefined>;
 export interface EditOptions {
   readonly path: string;
   readonly changes: Changes;
-  /** `$NODERAX_CONFIG_MIRROR_FILE`: gets a copy of every save. */
+  /** `$NODERAX_CONFIG_MIRROR_FILE`: a copy is written there with every save. */
   readonly mirror?: string | undefined;
 }
 
 /**
- * Writes the changes atomically with mode 0600; a missing file is made. Values must have been validated. Returns
- * warnings. Throws AgentError when the file is malformed or may not be written.
+ * Writes the changes atomically with mode 0600; makes a missing file. Values must be validated before.
+ * Returns warnings. Throws an AgentError when the file is malformed or cannot be written.
  */
 export async function editConfig({ path, changes, mirror }: EditOptions): Promise<readonly string[]> {
   const target = followLink(path);
@@ -35,7 +35,7 @@ export async function editConfig({ path, changes, mirror }: EditOptions): Promis
   }
 }
 
-/** The new text of a file with this name. */
+/** Returns the new text of the file. */
 export async function editText(path: string, text: string, changes: Changes): Promise<string> {
   try {
     if (kindOf(path) === "json") return editJson(text, changes);
@@ -58,7 +58,9 @@ export function editJson(text: string, changes: Changes): string {
   return edited;
 }
 
-/** Numbers and booleans by their type, addresses normalised, everything else as it was typed. */
+/**
+ * Writes numbers and booleans by their type, normalises addresses, and keeps everything else as it was typed.
+ */
 function storedValue(key: OptionKey, text: string): string | number | boolean {
   const option = optionOf(key);
   if (option.type === "path" || option.type === "duration" || option.type === "size") return text.trim();
@@ -78,7 +80,7 @@ function setMember(text: string, key: string, value: string | number | boolean):
   return `${text.slice(0, object.start + 1)}\n  ${pair}\n${text.slice(object.end)}`;
 }
 
-/** The blanks and line breaks in front of the last key: the file's own way of indenting. */
+/** Returns the white space before the last key, to indent as the file does. */
 function gapBefore(text: string, { members }: JsonObject): string {
   const last = members.at(-1);
   return last ? (/\s*$/.exec(text.slice(0, last.keyStart))?.[0] ?? "") : "\n  ";
@@ -96,7 +98,9 @@ function removeMember(text: string, key: string): string {
   return `${text.slice(0, start + 1)}${text.slice(end)}`;
 }
 
-/** The file behind a symbolic link: replacing the link would cut off whoever manages the real one. */
+/**
+ * Returns the target of a symbolic link: replacing the link would disconnect the file that its owner manages.
+ */
 function followLink(path: string): string {
   try {
     return realpathSync(path);
@@ -108,7 +112,7 @@ function followLink(path: string): string {
 function save(path: string, text: string): void {
   const before = statSync(path, { throwIfNoEntry: false });
   try {
-    // Root that edits a service user's file must leave it readable to that user.
+    // Root that edits the file of a service user must leave it readable to that user.
     writeFileAtomic(path, text, 0o600, isRoot() ? before : undefined);
   } catch (error) {
     const denied = /EACCES|EPERM|EROFS/.test(messageOf(error));

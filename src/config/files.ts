@@ -1,4 +1,4 @@
-// Finds and reads configuration files: which ones count, whether they may be trusted, what stands in them.
+// Finds and reads configuration files, and decides which of them may be trusted.
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from "node:fs";
 import { extname, resolve } from "node:path";
 import { MIB } from "../lib/size.ts";
@@ -23,11 +23,11 @@ export interface ConfigFile {
   readonly path: string;
   readonly kind: FileKind;
   readonly entries: readonly FileEntry[];
-  /** Others than its owner may read it. */
+  /** Whether others than its owner can read it. */
   readonly exposed: boolean;
 }
 
-/** Where files are looked for; relative ones in the working directory. The first that exists counts. */
+/** Paths to try, relative ones in the working directory. The first that exists is used. */
 export interface SearchPaths {
   readonly json: readonly string[];
   readonly yaml: readonly string[];
@@ -46,7 +46,7 @@ export const searchPaths: SearchPaths = {
 
 export const kindOf = (path: string): "json" | "yaml" => (/^\.ya?ml$/i.test(extname(path)) ? "yaml" : "json");
 
-// Ten thousand times what a configuration needs.
+// Characters: ten thousand times what a configuration needs.
 const MAX_BYTES = MIB;
 
 export interface OpenedFile {
@@ -56,11 +56,14 @@ export interface OpenedFile {
   readonly mode: number;
 }
 
-/** `undefined` when there is no such file. Anything but a small regular file that we may read is an error. */
+/**
+ * Undefined when there is no such file. Throws an AgentError for anything but a small regular file that we
+ * can read.
+ */
 export function openFile(path: string): OpenedFile | undefined {
   let file: number;
   try {
-    // Not to hang on a named pipe before we know what it is.
+    // Opening a named pipe would block otherwise.
     file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = errnoOf(error);
@@ -89,7 +92,9 @@ function unreadable(path: string, code: unknown, cause: unknown): AgentError {
 const wrongFile = (path: string, problem: string): AgentError =>
   new AgentError("config.file", `${path} ${problem}`, { exit: exit.usage });
 
-/** The text of a configuration file as entries. Throws AgentError with line and column when it is malformed. */
+/**
+ * Parses a configuration file into entries. Throws an AgentError with line and column when it is malformed.
+ */
 async function parseFile(path: string, text: string): Promise<readonly FileEntry[]> {
   try {
     if (kindOf(path) === "json") return jsonEntries(text);
@@ -112,7 +117,7 @@ export function malformed(path: string, error: unknown): AgentError {
 function jsonEntries(text: string): FileEntry[] {
   if (text.trim() === "") return [];
   const seen = new Map<string, number>();
-  // Lines are counted on from key to key: from the beginning each time would be quadratic.
+  // Counts lines from key to key: from the beginning each time would be quadratic.
   let counted = { offset: 0, line: 1 };
   return scanJson(text).members.map(({ key, value, keyStart }) => {
     const line =
@@ -128,22 +133,25 @@ function jsonEntries(text: string): FileEntry[] {
 }
 
 export interface Reading {
-  /** As root, take over a file at the agent's own place that another user owns; otherwise it is read as it is. */
+  /** As root, take over a file that another user owns in the agent's own directory; else it is only read. */
   readonly takeOver: boolean;
   readonly warnings: string[];
-  /** Files of the working directory that are not read, which must not be written either. */
+  /** Ignored files of the working directory, which must not be written either. */
   readonly passedOver: Set<string>;
 }
 
-/** Reads the file at `path`, which is absolute. As root, throws an AgentError when another user could change it. */
+/**
+ * Reads the file at `path`, which is absolute. As root, throws an AgentError when another user could change
+ * it.
+ */
 export async function readTrustedFile(path: string, reading: Reading): Promise<ConfigFile | undefined> {
   const opened = openTrusted(path, reading);
   return opened && configFile(path, kindOf(path), await parseFile(path, opened.text), opened);
 }
 
 /**
- * Opens a file that steers us. As root, takes it over where `reading` says so; throws an AgentError for one that another
- * user could change.
+ * Opens a file that configures the agent. As root, takes it over where `reading` says so; throws an
+ * AgentError for one that another user could change.
  */
 export function openTrusted(path: string, { takeOver, warnings }: Reading): OpenedFile | undefined {
   const first = openFile(path);
@@ -156,15 +164,15 @@ export function openTrusted(path: string, { takeOver, warnings }: Reading): Open
   warnings.push(...taken);
   if (taken.length > 0) warnings.push(`check that ${path} says what it should: root obeys it from now on`);
   const opened = openFile(path);
-  // Asked of what was opened: others may exchange it where they can write to a directory above.
+  // Checks the open file: others may exchange the path where they can write to a directory above.
   if (opened !== undefined && (opened.owner !== 0 || (opened.mode & 0o022) !== 0))
     throw wrongFile(path, "was exchanged while it was checked");
   return opened;
 }
 
 /**
- * The first of `candidates` that exists. One in the working directory is passed over, with a warning, when another user
- * could change it, since root may stand in /tmp, and when it is another program's.
+ * Reads the first of `candidates` that exists. Ignores one in the working directory, with a warning, when
+ * another user could change it (root may work in /tmp), or when it belongs to another program.
  */
 export async function findFile(
   candidates: readonly string[],
@@ -211,7 +219,10 @@ export const configFile = (
   { mode }: OpenedFile,
 ): ConfigFile => ({ path, kind, entries, exposed: (mode & 0o044) !== 0 });
 
-/** Why a file of the working directory must not steer us. `forbidden` are permission bits it must not have. */
+/**
+ * Returns why a file of the working directory is ignored; undefined if it is used. `forbidden`: permission
+ * bits.
+ */
 export function distrusted(path: string, { owner, mode }: OpenedFile, forbidden: number): string | undefined {
   if (isRoot()) {
     const distrust = distrustOf(path, { passShared: true });

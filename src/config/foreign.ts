@@ -1,31 +1,31 @@
-// Whether a file that is called like ours in the working directory is another program's.
+// Recognises files of other programs that have the name of our configuration.
 import { nearest } from "../lib/nearest.ts";
 import type { FileEntry } from "./files.ts";
 import { isOptionKey, optionKeys, optionOf } from "./options.ts";
 
-/** Settings that other programs call the same: they tell nothing. */
+/** Whether other programs use the same name for a setting: then it identifies nothing. */
 const isShared = (key: string): boolean =>
   key === "log_format" || (isOptionKey(key) && optionOf(key).lenient === true);
 
-const telling = optionKeys.filter((key) => !isShared(key));
+const identifying = optionKeys.filter((key) => !isShared(key));
 
-/** Edits of a typing error: with more, "server_port" would be our server_url. */
+/** Most edits of a typing error: with more, "server_port" would pass for our server_url. */
 const TYPING_ERROR = 2;
 
-/** So many keys are compared with ours: comparing fifty thousand takes ten seconds, and ours has fewer than a hundred. */
+/** Number of keys that are compared: 50,000 would take ten seconds, and ours has fewer than 100. */
 const COMPARED_MAX = 100;
 
-/** True when no key is ours, not even with a typing error. A file without any key is nobody's, so it may be ours. */
+/** Returns true when no key is ours, not even with a typing error. False for a file without keys. */
 export function isForeign(entries: readonly Pick<FileEntry, "key">[]): boolean {
   const keys = entries.map(({ key }) => key);
   if (keys.every(isOptionKey) || keys.some((key) => isOptionKey(key) && !isShared(key))) return false;
   return !keys.slice(0, COMPARED_MAX).some(isTypingError);
 }
 
-/** Short words are close to each other by chance. */
+/** Compares keys of at least 6 characters: shorter words are similar by chance. */
 const isTypingError = (key: string): boolean =>
-  key.length >= 6 && nearest(key.slice(0, 64), telling, TYPING_ERROR) !== undefined;
+  key.length >= 6 && nearest(key.slice(0, 64), identifying, TYPING_ERROR) !== undefined;
 
-/** The same for a text that cannot be parsed. */
+/** Returns true when a text that cannot be parsed contains none of our keys. */
 export const mentionsNoKey = (text: string): boolean =>
-  !telling.some((key) => new RegExp(`(?<![\\w.-])${key}(?![\\w.-])`).test(text));
+  !identifying.some((key) => new RegExp(`(?<![\\w.-])${key}(?![\\w.-])`).test(text));

@@ -1,5 +1,5 @@
-// A strict JSON reader for one object that remembers where everything stands: for messages with line and column,
-// and for edits that leave every other byte alone.
+// Reads one JSON object strictly and records the position of everything, for messages with line and column
+// and for edits that leave all other bytes unchanged.
 import { SyntaxProblem } from "./syntax-problem.ts";
 import type { RawValue } from "./value.ts";
 
@@ -19,7 +19,7 @@ export interface JsonObject {
   readonly end: number;
 }
 
-// Deeper than any configuration, far shallower than the stack.
+// Levels: more than any configuration has, far fewer than the stack allows.
 const MAX_DEPTH = 64;
 
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y; // oxlint-disable-line no-control-regex
@@ -27,7 +27,7 @@ const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /true|false|null/y;
 const SPACE = /[ \t\r\n]*/y;
 
-/** Reads a text that must be one object. Keys are kept as they stand, twice where they stand twice. */
+/** Reads a text that must be one object. Keeps a key as often as the text has it. */
 export function scanJson(text: string): JsonObject {
   let at = text.startsWith("\ufeff") ? 1 : 0;
   skip();
@@ -81,7 +81,7 @@ export function scanJson(text: string): JsonObject {
       return { nested: true };
     }
     if (text[at] === "[") return scanArray(depth);
-    // A number stays the text it was written as: an id of twenty digits must not lose any.
+    // Keeps the text of a number: an id of 20 digits must not lose any.
     return take(NUMBER) ?? JSON.parse(take(STRING) ?? take(WORD) ?? fail("expected a value"));
   }
 
@@ -109,7 +109,7 @@ export function scanJson(text: string): JsonObject {
   }
 }
 
-/** Line and column of an offset, both from 1. */
+/** Returns line and column of an offset, both from 1. */
 export function position(text: string, offset: number): { line: number; column: number } {
   const before = text.slice(0, offset);
   const lastBreak = before.lastIndexOf("\n");

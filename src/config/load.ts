@@ -1,4 +1,4 @@
-// From the sources to the settings: the last source wins, and everything that is wrong is reported at once.
+// Makes the settings from their sources: the last source wins, and all wrong values are reported at once.
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { mask } from "../lib/mask.ts";
 import { nearest } from "../lib/nearest.ts";
@@ -13,12 +13,12 @@ export type { Environment, LoadOptions } from "./sources.ts";
 
 export interface Config {
   readonly settings: Settings;
-  /** Where each value came from; no entry for a setting without a value. */
+  /** Source of each value; no entry for a setting without a value. */
   readonly origins: ReadonlyMap<OptionKey, SettingOrigin>;
   readonly files: readonly ConfigFile[];
-  /** Lines for the owner: nothing that keeps the agent from running. */
+  /** Warnings for the owner that do not stop the agent. */
   readonly warnings: readonly string[];
-  /** The control planes that are configured; under the name cara-agent never more than caravanserai. */
+  /** The configured control planes; under the name cara-agent only caravanserai. */
   readonly planes: readonly Plane[];
   /** The file `config set` and `enroll` write. */
   readonly savePath: (key?: OptionKey) => string;
@@ -26,7 +26,7 @@ export interface Config {
 
 const CARA_AGENT = "cara-agent";
 
-/** Reads all sources. Throws one AgentError, exit 2, that names every wrong value and unknown key. */
+/** Reads all sources. Throws one AgentError (exit 2) that names every wrong value and unknown key. */
 export async function loadConfig(options: LoadOptions): Promise<Config> {
   const sources = await readSources(options);
   const warnings = [...sources.warnings];
@@ -41,7 +41,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
   problems.push(...locationProblems(values), ...listenerProblems(values));
   if (problems.length > 0) throw wrongSettings(problems);
   return {
-    // Every key was read above according to its row, which is also what the type is made from.
+    // Each key was read above by its row of the table, from which the type is derived.
     settings: Object.fromEntries(optionKeys.map((key) => [key, values.get(key)])) as unknown as Settings,
     origins,
     files: sources.files,
@@ -66,7 +66,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
     origins.set(key, { from: "default" });
   }
 
-  /** Where relative paths of a file that somebody named are looked for first. */
+  /** Returns the directory in which relative paths of a named file are tried first. */
   function relativeTo(origin: SettingOrigin): string | undefined {
     return origin.from === "file" ? sources.namedDirectory : undefined;
   }
@@ -79,7 +79,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
   }
 }
 
-/** The parsed default, which depends on the name the program was called by. */
+/** Returns the parsed default, which depends on the name of the program; undefined without a default. */
 function defaultOf(
   option: Option,
   { invokedAs, cwd }: LoadOptions,
@@ -101,14 +101,14 @@ function describeProblem(key: OptionKey, { raw, origin }: FoundValue, problem: s
   return `${quoteValue(key, raw, problem)}, from ${describeOrigin(origin)}`;
 }
 
-/** The value as it may be shown, and what is wrong with it; also for values that come from no source. */
+/** Returns a message with the value, masked if it is secret, and what is wrong with it. */
 export function quoteValue(key: OptionKey, raw: RawValue, problem: string): string {
   const text = typeof raw === "object" ? JSON.stringify(raw) : String(raw);
   const shown = optionOf(key).secret ? mask(text) : text.length > 80 ? `${text.slice(0, 77)}…` : text;
   return `${key}: "${shown}" ${problem}`;
 }
 
-// A wrong file has as many unknown keys as it has lines; the first few say enough.
+// Number of unknown keys to report: a wrong file has as many as it has lines.
 const MOST_UNKNOWN = 10;
 
 function unknownKeys({ kind, path, entries }: ConfigFile): string[] {

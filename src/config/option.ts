@@ -1,26 +1,26 @@
-// The shape of one row of the settings table, and the types of the values that come out of it.
+// Types of a row of the settings table and of its value.
 import type { Duration } from "../lib/duration.ts";
 
 export type Plane = "noderax" | "caravanserai";
 
 interface Row {
-  /** One line: what it does, as the README and `help settings` print it. */
+  /** One line for the README and `help settings`: what it does. */
   readonly doc: string;
-  /** Who uses it. */
+  /** The planes that use it. */
   readonly planes: readonly Plane[];
-  /** Variables besides `NODERAX_<KEY>`, which always comes first; the first one that is set wins. */
+  /** Variables besides `NODERAX_<KEY>`, which comes first; the first that is set wins. */
   readonly env?: readonly string[];
   /** Flags besides `--key-with-dashes`. */
   readonly flags?: readonly string[];
   /** Masked wherever it is shown. */
   readonly secret?: true;
-  /** False when a running agent notices a change by itself. */
+  /** False when a running agent notices a change. */
   readonly restart?: false;
-  /** A wrong value is a warning and the default applies: its plain variable is shared with other programs. */
+  /** A wrong value is only a warning, and the default applies: other programs use the same variable. */
   readonly lenient?: true;
-  /** Empty text is a value, that switches off what the key is about; elsewhere it means "not set here". */
+  /** Empty text is a value, which switches the feature off; for other keys it means "not set here". */
   readonly blank?: true;
-  /** What the documentation says instead of a default that differs from machine to machine. */
+  /** Text for the documentation instead of a default that depends on the machine. */
   readonly defaultNote?: string;
 }
 
@@ -44,7 +44,7 @@ export interface UrlOption extends Row {
 export interface BooleanOption extends Row {
   readonly type: "boolean";
   readonly default?: boolean;
-  /** Something to tell the owner although the value is allowed. */
+  /** Returns a warning for the owner about an allowed value. */
   readonly warn?: Check<boolean>;
 }
 export interface NumberOption extends Row {
@@ -94,7 +94,7 @@ export type Option =
 /** Durations are milliseconds, sizes bytes, paths absolute. */
 export type OptionValue = string | number | boolean | readonly string[];
 
-/** What a row of this kind yields. */
+/** Type of the value of a row. */
 export type ValueOf<O extends Option> = O extends EnumOption
   ? O["values"][number]
   : O extends BooleanOption

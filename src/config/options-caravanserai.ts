@@ -31,7 +31,7 @@ export const caravanseraiOptions = {
     type: "duration",
     default: "1m",
     planes: ["caravanserai"],
-    doc: "How often Docker is looked at although it reported nothing.",
+    doc: "How often the containers are listed although Docker reported no event.",
   },
   max_parallel_projects: {
     type: "integer",
@@ -39,7 +39,7 @@ export const caravanseraiOptions = {
     min: 1,
     max: 256,
     planes: ["caravanserai"],
-    doc: "How many projects are worked on at the same time.",
+    doc: "How many projects may be changed at the same time.",
   },
   pull_policy: {
     type: "enum",
@@ -52,7 +52,7 @@ export const caravanseraiOptions = {
     type: "duration",
     default: "2m",
     planes: ["caravanserai"],
-    doc: "A pull during which nothing happens for this long is given up, and tried again later.",
+    doc: "A pull without progress for this long is stopped, and tried again later.",
   },
   max_parallel_pulls: {
     type: "integer",
@@ -74,7 +74,7 @@ export const caravanseraiOptions = {
     type: "duration",
     default: "1m",
     planes: ["caravanserai"],
-    doc: "How long containers stay that the server says are not this node's any more.",
+    doc: "How long containers are kept after the server said that they are no longer assigned to this node.",
   },
   docker_host: {
     type: "string",
@@ -119,7 +119,7 @@ export const caravanseraiOptions = {
     secret: true,
     check: tokenLength,
     planes: ["caravanserai"],
-    doc: "Who presents this token may use forward and logs from anywhere; asked of users here too; 16 characters at least.",
+    doc: "Token that allows forward and logs from anywhere; then local users need it, too; at least 16 characters.",
   },
   listen_hosts: {
     type: "list",
@@ -147,7 +147,7 @@ export const caravanseraiOptions = {
     type: "duration",
     default: "1h",
     planes: ["caravanserai"],
-    doc: "A tunnel through which nothing passed for this long is closed.",
+    doc: "A tunnel without data for this long is closed.",
   },
   proxy_listen_addr: {
     type: "string",

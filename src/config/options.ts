@@ -1,4 +1,5 @@
-// THE table of settings: type, default, environment names, flag, documentation. Everything else is derived from it.
+// THE table of settings: type, default, environment names, flag, documentation. Everything else is derived
+// from it.
 import { seconds } from "../lib/duration.ts";
 import { leadingSlash, trailingSlash } from "./checks.ts";
 import type { Option, ValueOf } from "./option.ts";
@@ -58,7 +59,7 @@ export const options = {
     default: "30s",
     env: ["HEARTBEAT_INTERVAL"],
     planes: ["noderax", "caravanserai"],
-    doc: "How often the node says that it is alive.",
+    doc: "Time between two heartbeats.",
   },
   metrics_interval: {
     type: "duration",
@@ -86,14 +87,14 @@ export const options = {
     default: "4s",
     env: ["SHUTDOWN_TIMEOUT"],
     planes: ["noderax", "caravanserai"],
-    doc: "How long a stop may take before the agent leaves anyway; what is left undone is on disk.",
+    doc: "How long a stop may take; unfinished work is on disk and continues with the next start.",
   },
   task_timeout: {
     type: "duration",
     default: "10m",
     env: ["TASK_TIMEOUT"],
     planes: ["noderax"],
-    doc: "Limit of a task that brings none of its own.",
+    doc: "Time limit of a task without one of its own.",
   },
   task_user: {
     type: "string",
@@ -176,7 +177,7 @@ export const options = {
     type: "duration",
     default: "8h",
     planes: ["noderax"],
-    doc: "A terminal with neither input nor output for this long is ended.",
+    doc: "A terminal without input and output for this long is ended.",
   },
   terminal_max_length: {
     type: "duration",
@@ -188,14 +189,14 @@ export const options = {
     type: "duration",
     default: "3s",
     planes: ["noderax"],
-    doc: "Time between the hang-up of a terminal and SIGKILL for whatever is left of it.",
+    doc: "Time between SIGHUP and SIGKILL for the processes of a terminal.",
   },
   realtime_enabled: {
     type: "boolean",
     default: true,
     env: ["REALTIME_ENABLED"],
     planes: ["noderax"],
-    doc: "Whether the realtime session is opened; without it the node lives on HTTP alone.",
+    doc: "Whether the realtime session is opened; without it the node uses HTTP alone.",
   },
   realtime_ping_interval: {
     type: "duration",
@@ -204,7 +205,7 @@ export const options = {
     planes: ["noderax"],
     warn: (period) =>
       period > seconds(15) ? "is above 15s: the server may drop the session between two pings" : undefined,
-    doc: "How often the realtime session proves that it is alive.",
+    doc: "Time between two pings of the realtime session.",
   },
   realtime_queue_size: {
     type: "integer",
@@ -213,7 +214,7 @@ export const options = {
     max: 1_048_576,
     env: ["REALTIME_QUEUE_SIZE"],
     planes: ["noderax"],
-    doc: "Accepted for the Go agent's sake and without effect: nothing waits for the session in a queue.",
+    doc: "Accepted from the configuration of a Go agent, without effect: the session has no queue.",
   },
   realtime_backoff_jitter: {
     type: "number",
@@ -312,7 +313,9 @@ export const options = {
 
 export type OptionKey = keyof typeof options;
 
-/** Every setting, parsed: durations in milliseconds, sizes in bytes, paths absolute; `undefined` where unset. */
+/**
+ * Every setting, parsed: durations in milliseconds, sizes in bytes, paths absolute; `undefined` where unset.
+ */
 export type Settings = {
   readonly [K in OptionKey]:
     | ValueOf<(typeof options)[K]>
@@ -323,16 +326,16 @@ export const optionKeys = Object.keys(options) as readonly OptionKey[];
 
 export const isOptionKey = (key: string): key is OptionKey => Object.hasOwn(options, key);
 
-/** The row of a key, seen as any option: for code that works on all of them. */
+/** Returns the row of a key as an Option, for code that works on all of them. */
 export const optionOf = (key: OptionKey): Option => options[key];
 
-/** Variables that set a key, the first that is set wins: "NODERAX_API_URL", "API_URL". */
+/** Returns the variables that set a key; the first that is set wins: "NODERAX_API_URL", "API_URL". */
 export const environmentNames = (key: OptionKey): readonly string[] => [
   `NODERAX_${key.toUpperCase()}`,
   ...(optionOf(key).env ?? []),
 ];
 
-/** Flags that set a key, without their dashes: "listen-port", "agent-port". */
+/** Returns the flags that set a key, without their dashes: "listen-port", "agent-port". */
 export const flagNames = (key: OptionKey): readonly [string, ...string[]] => [
   key.replaceAll("_", "-"),
   ...(optionOf(key).flags ?? []),

@@ -1,4 +1,4 @@
-// Where a value came from, for `config show --sources` and for messages about wrong values.
+// Describes the source of a value, for `config show --sources` and for messages about wrong values.
 
 export type SettingOrigin =
   | { readonly from: "default" }

@@ -1,4 +1,4 @@
-// The sources of settings in their order, each as "what do you say about this key, and where does it stand?".
+// Reads the sources of settings in their order, and looks up a key in them.
 import { dirname, resolve } from "node:path";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { parseDotenv } from "./dotenv.ts";
@@ -25,15 +25,17 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface LoadOptions {
   /** Settings given as flags, as text. */
   readonly flags?: ReadonlyMap<OptionKey, string>;
-  /** `--config FILE`: read alone, like `$NODERAX_CONFIG_FILE`. */
+  /** `--config FILE`: the only file read, like `$NODERAX_CONFIG_FILE`. */
   readonly configFile?: string;
   readonly env: Environment;
   readonly cwd: string;
   /** The name the program was called by; "cara-agent" runs the caravanserai plane alone. */
   readonly invokedAs?: string;
-  /** Default true: a named file that is missing is an error. Commands that write it say false. */
+  /** Default true: a named file that is missing is an error. Commands that write it pass false. */
   readonly requireFile?: boolean;
-  /** As root, take over configuration that a service user owns at the agent's own place. Only `run` does. */
+  /**
+   * As root, take over configuration that a service user owns in the agent's own directory. Only `run` does.
+   */
   readonly takeOver?: boolean;
   readonly search?: SearchPaths;
 }
@@ -44,22 +46,22 @@ export interface FoundValue {
 }
 
 export interface Sources {
-  /** What applies to a key: the last source that sets it. `undefined` leaves the default. */
+  /** Returns the value of the last source that sets the key; undefined leaves the default. */
   readonly find: (key: OptionKey) => FoundValue | undefined;
   readonly files: readonly ConfigFile[];
   readonly warnings: readonly string[];
-  /** Where the file stands that `--config` or NODERAX_CONFIG_FILE names. */
+  /** Directory of the file that `--config` or NODERAX_CONFIG_FILE names. */
   readonly namedDirectory: string | undefined;
   /**
-   * The file that a new value for `key` belongs into: the one that has the key, else the first that was read, else
-   * the one that was named, else ./config.json, or ./config.local.json where that is not ours.
+   * Returns the file to write a new value for `key` to: the one that has the key, else the first that was
+   * read, else the named one, else ./config.json, or ./config.local.json where that is not ours.
    */
   readonly savePath: (key?: OptionKey) => string;
 }
 
 type Layer = (key: OptionKey) => FoundValue | undefined;
 
-/** Reads every source. Throws AgentError for a file that is malformed, unreadable, or named but missing. */
+/** Reads all sources. Throws an AgentError for a file that is malformed, unreadable, or named but missing. */
 export async function readSources(options: LoadOptions): Promise<Sources> {
   const { env, cwd } = options;
   const warnings: string[] = [];
@@ -101,7 +103,7 @@ export async function readSources(options: LoadOptions): Promise<Sources> {
   };
 }
 
-/** Where a new file can stand that will be found. Throws AgentError where all places are taken by other programs. */
+/** Returns the path for a new file. Throws an AgentError when files of other programs have all of them. */
 function freePath(cwd: string, { passedOver }: Reading): string {
   const places = ["config.json", "config.local.json", "config/config.json"].map((name) => resolve(cwd, name));
   const free = places.find((path) => !passedOver.has(path));
@@ -116,7 +118,7 @@ function freePath(cwd: string, { passedOver }: Reading): string {
   );
 }
 
-/** At most one YAML and one JSON file, in the order in which they apply. */
+/** Returns at most one YAML and one JSON file, in the order in which they apply. */
 async function searchFiles(
   search: SearchPaths,
   cwd: string,
@@ -160,7 +162,7 @@ const dotenvEntries = ({ text }: OpenedFile): FileEntry[] =>
     .filter(({ name }) => ourNames.has(name))
     .map(({ name, value, line }) => ({ key: name, value, line }));
 
-/** Every variable that sets something. */
+/** Returns all variables that set something. */
 const ourNames: ReadonlySet<string> = new Set(optionKeys.flatMap(environmentNames));
 
 const secretNames: ReadonlySet<string> = new Set(

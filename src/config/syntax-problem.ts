@@ -1,4 +1,4 @@
-// A configuration file that is not well-formed, and where.
+// The error for a malformed configuration file, with its position.
 
 export class SyntaxProblem extends Error {
   override readonly name = "SyntaxProblem";

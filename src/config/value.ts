@@ -1,4 +1,4 @@
-// One value: from the text or JSON a source holds to its typed form and back; says what is allowed when it is wrong.
+// Parses the text or JSON of one value into its typed form, and writes it back. Explains what is allowed.
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { formatSize, parseSize } from "../lib/size.ts";
@@ -10,19 +10,19 @@ export type Parsed =
   | { readonly value: OptionValue; readonly problem?: never }
   | { readonly problem: string; readonly value?: never };
 
-/** What a source may hold for one key; text everywhere but in files. */
+/** Value of a key in a source; always text outside of files. */
 export type RawValue = string | number | boolean | null | readonly RawValue[] | { readonly nested: true };
 
-/** Nothing, null and empty text mean "not set here": what installers and service units leave behind. */
+/** Missing, null and empty values mean "not set here": installers and service units write them. */
 export const isUnset = (raw: RawValue, option?: Pick<Option, "blank">): boolean =>
   raw === null || (typeof raw === "string" && raw.trim() === "" && option?.blank !== true);
 
-// The longest path Linux takes; longer numbers would also keep the patterns below busy for minutes.
+// The longest path of Linux; the patterns below would take minutes for longer numbers.
 const MAX_LENGTH = 4_096;
 
 /**
- * Relative paths are taken from `beside`, the directory of the file they stand in; from `cwd` without one, and where only
- * there is something of that name, which is how the Go agent reads them.
+ * Parses a value. Resolves relative paths against `beside`, the directory of their file; against `cwd`
+ * without one, and if the path exists only there, as the Go agent does.
  */
 export function parseValue(option: Option, raw: RawValue, cwd: string, beside = cwd): Parsed {
   if (option.type === "list") return parseList(option, raw);
@@ -30,7 +30,7 @@ export function parseValue(option: Option, raw: RawValue, cwd: string, beside = 
     return { problem: `must be ${allowed(option)}, a single value` };
   const text = String(raw).trim();
   if (text.length > MAX_LENGTH) return { problem: `is longer than ${MAX_LENGTH} characters` };
-  // A header, a path or an argument made of such a value would end in the middle of it.
+  // Such a character would end a header, path or argument in the middle of the value.
   if (/\p{Cc}/u.test(text)) return { problem: "contains control characters" };
   return parseText(option, text, cwd, beside);
 }
@@ -75,7 +75,7 @@ function parseText(
   }
 }
 
-// Go's words for JSON, environment and flags, and YAML 1.1's, which Go's YAML reader accepts for booleans.
+// Words of Go for JSON, environment and flags, and those of YAML 1.1, which Go's YAML reader accepts.
 const TRUE = new Set(["true", "t", "1", "yes", "on"]);
 const FALSE = new Set(["false", "f", "0", "no", "off"]);
 
@@ -119,7 +119,7 @@ function parseList(option: ListOption, raw: RawValue): Parsed {
   return problem === undefined ? { value } : { problem };
 }
 
-/** What a value of this option looks like, for messages and the documentation: "one of debug, info, …". */
+/** Describes the allowed values, for messages and the documentation: "one of debug, info, …". */
 export function allowed(option: Option): string {
   switch (option.type) {
     case "boolean":
@@ -146,7 +146,7 @@ export function allowed(option: Option): string {
   }
 }
 
-/** The value as a user would write it, so that `parseValue` reads the same back. */
+/** Writes the value as a user would, so that `parseValue` returns the same. */
 export function formatValue(option: Option, value: OptionValue): string {
   if (option.type === "duration" && typeof value === "number") return formatDuration(value);
   if (option.type === "size" && typeof value === "number") return formatSize(value);

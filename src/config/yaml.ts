@@ -1,5 +1,5 @@
-// The top level of a YAML file with the line of every key, and files of whole documents. The only file that knows the
-// yaml package.
+// Reads the top level of a YAML file with the line of every key, and files with several documents. The only
+// user of the yaml package.
 import {
   type Document,
   LineCounter,
@@ -18,7 +18,10 @@ import type { FileEntry } from "./files.ts";
 import { SyntaxProblem } from "./syntax-problem.ts";
 import type { RawValue } from "./value.ts";
 
-/** An empty file has no entries. Collections are not expanded, so aliases cannot grow: they end as `nested`. */
+/**
+ * Reads the entries; an empty file has none. Does not expand collections (they are `nested`), so aliases
+ * cannot grow.
+ */
 export function scanYaml(text: string): readonly FileEntry[] {
   const lines = new LineCounter();
   const document = parseYaml(text, lines);
@@ -40,17 +43,17 @@ export function scanYaml(text: string): readonly FileEntry[] {
 }
 
 export interface YamlDocument {
-  /** As JSON would have it. */
+  /** The document as JSON data. */
   readonly value: unknown;
-  /** The line of what stands at a path, or of the closest thing around it. */
+  /** Returns the line of the node at a path, or of the closest one around it. */
   readonly lineOf: (path: readonly (string | number)[]) => number;
 }
 
-/** All documents of a text that may have several, empty ones left out. Throws SyntaxProblem. */
+/** Reads all documents of a text, without empty ones. Throws SyntaxProblem. */
 export function readYamlDocuments(text: string): YamlDocument[] {
   const lineCounter = new LineCounter();
   const parsed = parseAllDocuments(text.replace(/^\ufeff/, ""), { lineCounter, prettyErrors: false });
-  // Nothing but comments is no document at all.
+  // Comments alone are no document.
   return (Array.isArray(parsed) ? parsed : []).flatMap((document): YamlDocument[] => {
     const [error] = document.errors;
     const start = lineCounter.linePos(error?.pos[0] ?? document.contents?.range?.[0] ?? 0);
@@ -63,14 +66,14 @@ export function readYamlDocuments(text: string): YamlDocument[] {
 
 function valueOf(document: Document.Parsed, line: number): unknown {
   try {
-    // Aliases may stand for aliases: the package stops at a hundred expansions.
+    // Aliases may refer to aliases: the package stops at 100 expansions.
     return document.toJS();
   } catch (error) {
     throw new SyntaxProblem(messageOf(error), { line, column: 1 });
   }
 }
 
-/** Where the deepest node along a path begins; of a value in a map, where its key does. */
+/** Returns the offset of the deepest node along a path; for a value in a map, of its key. */
 function offsetOf(root: unknown, path: readonly (string | number)[]): number {
   let node = root;
   let offset = isNode(root) ? (root.range?.[0] ?? 0) : 0;
@@ -87,7 +90,9 @@ function offsetOf(root: unknown, path: readonly (string | number)[]): number {
   return offset;
 }
 
-/** Throws SyntaxProblem. The package compares every key with every other: who needs them unique looks himself. */
+/**
+ * Parses; throws SyntaxProblem. Does not check that keys are unique, which takes the package quadratic time.
+ */
 function parseYaml(text: string, lineCounter: LineCounter): Document.Parsed {
   const document = parseDocument(text.replace(/^\ufeff/, ""), {
     lineCounter,
@@ -110,7 +115,7 @@ function rawValue(node: Node | null, document: Document.Parsed): RawValue {
   return target === null || target === undefined ? null : { nested: true };
 }
 
-/** Numbers keep the text they were written as: `node_id: 0123` and `zone: 1.10` must not lose digits. */
+/** Keeps the text of numbers: `node_id: 0123` and `zone: 1.10` must not lose digits. */
 function rawScalar(value: unknown, source?: string): RawValue {
   if (typeof value === "boolean" || typeof value === "string" || value === null) return value;
   return (
@@ -118,7 +123,7 @@ function rawScalar(value: unknown, source?: string): RawValue {
   );
 }
 
-/** The text with top-level keys set or, where `undefined`, removed; comments and order stay. */
+/** Returns the text with top-level keys set or, where undefined, removed. Keeps comments and order. */
 export function editYaml(
   text: string,
   changes: ReadonlyMap<string, string | number | boolean | undefined>,

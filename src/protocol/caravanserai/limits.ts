@@ -1,7 +1,7 @@
-// The timings of the Caravanserai server, which the agent must live with and the sandbox keeps.
+// Timings of the Caravanserai server. The agent depends on them, and the sandbox keeps them.
 import { minutes, seconds } from "../../lib/duration.ts";
 
-/** A node whose last heartbeat is older is NotReady, at the next look. */
+/** A node whose last heartbeat is older becomes NotReady at the next check of the server. */
 export const NODE_SILENCE_LIMIT = seconds(90);
 export const NODE_CHECK_INTERVAL = seconds(30);
 /** Running projects of a NotReady node go back to Pending after this; Scheduled ones at once. */

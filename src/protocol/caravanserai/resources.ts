@@ -1,7 +1,8 @@
-// The resources of the Caravanserai server: projects are sets of containers, nodes are the machines that run them.
+// The resources of the Caravanserai server: projects are sets of containers, nodes are the machines that run
+// them.
 //
-// Unknown fields are ignored, the server gains some without notice. Go's zero time ("0001-01-01T00:00:00Z") stands
-// wherever a timestamp was never set.
+// Unknown fields are ignored, the server gains some without notice. Go's zero time ("0001-01-01T00:00:00Z")
+// stands wherever a timestamp was never set.
 import * as v from "valibot";
 
 export const API_VERSION = "caravanserai/v1";
@@ -66,21 +67,24 @@ export type Project = v.InferOutput<typeof Project>;
 export const Condition = v.object({ reason: v.nullish(v.string(), ""), message: v.nullish(v.string(), "") });
 export type Condition = v.InferOutput<typeof Condition>;
 
-/** Enough of a project to tell of one that cannot be read as a whole, to take it down, or to see whose it is. */
+/**
+ * The part of a project that is needed to report an unreadable one, to remove it, or to see which node has
+ * it.
+ */
 export const ProjectPlace = v.object({
   metadata: v.object({ name: text }),
   status: v.object({
     phase: v.string(),
     nodeRef: v.nullish(v.string(), ""),
-    // Only compared with what we would say: ones that cannot be read hide no project.
+    // Only compared with what we would report, so an unreadable one must not hide the project.
     conditions: v.fallback(list(Condition), []),
   }),
 });
 export type ProjectPlace = v.InferOutput<typeof ProjectPlace>;
 
 /**
- * Items are parsed one by one: one that we do not understand must not hide the others. An answer that neither says what
- * it is nor has a list is none: taken for an empty list it would say that nothing is ours any more.
+ * Items are parsed one by one: one that we do not understand must not hide the others. An answer that neither
+ * says what it is nor has a list is none: taken for an empty list it would say that nothing is ours any more.
  */
 export const ProjectList = v.union([
   v.object({ items: v.array(v.unknown()) }),
@@ -90,7 +94,7 @@ export const ProjectList = v.union([
   ),
 ]);
 
-/** Why a project stands where it stands; clients show these words. */
+/** Reason of the phase of a project, shown by clients. */
 export const REASONS = [
   "ContainersRunning",
   "ContainerExited",
@@ -104,8 +108,8 @@ export const REASONS = [
 export type Reason = (typeof REASONS)[number];
 
 /**
- * `PATCH /projects/{name}/status`: 204; 404 when the project is gone, 400 for a phase it does not know. The phase that
- * it is in may be sent again, to show what is wrong: the server checks no transition.
+ * `PATCH /projects/{name}/status`: 204; 404 when the project is gone, 400 for a phase it does not know. The
+ * phase that it is in may be sent again, to show what is wrong: the server checks no transition.
  */
 export interface ProjectStatus {
   phase: Exclude<ProjectPhase, "Pending">;
@@ -116,7 +120,7 @@ export interface ProjectStatus {
 export const NODE_STATES = ["Ready", "NotReady", "Draining"] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
-/** Enough of a node to call its agent, and to tell it from one of the same name that was registered anew. */
+/** The part of a node that is needed to call its agent, and to notice that its name was registered again. */
 export const NodePlace = v.object({
   metadata: v.nullish(v.object({ createdAt: v.nullish(v.string(), "") }), { createdAt: "" }),
   status: v.object({
@@ -144,7 +148,7 @@ export interface NodeRegistration {
 /** The answer to a registration: the node that was made, or nothing. */
 export const NodeCreated = v.union([v.undefined(), v.object({ metadata: v.object({ name: text }) })]);
 
-/** What the node runs on, for people. */
+/** Versions of the node, for people. */
 export interface NodeInfo {
   kernelVersion: string;
   /** "Debian GNU/Linux 12 (bookworm)" */
@@ -152,7 +156,10 @@ export interface NodeInfo {
   agentVersion: string;
 }
 
-/** `POST /nodes/{name}/heartbeat`: 204; all optional and merged; 404 means the node was deleted: register again. */
+/**
+ * `POST /nodes/{name}/heartbeat`: 204; all optional and merged; 404 means the node was deleted: register
+ * again.
+ */
 export interface NodeHeartbeat {
   state?: NodeState;
   network?: { ip: string; mode: "Direct"; agentPort?: number };
@@ -162,7 +169,7 @@ export interface NodeHeartbeat {
   info?: NodeInfo;
 }
 
-/** RFC 9457: what an error answer looks like, of the server and of the agent's own listener. */
+/** Problem document (RFC 9457): error body of the server and of the agent's own listener. */
 export const Problem = v.object({
   type: v.optional(v.string()),
   title: v.optional(v.string()),

@@ -1,21 +1,21 @@
-// What both ends of a port-forward tunnel know: paths, subprotocols, limits and close codes.
+// Paths, subprotocols, limits and close codes of port-forward tunnels, for both ends.
 //
-// A tunnel is one WebSocket of binary frames whose boundaries mean nothing. WebSocket has no half-close: who offers
-// `tunnel.half-close`, and gets it, says "I send no more" by an empty binary message, and is told the same way that the
-// service sends no more; the tunnel ends when both have. Without it, either side's end closes the tunnel.
+// A tunnel is one WebSocket of binary frames whose boundaries mean nothing. WebSocket has no half-close: with
+// the subprotocol `tunnel.half-close`, an empty binary message ends one direction, and the tunnel ends when
+// both have ended. Without it, the end of either side closes the tunnel.
 import { MIB } from "../../lib/size.ts";
 
-/** Where an agent listens that does not say so in its heartbeats. */
+/** Port of an agent whose heartbeats name none. */
 export const AGENT_PORT = 9_090;
 
 export const HALF_CLOSE = "tunnel.half-close";
-/** What browsers offer that have to offer something. */
+/** Subprotocol of browsers, which have to offer one. */
 export const BINARY = "binary";
 
 /** Larger frames from a client are answered with 1009. */
 export const FRAME_MAX = 16 * MIB;
 
-/** Of RFC 6455, as tunnels use them. */
+/** Close codes of RFC 6455, as tunnels use them. */
 export const CLOSE = {
   /** Everything was delivered, both ways. */
   done: 1_000,
@@ -37,13 +37,15 @@ export const forwardPath = (project: string, service: string, port: number): str
 export const logsPath = (project: string, service: string): string =>
   `/api/v1/logs/${encodeURIComponent(project)}/${encodeURIComponent(service)}`;
 
-/** The subprotocol to answer with, "" for none. Others that are offered, credentials among them, are never repeated. */
+/**
+ * Returns the subprotocol to answer with, "" for none. Never one that is not ours: it may be a credential.
+ */
 export function chosenProtocol(offered: string | null): "" | typeof HALF_CLOSE | typeof BINARY {
   const names = (offered ?? "").split(",").map((name) => name.trim());
   return names.includes(HALF_CLOSE) ? HALF_CLOSE : names.includes(BINARY) ? BINARY : "";
 }
 
-/** A port as people and paths write it; undefined for anything else. */
+/** Parses a port; undefined for anything else. */
 export function portOf(text: string): number | undefined {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   return port >= 1 && port <= 65_535 ? port : undefined;

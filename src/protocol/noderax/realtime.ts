@@ -2,14 +2,14 @@
 //
 //   agent.auth     first, and nothing else before its answer: any other known event gets the socket closed. Answered
 //                  by the ack and by the event `agent.auth.ack`. A refusal is the event `agent.auth.error` and a forced
-//                  disconnect; the ack does not come then. Only three of its texts mean what they say for good. May be
+//                  disconnect; the ack does not come then. Only three of its texts name a lasting reason. May be
 //                  repeated on a live session: that is how a fresh report of versions or root access is sent.
 //   agent.ping     keeps the socket (an authenticated one that is silent for 45 s is dropped), not the node online.
 //   agent.metrics  keeps both. Wants nodeId and agentToken once more.
 //
-// The server answers every event by an ack, refuses unknown keys, converts no types, and tells of a wrong event only
-// "Bad Request Exception": what leaves here must be right. It handles frames side by side, so order is kept only by
-// waiting for each ack. One socket a node: a second one throws the first out. A closed socket puts the node offline
+// The server answers every event by an ack, refuses unknown keys, converts no types, and answers a wrong event only with
+// "Bad Request Exception", so events must be exact. It handles frames side by side, so order is kept only by
+// waiting for each ack. One socket a node: a second one closes the first. A closed socket puts the node offline
 // at once, with an alert. A message above 1 000 000 bytes closes the socket.
 import * as v from "valibot";
 import { printable } from "../../lib/printable.ts";
@@ -33,7 +33,7 @@ export const AuthAck = v.object({
 });
 export type AuthAck = v.InferOutput<typeof AuthAck>;
 
-/** Words of the server for a person: in a log and a status they must be short and cannot move a cursor. */
+/** Text of the server for people: cut and made printable for log and status. */
 const words = v.pipe(
   v.string(),
   v.transform((text) => printable(text.slice(0, 300))),
@@ -41,7 +41,7 @@ const words = v.pipe(
 
 export const AuthError = v.object({ message: v.optional(words, "no reason given") });
 
-/** The texts of `agent.auth.error` that name a lasting reason; everything else (a database that is down) passes. */
+/** The texts of `agent.auth.error` that name a lasting reason; all others, such as a database that is down, are temporary. */
 export const authRefusals = [
   { pattern: /^Invalid agent token$/, standing: "refused" },
   { pattern: /^Agent token is not configured for this node$/, standing: "refused" },
@@ -90,13 +90,13 @@ export const StoredSample = v.looseObject({ id: v.union([v.string(), v.number()]
 export const Ack = v.looseObject({ ok: v.boolean(), message: v.optional(words) });
 export type Ack = v.InferOutput<typeof Ack>;
 
-/** It says something about root access, be it in words that are unknown here. */
+/** Has a part about root access, perhaps with an unknown profile. */
 export const SaysRootAccess = v.object({ rootAccess: v.object({ profile: v.string() }) });
 
 /** Pushed when an operator changes the profile; not acknowledged. Apply it, then send `agent.auth` again. */
 export const RootAccessUpdated = v.object({ rootAccess: DesiredRootAccess });
 
-/** `agent.error`: the server did not like an event. `code` is UNKNOWN_EVENT for one it does not know. */
+/** `agent.error`: the server refused an event. `code` is UNKNOWN_EVENT for one it does not know. */
 export const EventError = v.object({
   eventType: v.optional(words),
   code: v.optional(words),

@@ -2,7 +2,7 @@
 //
 // Headers on every call: `Authorization: Bearer <agentToken>` and `x-agent-node-id`.
 //
-//   claim      always 200; `task: null` when there is nothing. Long-polls up to `waitMs`. An abandoned request goes on
+//   claim      always 200; `task: null` when there is nothing. Long-polls up to `waitMs`. An abandoned request keeps
 //              polling on the server and may swallow a task until its lease (60 s) ends; parallel claims of one node
 //              may hand out the same task twice. So: one in flight, and the client waits longer than the server.
 //   started    the gate: run the command only after a 200. Idempotent while running, and answers the whole row —
@@ -10,8 +10,8 @@
 //   logs       one row a call; only while running. Not idempotent. A log call that overlaps `completed` may put the
 //              task back to running, so never have one in flight then.
 //   completed  only from running. The same outcome again is a 200 no-op, another outcome 409.
-//   control    `cancelRequested` is true only while running: look at `status` too, a task that the server failed
-//              or cancelled must be stopped as well.
+//   control    `cancelRequested` is true only while running: check `status` too, since a task that the server
+//              failed or cancelled must be stopped as well.
 //
 // 401 on these routes also means "the database is down". 404: not a task of this node.
 import * as v from "valibot";
@@ -32,7 +32,7 @@ export const isFinal = (status: string): boolean =>
 
 /** The parts of the task row that the agent uses; the server sends more. */
 export const Task = v.object({
-  /** A UUID on the real server. It names files here, so nothing that leads elsewhere is let in. */
+  /** A UUID on the real server. It becomes part of paths, so nothing else is accepted. */
   id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
   type: v.string(),
   status: v.string(),
@@ -42,10 +42,10 @@ export const Task = v.object({
 });
 export type Task = v.InferOutput<typeof Task>;
 
-/** UUIDs, in whichever case the server writes them. */
+/** UUIDs in either case. */
 const sameId = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase();
 
-/** The row of the task that was asked about. */
+/** Schema of the row of one task; fails for the row of another. */
 export const taskOf = (taskId: string) =>
   v.pipe(
     Task,
@@ -106,7 +106,7 @@ export const ControlAnswer = v.object({
 });
 export type ControlAnswer = v.InferOutput<typeof ControlAnswer>;
 
-/** The answer about the task that was asked about. */
+/** Schema of the answer about one task; fails for an answer about another. */
 export const controlOf = (taskId: string) =>
   v.pipe(
     ControlAnswer,

@@ -7,8 +7,8 @@
 // between characters; a browser that comes back sees the first 200 chunks, so few large ones beat many small ones.
 //
 // The server handles frames side by side: one `terminal.output` in flight a session, the next after its ack, and
-// `terminal.exited` after the last. The ack tells when nobody listens any more: `status` other than open, `seq: null`,
-// or "Terminal session <id> was not found." The shell must be ended then, the server will not say so again. Never send
+// `terminal.exited` after the last. The ack reports a closed session: `status` other than open, `seq: null`, or
+// "Terminal session <id> was not found." End the shell then: the server does not report it again. Never send
 // `terminal.opened` after a stop: it opens the session again.
 //
 // A session outlives the agent's socket; one that the agent does not know (it was restarted) is over: answer any event
@@ -33,9 +33,9 @@ export const TERMINAL_ERROR_MAX = 1_000;
 const cols = within(TERMINAL_COLS.min, TERMINAL_COLS.max);
 const rows = within(TERMINAL_ROWS.min, TERMINAL_ROWS.max);
 
-// What the server sends. Unknown fields are let through: a newer server may say more.
+// What the server sends. Unknown fields are accepted: newer servers may add some.
 
-/** A size of 0, or none, means the usual one. */
+/** A size that is 0 or missing means the default. */
 export const TerminalStart = v.object({
   sessionId,
   cols: v.optional(v.union([v.literal(0), cols]), 0),
@@ -50,11 +50,11 @@ export type TerminalInput = v.InferOutput<typeof TerminalInput>;
 export const TerminalResize = v.object({ sessionId, cols, rows });
 export type TerminalResize = v.InferOutput<typeof TerminalResize>;
 
-/** What is to be stopped is stopped, whatever the reason looks like. */
+/** Accepts any reason: the session must be stopped in any case. */
 export const TerminalStop = v.object({ sessionId, reason: v.fallback(v.nullish(v.string()), undefined) });
 export type TerminalStop = v.InferOutput<typeof TerminalStop>;
 
-/** Enough of any event about a session to answer it. */
+/** The part of an event that is needed to answer it. */
 export const AboutSession = v.object({ sessionId });
 
 // What the agent sends. Unknown keys are refused there.
@@ -88,7 +88,7 @@ export interface TerminalError {
   timestamp: string;
 }
 
-/** Of opened, exited and error: where the session stands now. */
+/** Ack of opened, exited and error, with the status of the session. */
 export const TerminalAck = v.object({ ...Ack.entries, status: v.optional(v.string()) });
 export type TerminalAck = v.InferOutput<typeof TerminalAck>;
 
