@@ -1,4 +1,4 @@
-// The claim loop: one long poll in flight, for as long as the process lives.
+// The claim loop: asks for tasks by long polls, one in flight at a time.
 import { steadyNow } from "../lib/clock.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf, httpStatusOf } from "../lib/agent-error.ts";
@@ -22,25 +22,26 @@ export interface ClaimPorts {
   readonly tasks: Tasks;
   readonly rootAccess: RootAccess;
   readonly auth: AuthState;
-  /** Called when the server is reached again. */
+  /** Called when the server is reachable again. */
   readonly wake: Wake;
   readonly registry: LoopRegistry;
   readonly log: Log;
   readonly openClaim: OpenClaim;
 }
 
-/** After an answer without delay: spares a server that is mistaken, and ours that would spin. */
+/** Pause after every answer, so that a server that answers without waiting does not make the loop spin. */
 const FLOOR = milliseconds(25);
-/** An empty answer that came at once is no long poll: ask again at the pace of a poll. */
+/** An empty answer within this time was no long poll: ask again at the pace of a plain poll. */
 const INSTANT = milliseconds(500);
-/** After a stop, for the claim in flight: a task that is just being handed out still arrives. */
-const STOP_PATIENCE = seconds(1);
-/** How much longer than it was asked to a server may hold a claim. */
+/** Wait for the claim in flight after a stop: a task that is being handed out still arrives. */
+const STOP_WAIT = seconds(1);
+/** How much longer than requested a server may hold a claim. */
 const CLAIM_SLACK = seconds(2);
 
 /**
- * Claims until `stop` aborts. A claim in flight then has a second to end, unless `abandon` aborts before: what is left of
- * it on the server, where it may still take a task, is waited for by the next process (`openClaim`). `wait` is how long the server is asked to wait for a task.
+ * Claims tasks until `stop` aborts. A claim in flight then has 1 s to end, unless `abandon` aborts earlier. On the server
+ * it may still take a task, so the next process waits until it is over (`openClaim`). `wait` is the requested length of the
+ * long poll.
  */
 export function claimLoop(
   ports: ClaimPorts,
@@ -50,7 +51,7 @@ export function claimLoop(
 ): Promise<void> {
   const { api, tasks, rootAccess, auth, registry, log, openClaim } = ports;
   const claims = abortScope([abandon]);
-  stop.addEventListener("abort", () => setTimeout(() => claims.abort(), STOP_PATIENCE).unref(), {
+  stop.addEventListener("abort", () => setTimeout(() => claims.abort(), STOP_WAIT).unref(), {
     once: true,
   });
   let silent = false;
@@ -63,7 +64,7 @@ export function claimLoop(
 
   async function round(_: AbortSignal, report: LoopReport): Promise<Duration> {
     const left = (openClaim.read() ?? -Infinity) - steadyNow();
-    // One that lies further ahead than a claim can last is of an earlier boot, and the clock was set back since.
+    // Further ahead than a claim can last: written in an earlier boot, and the clock was set back since.
     if (left > 0 && left <= CLAIM_WAIT_MAX + CLAIM_SLACK) {
       report.note("waiting until an unanswered claim is over on the server");
       return left;
@@ -75,13 +76,13 @@ export function claimLoop(
     }
     report.note("waiting for a task");
     const begun = steadyNow();
-    // A server that was silent is asked for what it has at this moment: its answer says at once that it is back.
-    const patience = silent ? 0 : wait;
-    openClaim.write(begun + Math.min(patience, CLAIM_WAIT_MAX) + CLAIM_SLACK);
-    const answer = await claim(patience);
+    // After a failure ask without waiting: the answer shows at once that the server is back.
+    const pollLength = silent ? 0 : wait;
+    openClaim.write(begun + Math.min(pollLength, CLAIM_WAIT_MAX) + CLAIM_SLACK);
+    const answer = await claim(pollLength);
     accepted();
     if (answer.rootAccess !== undefined) rootAccess.desire(answer.rootAccess);
-    // Journalled before the claim is marked as over: in between, a crash must not lose what we were handed.
+    // Write the task first: a crash between these lines must not lose it.
     if (answer.task !== null) tasks.accept(answer.task);
     openClaim.write(undefined);
     const instant = steadyNow() - begun < Math.min(INSTANT, wait);
@@ -89,15 +90,15 @@ export function claimLoop(
     return jitter(FLOOR, 0.5, Math.random);
   }
 
-  async function claim(patience: Duration): Promise<ClaimAnswer> {
+  async function claim(pollLength: Duration): Promise<ClaimAnswer> {
     try {
       return await api.claim(
-        patience,
+        pollLength,
         { capabilities: [...CAPABILITIES], rootAccess: rootAccess.report() },
         claims.signal,
       );
     } catch (error) {
-      // Whoever was certainly not heard, or was answered, is not waiting on the server.
+      // A claim that never arrived, or was answered, is not waiting on the server.
       if (!mayHaveArrived(error) || httpStatusOf(error) !== undefined) openClaim.write(undefined);
       if (httpStatusOf(error) === 401) await auth.doubted(claims.signal);
       throw error;
@@ -108,14 +109,14 @@ export function claimLoop(
     auth.accepted("task");
     if (!silent) return;
     silent = false;
-    // Only now: what pauses although claims are answered has a reason of its own, and counts its tries.
+    // Only after a failure: loops that pause while claims succeed have failures of their own.
     ports.wake.call();
     log.info("claim", "the control plane answers again");
   }
 
   function onError(error: unknown, report: LoopReport): Duration {
     const { consecutiveFailures: failures } = report.record;
-    // A full disk, say, is no silence of the control plane.
+    // Errors without a code, such as a full disk, do not mean that the control plane is unreachable.
     const ours = !(error instanceof AgentError);
     silent ||= !ours;
     if (failures === 1) log.warn("claim", messageOf(error));
@@ -125,7 +126,7 @@ export function claimLoop(
     report.note(
       rejected
         ? `${standing} by the control plane; asking again now and then`
-        : `${ours ? "in trouble" : "no answer"}: ${messageOf(error)}`,
+        : `${ours ? "failed" : "no answer"}: ${messageOf(error)}`,
     );
     return pauseAfter(error, backoff(policy, failures, Math.random));
   }

@@ -1,4 +1,4 @@
-// Drives one task through its phases, from wherever the journal says it stands, to its end.
+// Drives one task from its phase in the journal to its end.
 import { shortId } from "../lib/text.ts";
 import { type SteadyTime, epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { abortScope } from "../lib/abort-scope.ts";
@@ -19,7 +19,7 @@ import { bootId } from "../platform/processes.ts";
 import { ownService, rebootRefusal } from "../platform/service.ts";
 import { RUNNING_LIMIT } from "../protocol/noderax/limits.ts";
 import { follow } from "./run/follow.ts";
-import { passGate } from "./start-ack.ts";
+import { acknowledgeStart } from "./start-ack.ts";
 import type { Journal, Launch, TaskOutcome, TaskRecord } from "./journal.ts";
 import type { Prepared, RunCommand } from "./kinds/kind.ts";
 import { summarise } from "./output/summary.ts";
@@ -41,42 +41,42 @@ export interface DrivePorts {
   readonly disk: DiskReserve;
   /** The agent's service, where its stop ends the tasks that have no unit of their own. */
   readonly service: ServiceRun | undefined;
-  /** Where run directories are made. */
+  /** Parent of the run directories. */
   readonly runs: string;
-  /** The same place, held open: what is read and judged in it was made by us. */
+  /** The same directory, held open, so that nobody can exchange what the agent reads in it. */
   readonly held: HeldDirectory;
-  /** Whom unprivileged commands run as, and root. */
+  /** The accounts of unprivileged commands and of root commands. */
   readonly runners: { readonly task: Runner; readonly root: Runner };
-  /** What a command sees of others'. */
+  /** Whether a command sees the processes of others. */
   readonly view: (asRoot: boolean) => Promise<View>;
   /** The soft limit of open files for commands. */
   readonly openFiles: number | undefined;
   readonly settings: Pick<Settings, "task_timeout" | "task_kill_grace" | "task_output_limit">;
 }
 
-/** What belongs to the one task being driven. */
-export interface Driven {
+/** The parts that belong to the one task. */
+export interface DriveContext {
   readonly stop: StopRequest;
   readonly shipper: ReturnType<typeof createShipper>;
-  /** Says what the task is doing or waiting for, for `status`. */
+  /** Sets the status message of the task, for `status`. */
   readonly say: (note: string) => void;
-  /** Its command is over: from now on a report is owed. */
+  /** Called when the command has ended: its report is still to be delivered. */
   readonly ended: () => void;
 }
 
-/** A task that has a place among those that run; `leave` gives it back. */
-interface Placed extends Driven {
+/** A task that has a slot; `leave` frees it. */
+interface WithSlot extends DriveContext {
   readonly leave: () => void;
 }
 
 /**
- * Resolves when the task is finished, dropped, or — with `signal` aborted — left to the next process. An outcome that
- * is owed is in the outbox by then.
+ * Resolves when the task is finished or dropped, or when `signal` aborted and the next process goes on with it. Its outcome
+ * is in the outbox by then, if there is one.
  */
 export async function drive(
   id: string,
   ports: DrivePorts,
-  driven: Driven,
+  context: DriveContext,
   signal: AbortSignal,
 ): Promise<void> {
   const { journal, outbox, log } = ports;
@@ -85,15 +85,15 @@ export async function drive(
     if (record === undefined) throw new AgentError("tasks.unknown", `task ${id} is not in the journal`);
     return record;
   };
-  if (task().phase === "claimed" && !(await passGate(task(), ports, driven, signal))) return;
+  if (task().phase === "claimed" && !(await acknowledgeStart(task(), ports, context, signal))) return;
   if (task().phase === "started" || task().phase === "launched") {
-    const outcome = await run(task(), ports, driven, signal);
+    const outcome = await run(task(), ports, context, signal);
     if (outcome === undefined) return;
-    report(task(), outcome, ports, driven);
+    report(task(), outcome, ports, context);
   }
-  driven.say("reporting");
-  // What is still under way of a task that the server has given up is refused there; nobody waits for it.
-  if (driven.stop.current()?.reason !== "server") await outbox.drained(id, signal);
+  context.say("reporting");
+  // The server refuses the remaining entries of a task that it has ended: do not wait for them.
+  if (context.stop.current()?.reason !== "server") await outbox.drained(id, signal);
   if (signal.aborted) return;
   const { outcome, launch: launched } = task();
   if (launched !== undefined) markFinished(runDirectory(ports.held.path(), id, launched.attempt));
@@ -103,34 +103,34 @@ export async function drive(
     exit_code: outcome?.exitCode ?? undefined,
     error: outcome?.text ?? undefined,
   });
-  // Last of all, and never twice: it ends this process, or the machine.
+  // After the journal says finished, so that it never runs twice: it ends this process, or the machine.
   if (outcome?.afterwards !== undefined) actAfterwards(outcome.afterwards, log);
 }
 
-/** From the open gate to the command's end. Undefined when `signal` aborted, or the task waits for the next process. */
+/** Runs the command of a started task. Undefined when `signal` aborted: the next process goes on. */
 async function run(
   task: TaskRecord,
   ports: DrivePorts,
-  driven: Driven,
+  context: DriveContext,
   signal: AbortSignal,
 ): Promise<TaskOutcome | undefined> {
   const { slots, settings } = ports;
-  if (task.launch !== undefined) return adopt(task, task.launch, ports, driven, signal);
+  if (task.launch !== undefined) return adopt(task, task.launch, ports, context, signal);
   const prepared = prepareHere(task, ports);
   if (prepared.do === "reject") return unrun("failed", prepared.text);
   if (prepared.do === "afterwards") {
     return { status: "success", exitCode: 0, text: prepared.text, afterwards: [...prepared.command] };
   }
-  const place = await waitForSlot(task, slots, driven, settings.task_kill_grace, signal);
-  if (typeof place !== "function") return place;
+  const leave = await waitForSlot(task, slots, context, settings.task_kill_grace, signal);
+  if (typeof leave !== "function") return leave;
   try {
-    return await launchAndFollow(task, prepared, 1, ports, { ...driven, leave: place }, signal);
+    return await launchAndFollow(task, prepared, 1, ports, { ...context, leave }, signal);
   } finally {
-    place();
+    leave();
   }
 }
 
-/** What is to be done, by what this node allows at this moment. */
+/** Decides what the task runs, by what this node allows at this moment. */
 function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: DrivePorts): Prepared {
   return prepareRun(type, payload, {
     rootProfile: rootAccess.profile(),
@@ -141,11 +141,11 @@ function prepareHere({ type, payload }: TaskRecord, { rootAccess, settings }: Dr
   });
 }
 
-/** A place, an outcome when waiting was ended, or undefined when `signal` aborted. */
+/** Resolves with the release of a slot, with an outcome when the wait was ended, or with undefined when `signal` aborted. */
 async function waitForSlot(
   task: TaskRecord,
   slots: Slots,
-  { stop, shipper, say }: Driven,
+  { stop, shipper, say }: DriveContext,
   grace: Duration,
   signal: AbortSignal,
 ): Promise<(() => void) | TaskOutcome | undefined> {
@@ -155,9 +155,9 @@ async function waitForSlot(
     shipper.note(text, steadyNow());
     say(text);
   }
-  using patience = abortScope([signal, stop.signal], Math.max(0, limit));
-  const place = await slots.take(patience.signal);
-  if (place !== undefined) return place;
+  using waiting = abortScope([signal, stop.signal], Math.max(0, limit));
+  const leave = await slots.take(waiting.signal);
+  if (leave !== undefined) return leave;
   if (signal.aborted) return undefined;
   const reason = stop.current();
   if (reason === undefined)
@@ -165,11 +165,11 @@ async function waitForSlot(
   return unrun(reason.reason === "cancel" ? "cancelled" : "failed", reason.text);
 }
 
-/** Just under the server's own limit, so that the end can still be reported. */
+/** 20 s and the grace before the server's own limit, so that the end can still be reported; steady clock. */
 const serverLimit = (task: TaskRecord, grace: Duration): number =>
   (task.started ?? task.claimed) + RUNNING_LIMIT - grace - seconds(20);
 
-/** How long the command may run, and where that limit comes from. */
+/** Returns the time at which the command is ended, and the limit in words. */
 function limitOf(
   task: TaskRecord,
   prepared: RunCommand,
@@ -190,7 +190,7 @@ async function launchAndFollow(
   prepared: RunCommand,
   attempt: number,
   ports: DrivePorts,
-  driven: Placed,
+  context: WithSlot,
   signal: AbortSignal,
 ): Promise<TaskOutcome | undefined> {
   const { journal, runners, settings, disk, log } = ports;
@@ -202,7 +202,7 @@ async function launchAndFollow(
   const now = steadyNow();
   const { deadline, limit } = limitOf(task, prepared, settings.task_kill_grace, now);
   if (deadline < now + prepared.timeout) {
-    driven.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
+    context.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
   }
   const mode = launchMode();
   const record: Launch = {
@@ -231,30 +231,37 @@ async function launchAndFollow(
   if (failure !== undefined) return unrun("failed", `could not be started: ${failure}`);
   const text = `${task.type} as ${runner.account.name}, limit ${humanDuration(deadline - now)}`;
   log.info("tasks", `${shortId(task.id)} started: ${text}`, { task_id: task.id });
-  return followLaunch(task, record, ports, driven, signal);
+  return followLaunch(task, record, ports, context, signal);
 }
 
-/** A launch of an earlier process of ours: goes on with it, or repeats it when it never began. */
+/** Follows a launch of an earlier process, or repeats one that never began. */
 async function adopt(
   task: TaskRecord,
   launched: Launch,
   ports: DrivePorts,
-  driven: Driven,
+  context: DriveContext,
   signal: AbortSignal,
 ): Promise<TaskOutcome | undefined> {
   const leave = ports.slots.occupy();
   try {
     const found = openRun(runDirectory(ports.held.path(), task.id, launched.attempt), task.id, launched);
-    const mayRepeat = launched.bootId === bootId() && driven.stop.current() === undefined;
+    const mayRepeat = launched.bootId === bootId() && context.stop.current() === undefined;
     if (mayRepeat && found.prevent()) {
       const prepared = prepareHere(task, ports);
       if (prepared.do !== "run") return unrun("failed", prepared.text);
-      return await launchAndFollow(task, prepared, launched.attempt + 1, ports, { ...driven, leave }, signal);
+      return await launchAndFollow(
+        task,
+        prepared,
+        launched.attempt + 1,
+        ports,
+        { ...context, leave },
+        signal,
+      );
     }
-    ports.log.info("tasks", `${shortId(task.id)} taken up again`, {
+    ports.log.info("tasks", `${shortId(task.id)} resumed`, {
       task_id: task.id,
     });
-    return await followLaunch(task, launched, ports, { ...driven, leave }, signal);
+    return await followLaunch(task, launched, ports, { ...context, leave }, signal);
   } finally {
     leave();
   }
@@ -264,7 +271,7 @@ async function followLaunch(
   task: TaskRecord,
   launched: Launch,
   { held, outbox, disk, settings }: DrivePorts,
-  { stop, shipper, say, ended, leave }: Placed,
+  { stop, shipper, say, ended, leave }: WithSlot,
   signal: AbortSignal,
 ): Promise<TaskOutcome | undefined> {
   const directory = runDirectory(held.path(), task.id, launched.attempt);
@@ -287,12 +294,12 @@ async function followLaunch(
   }
 }
 
-/** The completion goes into the outbox, behind the last row; nothing is sent when the server has ended the task. */
+/** Puts the completion into the outbox, behind the last row; nothing when the server has ended the task. */
 function report(
   task: TaskRecord,
   outcome: TaskOutcome,
   { api, journal, outbox, held }: DrivePorts,
-  { stop }: Driven,
+  { stop }: DriveContext,
 ): void {
   const runs = held.path();
   const { ended, duration } = spanOf(task, runs);
@@ -304,7 +311,7 @@ function report(
   });
 }
 
-/** As the wrapper measured it; of a command whose wrapper was killed, until now. What a reboot cut short, nobody knows. */
+/** The times that the wrapper measured; until now, if it was killed. The duration is unknown after a reboot. */
 function spanOf(task: TaskRecord, runs: string): RunSpan {
   const { launch: launched } = task;
   const now = steadyNow();

@@ -1,14 +1,14 @@
-// The journal: where every task stands, on disk before the next step is taken.
+// The journal: the phase of every task, committed before the next step is taken.
 //
 //   claimed ──▶ started ──▶ launched ──▶ reported ──▶ finished
 //      │           │ (rejected, cancelled while waiting)  ▲
 //      ▼           └──────────────────────────────────────┘
 //   dropped   the server did not let it start: it is never run
 //
-// started   the server answered 200: the command may run, and a completion is owed
-// launched  the command may be running; the run directory tells
+// started   the server answered 200: the command may run, and a completion must be sent
+// launched  the command may be running; the run directory has its state
 // reported  the completion is in the outbox, behind the last log row
-// finished  the server has taken or refused the completion
+// finished  the server has accepted or refused the completion
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
@@ -36,7 +36,7 @@ export const journalMigration: Migration = {
   CREATE TABLE open_claim (one INTEGER PRIMARY KEY CHECK (one = 1), until INTEGER NOT NULL) STRICT;`,
 };
 
-/** Moments that limits are counted from, as JSON of a Moment: a bare wall time is wrong once the clock is set. */
+/** The starts of limits, as JSON of a Moment: a plain wall time is wrong once the clock is set. */
 export const momentsMigration: Migration = {
   name: "journal-2",
   sql: `ALTER TABLE tasks ADD COLUMN claimed TEXT;
@@ -46,20 +46,20 @@ export const momentsMigration: Migration = {
   CREATE TABLE open_claim (one INTEGER PRIMARY KEY CHECK (one = 1), until TEXT NOT NULL) STRICT;`,
 };
 
-/** The start that the server is told of, before it is: JSON of an Announcement. */
+/** The start as it is reported, written before the report: JSON of an Announcement. */
 export const announcedMigration: Migration = {
   name: "journal-3",
   sql: "ALTER TABLE tasks ADD COLUMN announced TEXT;",
 };
 
 /**
- * The claim that may still be waiting on the server after we are gone: another one beside it could be handed the same
- * task, and it may swallow one.
+ * The claim that may still wait on the server after this process has ended. It may take a task that nobody runs, and a
+ * second claim beside it could receive the same task.
  */
 export interface OpenClaim {
-  /** When it is over; undefined when there is none. */
+  /** The time until which it may wait; undefined when there is none. */
   read(): SteadyTime | undefined;
-  /** Undefined: it was answered. */
+  /** Undefined: the claim was answered. */
   write(until: SteadyTime | undefined): void;
 }
 
@@ -84,10 +84,10 @@ const readMoment = (json: string): SteadyTime => steadyOfMoment(v.parse(Moment, 
 export type TaskPhase = "claimed" | "started" | "launched" | "reported" | "finished" | "dropped";
 const UNFINISHED = "('claimed', 'started', 'launched', 'reported')";
 
-/** How a task was set going: enough to find it again after a crash of ours. Times are steady, of the boot `bootId`. */
+/** A launch: enough to find the command after a crash of the agent. Times are of the steady clock of the boot `bootId`. */
 export const Launch = v.object({
   at: v.number(),
-  /** The same by the wall clock, in milliseconds since the epoch: for people. */
+  /** The same in milliseconds since the epoch, for people. */
   wall: v.number(),
   bootId: v.string(),
   /** Counts the run directories: a launch that never began is repeated in a new one. */
@@ -95,13 +95,13 @@ export const Launch = v.object({
   mode: v.picklist(["session", "unit"]),
   /** The command is ended at this time. */
   deadline: v.number(),
-  /** What that limit is, in words. */
+  /** The limit in words. */
   limit: v.string(),
   /** The start of the agent's service that ends its tasks when it stops. */
   service: v.optional(v.object({ name: v.string(), invocation: v.string() })),
 });
 export type Launch = v.InferOutput<typeof Launch>;
-/** As versions before `wall` wrote it: its times count from the epoch. */
+/** The form before `wall` was added: its times count from the epoch. */
 const EarlierLaunch = v.omit(Launch, ["wall"]);
 
 /** Why the command is being ended. "server": the control plane has already given the task a final status. */
@@ -116,7 +116,7 @@ const TaskOutcome = v.object({
   status: v.picklist(["success", "failed", "cancelled", "timeout", "dropped"]),
   exitCode: v.nullable(v.number()),
   text: v.nullable(v.string()),
-  /** Run once the server has the completion: a reboot, a restart of ourselves. */
+  /** Run after the completion is delivered: a reboot, a restart of the agent. */
   afterwards: v.optional(v.array(v.string())),
 });
 export type TaskOutcome = v.InferOutput<typeof TaskOutcome>;
@@ -128,7 +128,7 @@ const ShippedRow = v.object({
   lastRow: v.string(),
 });
 
-/** The time of the start as the server is told it, in its milliseconds since the epoch, and when that was. */
+/** The reported start: in milliseconds since the epoch by the server's clock, and on the steady clock. */
 export interface Announced {
   readonly epoch: number;
   readonly at: SteadyTime;
@@ -143,9 +143,9 @@ export interface TaskRecord {
   /** For people; limits are counted from `claimed`. */
   readonly claimedAt: WallTime;
   readonly claimed: SteadyTime;
-  /** When the gate was opened. */
+  /** When the server accepted the start. */
   readonly started: SteadyTime | undefined;
-  /** Undefined before the gate was asked for the first time. */
+  /** Undefined before the start was reported for the first time. */
   readonly announced: Announced | undefined;
   readonly launch: Launch | undefined;
   readonly stop: Stop | undefined;
@@ -154,7 +154,7 @@ export interface TaskRecord {
   readonly finishedAt: WallTime | undefined;
 }
 
-interface Row {
+interface JournalRow {
   id: string;
   type: string;
   payload: string;
@@ -172,8 +172,8 @@ interface Row {
 
 export interface Journal {
   /**
-   * Records a claimed task. False when it is known and was let through the gate before: then it must not run again.
-   * A task that was claimed or dropped without a start may come again.
+   * Records a claimed task. False when it was started before: then it must not run again. A task that was claimed or
+   * dropped without a start may be claimed again.
    */
   claimed(
     task: { id: string; type: string; payload: Readonly<Record<string, unknown>> },
@@ -188,22 +188,22 @@ export interface Journal {
   finished(id: string, now: WallTime): void;
   dropped(id: string, text: string, now: WallTime): void;
   find(id: string): TaskRecord | undefined;
-  /** Tasks whose id begins so; at most two, enough to say that it is not unique. */
+  /** Tasks whose id begins with `prefix`; at most two, enough to see that it is not unique. */
   startingWith(prefix: string): TaskRecord[];
   unfinished(): TaskRecord[];
   /** Newest first. */
   recent(limit: number): TaskRecord[];
-  /** Forgets the oldest finished tasks beyond this number. */
-  forgetAllBut(remembered: number): void;
+  /** Deletes the oldest finished tasks beyond `kept`. */
+  forgetAllBut(kept: number): void;
   /** Runs `work` in one transaction: journal and outbox change together or not at all. */
   atomically(work: () => void): void;
 }
 
-/** The order of the tasks is that of their claims, by `rowid`: times of the wall clock do not stay in order when it is set. */
+/** Tasks are ordered by `rowid`, their order of claiming: wall-clock times do not stay in order when the clock is set. */
 export function createJournal(database: Database): Journal {
   const all = (where: string, ...values: (string | number)[]): TaskRecord[] =>
     database
-      .query<Row, (string | number)[]>(`SELECT * FROM tasks ${where}`)
+      .query<JournalRow, (string | number)[]>(`SELECT * FROM tasks ${where}`)
       .all(...values)
       .map(readable);
   const set = (assignments: string, id: string, ...values: (string | number)[]): void => {
@@ -212,8 +212,8 @@ export function createJournal(database: Database): Journal {
       .run(...values, id);
   };
   const find = (id: string): TaskRecord | undefined => all("WHERE id = ?", id)[0];
-  /** Of the payload of a task that is over, what `task list` shows: the rest may be large, and secret. */
-  const remains = (id: string): string => {
+  /** The part of the payload that `task list` shows; the rest of a finished task may be large or secret, and is deleted. */
+  const keptPayload = (id: string): string => {
     const command = find(id)?.payload["command"];
     const line = typeof command === "string" ? command.trimStart().split("\n", 1)[0] : undefined;
     return JSON.stringify(line === undefined ? {} : { command: line.slice(0, 200) });
@@ -245,7 +245,7 @@ export function createJournal(database: Database): Journal {
     shipped: (id, shipped) => set("shipped = ?", id, JSON.stringify(shipped)),
     reported: (id, outcome) => set("phase = 'reported', outcome = ?", id, JSON.stringify(outcome)),
     finished: (id, now) =>
-      set("phase = 'finished', finished_at = ?, payload = ?", id, epochOf(now), remains(id)),
+      set("phase = 'finished', finished_at = ?, payload = ?", id, epochOf(now), keptPayload(id)),
     dropped(id, text, now) {
       const outcome: TaskOutcome = { status: "dropped", exitCode: null, text };
       set(
@@ -253,7 +253,7 @@ export function createJournal(database: Database): Journal {
         id,
         JSON.stringify(outcome),
         epochOf(now),
-        remains(id),
+        keptPayload(id),
       );
     },
     find,
@@ -261,19 +261,19 @@ export function createJournal(database: Database): Journal {
       all("WHERE substr(id, 1, ?) = ? ORDER BY rowid DESC LIMIT 2", prefix.length, prefix),
     unfinished: () => all(`WHERE phase IN ${UNFINISHED} ORDER BY rowid`),
     recent: (limit) => all("ORDER BY rowid DESC LIMIT ?", limit),
-    forgetAllBut(remembered) {
+    forgetAllBut(kept) {
       database
         .query<null, [number]>(
           `DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE phase IN ('finished', 'dropped')
            ORDER BY rowid DESC LIMIT -1 OFFSET ?)`,
         )
-        .run(remembered);
+        .run(kept);
     },
     atomically: (work) => database.transaction(work)(),
   };
 }
 
-function readable(row: Row): TaskRecord {
+function readable(row: JournalRow): TaskRecord {
   try {
     return parse(row);
   } catch (error) {
@@ -288,7 +288,7 @@ function readable(row: Row): TaskRecord {
   }
 }
 
-function parse(row: Row): TaskRecord {
+function parse(row: JournalRow): TaskRecord {
   const claimedAt = wallFrom(row.claimed_at);
   return {
     id: row.id,

@@ -1,4 +1,4 @@
-// Goes on without the journal that was: finds the tasks again in their run directories, or at least says that they failed.
+// Recovers tasks without their journal: from their run directories, or by reporting them as failed.
 import { Database } from "bun:sqlite";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,24 +14,24 @@ import { completionOf, unrun } from "./report.ts";
 import { runDirectory } from "./run/directory.ts";
 import { OUTBOX_KIND, createShipper } from "./output/shipping.ts";
 
-/** What stands in a run directory beside the wrapper's own files. */
+/** Files in a run directory beside the wrapper's own. */
 const RECORD = "task.json";
 const FINISHED = "finished";
 const RunRecord = v.object({ id: v.string(), type: v.string(), launch: Launch });
 type RunRecord = v.InferOutput<typeof RunRecord>;
 
-/** The text of task.json: without the payload, which may hold secrets. */
+/** Returns name and text of task.json: without the payload, which may hold secrets. */
 export const runRecord = (id: string, type: string, launch: Launch): { name: string; text: string } => ({
   name: RECORD,
   text: JSON.stringify({ id, type, launch } satisfies RunRecord),
 });
 
-/** The control plane has its completion: it must not get another one. Never throws: a mark that is missing costs a repeated report. */
+/** Marks a run whose completion was delivered. Never throws: without the mark, the report is only repeated. */
 export function markFinished(directory: string): void {
   try {
     writeFileSync(join(directory, FINISHED), "", { mode: 0o600 });
   } catch {
-    // Swept away, or the disk is full.
+    // The directory was removed, or the disk is full.
   }
 }
 
@@ -39,7 +39,7 @@ interface FoundRun extends RunRecord {
   readonly isFinished: boolean;
 }
 
-/** The last attempt of every task whose run directory can be read. */
+/** Returns the last attempt of every task whose run directory can be read. */
 function findRuns(runs: string): FoundRun[] {
   const latest = new Map<string, FoundRun>();
   for (const name of namesIn(runs)) {
@@ -64,16 +64,16 @@ export interface Recovered {
   readonly finished: number;
 }
 
-/** The row a recovered task goes on with: that many may have been sent, and some must be left for its end. */
+/** Rows counted as sent for a recovered task: that many may have been, and some must remain for its end. */
 const ROWS_ASSUMED = 40;
 
 /**
- * Writes into an empty journal what the run directories hold. Their tasks go on and are reported; of their output, what
- * was written so far is not sent again.
+ * Writes the tasks of the run directories into an empty journal, so that they go on and are reported. Output that was
+ * written before is not sent again.
  */
 export function adoptRuns(runs: string, journal: Journal, outbox: Outbox): Recovered {
   const found = findRuns(runs);
-  // No answer of the control plane was heard yet: our own clock has to do for the row.
+  // Without an answer of the control plane yet, its time is unknown: use our own clock for the row.
   const serverClock = createServerClock();
   for (const { id, type, launch, isFinished } of found) {
     const moment = { boot: launch.bootId, steady: launch.at, wall: launch.wall };

@@ -1,4 +1,4 @@
-// How a task ended, in the words of the control plane. Pure.
+// Turns the end of a task into the completion that the control plane expects. Pure.
 import { constants } from "node:os";
 import { type WallTime, isoOf } from "../lib/clock.ts";
 import { type Duration, humanDuration } from "../lib/duration.ts";
@@ -6,7 +6,7 @@ import { ERROR_MAX } from "../protocol/noderax/limits.ts";
 import type { CompletedRequest } from "../protocol/noderax/tasks.ts";
 import type { TaskOutcome, Stop, TaskRecord } from "./journal.ts";
 
-/** From the exit status of the command and why it was being ended, if it was. */
+/** Returns the outcome by the exit status of the command and the request to stop it, if there was one. */
 export function outcomeOf(exitCode: number, stop: Stop | undefined): TaskOutcome {
   if (stop?.reason === "cancel") return { status: "cancelled", exitCode, text: stop.text };
   if (stop?.reason === "timeout") return { status: "timeout", exitCode, text: stop.text };
@@ -14,12 +14,12 @@ export function outcomeOf(exitCode: number, stop: Stop | undefined): TaskOutcome
   return { status: "failed", exitCode, text: explainExit(exitCode) };
 }
 
-/** A task that ended without running its command. */
+/** Returns the outcome of a task whose command was not run. */
 export function unrun(status: "failed" | "cancelled" | "timeout", text: string): TaskOutcome {
   return { status, exitCode: null, text };
 }
 
-/** A shell reports death by signal n as 128 + n, and two codes of its own. */
+/** Explains the codes of a shell: 126, 127, and 128 + n for a death by signal n. */
 function explainExit(code: number): string {
   if (code === 126) return "exit code 126 (the command, or its working directory, cannot be used)";
   if (code === 127) return "exit code 127 (command not found)";
@@ -31,13 +31,13 @@ export function timeoutText(limit: string, ran: Duration): string {
   return `timed out after ${humanDuration(ran)} (${limit})`;
 }
 
-/** When the command ended, by the server's clock, and how long it ran; undefined where nobody knows. */
+/** When the command ended, by the server's clock, and how long it ran; undefined when unknown. */
 export interface TaskEnd {
   readonly at: WallTime;
   readonly duration: Duration | undefined;
 }
 
-/** The body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
+/** Returns the body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
 export function completionOf(
   task: TaskRecord,
   outcome: TaskOutcome,
@@ -46,7 +46,7 @@ export function completionOf(
 ): CompletedRequest {
   const isSuccess = outcome.status === "success";
   const error = isSuccess ? null : outcome.text;
-  // A success has no error; without output, what was done instead of a command is shown.
+  // A success has no error; without output, the text says what was done instead of a command.
   const shown = isSuccess && output === "" ? (outcome.text ?? "") : output;
   return {
     taskId: task.id,
@@ -60,5 +60,5 @@ export function completionOf(
   };
 }
 
-/** Half a surrogate pair and NUL, which may come from names in a payload, would be answered with 500 for ever. */
+/** Replaces lone surrogates and NUL, which may come from a payload: the server would answer 500 to every try. */
 const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "\uFFFD");

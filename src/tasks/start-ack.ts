@@ -1,4 +1,4 @@
-// The gate: the control plane is told that a task starts, and only its 200 lets the command run here.
+// Reports the start of a task to the control plane, whose 200 is the permission to run the command.
 import { shortId } from "../lib/text.ts";
 import { type SteadyTime, epochOf, isoOf, steadyNow, wallFrom, wallNow } from "../lib/clock.ts";
 import { messageOf } from "../lib/agent-error.ts";
@@ -16,41 +16,44 @@ import { type Task, isFinal } from "../protocol/noderax/tasks.ts";
 import type { Announced, Journal, TaskRecord } from "./journal.ts";
 import type { StopRequest } from "./run/stop.ts";
 
-interface GatePorts {
+interface StartAckPorts {
   readonly api: TaskApi;
   readonly journal: Journal;
   readonly log: Log;
 }
 
-interface Waiting {
+interface StartAckControl {
   readonly stop: StopRequest;
   readonly say: (note: string) => void;
 }
 
 /**
- * The start is told up to this much earlier than it is: two agents that are handed the same task in one moment, because
- * one is a copy of the other, must not tell the same millisecond.
+ * The reported start is up to this much earlier than the real one, at random: two copies of an agent that receive the same
+ * task at once must not report the same millisecond.
  */
 const SCATTER: Duration = milliseconds(100);
 
 const FOREIGN =
   "another agent that uses this node's identity has started it: stop that agent, or enroll one of the two machines again";
 
-/** True when the gate was opened: the command may run. */
-export async function passGate(
+/**
+ * Resolves with true when the control plane accepted the start: the command may run. With false when the task was dropped,
+ * or `signal` aborted.
+ */
+export async function acknowledgeStart(
   task: TaskRecord,
-  { api, journal, log }: GatePorts,
-  { stop, say }: Waiting,
+  { api, journal, log }: StartAckPorts,
+  { stop, say }: StartAckControl,
   signal: AbortSignal,
 ): Promise<boolean> {
-  // Until its lease is over; but a start that may have been heard is owed a completion while the server waits for one.
+  // Tried until the lease ends; a start that may have arrived is tried for as long as the server expects a completion.
   let giveUp = task.claimed + retry.started.within;
   const drop = (why: string): false => {
     journal.dropped(task.id, why, wallNow());
     log.warn("tasks", `${shortId(task.id)} not run: ${why}`, { task_id: task.id });
     return false;
   };
-  say("asking for the start");
+  say("waiting for the start ack");
   const announced = task.announced ?? announce(api.serverClock, Math.random);
   if (task.announced === undefined) journal.announced(task.id, announced);
   for (let failures = 1; ; failures++) {
@@ -68,7 +71,7 @@ export async function passGate(
       if (signal.aborted) return false;
       if (!mayPass(error)) return drop(messageOf(error));
       if (mayHaveArrived(error)) giveUp = task.claimed + RUNNING_LIMIT;
-      // Tried at least once, also when the lease ended while we were away: the server knows better than our clock.
+      // Checked after the first try, also when the lease ended while the agent was down: the server decides, not our clock.
       if (steadyNow() >= giveUp)
         return drop(`the control plane could not be reached within its lease: ${messageOf(error)}`);
       const pause = pauseAfter(error, backoff(retry.started, failures, Math.random));
@@ -77,17 +80,17 @@ export async function passGate(
   }
 }
 
-/** Now, by the server's clock. All tries of a task tell the same time, over restarts too: by it we know our own start. */
+/** Returns the start to report, by the server's clock. Every try reports the same time, which identifies our start. */
 function announce(serverClock: ServerClock, random: Random): Announced {
   const at = steadyNow();
   return { epoch: Math.round(epochOf(serverClock.at(at)) - SCATTER * random()), at };
 }
 
 /**
- * When the server's limit began. It keeps the time of the first start that it heard: any other than ours was told by
- * somebody else.
+ * Returns when the server's limit began, or "foreign" when another agent reported the start: the server keeps the time of
+ * the first report.
  */
 export function startOf({ startedAt }: Task, { epoch, at }: Announced): SteadyTime | "foreign" {
-  const told = Date.parse(startedAt ?? "");
-  return Number.isNaN(told) || told === epoch ? at : "foreign";
+  const stored = Date.parse(startedAt ?? "");
+  return Number.isNaN(stored) || stored === epoch ? at : "foreign";
 }

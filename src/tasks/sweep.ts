@@ -1,4 +1,4 @@
-// Keeps what finished tasks leave behind within its bounds: their output by age and size, their journal rows by number.
+// Removes the remains of finished tasks: their output by age and size, their journal rows by number.
 import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { namesIn } from "../platform/lenient-reads.ts";
@@ -10,20 +10,20 @@ import { retry } from "../control/retry.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Journal } from "./journal.ts";
 
-export interface Kept {
+export interface StoredOutput {
   readonly name: string;
   readonly bytes: number;
-  /** When it was last written to. */
+  /** Time of the last write, in milliseconds since the epoch. */
   readonly at: number;
 }
 
-/** Which run directories go: what is older than `age`, then the oldest until the rest fits into `bytes`. Pure. */
+/** Returns the run directories to remove: those older than `age`, then the oldest until the rest fits into `bytes`. Pure. */
 export function expired(
-  kept: readonly Kept[],
+  stored: readonly StoredOutput[],
   limits: { readonly age: Duration; readonly bytes: number },
   now: number,
 ): string[] {
-  const newestFirst = [...kept].sort((a, b) => b.at - a.at);
+  const newestFirst = [...stored].sort((a, b) => b.at - a.at);
   let total = 0;
   return newestFirst
     .filter(({ at, bytes }) => {
@@ -33,8 +33,8 @@ export function expired(
     .map(({ name }) => name);
 }
 
-/** Finished tasks that are remembered: long enough that none is taken for new when it is handed out again. */
-const REMEMBERED = 10_000;
+/** Finished tasks kept in the journal: one of them that is handed out again must not count as new. */
+const KEPT_TASKS = 10_000;
 
 export function sweepLoop(
   ports: { readonly journal: Journal; readonly runs: string; readonly registry: LoopRegistry },
@@ -49,7 +49,7 @@ export function sweepLoop(
     async () => {
       for (const name of expired(finishedRuns(journal, runs), limits, now()))
         rmSync(join(runs, name), { recursive: true, force: true });
-      journal.forgetAllBut(REMEMBERED);
+      journal.forgetAllBut(KEPT_TASKS);
     },
     registry,
     signal,
@@ -65,7 +65,7 @@ export function cautiousClock(): () => number {
   return () => Math.min(epochOf(wallNow()), origin + steadyNow());
 }
 
-/** Removes what finished tasks have left, the oldest first, until the disk has room. Returns how many. */
+/** Removes run directories of finished tasks, the oldest first, until the disk has room. Returns their number. */
 export function makeRoom(
   ports: { readonly journal: Journal; readonly runs: string },
   disk: DiskReserve,
@@ -81,12 +81,12 @@ export function makeRoom(
   return removed;
 }
 
-function finishedRuns(journal: Journal, runs: string): Kept[] {
+function finishedRuns(journal: Journal, runs: string): StoredOutput[] {
   const busy = new Set(journal.unfinished().map(({ id }) => id));
   return directories(runs).filter(({ name }) => !busy.has(name.split(".")[0] ?? name));
 }
 
-function directories(root: string): Kept[] {
+function directories(root: string): StoredOutput[] {
   return namesIn(root).map((name) => {
     const files = namesIn(join(root, name)).map((file) => statOf(join(root, name, file)));
     return {

@@ -1,4 +1,4 @@
-// All tasks of this node: starts what was claimed, takes up what an earlier process left, knows what runs.
+// All tasks of this node: starts claimed tasks, resumes those of an earlier process, and lists the active ones.
 import { shortId } from "../lib/text.ts";
 import { type SteadyTime, isoOf, steadyNow } from "../lib/clock.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
@@ -14,9 +14,9 @@ import { type DrivePorts, drive } from "./drive.ts";
 import { createShipper } from "./output/shipping.ts";
 import { type StopRequest, createStopRequest, watchControl } from "./run/stop.ts";
 
-/** More than this many claimed tasks are not held at once: the rest stays in the server's queue. */
+/** Claimed tasks held at once; the rest stays in the server's queue. */
 const HELD_MAX = 500;
-/** Nor more characters of their payloads, each of which costs about three bytes in memory while its task is held. */
+/** Characters of their payloads, each of which costs about 3 bytes of memory while its task is held: 48 MB. */
 const HELD_CHARACTERS = 16_000_000;
 
 export interface TaskSummary {
@@ -27,22 +27,22 @@ export interface TaskSummary {
 }
 
 export interface Tasks {
-  /** Takes up what the journal says is unfinished, and starts to deliver. */
+  /** Resumes the unfinished tasks of the journal, and starts the delivery of the outbox. */
   resume(): void;
-  /** Journals a claimed task and drives it; a task that is known already is left alone. */
+  /** Journals a claimed task and drives it; ignores a task that was started before. */
   accept(task: Task): void;
-  /** Why no other task may be claimed now, for people; undefined when one may. */
+  /** Why no task may be claimed now, for people; undefined when one may. */
   obstacle(): string | undefined;
   active(): TaskSummary[];
-  /** Resolves when every command that is over has been reported, or `signal` aborts. */
+  /** Resolves when every command that has ended is reported, or `signal` aborts. */
   reported(signal: AbortSignal): Promise<void>;
-  /** Ends every command and reports nothing more: for an agent that will not come back. */
+  /** Ends every command and reports nothing: for an agent that will not be started again. */
   endAll(): Promise<void>;
   /** Resolves when all drivers have stopped, after `signal` was aborted. */
   settled(): Promise<void>;
 }
 
-interface Active {
+interface ActiveTask {
   readonly type: string;
   readonly since: SteadyTime;
   /** Characters of its payload. */
@@ -50,7 +50,7 @@ interface Active {
   readonly stop: StopRequest;
   refused: (why: string) => void;
   note: string;
-  /** The command is over, its report not out yet. */
+  /** The command has ended, its report is not delivered yet. */
   ended: boolean;
   done: Promise<void>;
 }
@@ -58,8 +58,8 @@ interface Active {
 /** Drivers and deliveries stop when `signal` aborts; commands go on. */
 export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
   const { journal, outbox, api, log } = ports;
-  const active = new Map<string, Active>();
-  /** Told to end for good: a task that a claim still brings goes back to the server with its lease. */
+  const active = new Map<string, ActiveTask>();
+  /** True after `endAll`: a task that a claim still brings is ignored, and its lease expires on the server. */
   let ending = false;
 
   function start(id: string): void {
@@ -67,7 +67,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     if (record === undefined || active.has(id)) return;
     const over = abortScope([signal]);
     const stop = createStopRequest(record, journal);
-    const entry: Active = {
+    const entry: ActiveTask = {
       type: record.type,
       since: record.claimed,
       size: JSON.stringify(record.payload).length,
@@ -87,8 +87,8 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
       .then(() => watching);
   }
 
-  /** A driver that fails (a full disk, say) is started again from where the journal says the task stands. */
-  async function driveToEnd(id: string, entry: Active): Promise<void> {
+  /** Starts a driver that failed (for example on a full disk) again, from the phase in the journal. */
+  async function driveToEnd(id: string, entry: ActiveTask): Promise<void> {
     for (let failures = 1; !signal.aborted; failures++) {
       try {
         const record = journal.find(id);
@@ -100,7 +100,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
         const ended = (): void => void (entry.ended = true);
         return await drive(id, ports, { stop: entry.stop, shipper, say, ended }, signal);
       } catch (error) {
-        entry.note = `in trouble: ${messageOf(error)}`;
+        entry.note = `failed, trying again: ${messageOf(error)}`;
         log.error("tasks", `${shortId(id)}: ${messageOf(error)}`, { task_id: id });
         await sleep(backoff(retry.driver, failures, Math.random), signal);
       }
@@ -111,7 +111,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     while (active.size > 0) await Promise.all([...active.values()].map(({ done }) => done));
   }
 
-  /** Answers a task that cannot be put into the journal. It is not run; unanswered, it would fail after its lease. */
+  /** Reports a task that cannot be journalled as failed. Without an answer it would only fail after its lease. */
   async function refuse(taskId: string, why: string): Promise<void> {
     const timestamp = isoOf(api.serverClock.at(steadyNow()));
     try {

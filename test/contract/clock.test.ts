@@ -68,7 +68,7 @@ describe.concurrent("the clock of the node", () => {
     const begun = performance.now();
     await it.node.starts();
     await it.node.status();
-    await until("the task is taken up", () => it.node.log.some((line) => line.includes("taken up again")));
+    await until("the task is taken up", () => it.node.log.some((line) => line.includes("resumed")));
     expect(task.document().status).toBe("running");
     expect((await task.finishes("failed")).result).toMatchObject({ reason: "timeout" });
     expect(performance.now() - begun).toBeLessThan(seconds(15));

@@ -47,7 +47,7 @@ describe("a task that runs", () => {
     const [pid = 0] = gate.pids();
     expect(runs(pid)).toBeTrue();
     await using next = host.start(QUICK);
-    await next.line(/taken up again/);
+    await next.line(/resumed/);
     gate.open();
     expect(await ended(sandbox, id)).toEqual({ status: "success", output: "before\nafter\n" });
     expect(await sandbox.log(id)).toBe("before\nafter");

@@ -1,12 +1,12 @@
-// A kind of task: how a payload becomes a command. Each kind is one file here; what it does not run, it explains.
+// The interface of a task kind, which turns a payload into a command or explains a rejection. One file a kind.
 import type { Duration } from "../../lib/duration.ts";
 import type { RootProfile, RootSurface } from "../../protocol/noderax/root-access.ts";
 
-/** What a kind may know about this node when it decides. */
+/** Facts about this node for the decision of a kind. */
 export interface KindContext {
   /** The root-access profile in force here, after the owner's veto. */
   readonly rootProfile: RootProfile;
-  /** Why root is not to be had for a surface, when it is for a reason of this machine. */
+  /** Why this machine gives no root for a surface; undefined when it does. */
   readonly rootRefusal: (surface: RootSurface) => string | undefined;
   readonly defaultTimeout: Duration;
   /** The systemd service that would start the agent again after a restart. */

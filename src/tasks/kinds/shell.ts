@@ -1,4 +1,4 @@
-// shell.exec: a command of an operator, run by a shell. Pure: from payload and profile to what is to be done.
+// The kind shell.exec: a command of an operator, run by a shell. Pure.
 //
 //   {command, shell?, working_dir?, environment?, timeout_seconds? | timeoutSeconds?, timeout?, runAsRoot?, rootScope?}
 //
@@ -111,7 +111,7 @@ function prepareRoot(payload: Payload, context: KindContext): Prepared {
   if (scope === "task") return run(payload, defaultTimeout, true);
   const command = payload.command.trim().replace(/\s+/g, " ");
   if (command === "apt-get update") {
-    // Nothing else of the payload: LD_PRELOAD or APT_CONFIG would make it any command.
+    // Ignore the environment of the payload: LD_PRELOAD or APT_CONFIG would make it any command.
     return run({ ...payload, command, environment: {}, working_dir: null }, defaultTimeout, true);
   }
   if (command === "reboot") return prepareReboot(context);
@@ -119,7 +119,7 @@ function prepareRoot(payload: Payload, context: KindContext): Prepared {
   return { do: "reject", text: OPERATIONAL };
 }
 
-/** Both are refused where they would do nothing: what follows the completion cannot take its success back. */
+/** Reboot and restart are rejected where they would do nothing: they follow the completion, which already says success. */
 function prepareReboot({ rebootRefusal }: KindContext): Prepared {
   if (rebootRefusal !== undefined) return { do: "reject", text: `not rebooted: ${rebootRefusal}` };
   return { do: "afterwards", command: ["reboot"], text: "The machine reboots now." };

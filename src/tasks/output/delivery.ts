@@ -7,17 +7,17 @@ import type { OutboxSender, OutboxEntry } from "../../control/outbox.ts";
 import { mayPass } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
 import { type CompletedRequest, type LogRequest, isFinal } from "../../protocol/noderax/tasks.ts";
-import { type Clock, realClock, wasStored } from "./doubt.ts";
+import { type Clock, realClock, wasStored } from "./was-stored.ts";
 import { OUTBOX_KIND } from "./shipping.ts";
 
-/** A row that the server answers with 500 this often, over some minutes, holds something its database refuses. */
+/** Answers 500 after which a row counts as refused: 8 tries take some minutes, its database does not accept the row. */
 const POISON_AFTER = 8;
 export interface TaskSenderPorts {
   readonly api: TaskApi;
   readonly log: Log;
-  /** The server says that this task is over for it: its command must be ended, nothing more be sent. */
+  /** Called when the server has ended this task: its command must be ended, and nothing more is sent. */
   readonly onOver: (taskId: string, why: string) => void;
-  /** A row was refused; the loss must be said. */
+  /** Called when a row was refused: a note in the log must state the loss. */
   readonly onRefusedRow: (taskId: string, why: string) => void;
 }
 
@@ -28,7 +28,7 @@ export function taskSender(ports: TaskSenderPorts, clock = realClock): OutboxSen
 }
 
 function rowSender({ api, onOver, onRefusedRow }: TaskSenderPorts, clock: Clock): OutboxSender {
-  /** The longest time that a call for a row, or a look for it, went unanswered. */
+  /** By entry, the longest time that a call for the row, or a check of it, went unanswered. */
   const silences = new Map<number, Duration>();
 
   return async function deliver(entry, signal) {
@@ -48,17 +48,17 @@ function rowSender({ api, onOver, onRefusedRow }: TaskSenderPorts, clock: Clock)
   };
 
   /**
-   * `started` is a no-op on a running task and answers the whole row of the task, whose `output` is the last log line;
-   * and no row of ours equals the one before it.
+   * Resolves with whether the server has the row. `started` is a no-op on a running task and returns the task, whose
+   * `output` is the last log line; no row equals the one before it.
    */
   function isStored(id: number, row: LogRequest, signal: AbortSignal): Promise<boolean> {
-    const look = async (): Promise<boolean> => {
+    const check = async (): Promise<boolean> => {
       const request = { taskId: row.taskId, timestamp: row.timestamp };
       const task = await measured(id, () => api.started(request, signal));
       if (isFinal(task.status)) onOver(row.taskId, `the task is already ${task.status}`);
       return isFinal(task.status) || task.output === row.line;
     };
-    return wasStored(look, silences.get(id) ?? 0, clock, signal);
+    return wasStored(check, silences.get(id) ?? 0, clock, signal);
   }
 
   async function measured<T>(id: number, call: () => Promise<T>): Promise<T> {
@@ -90,13 +90,13 @@ async function deliverCompletion(
     }
     throw error;
   }
-  // A log call of ours that was still at work when the completion came would have put the task back to running.
+  // A log call that was still in progress when the completion arrived may have set the task back to running.
   const { status } = await api.control(taskId, signal);
   if (status === "running")
     throw new AgentError("tasks.reopened", `task ${taskId} is running again after its completion`);
 }
 
-/** With everything; when the server finds fault with it (400, 413), with the bare result: the task must not hang. */
+/** Sends the completion; again without output when the server answers 400, 413 or 422, so that the task ends. */
 async function send(
   completion: CompletedRequest,
   { api, log }: TaskSenderPorts,

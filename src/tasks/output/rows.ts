@@ -1,6 +1,7 @@
-// Which part of a task's output becomes the next log row, and when. Pure: the control plane shows an operator the first
-// 100 rows of a task and nothing else, and runs the lines of a row together. So a line has a row of its own while lines are
-// few and come slowly; then rows are few and large. The last of them are kept for the end of the output.
+// Decides which part of a task's output becomes the next log row, and when. Pure.
+//
+// The control plane shows the first 100 rows of a task only, and joins the lines of a row. So each line gets its own row
+// while lines are few and slow; later rows are few and large. The last rows are reserved for the end of the output.
 //
 //   rows 0 … 9      the head, whatever comes later
 //   rows … 59       a line each, while they are few
@@ -17,13 +18,13 @@ import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts
 export type Stream = "stdout" | "stderr";
 export const STREAMS = ["stdout", "stderr"] as const;
 
-/** What of a task's output has been turned into rows. */
+/** How much of a task's output has been turned into rows. */
 export interface Shipped {
   readonly rows: number;
   readonly lastRowAt: SteadyTime;
   /** Bytes of each stream that are in rows, or were skipped. */
   readonly offset: Readonly<Record<Stream, number>>;
-  /** The last row, hashed: no row equals the one before it, so that an unanswered call can be resolved. */
+  /** Hash of the last row: no row may equal the one before it, so that an unanswered call can be checked. */
   readonly lastRow: string;
 }
 
@@ -52,32 +53,32 @@ export type RowDecision =
   | { readonly do: "wait"; readonly until: SteadyTime }
   /** Up to `max` bytes of the stream; one line when `single`. */
   | { readonly do: "row"; readonly stream: Stream; readonly max: number; readonly single: boolean }
-  /** Leave out so many bytes of the stream and say so in a row. */
+  /** Skip so many bytes of the stream, with a row that says so. */
   | { readonly do: "skip"; readonly stream: Stream; readonly bytes: number };
 
-/** The first rows: nothing is left out of them, however much comes. */
+/** The first rows, of which nothing is skipped. */
 const HEAD = 10;
-/** Rows kept for what the agent itself has to say. */
+/** Rows reserved for notes of the agent. */
 const NOTES = 4;
-/** Rows kept for the end of the output. */
+/** Rows reserved for the end of the output. */
 const TAIL = 16;
-/** Rows that may leave while the command runs. */
+/** Rows that may be sent while the command runs. */
 const LIVE = LOG_ROWS_VISIBLE - NOTES - TAIL;
-/** Rows in which a line may stand alone. */
+/** Rows that may hold a single line. */
 const SINGLES = 60;
-/** Rows that a command may have at once: a short one is over before its first lines have to share a row. */
+/** Rows that may be sent at once: a short command ends before its lines must share rows. */
 const BURST = 16;
-/** So young, a command is expected to be a short one. */
+/** Until this age a command counts as short. */
 const YOUNG = seconds(1);
-/** So many lines, or changes between the streams, that wait for the pace are not yet fast. */
+/** Up to this many pending lines, or changes between the streams, the output counts as slow. */
 const SLOW = 3;
 /** A row cut at a line holds at least this many code points, and so at least as many bytes. */
 const ROW_FILL = 4_000;
-/** More of a stream than one row can ever take. */
+/** Bytes of a stream that no row exceeds. */
 export const ROW_WINDOW = LOG_LINE_MAX * 4;
 
 /**
- * The age of a task at which live row `n` may leave: the burst at once, then one a second for 12 s, then 10.3 % later each.
+ * Returns the age of a task at which live row `n` may be sent: the burst at once, then one a second for 12 s, then 10.3 % later each.
  * 12 s · 1.103^51 is 29.7 minutes, so that the live rows last for the 30 minutes a task may run.
  */
 function notBefore(n: number): Duration {
@@ -85,7 +86,7 @@ function notBefore(n: number): Duration {
   return seconds(later < 12 ? later : 12 * 1.103 ** (later - 12));
 }
 
-/** `ended`: the output is complete. All times are of the steady clock. */
+/** Returns the next step for the pending output. `ended`: the output is complete. All times are of the steady clock. */
 export function decideRow(
   shipped: Shipped,
   pending: Pending,
@@ -102,28 +103,28 @@ export function decideRow(
     if (now < pace) return { do: "wait", until: pace };
   }
   const room = LOG_ROWS_VISIBLE - NOTES - shipped.rows;
-  const gap = shipped.rows < HEAD ? undefined : leaveOut(pending.bytes, room, ended);
+  const gap = shipped.rows < HEAD ? undefined : gapFor(pending.bytes, room, ended);
   if (gap !== undefined) return { do: "skip", ...gap };
-  // Only a task that skipped again and again gets here without room; its last rows have been sent.
+  // Only after repeated skips is there no room here; the last rows have been sent.
   if (room <= 0) return { do: "nothing" };
   const inOrder = single || (ended ? pending.runs + rowsFor(pending.bytes) <= room : pending.runs <= SLOW);
   const max = inOrder ? pending.run : pending.bytes[pending.oldest];
   return { do: "row", stream: pending.oldest, max, single };
 }
 
-/** Whether the next line has a row of its own: while there are rows enough, and what waits does not become ever more. */
+/** Whether the next line gets its own row: while there are enough rows, and the pending output does not grow. */
 function isSingle({ rows }: Shipped, { lines }: Pending, age: Duration, ended: boolean): boolean {
   if (lines > SINGLES - rows) return false;
   if (ended || age < YOUNG || lines <= SLOW) return true;
-  // As many rows may leave at this moment.
+  // Whether that many rows may be sent at this moment.
   return notBefore(rows + lines - 1) <= age;
 }
 
 const rowsFor = (bytes: Pending["bytes"]): number =>
   Math.ceil(bytes.stdout / ROW_FILL) + Math.ceil(bytes.stderr / ROW_FILL);
 
-/** When what is pending does not fit into the rows left: the stream to shorten, and by how much. */
-function leaveOut(
+/** Returns the stream to shorten and by how much; undefined when the pending output fits into the remaining rows. */
+function gapFor(
   bytes: Pending["bytes"],
   room: number,
   ended: boolean,
@@ -144,7 +145,7 @@ function leaveOut(
   return undefined;
 }
 
-export interface Row {
+export interface CutRow {
   readonly line: string;
   /** How many bytes of the stream it takes. */
   readonly bytes: number;
@@ -156,7 +157,7 @@ export interface Row {
  * ending with a line where one ends in its last fifth, or with the first line when `single`. The line feed at its end is
  * left out, since rows are shown one below the other.
  */
-export function cutRow(pending: Uint8Array, lastRow: string, single = false): Row {
+export function cutRow(pending: Uint8Array, lastRow: string, single = false): CutRow {
   const bytes = single ? pending.subarray(0, firstLine(pending)) : pending;
   let { text, bytes: used } = takeText(bytes, LOG_LINE_MAX, true);
   if (used < bytes.length) {
@@ -192,7 +193,7 @@ export function countLines(bytes: Uint8Array): number {
 const countOf = (text: string): number => Array.from(text).length;
 const hashOf = (line: string): string => Bun.hash(line).toString(36);
 
-/** The note that stands where output was left out. */
+/** Returns the note in place of skipped output. */
 export function gapNote(stream: Stream, lines: number, bytes: number, taskId: string): string {
   const count = lines === 0 ? "part of a line" : lines === 1 ? "1 line" : `${group(lines)} lines`;
   return `… ${count} (${humanSize(bytes)}) of ${stream} not shown here; full output on the node: noderax-agent task logs ${shortId(taskId)}`;

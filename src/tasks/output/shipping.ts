@@ -1,4 +1,4 @@
-// Turns a task's output into log rows in the outbox, one row waiting at a time.
+// Turns a task's output into log rows in the outbox, at most one row pending at a time.
 import { LOG_LINE_MAX, LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts";
 import type { LogRequest, LogStream } from "../../protocol/noderax/tasks.ts";
 import { type SteadyTime, isoOf } from "../../lib/clock.ts";
@@ -22,9 +22,9 @@ import type { Spool } from "../run/spool.ts";
 export const OUTBOX_KIND = { log: "log", completed: "completed" } as const;
 
 export interface Shipper {
-  /** Sends a row if one is due and none is under way. True when everything observed has been turned into rows. */
+  /** Sends a row if one is due and none is pending. True when all observed output has been turned into rows. */
   ship(ended: boolean, now: SteadyTime): boolean;
-  /** A row of the agent's own, behind the rows so far. Both take the time of the steady clock. */
+  /** Adds a row with a note of the agent. `now` is of the steady clock in both. */
   note(text: string, now: SteadyTime): void;
 }
 
@@ -56,9 +56,9 @@ export function createShipper(
   function note(text: string, now: SteadyTime, offset = shipped.offset): void {
     const whole = text.slice(0, LOG_LINE_MAX);
     const { line, hash } = cutRow(Buffer.from(whole), shipped.lastRow);
-    // Cut short: the row before says it already, for an agent that was restarted since. Only a gap must be told again.
+    // Cut short: equal to the row before, written by an earlier process. Only a gap must be stated again.
     if (line !== whole && offset === shipped.offset) return;
-    // Nobody would see it; and a server that refuses notes must not be sent a note about each.
+    // Not shown by the control plane; and a server that refuses notes must not receive a note about each.
     if (shipped.rows >= LOG_ROWS_VISIBLE && offset === shipped.offset) return;
     send("system", line, hash, offset, now);
   }
@@ -96,7 +96,7 @@ export function createShipper(
 
 type RowDecision = Extract<ReturnType<typeof decideRow>, { do: "row" }>;
 
-/** Lines are only counted where they could have rows of their own: this is asked with every look. */
+/** Counts lines only where they could have rows of their own: this runs at every poll. */
 function pendingOf(spool: Spool, offset: Shipped["offset"]): Pending {
   const pending = spool.pending(offset);
   const { stdout, stderr } = pending.bytes;
@@ -107,7 +107,7 @@ function pendingOf(spool: Spool, offset: Shipped["offset"]): Pending {
   return { ...pending, lines: counts.reduce((sum, count) => sum + count, 0) };
 }
 
-/** The start of the next line within 4 kB, else of the next character. */
+/** Returns the start of the next line within 4 kB, else of the next character. */
 function alignToLine(spool: Spool, stream: Stream, offset: number): number {
   const bytes = spool.read(stream, offset, 4_096);
   const line = bytes.subarray(0, -1).indexOf(0x0a);

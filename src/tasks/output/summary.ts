@@ -1,9 +1,9 @@
-// The `output` of a completion: all of it when it fits, else head … tail within what the control plane keeps.
+// Builds the `output` of a completion: all output when it fits, else head … tail within what the control plane stores.
 import { shortId } from "../../lib/text.ts";
 import { decodeText } from "../../lib/utf8.ts";
 import { OUTPUT_KEPT } from "../../protocol/noderax/limits.ts";
 
-/** Reads bytes of the whole output, both streams in the order they were seen. */
+/** Reads bytes of the whole output, both streams in the order they were observed. */
 export interface OutputReader {
   readonly length: number;
   read(from: number, to: number): Uint8Array;
@@ -13,13 +13,13 @@ const HEAD = 3_000;
 /** A UTF-16 unit is at most three bytes of UTF-8, so this many bytes fill any half. */
 const WINDOW = OUTPUT_KEPT * 3;
 
-/** At most 8000 UTF-16 units; nothing is cut inside a character. `taskId` stands in the note about what is missing. */
+/** Returns at most 8000 UTF-16 units, cut between characters. `taskId` is named in the note about the missing part. */
 export function summarise(reader: OutputReader, taskId: string): string {
   if (reader.length <= WINDOW) {
     const text = decodeText(reader.read(0, reader.length));
     if (text.length <= OUTPUT_KEPT) return text;
   }
-  // Both windows hold more than is kept of them: a character cut at their inner edge falls away.
+  // Both windows are larger than the parts kept of them: a character cut at their inner edge is dropped.
   const head = cutEnd(decodeText(reader.read(0, Math.min(reader.length, WINDOW))), HEAD);
   const end = decodeText(reader.read(Math.max(0, reader.length - WINDOW), reader.length));
   const note = `\n… output shortened; all of it on the node: noderax-agent task logs ${shortId(taskId)} …\n`;

@@ -1,4 +1,4 @@
-// One attempt at running a task: its run directory, the wrapper in it, and what can be learnt from it afterwards.
+// One attempt to run a task: makes its run directory, starts the wrapper, and reads the files that the wrapper writes.
 import {
   closeSync,
   linkSync,
@@ -43,13 +43,13 @@ import type { Launch } from "../journal.ts";
 import { type CommandScript, ENTER, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
 
 const SLICE = "noderax-tasks.slice";
-/** What stands in `began` when an agent, not the wrapper, came first. */
+/** Content of `began` when the agent created it, so that the wrapper does not begin. */
 const PREVENTED = "prevented\n";
-/** In the environment of every task: how processes that left its session are found again. */
+/** The environment marker of every task, by which processes that left its session are found. */
 export const TASK_VARIABLE = "TASK_ID";
-/** Output that is kept on a full disk, too: what most commands write. */
+/** Bytes of output that are kept even on a full disk: more than most commands write. */
 const LITTLE = 64 * KIB;
-/** More than an exit status and its time take; a file system that keeps small files elsewhere keeps this one whole. */
+/** Bytes reserved for the exit status and its time: a whole block, so that no file system inlines it. */
 const RESERVED = 4_096;
 
 const unitOf = (taskId: string, attempt: number): string => `noderax-task-${taskId}-${attempt}.service`;
@@ -70,22 +70,22 @@ export interface LaunchOrder {
   readonly script: CommandScript;
   /** Bytes kept of each stream. */
   readonly outputLimit: number;
-  /** What the command sees of other tasks. */
+  /** Whether the command sees the processes of other tasks. */
   readonly view: View;
   /** The soft limit of open files outside of a unit, which has systemd's. */
   readonly openFiles: number | undefined;
-  /** A file beside the wrapper's, by which the run is found again without the journal. */
+  /** A file beside the wrapper's, by which the run is found without the journal. */
   readonly record: { readonly name: string; readonly text: string };
 }
 
 /**
- * Starts the wrapper. Resolves once it was handed over — which says nothing about the command — with the failure in
- * words, or undefined. The wrapper gets a clean environment; what the command is to see stands in command.sh.
+ * Starts the wrapper. Resolves with the failure in words, or with undefined once the wrapper was started, which says
+ * nothing about the command. The wrapper gets a clean environment; command.sh holds that of the command.
  */
 export async function launch(order: LaunchOrder): Promise<string | undefined> {
   const { directory, runner, view, mode } = order;
   try {
-    // Asked before each launch: a directory above may have been given away, or exchanged, since the start.
+    // Checked before each launch: a parent directory may have changed its owner, or been exchanged, since the start.
     requireTrusted(dirname(directory), "run directory", { passShared: true });
     mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
     using made = makePrivateDirectory(directory);
@@ -126,7 +126,7 @@ async function startUnit(
   wrapper: string[],
 ): Promise<string | undefined> {
   const run = systemdRun();
-  if (run === undefined) return "systemd-run is gone";
+  if (run === undefined) return "systemd-run was not found";
   const child = Bun.spawn(
     transientUnit(run, {
       name: unitOf(taskId, attempt),
@@ -139,49 +139,49 @@ async function startUnit(
     }),
     { env: { PATH: SYSTEM_PATH }, stdio: ["ignore", "ignore", "pipe"] },
   );
-  const said = await new Response(child.stderr).text();
+  const message = await new Response(child.stderr).text();
   return (await child.exited) === 0
     ? undefined
-    : `systemd-run: ${said.trim() || `exit code ${child.exitCode}`}`;
+    : `systemd-run: ${message.trim() || `exit code ${child.exitCode}`}`;
 }
 
-/** What the wrapper has written down so far. */
+/** What the wrapper has reported so far, in its files. */
 export interface Run {
   /**
-   * Makes sure that the wrapper will not begin any more. False when it has begun already. Whoever creates the file
-   * first wins; there is no third outcome, whenever we or it crashed.
+   * Prevents the wrapper from beginning. False when it has begun already. Agent and wrapper create the same file
+   * exclusively, so exactly one succeeds, also when either crashes.
    */
   prevent(): boolean;
   hasBegun(): boolean;
   /** The exit status of the command, once there is one. */
   exitCode(): number | undefined;
-  /** When the command ended and how long it ran, by the wrapper's own reading; undefined until it has an exit status. */
+  /** When the command ended and how long it ran, as the wrapper measured it; undefined until it has an exit status. */
   span(): RunSpan | undefined;
-  /** True while the wrapper lives; undefined when it has not said yet who it is. */
+  /** True while the wrapper lives; undefined when it has not reported its pid yet. */
   wrapperAlive(): boolean | undefined;
-  /** The processes of the command, without wrapper, pumps, and the init of their namespace, which ends with them. */
+  /** The processes of the command, without wrapper, output copiers, and the init of their namespace, which ends with them. */
   members(): number[];
-  /** True while a pump still waits for output. */
-  pumping(): boolean;
-  /** "pid 4711 (sleep)" of those that keep the output open. */
+  /** True while an output copier still waits for output. */
+  copying(): boolean;
+  /** "pid 4711 (sleep)" for each process that keeps the output open. */
   outputHolders(): string[];
-  /** From now on, a stream that has written more than a little is counted, not kept. True when there is one. */
+  /** From now on, output of a stream above 64 KiB is counted, not kept. True when there is such a stream. */
   stopKeeping(): boolean;
 }
 
 export function openRun(directory: string, taskId: string, launched: Launch): Run {
   const marker = `${TASK_VARIABLE}=${taskId}`;
   const unit = launched.mode === "unit" ? unitOf(taskId, launched.attempt) : undefined;
-  let session: Session | undefined;
-  const known = (): Session | undefined => (session ??= readSession(join(directory, "session")));
+  let session: RunSession | undefined;
+  const known = (): RunSession | undefined => (session ??= readSession(join(directory, "session")));
 
   function members(): number[] {
-    const { wrapper, init, pumps } = known() ?? { wrapper: undefined, init: undefined, pumps: [] };
-    const pumping = new Set(pumps.map(({ pid }) => pid));
-    const own = new Set([process.pid, wrapper?.pid, init?.pid, ...pumping]);
+    const { wrapper, init, copiers } = known() ?? { wrapper: undefined, init: undefined, copiers: [] };
+    const copying = new Set(copiers.map(({ pid }) => pid));
+    const own = new Set([process.pid, wrapper?.pid, init?.pid, ...copying]);
     const processes = processesOf({ leader: wrapper, marker, unit, init });
-    // A pump is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
-    return processes.filter((pid) => !own.has(pid) && !pumping.has(parentOf(pid) ?? -1));
+    // An output copier is a shell with a `cat` or `wc` of its own; they end with the output, not with the command.
+    return processes.filter((pid) => !own.has(pid) && !copying.has(parentOf(pid) ?? -1));
   }
 
   const began = join(directory, "began");
@@ -191,7 +191,7 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       if (read(began) === PREVENTED) return true;
       try {
         mkdirSync(directory, { recursive: true, mode: 0o700 });
-        // Linked with its text in it: a crash of ours must not look like a wrapper that began.
+        // Linked with its content: after a crash of the agent it must not look like that of a wrapper.
         const mark = `${began}.${process.pid}`;
         writeFileSync(mark, PREVENTED, { mode: 0o600 });
         try {
@@ -221,7 +221,7 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       return wrapper && isAlive(wrapper);
     },
     members,
-    pumping: () => (known()?.pumps ?? []).some(isAlive),
+    copying: () => (known()?.copiers ?? []).some(isAlive),
     outputHolders() {
       const place = realpathSync(directory);
       const pipes = ["stdout.pipe", "stderr.pipe"].map((name) => join(place, name));
@@ -231,10 +231,10 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       );
     },
     stopKeeping() {
-      const large = (known()?.pumps ?? []).filter(({ log }) => sizeOf(join(directory, log)) > LITTLE);
-      const copiers = large.flatMap(({ pid }) => childrenOf(pid)).filter((pid) => processName(pid) === "cat");
-      // It ignores the signals that a command may send it; its pump goes on with `wc`.
-      for (const pid of copiers) process.kill(pid, "SIGKILL");
+      const large = (known()?.copiers ?? []).filter(({ log }) => sizeOf(join(directory, log)) > LITTLE);
+      const cats = large.flatMap(({ pid }) => childrenOf(pid)).filter((pid) => processName(pid) === "cat");
+      // SIGKILL, since `cat` ignores the signals that a command may send; its copier goes on with `wc`.
+      for (const pid of cats) process.kill(pid, "SIGKILL");
       return large.length > 0;
     },
   };
@@ -242,19 +242,19 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
 
 const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
-/** How long a command ran, as far as that is known, and when it ended. */
+/** When a command ended, and how long it ran; undefined when unknown. */
 export interface RunSpan {
   readonly ended: SteadyTime;
   readonly duration: Duration | undefined;
 }
 
-/** "<exit status> <uptime> ok", then what the file was filled with beforehand; undefined until it is complete. */
+/** Reads "<exit status> <uptime> ok" before the reserved filling; undefined until it is complete. */
 function readExit(path: string): { code: number; at: SteadyTime | undefined } | undefined {
   const [, code, up] = /^(\d+) (\S*) ok\n/.exec(read(path) ?? "") ?? [];
   return code === undefined ? undefined : { code: Number(code), at: parseUptime(up ?? "") };
 }
 
-/** Takes the block that the exit status will stand in, which needs no wait for the disk: what is written over it later has its room. */
+/** Reserves the block of the exit status: overwriting it later needs no free space. */
 function reserveFile(path: string): void {
   const file = openSync(path, "w", 0o600);
   try {
@@ -264,34 +264,34 @@ function reserveFile(path: string): void {
   }
 }
 
-interface Pump extends ProcessId {
+interface OutputCopier extends ProcessId {
   /** The file it writes. */
   readonly log: string;
 }
 
-interface Session {
+interface RunSession {
   readonly wrapper: ProcessId;
   /** Of the namespace of a private view. */
   readonly init: ProcessId | undefined;
-  readonly pumps: readonly Pump[];
+  readonly copiers: readonly OutputCopier[];
   readonly began: SteadyTime | undefined;
 }
 
 /** Undefined until the file is complete. One of an earlier version has neither the init nor the time. */
-function readSession(path: string): Session | undefined {
+function readSession(path: string): RunSession | undefined {
   const [, stat = "", init = "", out, err, up = ""] =
     /^(.+)\n(?:(.*)\n)?(\d+) (\d+) (?:(\S*) )?ok\n$/.exec(read(path) ?? "") ?? [];
   const wrapper = processOf(stat);
   if (wrapper === undefined) return undefined;
-  // A pump that has ended already is not identified, which is as good as dead.
-  const pumps = [
+  // A copier that has ended already is not identified, and counts as dead.
+  const copiers = [
     { log: "stdout.log", id: identify(Number(out)) },
     { log: "stderr.log", id: identify(Number(err)) },
   ].flatMap(({ log, id }) => (id === undefined ? [] : [{ ...id, log }]));
-  return { wrapper, init: processOf(init), pumps, began: parseUptime(up) };
+  return { wrapper, init: processOf(init), copiers, began: parseUptime(up) };
 }
 
-/** From a line of /proc/<pid>/stat. */
+/** Parses a line of /proc/<pid>/stat; undefined for anything else. */
 function processOf(stat: string): ProcessId | undefined {
   const startTime = parseProcessStat(stat)?.startTime;
   return startTime === undefined ? undefined : { pid: Number.parseInt(stat, 10), startTime };

@@ -1,4 +1,4 @@
-// Follows a launched command to its end: ships its output, watches its limit, and finds out how it ended.
+// Follows a launched command to its end: sends its output, enforces its limit, and determines its outcome.
 import { abortScope } from "../../lib/abort-scope.ts";
 import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
@@ -14,9 +14,9 @@ import type { createShipper } from "../output/shipping.ts";
 import type { Spool } from "./spool.ts";
 import { type StopRequest, endRun } from "./stop.ts";
 
-/** After the command's end, how long its pumps may take to see the end of the output. */
+/** Wait after the command's end for the output copiers to read the rest. */
 const DRAIN = seconds(2);
-/** A wrapper says who it is within milliseconds; systemd may take its time on a loaded machine. */
+/** Wait for the first report of the wrapper: milliseconds as a rule, but systemd is slow on a loaded machine. */
 const BEGIN_WITHIN = seconds(30);
 
 export interface FollowPorts {
@@ -27,15 +27,15 @@ export interface FollowPorts {
   readonly stop: StopRequest;
   readonly grace: Duration;
   readonly disk: DiskReserve;
-  /** The command has ended: its place is free, even while its last rows wait for the server. */
+  /** Called when the command has ended: its slot is free, even while its last rows wait for the server. */
   readonly ended: () => void;
 }
 
 /** 128 + SIGTERM, which a machine that shuts down sends to everything. */
 const ENDED_BY_SIGTERM = 143;
 
-/** Looks often while a command is young, since most are short; later, output is paced by seconds anyway. */
-const lookEvery = (age: Duration): Duration =>
+/** Polls often at first, since most commands are short; later, rows are sent at most once a second. */
+const pollEvery = (age: Duration): Duration =>
   milliseconds(age < seconds(2) ? 15 : age < seconds(20) ? 100 : 250);
 
 /** Resolves with the outcome when all rows are in the outbox; with undefined when `signal` aborted before. */
@@ -71,28 +71,28 @@ async function untilEnd(
 ): Promise<TaskOutcome | undefined> {
   const { run, spool, shipper, outbox, stop, grace, disk } = ports;
   let ending: Promise<void> | undefined;
-  /** How the attempt to end the command came out; undefined as long as there was none, or it goes on. */
+  /** Whether the command could be ended; undefined while there was no attempt, or it goes on. */
   let ended: boolean | undefined;
-  let isCutTold = false;
+  let isCutReported = false;
   using stopped = abortScope([signal, stop.signal]);
   while (!signal.aborted) {
     const now = steadyNow();
-    // First: on a full disk, nothing of what follows can be written.
+    // First: on a full disk, none of the following writes succeed.
     disk.watch();
     const shortage = disk.shortage();
     const isCut = shortage !== undefined && run.stopKeeping();
     spool.observe(false, now);
-    if (isCut && !isCutTold)
+    if (isCut && !isCutReported)
       shipper.note(`${shortage}; of what this command writes, the rest is not kept`, now);
-    isCutTold ||= isCut;
+    isCutReported ||= isCut;
     if (stop.current()?.reason !== "server") shipper.ship(false, now);
-    // Not for a command that ended while nobody watched: it kept its limit, or its own end came first.
+    // Not for a command that ended while the agent was down: it ended by itself.
     if (now >= launched.deadline && run.exitCode() === undefined && !isRebooted(launched))
       stop.request("timeout", timeoutText(launched.limit, now - launched.at));
     const isUnsupervised = run.wrapperAlive() === false && run.exitCode() === undefined;
     if ((isUnsupervised || stop.current() !== undefined) && !isRebooted(launched)) {
       ending ??= endRun(run, grace)
-        .catch(() => false) // No descriptor left to look at /proc with, say.
+        .catch(() => false) // For example no descriptor left to read /proc.
         .then((all) => void (ended = all));
     }
     const outcome = outcomeNow(run, launched, stop.current(), ended, now);
@@ -100,9 +100,9 @@ async function untilEnd(
       await ending;
       return outcome;
     }
-    // A request to stop wakes us at once; after it, looks go on at their pace.
+    // A stop request ends the pause at once; after it, polls go on at their pace.
     const wake = stop.current() === undefined ? stopped.signal : signal;
-    const pause = lookEvery(now - launched.at);
+    const pause = pollEvery(now - launched.at);
     if (outbox.isEmpty(taskId)) await sleep(pause, wake);
     // The next row may follow as soon as this one is delivered.
     else await outbox.drained(taskId, wake, pause);
@@ -110,10 +110,10 @@ async function untilEnd(
   return undefined;
 }
 
-/** 128 + SIGKILL or SIGTERM: with these, systemd ends what is left of a service. */
+/** 128 + SIGKILL or SIGTERM, by which systemd ends the processes of a service. */
 const KILLED = [137, ENDED_BY_SIGTERM];
 
-/** Why a command was killed from outside, as far as that can be known. `invocation` is that of the agent's service now. */
+/** Explains why a command was killed from outside, as far as known. `invocation` is that of the agent's service now. */
 export function killedText({ service }: Pick<Launch, "service">, invocation: string | undefined): string {
   if (service === undefined) return "the command's supervisor was killed from outside (out of memory?)";
   const cure = "run the agent as root, or set KillMode=process in its unit";
@@ -122,10 +122,10 @@ export function killedText({ service }: Pick<Launch, "service">, invocation: str
     : `killed by a stop or restart of ${service.name}, which ends its tasks too (${cure})`;
 }
 
-/** Since a reboot, the process ids in the run directory are those of strangers: nobody of them is asked or ended. */
+/** After a reboot, the process ids in the run directory belong to other processes: none is read or ended. */
 const isRebooted = ({ bootId: then }: Launch): boolean => then !== bootId();
 
-/** What can be said of the run at this moment; undefined while it goes on. */
+/** Returns the outcome of the run; undefined while it goes on. */
 function outcomeNow(
   run: Run,
   launched: Launch,
@@ -134,7 +134,7 @@ function outcomeNow(
   now: SteadyTime,
 ): TaskOutcome | undefined {
   const alive = run.wrapperAlive();
-  // Asked after the wrapper's life: it may end between the two questions, and then its last act was to write this.
+  // Read after `wrapperAlive`: the wrapper may end in between, and writes this last.
   const exitCode = run.exitCode();
   const isEndedByReboot = isRebooted(launched) && (exitCode === undefined || exitCode === ENDED_BY_SIGTERM);
   if (isEndedByReboot) return unrun("failed", "interrupted by reboot");
@@ -152,7 +152,7 @@ function outcomeNow(
         .map((pid) => `pid ${pid}`)
         .join(", ")}`,
     );
-  // Without its supervisor nobody would bound the command, or learn how it ends: it is ended before this is reported.
+  // Without its supervisor the command has no limit and no exit code: it is ended before this is reported.
   if (alive === false && ended === true)
     return unended(
       stop,
@@ -163,14 +163,14 @@ function outcomeNow(
     return unended(
       stop,
       run.prevent()
-        ? "could not be started: nothing began within 30s"
+        ? "could not be started: the wrapper did not report within 30s"
         : "the command's supervisor died at once",
     );
   }
   return undefined;
 }
 
-/** An end without an exit code, under the status of whoever asked for it. */
+/** Returns the outcome of an end without an exit code: with the status of the stop request, if there is one. */
 function unended(stop: Stop | undefined, text: string): TaskOutcome {
   if (stop?.reason === "cancel") return unrun("cancelled", stop.text);
   if (stop?.reason === "timeout") return unrun("timeout", stop.text);
@@ -178,13 +178,13 @@ function unended(stop: Stop | undefined, text: string): TaskOutcome {
 }
 
 async function drain(run: Run, signal: AbortSignal): Promise<void> {
-  for (const end = steadyNow() + DRAIN; run.pumping() && steadyNow() < end;)
+  for (const end = steadyNow() + DRAIN; run.copying() && steadyNow() < end;)
     await sleep(milliseconds(5), signal);
 }
 
 function closingNotes(run: Run, spool: Spool): string[] {
   const notes: string[] = [];
-  if (run.pumping()) {
+  if (run.copying()) {
     const holders = run.outputHolders();
     const who = holders.length === 0 ? "a background process" : holders.slice(0, 5).join(", ");
     notes.push(`output still held open by ${who}; what it writes from now on is only kept on the node`);

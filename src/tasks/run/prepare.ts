@@ -1,4 +1,4 @@
-// From a claimed task to what is to be done: its kind, its user, its environment.
+// Chooses the kind of a task and builds the environment of its command.
 import { type Account, SYSTEM_PATH } from "../../platform/account.ts";
 import type { KindContext, Prepared, RunCommand, TaskKind } from "../kinds/kind.ts";
 import { shellExec } from "../kinds/shell.ts";
@@ -19,8 +19,8 @@ export function prepareRun(
 }
 
 /**
- * The whole environment of a command: nothing of the agent's own. No pager waits for a key, no table is wrapped, and
- * the payload's variables come last.
+ * Returns the whole environment of a command; nothing is inherited from the agent. No pager waits for a key, no table is
+ * wrapped, and the payload's variables override the others.
  */
 export function environmentOf(run: RunCommand, account: Account, taskId: string): Record<string, string> {
   return {

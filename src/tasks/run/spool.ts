@@ -1,7 +1,7 @@
-// What a task has written: two files that its pumps append to, and the order in which we saw them grow.
+// The output of a task: two files that its output copiers append to, and the order in which they were seen to grow.
 //
-// Pieces end with a line where they can, else with a whole character, so that rows and summaries made of them are
-// whole as well. The order stands in the file `order` and survives us.
+// Pieces end with a line where possible, else with a whole character, so that rows and summaries do as well. The file
+// `order` keeps the order for the next process.
 import { appendFileSync, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { SteadyTime } from "../../lib/clock.ts";
@@ -19,36 +19,36 @@ interface Piece {
   to: number;
 }
 
-/** How far back the end of a line is looked for. */
-const LOOK_BACK = 4_096;
-/** A line without an end is taken as it is when it has not grown for this long: a prompt, a progress bar. */
+/** Bytes searched backwards for the end of a line. */
+const SEARCH_BACK = 4_096;
+/** A line without an end is taken when it has not grown for this long: a prompt, a progress bar. */
 const PARTIAL_AFTER = seconds(1);
 
 export interface Spool {
-  /** Takes in what was written since; true when something was. With `final`, also what is not complete. */
+  /** Reads what was written since; true when there was something. With `final`, incomplete lines as well. */
   observe(final: boolean, now: SteadyTime): boolean;
-  /** What lies behind `shipped`. */
+  /** The output after `shipped`. */
   pending(shipped: Readonly<Record<Stream, number>>): Omit<Pending, "lines">;
   /** Observed bytes of a stream. */
   read(stream: Stream, from: number, max: number): Uint8Array;
   /** Counts line feeds between two offsets. */
   countLines(stream: Stream, from: number, to: number): number;
-  /** Both streams, in the order they were seen. */
+  /** Reads both streams, in the order they were observed. */
   reader(): OutputReader;
-  /** One stream. */
+  /** Reads one stream. */
   readerOf(stream: Stream): OutputReader;
   /**
-   * Bytes the pumps discarded, once they have ended; a little more for the one that hit its limit. Undefined when a pump
-   * could not even write that down: the disk is full, and an unknown amount is lost.
+   * Bytes that the output copiers discarded, once they have ended; slightly too many for one that hit its limit. Undefined
+   * when a copier could not store the number: the disk is full, and the amount is unknown.
    */
   discarded(): Record<Stream, number | undefined>;
   close(): void;
 }
 
-/** "read-only" leaves the order on disk to the agent that follows the task. */
+/** Opens the output in a run directory. "read-only" does not write the order, which the following agent does. */
 export function openSpool(directory: string, mode: "follow" | "read-only" = "follow"): Spool {
   const order = join(directory, "order");
-  // Whatever stands in its place cannot be appended to: without it, the order is only what is seen from now on.
+  // Anything but a file cannot be appended to: without it, the order is known from now on only.
   if (mode === "follow" && statSync(order, { throwIfNoEntry: false })?.isFile() === false)
     setAside(order, "damaged");
   const files = new Map<Stream, number>();
@@ -59,7 +59,7 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
   };
   const pieces = readOrder(order, { stdout: sizeOf("stdout"), stderr: sizeOf("stderr") });
   for (const { stream, to } of pieces) seen[stream] = to;
-  // The first piece that may hold unshipped bytes, of each stream: pieces are only ever asked about from there on.
+  // By stream, the first piece that may hold unshipped bytes: earlier pieces are not read again.
   const first: Record<Stream, number> = { stdout: 0, stderr: 0 };
 
   function file(stream: Stream): number | undefined {
@@ -86,16 +86,16 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
     return bytes.subarray(0, got);
   }
 
-  /** The end of what may be taken in now. */
+  /** Returns the offset up to which output may be read now. */
   function boundary(stream: Stream, size: number, final: boolean, now: SteadyTime): number {
     if (final) return size;
-    const from = Math.max(seen[stream], size - LOOK_BACK);
+    const from = Math.max(seen[stream], size - SEARCH_BACK);
     const tail = bytesOf(stream, from, size);
     const line = tail.lastIndexOf(0x0a);
     if (line >= 0) return from + line + 1;
     if (partialSince[stream].size !== size) partialSince[stream] = { size, at: now };
     const old = now - partialSince[stream].at >= PARTIAL_AFTER;
-    return size - seen[stream] > LOOK_BACK || old ? from + completeLength(tail) : seen[stream];
+    return size - seen[stream] > SEARCH_BACK || old ? from + completeLength(tail) : seen[stream];
   }
 
   return {
@@ -116,11 +116,11 @@ export function openSpool(directory: string, mode: "follow" | "read-only" = "fol
       return grew;
     },
     pending(shipped) {
-      // What was shipped may not be seen again yet, when a crash took the end of the order.
+      // After a crash that lost the end of `order`, more may be shipped than observed.
       const behind = (stream: Stream): number => Math.max(0, seen[stream] - shipped[stream]);
       const bytes = { stdout: behind("stdout"), stderr: behind("stderr") };
       for (const stream of STREAMS) {
-        // Not beyond the last piece: it may grow.
+        // Stop at the last piece: it may grow.
         while (first[stream] < pieces.length - 1 && !isBehind(pieces[first[stream]], stream, shipped[stream]))
           first[stream]++;
       }
@@ -211,14 +211,14 @@ function readOrder(path: string, size: Readonly<Record<Stream, number>>): Piece[
   return pieces;
 }
 
-/** A file without a number in it was made by a pump that then could not write. No file: the pump has not ended. */
+/** An empty file: the copier could not write the number. No file: the copier has not ended. */
 function readCount(path: string): number | undefined {
   if (!existsSync(path)) return 0;
   const text = textIn(path).trim();
   return text === "" ? undefined : Number(text);
 }
 
-/** Undefined for anything but a file, too. */
+/** Undefined when it does not exist or is not a regular file. */
 function openIfThere(path: string): number | undefined {
   try {
     return statSync(path).isFile() ? openSync(path, "r") : undefined;

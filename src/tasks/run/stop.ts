@@ -1,4 +1,4 @@
-// Ending a task's command: the request, kept in the journal, and the watch on the control plane that makes it.
+// Ends a task's command: the stop request, kept in the journal, and the poll of the control plane that makes it.
 import { epochOf, steadyNow, wallNow } from "../../lib/clock.ts";
 import { messageOf, httpStatusOf } from "../../lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
@@ -10,7 +10,7 @@ import { isFinal } from "../../protocol/noderax/tasks.ts";
 import type { Journal, Stop, TaskRecord } from "../journal.ts";
 import type { Run } from "./directory.ts";
 
-/** At most one reason: the first. */
+/** A request to end the command. Only the first reason counts. */
 export interface StopRequest {
   readonly current: () => Stop | undefined;
   /** Aborts when there is a reason. */
@@ -31,7 +31,7 @@ export function createStopRequest(task: TaskRecord, journal: Journal): StopReque
       try {
         journal.stopping(task.id, current);
       } catch {
-        // Ended all the same on a full disk; an agent that is restarted meanwhile will be told again.
+        // On a full disk the command is ended all the same; after a restart the control plane repeats the request.
       }
       controller.abort();
     },
@@ -42,8 +42,8 @@ export function createStopRequest(task: TaskRecord, journal: Journal): StopReque
 const pollPeriod = (tasks: number): Duration => Math.max(seconds(2), milliseconds(40) * tasks);
 
 /**
- * Asks the control plane whether the task is still wanted, until `signal` aborts. A cancel request, a final status
- * (the server's own time limit) and a task that is no longer ours all end it; silence does not.
+ * Polls the control plane for the status of the task until `signal` aborts. A cancel request, a final status (the server's
+ * own time limit) and 404 request a stop; a failed poll does not.
  */
 export async function watchControl(
   taskId: string,
@@ -67,8 +67,8 @@ export async function watchControl(
 }
 
 /**
- * Ends the command: prevents it when it has not begun; else SIGTERM to all of it, `grace`, SIGKILL. Resolves with true
- * once nothing of it is left — processes that come late, between two looks, included.
+ * Ends the command: prevents it when it has not begun; else SIGTERM to all its processes, `grace`, SIGKILL. Resolves with
+ * true when none is left, including those forked meanwhile; with false when some cannot be ended.
  */
 export async function endRun(run: Run, grace: Duration): Promise<boolean> {
   if (!run.hasBegun() && run.prevent()) return true;
@@ -78,6 +78,6 @@ export async function endRun(run: Run, grace: Duration): Promise<boolean> {
     await terminate(() => run.members(), grace);
     await sleep(milliseconds(20));
   }
-  // The command is gone; what it left behind in the background goes with it.
+  // The command has ended; end its background processes, too.
   return terminate(() => run.members(), grace);
 }

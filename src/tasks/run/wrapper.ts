@@ -1,13 +1,13 @@
-// The shell script between us and a task's command: it outlives us, keeps the output, and writes down how it ended.
+// The shell script that runs a task's command: it outlives the agent, stores the output, and reports the exit status.
 //
-// In the run directory (0700, ours):
+// In the run directory (0700, owned by the agent):
 //   command.sh      exports, working directory, and the command; read over descriptor 3, then removed
-//   began           made with O_EXCL by whoever comes first: the wrapper that starts, or an agent that gave up on it
+//   began           created with O_EXCL by the wrapper that starts, or by an agent that prevents it
 //   session         the wrapper's /proc/self/stat line, that of the init of a private PID namespace (or an empty line),
-//                   the pids of the two pumps and when the command began, then "ok"
+//                   the pids of the two output copiers and when the command began, then "ok"
 //   stdout.log …    what the command wrote; …discarded: how many bytes more than the limit
-//   exit            the exit status of the command and when it ended, then "ok"; its block is ours before the command
-//                   runs, so that a disk that is full by then loses no exit status
+//   exit            the exit status of the command and when it ended, then "ok"; its block is reserved before the
+//                   command runs, so that a full disk loses no exit status
 //
 // Only the command drops to the task's user. Real pipes (FIFOs), because a script that opens /dev/stdout would truncate
 // a regular file and fails on a socket; mode 0622, so that a task user may open them again through /dev/stdout. `cat`
@@ -15,20 +15,20 @@
 // and `wc` drains and counts what is beyond it, so that the command never sees a full disk as a broken pipe. The command
 // runs in the foreground: a background job of a shell without job control ignores SIGINT. In a subshell, because dash
 // writes its own "Terminated" to where the output of a simple command goes. `exit` is not renamed into place: a stop
-// ends whatever the wrapper starts from then on, an `mv` too. Wrapper and pumps survive SIGTERM, SIGINT and SIGHUP (a
+// ends whatever the wrapper starts from then on, an `mv` too. Wrapper and copiers survive SIGTERM, SIGINT and SIGHUP (a
 // unit that is stopped, `kill 0` of a command that shares their user): they end when the command and its output do. A
 // trap with a command is reset in the subshell of the command; one that ignores would be inherited by it. Times
-// are those of /proc/uptime, in seconds since the boot, because whoever reads them may come hours later, and the wall
-// clock may have been set.
+// are those of /proc/uptime, in seconds since the boot, because they may be read hours later, when the wall clock
+// may have been set.
 //
 // With a private view (platform/isolation.ts) the wrapper was started by `unshare --pid`: the first process that it forks
-// is the init of the namespace in which all its other children live. It sees their pids, and its own, as the machine does.
+// is the init of the namespace in which all its other children live. It sees their pids, and its own, as outside.
 import { quote } from "../../lib/text.ts";
 import { REAP } from "../../platform/isolation.ts";
 
 /**
- * Runs the wrapper of the directory in its first argument, if that belongs to our user. Asked of the working directory,
- * which nobody can exchange, and not of its path.
+ * Runs the wrapper in the directory of its first argument, if our user owns that. Checks the working directory, which
+ * nobody can exchange, not the path.
  */
 export const ENTER = 'cd "$1" && [ -O . ] && . ./wrapper.sh';
 
@@ -50,15 +50,15 @@ if [ "$view" = private ]; then
   read -r init <"/proc/$reaper/stat"
 fi
 mkfifo -m 622 stdout.pipe stderr.pipe || exit 72
-pump() {
+copy() {
   trap '' TERM INT HUP
   ( ulimit -f "$limit"; trap '' XFSZ; exec cat >>"$1.log" ) 2>/dev/null
   wc -c >"$1.discarded"
 }
 exec 3<command.sh
-pump stdout <stdout.pipe 3<&- &
+copy stdout <stdout.pipe 3<&- &
 out=$!
-{ rm -f command.sh; pump stderr; } <stderr.pipe 3<&- &
+{ rm -f command.sh; copy stderr; } <stderr.pipe 3<&- &
 err=$!
 read -r stat </proc/self/stat
 read -r up idle </proc/uptime

@@ -65,7 +65,7 @@ beforeEach(() => {
 afterEach(async () => {
   for (const { run } of started) {
     await terminate(() => run.members(), 0);
-    await until("the wrapper to end", () => run.wrapperAlive() !== true && !run.pumping());
+    await until("the wrapper to end", () => run.wrapperAlive() !== true && !run.copying());
   }
   scratch[Symbol.dispose]();
 });
@@ -107,7 +107,7 @@ async function start(command: string, wish: Wish = {}): Promise<Started> {
 async function finish(command: string, wish: Wish = {}): Promise<Started & { readonly code: number }> {
   const it = await start(command, wish);
   await until("the exit status", () => it.run.exitCode() !== undefined);
-  await until("the end of the output", () => !it.run.pumping());
+  await until("the end of the output", () => !it.run.copying());
   return { ...it, code: it.run.exitCode() ?? -1 };
 }
 
@@ -217,7 +217,7 @@ test("a background child that keeps the output open does not keep the exit statu
   await until("the exit status", () => it.run.exitCode() !== undefined);
   expect(it.run.exitCode()).toBe(3);
   await until("the output", () => it.stdout() === "started\n");
-  expect(it.run.pumping()).toBe(true);
+  expect(it.run.copying()).toBe(true);
   expect(it.run.outputHolders()).toHaveLength(1);
   expect(it.run.outputHolders()[0]).toMatch(/^pid \d+ \(sleep\)$/);
 });
@@ -283,7 +283,7 @@ test("of a launch and its prevention exactly one wins, whoever comes first", asy
     const prevented = it.run.prevent();
     wins[prevented ? "prevented" : "ran"]++;
     if (prevented) continue;
-    await until("the command's end", () => it.run.exitCode() !== undefined && !it.run.pumping());
+    await until("the command's end", () => it.run.exitCode() !== undefined && !it.run.copying());
     expect(it.stdout()).toBe("ran\n");
   }
   for (const { run, directory } of started) {
@@ -328,7 +328,7 @@ test("a command that handles SIGTERM gets its grace, and is asked once", async (
   );
   await until("the output", () => it.stdout() === "ready\n");
   expect(await terminate(() => it.run.members(), seconds(5))).toBe(true);
-  await until("the end", () => it.run.exitCode() !== undefined && !it.run.pumping());
+  await until("the end", () => it.run.exitCode() !== undefined && !it.run.copying());
   expect(it.run.exitCode()).toBe(5);
   expect(it.stdout()).toBe("ready\nasked 1\ncleaned\n");
 });
@@ -368,7 +368,7 @@ test("a wrapper that is told to stop waits for its command: exit status and last
   // Everybody at once: wrapper, pumps and command, as systemd does with a unit that is stopped.
   process.kill(-wrapper, "SIGTERM");
   await until("the exit status", () => it.run.exitCode() !== undefined);
-  await until("the end of the output", () => !it.run.pumping());
+  await until("the end of the output", () => !it.run.copying());
   expect(it.run.exitCode()).toBe(5);
   expect(it.stdout()).toBe("ready\nlast words\n");
 });
@@ -523,7 +523,7 @@ test("on a full disk a large stream is counted from then on, a small one is kept
   expect(kept).toBeGreaterThan(64 * 1024);
   expect(it.run.stopKeeping()).toBe(true);
   writeFileSync(join(scratch.path, "go"), "");
-  await until("the end", () => it.run.exitCode() !== undefined && !it.run.pumping());
+  await until("the end", () => it.run.exitCode() !== undefined && !it.run.copying());
   expect(it.run.exitCode()).toBe(0);
   expect([it.stdout().length, it.stderr()]).toEqual([kept, "small\nmore\n"]);
   expect(Number(textIn(join(it.directory, "stdout.discarded")))).toBe(kept);

@@ -8,7 +8,7 @@ import type { OutboxEntry } from "../../src/control/outbox.ts";
 import { silent } from "../../src/platform/log.ts";
 import type { Task } from "../../src/protocol/noderax/tasks.ts";
 import { taskSender } from "../../src/tasks/output/delivery.ts";
-import type { Clock } from "../../src/tasks/output/doubt.ts";
+import type { Clock } from "../../src/tasks/output/was-stored.ts";
 
 const TASK = "7c1e2d3a-0000-4000-8000-000000000001";
 
