@@ -27,7 +27,7 @@ export interface ListenersPorts {
 export interface Listeners {
   /** Port that the server tells its clients; undefined until a free one was found. */
   port(): number | undefined;
-  /** To be called after each look at Docker. */
+  /** To be called after each snapshot of Docker. */
   looked(isRunning: (id: string) => boolean): void;
   status(): Pick<CaravanseraiStatus, "listener" | "ingress">;
   readonly done: Promise<void>;

@@ -120,7 +120,7 @@ export function startNoderax(
     },
     async settled() {
       await plane?.tasks.settled();
-      await done.catch(() => {}); // Whoever waits for `done` hears of it.
+      await done.catch(() => {}); // Callers that wait for `done` get the error.
     },
     done,
   };

@@ -37,7 +37,7 @@ const NoderaxStatus = v.object({
       state: v.string(),
       since: v.string(),
       reconnects: v.number(),
-      /** Which kind of trouble keeps it offline. */
+      /** Class of the failure that keeps it offline. */
       failure: v.nullable(v.string()),
       note: v.string(),
     }),
@@ -61,10 +61,10 @@ export type NoderaxStatus = v.InferOutput<typeof NoderaxStatus>;
 const CaravanseraiStatus = v.object({
   server_url: v.string(),
   node: v.string(),
-  /** What the server was told last: Ready, NotReady, Draining; null before the first heartbeat. */
+  /** The state reported last: Ready, NotReady, Draining; null before the first heartbeat. */
   state: v.nullable(v.string()),
   draining_since: v.nullable(v.string()),
-  /** Versions are null while it is away; `trouble` says why. */
+  /** Versions are null while Docker is unreachable; `trouble` says why. */
   docker: v.object({
     version: v.nullable(v.string()),
     api_version: v.nullable(v.string()),
@@ -75,7 +75,7 @@ const CaravanseraiStatus = v.object({
       name: v.string(),
       /** The server's; "none" for one that is on no list and being removed. */
       phase: v.string(),
-      /** running, working, waiting, failed, removing, removed; unknown while Docker is away. */
+      /** running, working, waiting, failed, removing, removed; unknown while Docker is unreachable. */
       state: v.string(),
       note: v.string(),
     }),
@@ -93,7 +93,7 @@ const CaravanseraiStatus = v.object({
       volumes: v.optional(v.array(v.string()), []),
     }),
   ),
-  /** What the server is still to be told. */
+  /** Reports that the server has not accepted yet. */
   reports: v.object({ waiting: v.number(), last_error: v.nullable(v.string()) }),
   /**
    * The agent's own HTTP server; `trouble` says why it listens nowhere. Absent in an agent of before, as the
@@ -106,7 +106,7 @@ const CaravanseraiStatus = v.object({
       tls: v.boolean(),
       tunnels: v.number(),
       logs: v.number(),
-      /** Requests that were turned away since the start. */
+      /** Requests refused since the start. */
       refused: v.number(),
       last_refusal: v.nullable(v.object({ at: v.string(), address: v.string(), why: v.string() })),
       warnings: v.array(v.string()),
@@ -133,7 +133,7 @@ export const Status = v.object({
   version: v.string(),
   pid: v.number(),
   uptime_seconds: v.number(),
-  /** It was told to stop. Absent in an agent of before. */
+  /** Whether it is stopping. Absent in older agents. */
   stopping: v.optional(v.boolean()),
   rss_bytes: v.number(),
   noderax: v.nullable(NoderaxStatus),

@@ -32,7 +32,7 @@ export const isFinal = (status: string): boolean =>
 
 /** The parts of the task row that the agent uses; the server sends more. */
 export const Task = v.object({
-  /** A UUID on the real server. It becomes part of paths, so nothing else is accepted. */
+  /** A UUID on the real server. It becomes part of paths, so only characters that cannot lead elsewhere are accepted. */
   id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
   type: v.string(),
   status: v.string(),

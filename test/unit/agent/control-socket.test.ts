@@ -100,7 +100,7 @@ test("agents on two directories do not see each other", async () => {
   expect((await askStatus(one.path))?.pid).toBe(4_711);
 });
 
-test("an agent that stopped is nobody, and leaves nothing", async () => {
+test("an agent that stopped does not answer, and leaves no files", async () => {
   using directory = stateDirectory();
   (await serveStatus(directory.path, () => status))[Symbol.dispose]();
   expect(await askStatus(directory.path)).toBeUndefined();
@@ -122,7 +122,7 @@ async function dieIn(directory: string): Promise<void> {
   expect(statSync(join(directory, "agent.sock")).isSocket()).toBe(true);
 }
 
-test("an agent that was killed is nobody, and its socket is taken over", async () => {
+test("an agent that was killed does not answer, and its socket is taken over", async () => {
   using directory = stateDirectory();
   await dieIn(directory.path);
   expect(await askStatus(directory.path)).toBeUndefined();

@@ -107,7 +107,7 @@ test("a lost connection is tried once more when that does no harm", async () => 
   expect(server.requests).toHaveLength(2);
 });
 
-test("a second loss is told, not tried for ever", async () => {
+test("a second lost connection is an error, not retried forever", async () => {
   await using server = await dropping(9);
   expect((await failureOf(httpTo(server)(get, forever))).code).toBe("net.reset");
   expect(server.requests).toHaveLength(2);
@@ -127,7 +127,7 @@ test("an answer that breaks off is a lost connection", async () => {
   expect((await failureOf(httpTo(server)({ ...get, idempotent: false }, forever))).code).toBe("net.reset");
 });
 
-test("nobody there is told as such, with what to look at", async () => {
+test("a refused connection is net.refused, with a hint", async () => {
   const server = await serveBytes(() => {});
   await server[Symbol.asyncDispose]();
   const error = await failureOf(httpTo(server)(get, forever));
@@ -136,7 +136,7 @@ test("nobody there is told as such, with what to look at", async () => {
   expect(error.hint).not.toBeEmpty();
 });
 
-test("a name without an address is told as such", async () => {
+test("a name without an address is net.unresolved", async () => {
   const error = await failureOf(httpTo({ url: "http://no-such-host.invalid" })(get, forever));
   expect(error.code).toBe("net.unresolved");
 });
@@ -214,7 +214,7 @@ test.each<[string, Duration | undefined]>([
   expect((await failureOf(httpTo(server)(get, forever))).retryAfter).toBe(pause);
 });
 
-test("the server's wish for a pause may be a date", async () => {
+test("Retry-After may be a date", async () => {
   const date = new Date(Date.now() + seconds(90)).toUTCString();
   await using server = serve(() => new Response(null, { status: 503, headers: { "retry-after": date } }));
   const { retryAfter } = await failureOf(httpTo(server)(get, forever));

@@ -29,7 +29,7 @@ test.each([
   expect(kindOf(thrown(code))).toBe(kind);
 });
 
-test("a time-out is told apart from our own abort", () => {
+test("a timeout is distinguished from our own abort", () => {
   expect(kindOf(new DOMException("t", "TimeoutError"))).toBe("net.timeout");
   expect(kindOf(new DOMException("t", "TimeoutError"), AbortSignal.abort())).toBe("aborted");
 });

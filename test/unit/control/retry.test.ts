@@ -45,7 +45,7 @@ test("a redirect may pass, as a captive portal's does, and an error of our own m
   expect(mayPass(new TypeError("a bug"))).toBe(false);
 });
 
-test("the longer of our pause and the server's wish is kept, up to ten minutes", () => {
+test("the pause is the longer of ours and Retry-After, which counts up to ten minutes", () => {
   const asking = (retryAfter: number): AgentError =>
     new AgentError("http.status", "", { status: 429, retryAfter });
   expect(pauseAfter(asking(seconds(30)), seconds(2))).toBe(seconds(30));

@@ -41,7 +41,7 @@ test.each<[string, unknown, AuthStatus]>([
   expect(auth.status()).toBe(standing);
 });
 
-test("whatever the standing, an accepted call makes it good again", async () => {
+test("an accepted call makes any status ok", async () => {
   for (const answer of [status(401), status(404), status(500)]) {
     const auth = createAuthState(() => Promise.reject(answer), silent);
     await auth.doubted(signal);
@@ -60,7 +60,7 @@ test("a change is said once, with the reason, and so is the way back", async () 
   expect(log.said).toEqual(["error: refused: answer 401; trying again now and then", "info: accepted again"]);
 });
 
-test("the time of a standing is that of the change, not of the last look", async () => {
+test("the time of a status is that of the change, not of the last call", async () => {
   const auth = createAuthState(() => Promise.reject(status(401)), silent);
   await auth.doubted(signal);
   const since = auth.since();

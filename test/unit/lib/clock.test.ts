@@ -35,7 +35,7 @@ test("steady time counts from the boot, as another process of the same boot does
   expect(told).toBeWithin(before - 20, steadyNow() + 20);
 });
 
-test("a steady moment is told to people by the wall clock as it is set now", () => {
+test("a steady time is converted by the wall clock as it is set now", () => {
   const moment = steadyNow();
   step(-hours(1));
   expect(epochOf(wallOf(moment))).toBeWithin(Date.now() - seconds(5), Date.now() + 1);

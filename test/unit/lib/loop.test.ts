@@ -96,7 +96,7 @@ test("failed rounds back off, are counted and remembered; a good one clears the 
   await done;
 });
 
-test("whoever is told of a failure may choose the pause", async () => {
+test("the error handler may choose the pause after a failure", async () => {
   const { record, stop, done } = start({ onError: () => minutes(5) }, () => Promise.reject(new Error("no")));
   const pause = await rested(record);
   expect(pause).toBeGreaterThanOrEqual(minutes(5));
@@ -153,7 +153,7 @@ test("a call while a round still fails counts for the pause after it", async () 
   await done;
 });
 
-test("a pause that must be kept is", async () => {
+test("a pause that must not end early does not", async () => {
   const { record, wake, rounds, stop, done } = sleeper(1, { mayWake: () => false });
   await rested(record);
   wake.call();

@@ -24,7 +24,7 @@ test("those who wait enter in the order they came", async () => {
   expect(slots.inUse()).toBe(0);
 });
 
-test("who gives up waiting gets nothing and holds nobody up", async () => {
+test("a caller that stops waiting gets no slot and blocks no other", async () => {
   const slots = createSlots(1);
   const leave = await slots.take(forever);
   const impatient = new AbortController();
@@ -43,7 +43,7 @@ test("who comes with an aborted signal is not let in, even when there is room", 
   expect(slots.inUse()).toBe(0);
 });
 
-test("an abort after the entrance takes the place from nobody", async () => {
+test("an abort after the slot was taken frees no slot", async () => {
   const slots = createSlots(1);
   const first = await slots.take(forever);
   const controller = new AbortController();

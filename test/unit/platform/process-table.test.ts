@@ -105,12 +105,12 @@ test("between two of them lies ten times as long as one takes", async () => {
   expect(performance.now() - begun).toBeGreaterThanOrEqual(4 * 20 + 3 * 200 - 10);
 });
 
-test("a machine that stood still during a look does not keep us waiting for ten times as long", () => {
+test("a machine that stood still during a reading does not cause a pause ten times as long", () => {
   expect(pauseAfterReading(milliseconds(4))).toBe(40);
   expect(pauseAfterReading(minutes(10))).toBe(1_000);
 });
 
-test("who waits for an end looks the less often, the longer a look takes", async () => {
+test("the longer a reading takes, the rarer are the readings while waiting for an end", async () => {
   let looks = 0;
   const begun = performance.now();
   const nobody = 2 ** 22 + 1;
