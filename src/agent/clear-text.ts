@@ -1,6 +1,6 @@
 // Warns of control planes that are reached over plain HTTP, and refuses root over them where the owner wants
 // that.
-import { crossesInClear } from "../lib/clear-text.ts";
+import { crossesInClear } from "../lib/address.ts";
 import { hours } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
 import type { Plane } from "../config/option.ts";

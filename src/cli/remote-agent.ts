@@ -1,12 +1,11 @@
 // Finds the agent that `forward` and `logs` talk to: which node, its address, its token.
 import { readFileSync } from "node:fs";
-import { formatHostPort, parseHostPort } from "../lib/address.ts";
+import { formatHostPort, parseHostPort, crossesInClear } from "../lib/address.ts";
 import { type AgentPlace, type RemoteAgent, parseAgentAddress, findAgent } from "../peer/agent-client.ts";
 import { trustedAuthorities } from "../control/trust.ts";
 import { stateDirectory } from "../agent/agent.ts";
 import type { Settings } from "../config/options.ts";
 import { AgentError, exit, messageOf } from "../lib/agent-error.ts";
-import { crossesInClear } from "../lib/clear-text.ts";
 import { askAccess, askStatus } from "../agent/control-socket.ts";
 import type { CaravanseraiStatus } from "../agent/status.ts";
 import { findSandboxes } from "../sandbox/announce.ts";

@@ -88,6 +88,15 @@ export function isLoopbackHost(host: string): boolean {
   return address !== undefined && isLoopback(address);
 }
 
+/**
+ * Returns true for plain HTTP to another machine, false for HTTPS, loopback addresses and text that is no
+ * URL.
+ */
+export function crossesInClear(url: string): boolean {
+  const parsed = URL.parse(url);
+  return parsed?.protocol === "http:" && !isLoopbackHost(parsed.hostname);
+}
+
 /** The key under which attempts are counted: an IPv4 address, or an IPv6 network of 64 bits, which one customer has. */
 export const countingKey = ({ family, bits }: IpAddress): string =>
   family === 4 ? `4:${bits.toString(16)}` : `6:${(bits >> 64n).toString(16)}`;

@@ -1,5 +1,6 @@
 // `sandbox`: runs both control planes in miniature in the foreground. Its subcommands operate a running one.
 import { existsSync, readFileSync } from "node:fs";
+import { isLoopbackHost } from "../../lib/address.ts";
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { writeFileAtomic } from "../../platform/atomic-file.ts";
 import { version } from "../../platform/build.ts";
@@ -110,8 +111,7 @@ function welcome({ url }: Sandbox, data: string | undefined): void {
 }
 
 function warnIfOpen(host: string, tls: boolean): void {
-  const loopback = /^(127\.|::1$|localhost$)/.test(host);
-  if (loopback) return;
+  if (isLoopbackHost(host)) return;
   warn(
     tls
       ? `anyone who can reach ${host} may ask to be enrolled`

@@ -1,6 +1,6 @@
 // Which URLs lead over a network in clear text.
 import { expect, test } from "bun:test";
-import { crossesInClear } from "../../../src/lib/clear-text.ts";
+import { crossesInClear } from "../../../src/lib/address.ts";
 
 test.each([
   "http://10.0.0.5:3001",

@@ -186,7 +186,7 @@ test("binding to more than loopback warns that tokens travel in clear", async ()
   const reading = (async () => {
     for await (const chunk of open.stderr) notes += new TextDecoder().decode(chunk);
   })();
-  await until(() => notes.includes("travel in clear"));
+  await until(() => notes.includes("in clear text"));
   open.kill("SIGINT");
   await Promise.all([open.exited, reading]);
 });
