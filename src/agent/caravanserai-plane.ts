@@ -1,4 +1,4 @@
-// The Caravanserai plane: builds its parts and runs its loops until it is stopped. Containers keep running.
+// The Caravanserai plane: constructs its parts, wires them, and runs its loops until it is stopped. Containers keep running.
 import type { Database } from "bun:sqlite";
 import { minutes, seconds } from "../lib/duration.ts";
 import { type LoopRecord, type LoopRegistry, Wake } from "../lib/loop.ts";
@@ -29,7 +29,7 @@ import { createPulls } from "../projects/reconcile/pulls.ts";
 import { createRecords } from "../projects/reconcile/records.ts";
 import { startDaemon } from "../projects/reconcile/daemon.ts";
 import { createSnapshots } from "../projects/reconcile/snapshots.ts";
-import { createRoutes } from "../projects/reconcile/ingress-routes.ts";
+import { createIngressRoutes } from "../projects/reconcile/ingress-routes.ts";
 import { type ReconcilePolicy, startReconcile } from "../projects/reconcile/reconciler.ts";
 import { createReports } from "../projects/node/reports.ts";
 import { createResources } from "../projects/node/capacity.ts";
@@ -39,7 +39,7 @@ import { startListeners } from "./listeners.ts";
 export interface CaravanseraiPorts {
   readonly settings: Settings;
   readonly serverUrl: string;
-  /** As the server takes it. */
+  /** A name that the server accepts. */
   readonly nodeName: string;
   readonly host: Host;
   /** PEM of all trusted authorities. */
@@ -55,7 +55,7 @@ export interface CaravanseraiPorts {
 
 export interface CaravanseraiPlane {
   status(): CaravanseraiStatus;
-  /** The server hears at once of what has changed about the node. */
+  /** Reports changes of the node to the server at once. */
   hurry(): void;
   /** Resolves when every loop has ended. Never rejects. */
   readonly done: Promise<void>;
@@ -83,15 +83,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const drain = createDrain(database);
   const continuity = createContinuity(database, serverUrl, node, log);
   const poll = settings.project_poll_interval;
-  const ownership = createOwnership({ records, desired: (project) => reconcile.specOf(project), log });
-  const snapshots = createSnapshots(
-    {
-      engine,
-      own: (snapshot) => ownership.own(snapshot),
-      onSnapshot: (snapshot) => listeners.looked(runningIn(snapshot)),
-    },
-    signal,
-  );
+  const snapshots = createSnapshots({ engine }, signal);
   const reports = createReports({ api, log, maxAge: Math.max(seconds(10), 2 * poll) }, signal);
   const pulls = createPulls({
     engine,
@@ -99,23 +91,8 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     idle: settings.pull_idle_limit,
     log,
     memory: createPullMemory(database),
-    onChange: () => reconcile.pullsChanged(),
   });
-  const daemon = startDaemon(
-    {
-      engine,
-      snapshots,
-      // Without a project: the stream has just opened, and whatever happened before went unnoticed.
-      onEvent: (event) => reconcile.wake(event),
-      onUp() {
-        reconcile.wake();
-        nodeLife.hurry();
-      },
-      registry,
-      log,
-    },
-    signal,
-  );
+  const daemon = startDaemon({ engine, snapshots, registry, log }, signal);
   const reconcile = startReconcile(
     {
       api,
@@ -140,7 +117,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
       names: [ports.host.hostname, node],
       containers: isLocal ? engine : withoutAddresses(engine),
       isTrustedUser: createTrustedUsers(socketPathOf(settings.docker_host)),
-      routes: createRoutes({
+      routes: createIngressRoutes({
         desired: () => reconcile.desired(),
         snapshot: () => (isLocal ? snapshots.latest() : undefined),
         log,
@@ -152,13 +129,17 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     signal,
   );
   const wake = new Wake();
-  const nodeLife = startNode(
+  const nodeLoop = startNode(
     {
       api,
       name: node,
       continuity,
       info: infoOf(ports.host),
-      state: () => nodeState(drain.since() !== undefined, { seen: daemon.seen(), away: daemon.away() }),
+      state: () =>
+        nodeState(drain.since() !== undefined, {
+          wasReached: daemon.wasReached(),
+          unreachableFor: daemon.unreachableFor(),
+        }),
       address: async () => settings.advertise_ip ?? routeAddress(serverUrl),
       agentPort: () => listeners.port(),
       resources: createResources({ dataRoot: () => (isLocal ? daemon.info()?.root : undefined) }),
@@ -184,25 +165,37 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     signal,
   );
 
+  const ownership = createOwnership({ records, desired: (project) => reconcile.specOf(project), log });
+  snapshots.filterBy((snapshot) => ownership.own(snapshot));
+  snapshots.subscribe((snapshot) => listeners.looked(runningIn(snapshot)));
+  pulls.subscribe(() => reconcile.pullsChanged());
+  daemon.subscribe({
+    onEvent: (event) => reconcile.wake(event),
+    onUp() {
+      reconcile.wake();
+      nodeLoop.hurry();
+    },
+  });
+
   function status(): CaravanseraiStatus {
     const { waiting, lastError } = reports.state();
     const info = daemon.info();
     // The last snapshot may be outdated.
-    const unknown = info === undefined ? { state: "unknown", note: "Docker is away" } : undefined;
+    const unknown = info === undefined ? { state: "unknown", note: "Docker is unreachable" } : undefined;
     return {
       server_url: serverUrl,
       node,
-      state: nodeLife.told() ?? null,
+      state: nodeLoop.told() ?? null,
       draining_since: drain.since() ?? null,
       docker: {
         version: info?.version ?? null,
         api_version: info?.apiVersion ?? null,
-        trouble: daemon.trouble() ?? null,
+        trouble: daemon.problem() ?? null,
       },
       projects: reconcile.states().map(({ name, phase, state, note }) => ({
         name,
         phase,
-        ...(unknown ?? { state: state ?? "waiting", note: note ?? "not looked at yet" }),
+        ...(unknown ?? { state: state ?? "waiting", note: note ?? "not planned yet" }),
       })),
       orphans: reconcile.orphans().map(({ due, volumes, decision, ...orphan }) => ({
         ...orphan,
@@ -217,9 +210,9 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
 
   return {
     status,
-    hurry: () => nodeLife.hurry(),
+    hurry: () => nodeLoop.hurry(),
     done: (async () => {
-      await Promise.all([daemon.done, reconcile.done, nodeLife.done, assignment, listeners.done]);
+      await Promise.all([daemon.done, reconcile.done, nodeLoop.done, assignment, listeners.done]);
       await Promise.all([reports.settled(), pulls.close()]);
     })(),
   };

@@ -24,26 +24,29 @@ import type { ReadResources } from "./capacity.ts";
  * Ready means that projects may come here. Docker's restart or upgrade is over in this time and moves nothing; a machine
  * whose Docker is away for longer would take every project and start none, and what it ran has ended with Docker.
  */
-export const DOCKER_PATIENCE: Duration = minutes(5);
+export const DOCKER_TIMEOUT: Duration = minutes(5);
 
 /** A Docker that has not answered yet may be starting beside us. */
 const DOCKER_GRACE: Duration = seconds(10);
 
 export interface DockerView {
-  /** Whether it has answered in this life of the agent. */
-  readonly seen: boolean;
-  /** For how long it could not be reached; 0 while it can. */
-  readonly away: Duration;
+  /** Whether it was reached since the agent started. */
+  readonly wasReached: boolean;
+  /** For how long it has been unreachable; 0 while it can be reached. */
+  readonly unreachableFor: Duration;
 }
 
 /**
  * Undefined: nothing is said of it, and on the server it stands as it was. So an agent that is restarted does not drive its
  * projects away before it has asked Docker, and a machine without Docker has never been Ready.
  */
-export function nodeState(draining: boolean, { seen, away }: DockerView): NodeState | undefined {
+export function nodeState(
+  draining: boolean,
+  { wasReached, unreachableFor }: DockerView,
+): NodeState | undefined {
   if (draining) return "Draining";
-  if (!seen) return away < DOCKER_GRACE ? undefined : "NotReady";
-  return away >= DOCKER_PATIENCE ? "NotReady" : "Ready";
+  if (!wasReached) return unreachableFor < DOCKER_GRACE ? undefined : "NotReady";
+  return unreachableFor >= DOCKER_TIMEOUT ? "NotReady" : "Ready";
 }
 
 export interface NodePorts {

@@ -1,6 +1,6 @@
-// Whether Docker is there: one loop that connects, snapshots, and listens to its events; everything else waits for it.
+// Keeps the connection to Docker in one loop: connects, takes a snapshot, listens to events. All workers wait for it.
 //
-//   away ── info, a first snapshot ──▶ up ── events end, a snapshot or a step fails ──▶ away, tried again with a back-off
+//   unreachable ── info, a first snapshot ──▶ up ── events end, a snapshot or a step fails ──▶ unreachable, with a backoff
 import { orAborted } from "../../lib/until.ts";
 import { type AbortScope, abortScope } from "../../lib/abort-scope.ts";
 import { AgentError, messageOf, hasCode } from "../../lib/agent-error.ts";
@@ -8,61 +8,67 @@ import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { type LoopRegistry, loop } from "../../lib/loop.ts";
 import { retry } from "../../control/retry.ts";
 import type { Log } from "../../platform/log.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import type { Engine, EngineEvent, EngineInfo } from "../plan/engine.ts";
 import type { Snapshots } from "./snapshots.ts";
 
-/** What is no answer about the thing that was asked for, but about Docker as a whole. */
-export const isAway = (error: unknown): boolean =>
+/** Whether the error says that Docker as a whole cannot be used, and so nothing about the object of the call. */
+export const isUnreachable = (error: unknown): boolean =>
   hasCode(error, "docker.away", "docker.forbidden", "docker.version");
 
 export interface Daemon {
-  /** Undefined while Docker is away. */
+  /** Undefined while Docker cannot be reached. */
   info(): EngineInfo | undefined;
-  /** What keeps it away, in words; undefined while it is there, or before the first try. */
-  trouble(): string | undefined;
-  /** For how long it has been away; 0 while it is there. */
-  away(): Duration;
-  /** Whether it has been there in this life. */
-  seen(): boolean;
-  /** Resolves when it is there, or `signal` aborted. */
+  /** Why it cannot be reached; undefined while it can, or before the first try. */
+  problem(): string | undefined;
+  /** For how long it has been unreachable; 0 while it can be reached. */
+  unreachableFor(): Duration;
+  /** Whether it was reached since the agent started. */
+  wasReached(): boolean;
+  /** Resolves when it can be reached, or `signal` aborted. */
   ready(signal: AbortSignal): Promise<void>;
-  /** Somebody found it away. */
+  /** A call failed with this error: connects again. */
   lost(error: unknown): void;
+  /** To be called in the turn in which the daemon is started. */
+  subscribe(listener: DaemonListener): void;
   readonly done: Promise<void>;
+}
+
+export interface DaemonListener {
+  readonly onEvent: (event: EngineEvent) => void;
+  /** Docker can be reached again: changes since then were not reported by events. */
+  readonly onUp: () => void;
 }
 
 export interface DaemonPorts {
   readonly engine: Pick<Engine, "info" | "events">;
   readonly snapshots: Snapshots;
-  readonly onEvent: (event: EngineEvent) => void;
-  /** Docker is there again: whatever happened meanwhile went unnoticed. */
-  readonly onUp: () => void;
   readonly registry: LoopRegistry;
   readonly log: Log;
 }
 
-/** A stream of events that ends so soon is a failure, not a restart of Docker. */
+/** An event stream that ends sooner is a failure, not a restart of Docker. */
 const SHORT: Duration = seconds(5);
 
 export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
-  const { engine, snapshots, onEvent, onUp, registry, log } = ports;
+  const { engine, snapshots, registry, log } = ports;
+  const listeners: DaemonListener[] = [];
   let info: EngineInfo | undefined;
-  let trouble: string | undefined;
-  let awaySince: number | undefined = steadyNow();
+  let problem: string | undefined;
+  let downSince: SteadyTime | undefined = steadyNow();
   let up = Promise.withResolvers<void>();
   let round: AbortScope | undefined;
-  let announced = false;
+  let wasReached = false;
 
   function down(): void {
     info = undefined;
-    awaySince ??= steadyNow();
+    downSince ??= steadyNow();
     up = Promise.withResolvers();
   }
 
   async function connect(signal: AbortSignal): Promise<EngineInfo> {
     const found = await engine.info(signal);
-    // A daemon that answers the one and refuses the other is not there yet.
+    // Some daemons answer `info` and refuse the lists while they start.
     await snapshots.fresh();
     return found;
   }
@@ -74,8 +80,8 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       retry: retry.docker,
       onError(error) {
         const text = messageOf(error);
-        if (text !== trouble) log.warn("docker", text);
-        trouble = text;
+        if (text !== problem) log.warn("docker", text);
+        problem = text;
       },
     },
     async (signal, report) => {
@@ -83,28 +89,30 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
       round = scope;
       report.note("connecting");
       const found = await connect(scope.signal);
-      if (!announced || trouble !== undefined)
+      if (!wasReached || problem !== undefined)
         log.info("docker", `Engine ${found.version}, API ${found.apiVersion}`);
-      announced = true;
+      wasReached = true;
       info = found;
-      trouble = undefined;
-      awaySince = undefined;
+      problem = undefined;
+      downSince = undefined;
       report.note(`Engine ${found.version}`);
       report.works();
       const since = steadyNow();
       up.resolve();
       try {
-        const events = engine.events(onEvent, scope.signal);
-        onUp();
+        const events = engine.events((event) => {
+          for (const { onEvent } of listeners) onEvent(event);
+        }, scope.signal);
+        for (const { onUp } of listeners) onUp();
         await events;
       } catch (error) {
         throw scope.signal.aborted ? scope.signal.reason : error;
       } finally {
         down();
-        report.note("away");
+        report.note("unreachable");
       }
       scope.signal.throwIfAborted();
-      if (steadyNow() - since < SHORT) throw new AgentError("docker.away", "Docker's stream of events ended");
+      if (steadyNow() - since < SHORT) throw new AgentError("docker.away", "Docker's event stream ended");
     },
     registry,
     signal,
@@ -112,15 +120,16 @@ export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
 
   return {
     info: () => info,
-    trouble: () => trouble,
-    seen: () => announced,
-    away: () => (awaySince === undefined ? 0 : steadyNow() - awaySince),
+    problem: () => problem,
+    wasReached: () => wasReached,
+    unreachableFor: () => (downSince === undefined ? 0 : steadyNow() - downSince),
     async ready(signal) {
       if (info === undefined) await orAborted(up.promise, signal);
     },
     lost(error) {
       if (info !== undefined) round?.abort(error);
     },
+    subscribe: (listener) => void listeners.push(listener),
     done,
   };
 }

@@ -1,4 +1,4 @@
-// Pulls in the background: one per image whoever asks for it, a few at a time, each with its own back-off.
+// Pulls images in the background: one pull per image, a few at a time, each image with its own backoff.
 import { type ErrorCode } from "../../lib/error-codes.ts";
 import { AgentError } from "../../lib/agent-error.ts";
 import { type Duration, hours, humanDuration } from "../../lib/duration.ts";
@@ -11,35 +11,35 @@ import { pullFailed, pullInterrupted } from "../plan/pull-retry.ts";
 import type { PullMemory } from "./pull-memory.ts";
 
 export interface Pulls {
-  /** By full reference, as `fullReference` writes it. */
+  /** By full reference, as `fullReference` makes it. */
   states(): ReadonlyMap<string, PullState>;
-  /** Begins a pull unless there is one, or the last one failed too short a time ago. Never throws, never waits. */
+  /** Starts a pull unless one is running or the last failure is not due again. Never throws, never waits. */
   request(image: string): void;
-  /** Gives up what is on its way; resolves when nothing is. */
+  /** Calls `listener` when a pull started, succeeded or failed; not for progress. */
+  subscribe(listener: () => void): void;
+  /** Aborts all pulls; resolves when none is running. */
   close(): Promise<void>;
 }
 
 export interface PullsOptions {
   readonly engine: Pick<Engine, "pull">;
-  /** How many at a time. */
+  /** Most pulls at the same time. */
   readonly parallel: number;
-  /** A pull during which nothing happens for so long is given up. */
+  /** A pull without progress for so long is aborted. */
   readonly idle: Duration;
   readonly log: Log;
-  /** Failures of an earlier life; nothing is kept without it. */
+  /** Stores failures across restarts of the agent; without it, none are stored. */
   readonly memory?: PullMemory;
-  /** A pull began, succeeded or failed. Not called for progress. */
-  readonly onChange?: () => void;
   /** The steady clock, outside tests. */
   readonly now?: () => SteadyTime;
 }
 
-/** What nobody asked for in so long is forgotten, and of more images than this the oldest. */
+/** An image that was not requested for so long is dropped, and beyond this number the ones requested longest ago. */
 const FORGET_AFTER: Duration = hours(1);
 const ENTRIES_MAX = 1_000;
 
-/** The daemon is away, not the image: it counts for nothing, but a daemon that comes and goes is not asked at once again. */
-const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([
+/** Errors about the daemon, not about the image: not a failed attempt, but tried again with a pause of its own. */
+const NOT_ABOUT_THE_IMAGE: ReadonlySet<ErrorCode> = new Set([
   "docker.away",
   "docker.forbidden",
   "docker.version",
@@ -47,17 +47,21 @@ const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 export function createPulls(options: PullsOptions): Pulls {
-  const { engine, parallel, idle, log, memory, onChange = () => {}, now = steadyNow } = options;
+  const { engine, parallel, idle, log, memory, now = steadyNow } = options;
+  const listeners: (() => void)[] = [];
+  const notify = (): void => {
+    for (const listener of listeners) listener();
+  };
   const states = new Map<string, PullState>(memory?.recall());
   const askedAt = new Map([...states.keys()].map((reference) => [reference, now()]));
-  /** How often in a row Docker went away during a pull. */
+  /** How often in a row Docker became unreachable during a pull. */
   const interrupted = new Map<string, number>();
   const running = new Set<Promise<void>>();
   const slots = createSlots(parallel);
-  const life = new AbortController();
+  const closing = new AbortController();
 
   async function pull(reference: string, before: PullState | undefined): Promise<void> {
-    const release = await slots.take(life.signal);
+    const release = await slots.take(closing.signal);
     if (release === undefined) return;
     const started = now();
     try {
@@ -66,13 +70,13 @@ export function createPulls(options: PullsOptions): Pulls {
       };
       onProgress({ text: "asking the registry" });
       log.info("pulls", `pulling ${reference}`);
-      await engine.pull(reference, onProgress, idle, life.signal);
+      await engine.pull(reference, onProgress, idle, closing.signal);
       states.set(reference, { state: "pulled", at: now() });
       interrupted.delete(reference);
       memory?.forget(reference);
       log.info("pulls", `pulled ${reference} in ${humanDuration(now() - started)}`);
     } catch (error) {
-      if (error instanceof AgentError && SAYS_NOTHING.has(error.code)) {
+      if (error instanceof AgentError && NOT_ABOUT_THE_IMAGE.has(error.code)) {
         const times = (interrupted.get(reference) ?? 0) + 1;
         interrupted.set(reference, times);
         states.set(reference, pullInterrupted(before, times, error, now()));
@@ -92,7 +96,7 @@ export function createPulls(options: PullsOptions): Pulls {
   function forget(): void {
     const idleOnes = [...askedAt].filter(([reference]) => states.get(reference)?.state !== "pulling");
     const surplus = askedAt.size - ENTRIES_MAX;
-    // In the order in which they were asked for, the longest ago first.
+    // Ordered by when they were requested, oldest first.
     for (const [index, [reference, at]] of idleOnes.entries()) {
       if (index >= surplus && now() - at < FORGET_AFTER) break;
       askedAt.delete(reference);
@@ -104,8 +108,9 @@ export function createPulls(options: PullsOptions): Pulls {
 
   return {
     states: () => states,
+    subscribe: (listener) => void listeners.push(listener),
     request(image) {
-      if (life.signal.aborted) return;
+      if (closing.signal.aborted) return;
       const reference = fullReference(image);
       askedAt.delete(reference);
       askedAt.set(reference, now());
@@ -115,13 +120,13 @@ export function createPulls(options: PullsOptions): Pulls {
       states.set(reference, { state: "pulling", progress: "waiting for other pulls" });
       const work = pull(reference, before).finally(() => {
         running.delete(work);
-        if (!life.signal.aborted) onChange();
+        if (!closing.signal.aborted) notify();
       });
       running.add(work);
-      onChange();
+      notify();
     },
     async close() {
-      life.abort();
+      closing.abort();
       await Promise.all(running);
     },
   };

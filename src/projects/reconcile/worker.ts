@@ -15,7 +15,7 @@ import { NO_HISTORY, type Outcome, type ProjectHistory, remember, settled } from
 import type { PullState } from "../plan/images.ts";
 import type { ServicePolicy } from "../plan/service.ts";
 import { type Plan, planProject, planTeardown } from "../plan/project.ts";
-import { type Daemon, isAway } from "./daemon.ts";
+import { type Daemon, isUnreachable } from "./daemon.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { removable } from "../plan/ownership.ts";
 import { observedIn } from "../plan/observed.ts";
@@ -167,7 +167,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     if (error instanceof AgentError) daemon.lost(error);
     else log.error("projects", `${project}: ${messageOf(error)}`);
     // `ready` holds it up next time; this is for what is wrong with the agent itself.
-    await sleep(isAway(error) ? REST_MIN : seconds(2), signal);
+    await sleep(isUnreachable(error) ? REST_MIN : seconds(2), signal);
     return "now";
   }
 
@@ -195,7 +195,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
       (): Outcome => ({ is: "done" }),
       (error: unknown): Outcome => {
         // No word about the step: cut short by ourselves, or by a Docker that went away.
-        if (signal.aborted || isAway(error)) throw error;
+        if (signal.aborted || isUnreachable(error)) throw error;
         return { is: "refused", message: messageOf(error) };
       },
     );

@@ -204,30 +204,15 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
   const poll = options.poll ?? milliseconds(20);
   const state = options.state ?? stateWith();
   const records = mortal(state.records, signal);
-  const ownership = createOwnership({ records, desired: (name) => reconcile.specOf(name), log });
-  const snapshots = createSnapshots(
-    { engine, own: (snapshot) => ownership.own(snapshot), pace: milliseconds(1) },
-    signal,
-  );
+  const snapshots = createSnapshots({ engine, pace: milliseconds(1) }, signal);
   const reports = createReports({ api: server, log, maxAge: seconds(10), random: () => 0 }, signal);
   const pulls = createPulls({
     engine,
     parallel: 3,
     idle: minutes(1),
     log,
-    onChange: () => reconcile.pullsChanged(),
   });
-  const daemon = startDaemon(
-    {
-      engine,
-      snapshots,
-      onEvent: (event) => reconcile.wake(event),
-      onUp: () => reconcile.wake(),
-      registry,
-      log,
-    },
-    signal,
-  );
+  const daemon = startDaemon({ engine, snapshots, registry, log }, signal);
   const reconcile = startReconcile(
     {
       api: server,
@@ -267,6 +252,10 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
     poll,
     signal,
   );
+  const ownership = createOwnership({ records, desired: (name) => reconcile.specOf(name), log });
+  snapshots.filterBy((snapshot) => ownership.own(snapshot));
+  pulls.subscribe(() => reconcile.pullsChanged());
+  daemon.subscribe({ onEvent: (event) => reconcile.wake(event), onUp: () => reconcile.wake() });
   async function crash(): Promise<void> {
     end.abort();
     await Promise.all([assignment, reconcile.done, daemon.done]);

@@ -88,15 +88,15 @@ test("an IPv6 server is reached from an IPv6 address", async () => {
 });
 
 test("a node whose Docker is being restarted stays Ready; one whose Docker is away for long takes no projects", () => {
-  expect(nodeState(false, { seen: true, away: minutes(2) })).toBe("Ready");
-  expect(nodeState(false, { seen: true, away: minutes(5) })).toBe("NotReady");
-  expect(nodeState(true, { seen: true, away: minutes(5) })).toBe("Draining");
+  expect(nodeState(false, { wasReached: true, unreachableFor: minutes(2) })).toBe("Ready");
+  expect(nodeState(false, { wasReached: true, unreachableFor: minutes(5) })).toBe("NotReady");
+  expect(nodeState(true, { wasReached: true, unreachableFor: minutes(5) })).toBe("Draining");
 });
 
 test("a node whose Docker has never answered is not Ready, and at the start nothing is said of it", () => {
-  expect(nodeState(false, { seen: false, away: seconds(1) })).toBeUndefined();
-  expect(nodeState(false, { seen: false, away: seconds(11) })).toBe("NotReady");
-  expect(nodeState(true, { seen: false, away: seconds(1) })).toBe("Draining");
+  expect(nodeState(false, { wasReached: false, unreachableFor: seconds(1) })).toBeUndefined();
+  expect(nodeState(false, { wasReached: false, unreachableFor: seconds(11) })).toBe("NotReady");
+  expect(nodeState(true, { wasReached: false, unreachableFor: seconds(1) })).toBe("Draining");
 });
 
 test("the word to drain outlives the agent, and can be taken back", () => {

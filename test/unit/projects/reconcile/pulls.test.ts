@@ -53,8 +53,8 @@ function place(
     ...(memory && { memory }),
     log: silent,
     now: () => clock.now,
-    onChange: () => changes++,
   });
+  pulls.subscribe(() => changes++);
   return { pulls, pulling, clock, changes: () => changes };
 }
 

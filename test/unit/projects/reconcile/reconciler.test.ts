@@ -274,7 +274,7 @@ test("while Docker is away nothing fails and nothing is told; when it is back al
   engine.leave();
   engine.crash("shop", "web");
   server.put("late");
-  await until("Docker is known to be away", () => run.daemon.trouble()?.includes("no such socket") === true);
+  await until("Docker is known to be away", () => run.daemon.problem()?.includes("no such socket") === true);
   await Bun.sleep(300);
   expect(server.reports.length).toBe(1);
   expect(run.registry.all().find(({ name }) => name === "docker")?.lastError?.message).toContain(
