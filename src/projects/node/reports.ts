@@ -78,7 +78,7 @@ export interface Reports {
    * The newest report of a project; undefined takes back what is not delivered yet. `listedAt`: when the list was asked
    * for that shows it as ours, of the steady clock; undefined for a list from an earlier life.
    */
-  want(project: string, report: ProjectStatus | undefined, listedAt: SteadyTime | undefined): void;
+  submit(project: string, report: ProjectStatus | undefined, listedAt: SteadyTime | undefined): void;
   delivered(project: string): Delivered | undefined;
   forget(project: string): void;
   state(): { readonly waiting: number; readonly lastError: string | undefined };
@@ -200,7 +200,7 @@ export function createReports(
   }
 
   return {
-    want(project, report, listedAt = -Infinity) {
+    submit(project, report, listedAt = -Infinity) {
       const lane = report === undefined ? lanes.get(project) : laneOf(project);
       if (lane === undefined) return;
       lane.listedAt = Math.max(lane.listedAt, listedAt);

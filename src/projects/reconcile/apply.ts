@@ -1,4 +1,4 @@
-// Carries out one step of a plan on Docker. No policy: what to do was decided, what failed is judged elsewhere.
+// Carries out one step of a plan on Docker. Decides nothing.
 import { shortContainerId } from "../../lib/text.ts";
 import { hasCode } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
@@ -19,7 +19,7 @@ export interface StepPorts {
   readonly grace: Duration;
 }
 
-/** Resolves when it is done; of a pull, when it was asked for. Throws what the engine throws. */
+/** Resolves when the step is done, a pull when it was requested. Throws what the engine throws. */
 export async function applyStep(
   step: Step,
   { engine, records, pulls, log, project, grace }: StepPorts,
@@ -67,7 +67,7 @@ export async function applyStep(
   }
 }
 
-/** Recorded before and after, so that a crash in between cannot lose whose it is. */
+/** Records the object before and after its creation, so that a crash in between does not lose that it is ours. */
 async function make(
   records: StepPorts["records"],
   making: Making,
@@ -77,7 +77,7 @@ async function make(
   try {
     records.made(making, await create());
   } catch (error) {
-    // After anything else than a refusal it may have been made all the same.
+    // After any other error it may have been created.
     if (hasCode(error, "docker.refused", "docker.gone", "docker.full")) records.refused(making);
     throw error;
   }

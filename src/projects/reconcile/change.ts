@@ -1,31 +1,31 @@
-// What an assignment changes for one project: what is to be done now, and whether what was tried before still counts. Pure.
+// Decides what an assignment changes for one project: its goal, and whether earlier restarts and failures still count. Pure.
 import type { SteadyTime } from "../../lib/clock.ts";
 import type { Assigned } from "../node/assignment.ts";
 import { desire } from "../plan/desired.ts";
 import type { Delivered } from "../node/reports.ts";
 import type { Goal } from "./worker-state.ts";
 
-/** A project as it stands on the server's list. */
+/** A project as the server's list has it. */
 export interface OnList {
   readonly assigned: Assigned;
-  /** The part of it that the goal is made from, to notice a change by. */
+  /** The part from which the goal is made, as text to compare. */
   readonly text: string;
-  /** Undefined for one whose specification cannot be read: nothing is done to its containers. */
+  /** Undefined when its specification cannot be read: its containers are left as they are. */
   readonly goal: Goal | undefined;
-  /** The conditions that stood on the server when its specification changed: they say nothing of the new one. */
+  /** The conditions on the server when its specification changed: they are not about the new one. */
   readonly outdated: string;
   /** When the server was asked for the list, of the steady clock; undefined for a list from an earlier life. */
   readonly askedAt: SteadyTime | undefined;
 }
 
-/** `before`: how it stood on the list before this one; undefined when it did not. */
+/** `before`: the same project of the previous list; undefined when it was not on it. */
 export function onList(
   assigned: Assigned,
   askedAt: SteadyTime | undefined,
   before: OnList | undefined,
 ): OnList {
   const { phase, spec, conditions } = assigned;
-  const keep = (text: string, goal: Goal | undefined): OnList => {
+  const entry = (text: string, goal: Goal | undefined): OnList => {
     const isChanged = before !== undefined && before.text !== text;
     const outdated = isChanged ? JSON.stringify(conditions) : (before?.outdated ?? "");
     return { assigned, text, goal, outdated, askedAt };
@@ -34,18 +34,18 @@ export function onList(
     const same = before?.text === phase;
     const goal: Goal =
       same && before.goal !== undefined ? before.goal : { do: "remove", why: "terminated", what: "all" };
-    return keep(phase, goal);
+    return entry(phase, goal);
   }
   const text = JSON.stringify("project" in spec ? spec.project.spec : spec.problem);
-  if (before?.text === text) return keep(text, before.goal);
+  if (before?.text === text) return entry(text, before.goal);
   const goal: Goal | undefined =
     "project" in spec ? { do: "keep", desired: desire(spec.project) } : undefined;
-  return keep(text, goal);
+  return entry(text, goal);
 }
 
 /**
- * Whether its restarts and failures begin anew: it was away from the list, its specification is another one, or the
- * server has scheduled it again after it had been running or had failed.
+ * Whether earlier restarts and failures no longer count: it was not on the previous list, its specification changed, or the
+ * server scheduled it again after it had been running or had failed.
  */
 export function startsOver(
   before: OnList | undefined,

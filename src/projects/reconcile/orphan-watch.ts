@@ -1,4 +1,4 @@
-// Asks the server about every project that is here and not on its list, and acts on what `orphans.ts` decides.
+// Asks the server about every project that exists here and is not on its list, and passes on what `plan/orphans.ts` decides.
 import { AgentError } from "../../lib/agent-error.ts";
 import type { CaravanseraiApi } from "../../control/caravanserai-api.ts";
 import type { Log } from "../../platform/log.ts";
@@ -23,7 +23,7 @@ export interface Orphan {
   readonly name: string;
   readonly decision: OrphanCandidate["decision"];
   readonly reason: string;
-  /** When it is removed, in milliseconds since the epoch; undefined while that is not decided, or never. */
+  /** When it is removed, in milliseconds since the epoch; undefined while that is not decided, or never happens. */
   readonly due: number | undefined;
   readonly containers: number;
   /** Docker's names of its volumes, which the agent never removes with an orphan. */
@@ -39,7 +39,7 @@ export interface OrphanPorts {
   readonly daemon: Pick<Daemon, "lost">;
   /** The projects on the server's newest list. */
   readonly listed: () => ReadonlySet<string>;
-  /** Those that left it and are looked after as before, until what is decided here. */
+  /** Projects that left the list and are kept running until the decision here. */
   readonly retained: () => readonly string[];
   /** Whether the server has ordered the removal of this project. */
   readonly isRemoving: (name: string) => boolean;
@@ -51,21 +51,21 @@ export interface OrphanPorts {
 }
 
 export interface OrphanWatch {
-  /** One round of questions. Returns a status message. */
+  /** Asks about all projects that are due. Resolves with a status message. */
   inspect(snapshot: Snapshot, signal: AbortSignal): Promise<string>;
-  /** The server lists it: whatever was said about it before does not count any more. */
+  /** The server lists it: earlier answers about it do not count any more. */
   isListed(name: string): void;
-  /** What would be removed, why and when, and what is only watched. */
+  /** What would be removed, why and when, and what is only shown. */
   orphans(): readonly Orphan[];
 }
 
-/** Questions about single projects in one round; more wait for the next. */
+/** Most questions in one round; the rest wait for the next. */
 const QUESTIONS = 20;
 
 export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): OrphanWatch {
   const { api, node, assigned, continuity, snapshots, daemon, log } = ports;
   const candidates = new Map<string, OrphanCandidate>();
-  /** Those whose last answer was "gone". */
+  /** The projects whose last answer was "gone". */
   const missing = new Set<string>();
 
   async function answerTo(
@@ -77,14 +77,14 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
       const place = await api.place(name, signal);
       const status = place?.status;
       if (status?.nodeRef === node) return { is: "ours", phase: status.phase };
-      // One that is looked after is brought up again where nothing is left of it.
-      const isHeld = ports.retained().includes(name);
+      // A retained project is brought up again, even when nothing is left of it.
+      const isRetained = ports.retained().includes(name);
       const unowned = snapshots.latest()?.unowned.get(name);
-      if (!isHeld && seen !== undefined && isNothing(removable(seen, unowned))) return { is: "rest" };
+      if (!isRetained && seen !== undefined && isNothing(removable(seen, unowned))) return { is: "rest" };
       if (status?.nodeRef === "") return { is: "unplaced" };
       if (status !== undefined) return { is: "elsewhere", node: status.nodeRef };
       if (!assigned.has(name)) return { is: "foreign" };
-      return { is: (await remembers(name, signal)) ? "gone" : "forgotten" };
+      return { is: (await isProven(name, signal)) ? "gone" : "forgotten" };
     } catch (error) {
       if (!(error instanceof AgentError)) throw error;
       return { is: "silent" };
@@ -92,10 +92,10 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
   }
 
   /**
-   * Whether the server's memory reaches back to when it listed the project. Asked after the 404: a server that has lost
-   * its database meanwhile knows no node either, or one that was registered later.
+   * Whether the server still has the data with which it listed the project. Asked after the 404: a server that lost its
+   * database does not know this node either, or knows one that was registered later.
    */
-  async function remembers(name: string, signal: AbortSignal): Promise<boolean> {
+  async function isProven(name: string, signal: AbortSignal): Promise<boolean> {
     const place = await api.nodePlace(node, signal);
     if (place === undefined) continuity.forgot("the server does not know this node any more");
     else continuity.registeredAt(place.metadata.createdAt);
@@ -110,20 +110,20 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     if (answer.is === "gone") missing.add(name);
     else if (answer.is !== "silent") missing.delete(name);
     if (before.decision === "suspected" && after.decision === "orphan")
-      log.warn("orphans", `${name}: ${after.reason}; its containers here are removed after the grace`);
+      log.warn("orphans", `${name}: ${after.reason}; its containers here are removed after the grace period`);
     if (after.decision === "kept" && before.decision !== "kept")
-      log.info("orphans", `${name}: ${after.reason}; what is here of it is kept`);
+      log.info("orphans", `${name}: ${after.reason}; nothing of it is removed`);
     ports.onDecision(name, after);
   }
 
-  /** A server that misses most of what it gave us has lost its data: nothing it misses is proven deleted. */
-  function doubtLoss(): void {
+  /** When the server misses most of our projects at once, it has lost its data: none of them is proven to be deleted. */
+  function checkDataLoss(): void {
     if (!isDataLoss(missing.size, ports.listed().size + missing.size)) return;
     continuity.forgot(`the server misses ${missing.size} projects of this node at once`);
     for (const name of missing) settle(name, { is: "forgotten" });
   }
 
-  /** What is off the list and has left nothing here is not ours any more, whoever makes something of that name. */
+  /** Drops the names that are on no list and of which nothing exists here: a later object of that name is not ours. */
   async function forget(signal: AbortSignal): Promise<void> {
     const retained = new Set(ports.retained());
     const isOff = (name: string): boolean =>
@@ -134,7 +134,7 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
     };
     const off = assigned.all().filter((name) => isOff(name) && !isLeft(name, snapshots.latest()));
     if (off.length === 0) return;
-    // The latest snapshot may be older than the last thing that was made of it.
+    // The latest snapshot may be older than the last object that was created.
     const snapshot = await snapshots.fresh().catch((error: unknown) => daemon.lost(error));
     if (snapshot === undefined || signal.aborted) return;
     for (const name of off) if (isOff(name) && !isLeft(name, snapshot)) assigned.forget(name);
@@ -153,10 +153,10 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
       const due = unlisted.filter((name) => (candidates.get(name)?.askAt ?? 0) <= steadyNow());
       for (const name of due.slice(0, QUESTIONS)) {
         const answer = await answerTo(name, projects.get(name), signal);
-        // It may have come onto the list meanwhile; after the abort, an answer is none.
+        // Ignore the answer when it came onto the list meanwhile, or after the abort.
         if (!signal.aborted && !ports.listed().has(name)) settle(name, answer);
       }
-      doubtLoss();
+      checkDataLoss();
       await forget(signal);
       return unlisted.length === 0 ? "" : `${unlisted.length} on no list`;
     },
@@ -180,10 +180,10 @@ export function createOrphanWatch(ports: OrphanPorts, policy: OrphanPolicy): Orp
   };
 }
 
-/** Shown, and never touched. */
+/** An object with our labels that is not ours: shown, and never touched. */
 function unownedOrphan(name: string, { containers, volumes, node }: Unowned, own: string): Orphan {
   const shown = { name, decision: "kept", due: undefined, containers } as const;
-  // Another node's agent looks after its data.
+  // The agent of another node is responsible for its data.
   if (node !== "" && node !== own) return { ...shown, reason: `belongs to node ${node}`, volumes: [] };
   return { ...shown, reason: "not on record as made here", volumes };
 }

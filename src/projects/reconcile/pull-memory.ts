@@ -1,4 +1,4 @@
-// Failed pulls on disk: an agent that is restarted again and again must not ask a registry each time.
+// Stores failed pulls: an agent that is restarted again and again must not ask a registry each time.
 import type { Database } from "bun:sqlite";
 import { type Duration, days, seconds } from "../../lib/duration.ts";
 import type { Migration } from "../../platform/database.ts";
@@ -19,7 +19,7 @@ export const pullMemoryMigration: Migration = {
   ) STRICT`,
 };
 
-/** Whoever restarts the agent has perhaps just logged in to the registry, and waits. */
+/** Longest pause after a restart of the agent: its operator may have just logged in to the registry. */
 const WAIT_MAX: Duration = seconds(30);
 const FORGET_AFTER: Duration = days(1);
 
@@ -32,7 +32,7 @@ interface Row {
 }
 
 export interface PullMemory {
-  /** By full reference: what an earlier life left, none of it to be waited for long. */
+  /** The stored failures by full reference. None has to wait longer than 30 s. */
   recall(): ReadonlyMap<string, FailedPull>;
   failed(reference: string, state: FailedPull): void;
   forget(reference: string): void;

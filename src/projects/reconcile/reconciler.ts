@@ -1,4 +1,4 @@
-// The projects of this node: a worker for each, aimed by what the server wants, woken by whatever may have changed.
+// Keeps a worker for each project of this node: sets its goal from the server's list and wakes it when something may have changed.
 import { messageOf } from "../../lib/agent-error.ts";
 import type { Duration } from "../../lib/duration.ts";
 import { type LoopRegistry, loop } from "../../lib/loop.ts";
@@ -29,7 +29,7 @@ export interface ReconcilePorts {
   readonly continuity: Continuity;
   readonly snapshots: Snapshots;
   readonly daemon: Pick<Daemon, "ready" | "lost">;
-  readonly reports: Pick<Reports, "want" | "delivered" | "forget">;
+  readonly reports: Pick<Reports, "submit" | "delivered" | "forget">;
   readonly apply: WorkerPorts["apply"];
   readonly pulls: WorkerPorts["pulls"];
   readonly registry: LoopRegistry;
@@ -51,18 +51,18 @@ export interface ProjectState extends Partial<WorkerStatus> {
 
 export interface Reconcile {
   assign(assignment: Assignment): void;
-  /** Something happened on Docker; without a project, to any. */
+  /** Something changed on Docker; without an event, to any project. */
   wake(event?: EngineEvent): void;
-  /** A pull began or ended. */
+  /** A pull started or ended. */
   pullsChanged(): void;
   states(): readonly ProjectState[];
-  /** What is to run here, of the projects on the list; the same array until it changes. */
+  /** The specifications of the projects that should run here; the same array until it changes. */
   desired(): readonly DesiredProject[];
-  /** Whether a project that left the list is proven, since the last list, not to be ours any more. */
+  /** Whether a project that left the list was proven, since the last list, to be no longer ours. */
   isLost(name: string): boolean;
-  /** The specification of a project that is ours, in whatever phase. */
+  /** The specification of a project that is ours, in any phase; undefined for others. */
   specOf(name: string): DesiredProject | undefined;
-  /** What would be removed, why and when, and what is only looked at. Removes nothing. */
+  /** What would be removed, why and when, and what is only shown. Removes nothing. */
   orphans(): readonly Orphan[];
   readonly done: Promise<void>;
 }
@@ -75,17 +75,17 @@ export function startReconcile(
   const { assigned, continuity, snapshots, daemon, reports, registry, log } = ports;
   const workers = new Map<string, Worker>();
   const warned = new Map<string, string>();
-  /** Those on the server's newest list. */
+  /** Names on the server's newest list. */
   let listed: ReadonlySet<string> = new Set();
-  /** With those that left it while nothing proves that they are not ours any more: they are looked after as before. */
+  /** The listed projects, and those that left the list without proof that they are no longer ours: they keep running. */
   let held = new Map<string, OnList>();
-  /** Proven not to be ours any more, since the last list. */
+  /** Projects that were proven, since the last list, to be no longer ours. */
   const lost = new Set<string>();
   let desired: readonly DesiredProject[] = [];
-  /** Whether the server itself has said in this life what is ours. */
-  let heard = false;
-  /** Snapshots to take because something happened to a project that is not on the list. */
-  let unseen = 0;
+  /** Whether the server has answered since the agent started. */
+  let hasAnswered = false;
+  /** Number of extra snapshots still owed for events of unassigned projects. */
+  let extraSnapshots = 0;
 
   const workerPorts: WorkerPorts = {
     snapshots,
@@ -94,7 +94,7 @@ export function startReconcile(
     pulls: ports.pulls,
     policy: policy.service,
     slots: createSlots(policy.parallel),
-    onPlan: tell,
+    onPlan: report,
     log,
   };
 
@@ -104,7 +104,7 @@ export function startReconcile(
       listed: () => listed,
       retained: () => [...held.keys()].filter((name) => !listed.has(name)),
       isRemoving: (name) => held.get(name)?.goal?.do === "remove",
-      isAtWork: (name) => workers.get(name)?.atWork() === true,
+      isAtWork: (name) => workers.get(name)?.isWorking() === true,
       onDecision: actOn,
     },
     policy.orphans,
@@ -118,24 +118,24 @@ export function startReconcile(
     return worker;
   }
 
-  /** Only of what is on the server's list: it does not want to hear of the others. */
-  function tell(project: string, plan: Pick<Plan, "report" | "condition"> | undefined): void {
+  /** Reports only projects on the server's list. */
+  function report(project: string, plan: Pick<Plan, "report" | "condition"> | undefined): void {
     const on = held.get(project);
     if (on === undefined || !listed.has(project)) return;
     const { phase, conditions } = on.assigned;
-    const report = plan?.report ?? (plan?.condition && { phase, ...plan.condition });
+    const status = plan?.report ?? (plan?.condition && { phase, ...plan.condition });
     const outdated = JSON.stringify(conditions) === on.outdated;
     const place = { phase, conditions, outdated, askedAt: on.askedAt };
-    reports.want(project, dueReport(report, place, reports.delivered(project)), on.askedAt);
+    reports.submit(project, dueReport(status, place, reports.delivered(project)), on.askedAt);
   }
 
   function assign({ projects, retained, askedAt }: Assignment): void {
-    heard ||= askedAt !== undefined;
-    // A list that was asked for before the server forgot, or in an earlier run, says nothing about its memory now.
-    const isOfNow = askedAt !== undefined && askedAt > continuity.changedAt();
+    hasAnswered ||= askedAt !== undefined;
+    // A stored list, or one requested before the server lost its data, says nothing about its present data.
+    const isCurrent = askedAt !== undefined && askedAt > continuity.changedAt();
     assigned.add(
       projects.map(({ name }) => name),
-      isOfNow ? continuity.memory() : undefined,
+      isCurrent ? continuity.memory() : undefined,
     );
     const before = held;
     listed = new Set(projects.map(({ name }) => name));
@@ -146,44 +146,44 @@ export function startReconcile(
       }),
     );
     lost.clear();
-    routeHeld();
+    updateDesired();
     for (const name of before.keys()) if (!held.has(name)) release(name);
     for (const [name, now] of held) {
       if (!listed.has(name)) {
-        // Of an earlier run: another node may have it by now, so it is not brought up before the server has said so.
+        // Of a stored list: another node may have it now. Do not bring it up before the server answers.
         if (!before.has(name) && now.goal?.do === "remove") workerOf(name).setGoal(now.goal, "keep");
         continue;
       }
       watch.isListed(name);
       if (!before.has(name)) reports.forget(name);
-      aim(name, before.get(name), now);
+      updateGoal(name, before.get(name), now);
       const { spec } = now.assigned;
       const isUnreadable = now.goal === undefined && "problem" in spec;
-      tell(name, isUnreadable ? { report: unreadable(spec) } : workers.get(name)?.plan());
+      report(name, isUnreadable ? { report: unreadable(spec) } : workers.get(name)?.plan());
     }
     for (const [name, worker] of workers)
-      if (worker.goal() === undefined && !worker.atWork()) workers.delete(name);
+      if (worker.goal() === undefined && !worker.isWorking()) workers.delete(name);
   }
 
-  function aim(name: string, before: OnList | undefined, now: OnList): void {
-    const anew = startsOver(before, now, reports.delivered(name));
-    if (anew && before !== undefined && reports.delivered(name) !== undefined) reports.forget(name);
+  function updateGoal(name: string, before: OnList | undefined, now: OnList): void {
+    const isFresh = startsOver(before, now, reports.delivered(name));
+    if (isFresh && before !== undefined && reports.delivered(name) !== undefined) reports.forget(name);
     if (now.text !== before?.text) warn(name, now);
     if (now.goal === undefined) workers.get(name)?.setGoal(undefined, "forget");
-    else if (anew || workers.get(name)?.goal() !== now.goal)
-      workerOf(name).setGoal(now.goal, anew ? "forget" : "keep");
+    else if (isFresh || workers.get(name)?.goal() !== now.goal)
+      workerOf(name).setGoal(now.goal, isFresh ? "forget" : "keep");
   }
 
-  function routeHeld(): void {
-    const wanted = [...held.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
-    if (wanted.length !== desired.length || wanted.some((one, i) => one !== desired[i])) desired = wanted;
+  function updateDesired(): void {
+    const next = [...held.values()].flatMap(({ goal }) => (goal?.do === "keep" ? [goal.desired] : []));
+    if (next.length !== desired.length || next.some((one, i) => one !== desired[i])) desired = next;
   }
 
-  /** It is not ours any more: it is not looked after from now on. */
+  /** It is no longer ours: stop working on it. */
   function lose(name: string): void {
     if (!held.delete(name)) return;
     lost.add(name);
-    routeHeld();
+    updateDesired();
     release(name);
   }
 
@@ -193,7 +193,7 @@ export function startReconcile(
     warned.delete(name);
   }
 
-  /** Each text once, also when the specification changes around it. */
+  /** Logs each text once, also when other parts of the specification change. */
   function warn(name: string, { goal, assigned: { spec } }: OnList): void {
     const warnings = goal?.do === "keep" ? goal.desired.warnings : "problem" in spec ? [spec.problem] : [];
     const text = warnings.join("; ");
@@ -201,14 +201,14 @@ export function startReconcile(
     warned.set(name, text);
   }
 
-  /** Asks after what is here and on no list; see orphan-watch.ts. */
+  /** Asks the server about projects that exist here and are on no list; see orphan-watch.ts. */
   async function inspect(signal: AbortSignal): Promise<string> {
-    if (heard && unseen > 0) {
-      unseen--;
+    if (hasAnswered && extraSnapshots > 0) {
+      extraSnapshots--;
       await snapshots.fresh().catch((error: unknown) => daemon.lost(error));
     }
     const snapshot = snapshots.latest();
-    if (!heard || snapshot === undefined) return "waits for the server and for Docker";
+    if (!hasAnswered || snapshot === undefined) return "waits for the server and for Docker";
     for (const [name, worker] of workers) {
       if (!isOver(name, worker)) continue;
       worker.setGoal(undefined, "forget");
@@ -217,7 +217,7 @@ export function startReconcile(
     return watch.inspect(snapshot, signal);
   }
 
-  /** What was decided about a project that is not listed. A removal that the server has ordered goes on in any case. */
+  /** Carries out the decision about a project that is not listed. A removal that the server ordered continues in any case. */
   function actOn(name: string, { decision, reason }: OrphanCandidate): void {
     const on = held.get(name);
     if (on?.goal?.do === "remove") return;
@@ -231,16 +231,16 @@ export function startReconcile(
     } else if (worker?.goal()?.do === "remove") worker.setGoal(undefined, "keep");
   }
 
-  /** A removal of something unlisted that has nothing left to remove. */
+  /** Whether it is the removal of an unlisted project, with nothing left to remove. */
   function isOver(name: string, worker: Worker): boolean {
-    return !listed.has(name) && worker.goal()?.do === "remove" && isGone(worker.plan());
+    return !listed.has(name) && worker.goal()?.do === "remove" && isRemoved(worker.plan());
   }
 
   function wake({ project, action }: EngineEvent = { project: "", action: "" }): void {
-    // No worker looks at what is on no list. Twice: Docker may tell of it before its own list shows it.
-    if (project !== "" && !held.has(project)) unseen = 2;
+    // No worker takes snapshots for an unlisted project. Two, because Docker's list may show the change after the event.
+    if (project !== "" && !held.has(project)) extraSnapshots = 2;
     if (project !== "") workers.get(project)?.touch(/\bdie$/.test(action));
-    // The stream of events has just opened: what it would have told of may not be on Docker's list yet, either.
+    // The event stream was just opened: changes before that may not be in Docker's list yet.
     else for (const worker of workers.values()) worker.touch();
   }
 
@@ -310,10 +310,10 @@ const unreadable = ({ problem, reason }: { problem: string; reason: Reason }): P
   message: problem,
 });
 
-/** On silence a removal under way halts: the next positive answer takes it up again. */
+/** Undefined for a decision without removal: without an answer a removal stops until the next one that orders it. */
 function removalOf(decision: OrphanCandidate["decision"], why: string): Goal | undefined {
   if (decision === "terminated") return { do: "remove", why, what: "all" };
   return decision === "remove" ? { do: "remove", why, what: "removable" } : undefined;
 }
 
-const isGone = (plan: Plan | undefined): boolean => plan?.report?.phase === "Terminated";
+const isRemoved = (plan: Plan | undefined): boolean => plan?.report?.phase === "Terminated";

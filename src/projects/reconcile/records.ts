@@ -1,6 +1,6 @@
-// Keeps on disk what this node made on Docker: the only proof of ownership, since a label can be copied.
+// Stores which objects this node created on Docker: the only proof of ownership, because a label can be copied.
 //
-//   begin ──▶ Docker makes it ──▶ made          a crash in between leaves the beginning, and a snapshot finds the rest
+//   begin ──▶ Docker creates it ──▶ made        after a crash in between, a snapshot finds what was begun
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../../platform/database.ts";
 import type { Snapshot } from "../plan/engine.ts";
@@ -8,7 +8,7 @@ import { networkName } from "../plan/names.ts";
 
 export const recordsMigration: Migration = {
   name: "caravanserai-records",
-  // `id` is Docker's; of a volume, its name. `fingerprint` is empty for what is no container.
+  // `id` is Docker's id, of a volume its name. `fingerprint` is empty except for containers.
   sql: `CREATE TABLE made (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -22,36 +22,36 @@ export const recordsMigration: Migration = {
   ) STRICT`,
 };
 
-export type Kind = "container" | "network" | "volume";
+export type ObjectKind = "container" | "network" | "volume";
 
-/** What is about to be made, under which name. */
+/** An object that is being created. */
 export interface Making {
-  readonly kind: Kind;
+  readonly kind: ObjectKind;
   readonly name: string;
   /** Of a container; empty otherwise. */
   readonly fingerprint: string;
 }
 
 export interface Records {
-  has(kind: Kind, id: string): boolean;
-  /** Whether the making of something with this name and fingerprint was begun, and its id was never recorded. */
+  has(kind: ObjectKind, id: string): boolean;
+  /** Whether the creation of an object with this name and fingerprint was begun and its id was never recorded. */
   wasBegun(making: Making): boolean;
-  /** Before Docker is asked. On disk on return, as all that follow. */
+  /** To be called before Docker is asked. All changes are on disk on return. */
   begin(making: Making): void;
-  /** Docker has made it, or it was there and turned out to be ours. */
+  /** Docker created it, or it existed and is ours. */
   made(making: Making, id: string): void;
-  /** Docker refused to make it: what has that name, if anything, is somebody else's. */
+  /** Docker refused to create it: an object of that name is not ours. */
   refused(making: Making): void;
-  /** Drops the records of what is missing in this snapshot and was in the one before: what was made in between is in none. */
+  /** Deletes the records of objects that are missing in two snapshots in a row: one may have been created during a snapshot. */
   prune(snapshot: Pick<Snapshot, "projects">): void;
 }
 
-const keyOf = (kind: Kind, id: string): string => `${kind} ${id}`;
+const keyOf = (kind: ObjectKind, id: string): string => `${kind} ${id}`;
 
 export function createRecords(database: Database): Records {
   const made = new Set(
     database
-      .query<{ kind: Kind; id: string }, []>("SELECT kind, id FROM made")
+      .query<{ kind: ObjectKind; id: string }, []>("SELECT kind, id FROM made")
       .all()
       .map(({ kind, id }) => keyOf(kind, id)),
   );
@@ -61,11 +61,11 @@ export function createRecords(database: Database): Records {
       .all()
       .map((making) => [keyOf(making.kind, making.name), making]),
   );
-  /** Begun in an earlier run: Docker is not making them any more. */
+  /** Begun by an earlier process: Docker is no longer creating them. */
   const earlier = new Set(begun.keys());
   let missing: ReadonlySet<string> = new Set();
 
-  function add(kind: Kind, id: string): void {
+  function add(kind: ObjectKind, id: string): void {
     made.add(keyOf(kind, id));
     database.run("INSERT OR IGNORE INTO made VALUES (?, ?)", [kind, id]);
   }
@@ -109,7 +109,7 @@ export function createRecords(database: Database): Records {
   };
 }
 
-/** Under their ids, and containers and networks under their names, too. */
+/** The keys of all objects by id, and of containers and networks also by name. */
 function presentIn({ projects }: Pick<Snapshot, "projects">): ReadonlySet<string> {
   const present = new Set<string>();
   for (const [project, { containers, network, volumes }] of projects) {

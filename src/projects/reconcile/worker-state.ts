@@ -1,11 +1,11 @@
-// How a project stands, in words for a person, and when that is worth a line in the log. Pure.
+// The status of a project for people, and when a change of it is logged. Pure.
 import type { DesiredProject } from "../plan/desired.ts";
 import type { Plan } from "../plan/project.ts";
 
-/** What a worker is to bring about. */
+/** What a worker works towards. */
 export type Goal =
   | { readonly do: "keep"; readonly desired: DesiredProject }
-  /** `why`: for people. `what`: see `removable` in ownership.ts. */
+  /** `why`: for people. `what`: all of it, or what `removable` of ownership.ts leaves. */
   | { readonly do: "remove"; readonly why: string; readonly what: "all" | "removable" };
 
 export interface WorkerStatus {
@@ -21,7 +21,7 @@ export function statusOf(goal: Goal, plan: Plan): WorkerStatus {
   }
   if (plan.report?.phase === "Running") return { state: "running", note };
   if (plan.report?.phase === "Failed") return { state: "failed", note: plan.report.message };
-  // Nothing to do, to say or to wait for: its containers have just been started.
+  // No steps and no note: its containers have just been started.
   return plan.steps.length > 0 || note === "" ? { state: "working", note } : { state: "waiting", note };
 }
 
@@ -30,14 +30,14 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** The line that tells of a change; undefined when nothing worth one changed. `before`: what was told last. */
+/** The log line for a change; undefined for a change that is not logged. `before`: the status that was logged last. */
 export function lineOf(before: WorkerStatus | undefined, after: WorkerStatus): LogLine | undefined {
   if (after.state === "working")
     return before === undefined ? { level: "info", text: "coming up" } : undefined;
   if (before?.state === after.state && withoutNumbers(before.note) === withoutNumbers(after.note))
     return undefined;
-  const { text, level = "info" } = WORDS[after.state];
-  // What keeps it from running is worth its words; that of a running one is nobody's business.
+  const { text, level = "info" } = LOG_TEXTS[after.state];
+  // The note says why it does not run; that of a running or removed project is not logged.
   const detail =
     after.state === "running" || after.state === "removed" || after.note === "" ? "" : `: ${after.note}`;
   return before?.state === "running" && after.state === "running"
@@ -45,7 +45,10 @@ export function lineOf(before: WorkerStatus | undefined, after: WorkerStatus): L
     : { level, text: text + detail };
 }
 
-const WORDS: Record<Exclude<WorkerStatus["state"], "working">, { text: string; level?: LogLine["level"] }> = {
+const LOG_TEXTS: Record<
+  Exclude<WorkerStatus["state"], "working">,
+  { text: string; level?: LogLine["level"] }
+> = {
   running: { text: "running" },
   failed: { text: "failed", level: "warn" },
   waiting: { text: "waiting" },
@@ -53,5 +56,5 @@ const WORDS: Record<Exclude<WorkerStatus["state"], "working">, { text: string; l
   removed: { text: "removed" },
 };
 
-/** The progress of a pull is no change of state. */
+/** The progress of a pull does not count as a change. */
 const withoutNumbers = (text: string): string => text.replaceAll(/[\d.]+/g, "0");

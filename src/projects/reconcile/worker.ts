@@ -1,9 +1,9 @@
-// One project, worked on by one loop: snapshot, plan, carry out, and again until there is nothing to do; then wait for a
-// reason to look again.
+// Works on one project in a loop: takes a snapshot, plans, carries out, until there are no steps; then waits for a reason to
+// plan again.
 //
 //   woken ─▶ snapshot ─▶ plan ─▶ no steps: rest until `planAgainAt` or a reason
-//              ▲       └──▶ a slot ─▶ steps, services side by side ─▶ history ─┐
-//              └───────────────────────────────────────────────────────────────┘
+//                ▲        └──▶ a slot ─▶ steps, services in parallel ─▶ history ─┐
+//                └───────────────────────────────────────────────────────────────┘
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
@@ -29,51 +29,51 @@ export interface WorkerPorts {
   readonly apply: (step: Step, project: string, signal: AbortSignal) => Promise<void>;
   readonly pulls: () => ReadonlyMap<string, PullState>;
   readonly policy: ServicePolicy;
-  /** Bounds how many projects are worked on at the same time. */
+  /** Limits how many projects are changed at the same time. */
   readonly slots: Slots;
-  /** Told of every plan. */
+  /** Called with every plan. */
   readonly onPlan: (project: string, plan: Plan) => void;
   readonly log: Log;
-  /** The steady clock, outside tests. */
+  /** Default: the steady clock. */
   readonly now?: () => SteadyTime;
 }
 
 export interface Worker {
-  /** Undefined: nothing is to be done any more; a step that is under way is ended first. */
+  /** Undefined: stop after the step that is running. `history`: whether earlier restarts and failures still count. */
   setGoal(goal: Goal | undefined, history: "keep" | "forget"): void;
   goal(): Goal | undefined;
-  /** There is a reason to snapshot; after the abort, the reason to end. */
+  /** There is a reason to plan again; after the abort, to end. */
   wake(): void;
-  /** Docker told of something that happened to it; `ended`: of the end of a container. */
+  /** An event reported a change of the project; `ended`: the end of a container. */
   touch(ended?: boolean): void;
-  /** How it stands now, from the newest snapshot; undefined before the first. */
+  /** Its status by the latest snapshot; undefined before the first. */
   status(): WorkerStatus | undefined;
   plan(): Plan | undefined;
-  /** False when it has ended for want of a goal. */
-  atWork(): boolean;
-  /** Resolves when it does nothing any more; only after the abort or `aim(undefined)`. */
+  /** False when it has no goal and has ended. */
+  isWorking(): boolean;
+  /** Resolves when it has ended; to be called only after the abort or `setGoal(undefined)`. */
   settled(): Promise<void>;
 }
 
-/** Services of one project that are worked on side by side. */
+/** Services of one project that are changed at the same time. */
 const SERVICES = 8;
-/** Whoever waited so long for a slot looks again: a container may have crashed since. */
+/** After a longer wait for a slot plan from a new snapshot: a container may have crashed since. */
 const STALE: Duration = seconds(1);
-/** Rounds in a row that each had something to do; a large project comes up in far fewer. */
+/** Rounds with steps in a row, after which the worker slows down; a large project comes up in far fewer. */
 const RESTLESS = 40;
 /**
- * Docker tells of an end before its own list shows it (measured: the die event, the network's, and still "running"), and
- * nothing more follows. So there are snapshots so long after an event, too; a dozen crashing containers on two cores make the
- * list late by seconds.
+ * Docker reports an end before its list shows it (measured: the die event, the event of the network, and still "running"),
+ * and no further event follows. So a snapshot is also taken so long after an event; a dozen crashing containers on two
+ * cores delay the list by seconds.
  */
-const ECHOES: readonly Duration[] = [
+const SNAPSHOTS_AFTER_EVENT: readonly Duration[] = [
   milliseconds(150),
   milliseconds(600),
   seconds(2),
   seconds(6),
   seconds(15),
 ];
-/** A plan that wants to be looked at again at once must not spin. */
+/** Shortest rest, so that a plan that is due at once does not spin. */
 const REST_MIN: Duration = milliseconds(50);
 
 export function createWorker(project: string, ports: WorkerPorts, signal: AbortSignal): Worker {
@@ -81,13 +81,13 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
   let goal: Goal | undefined;
   let history: ProjectHistory = NO_HISTORY;
   let plan: Plan | undefined;
-  let told: WorkerStatus | undefined;
+  let logged: WorkerStatus | undefined;
   let running: Promise<void> | undefined;
   let woken = Promise.withResolvers<void>();
   let rounds = 0;
-  let touchedAt = -Infinity;
+  let lastEventAt = -Infinity;
   let endedAt: SteadyTime | undefined;
-  let lookedAt = -Infinity;
+  let plannedFrom = -Infinity;
 
   function planFrom(snapshot: Snapshot, goal: Goal): Plan {
     const seen = observedIn(snapshot, project, goal.do === "keep" ? goal.desired : undefined);
@@ -100,22 +100,22 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
       images: { present: snapshot.images, pulls: ports.pulls() },
       policy: ports.policy,
       endedAt,
-      lastEventAt: touchedAt,
+      lastEventAt,
       now: now(),
     };
     return goal.do === "keep" ? planProject(goal.desired, situation) : planTeardown(situation);
   }
 
-  /** Plans, and tells of it; undefined when there is no goal any more. */
-  function think(snapshot: Snapshot): Plan | undefined {
-    lookedAt = snapshot.at;
+  /** Plans from a snapshot, logs and passes on the plan; undefined when there is no goal. */
+  function planNow(snapshot: Snapshot): Plan | undefined {
+    plannedFrom = snapshot.at;
     if (goal === undefined) return undefined;
     plan = planFrom(snapshot, goal);
     if (plan.report?.phase === "Running") history = settled(history);
     const status = statusOf(goal, plan);
-    const line = lineOf(told, status);
+    const line = lineOf(logged, status);
     if (line !== undefined) log[line.level]("projects", `${project}: ${line.text}`);
-    if (line !== undefined || told?.state !== status.state) told = status;
+    if (line !== undefined || logged?.state !== status.state) logged = status;
     ports.onPlan(project, plan);
     return plan;
   }
@@ -131,34 +131,34 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
         await rest(until);
       }
     } finally {
-      running = undefined; // In the same turn: an `aim` from now on begins anew.
+      running = undefined; // In the same turn: a later `setGoal` starts a new loop.
     }
   }
 
-  /** Returns when to look again although nothing happens; undefined for never. */
+  /** Resolves with when to plan again although nothing happens; undefined for never. */
   async function round(): Promise<number | undefined | "now"> {
     await daemon.ready(signal);
     if (goal === undefined || signal.aborted) return "now";
-    let next = think(await snapshots.fresh());
+    let next = planNow(await snapshots.fresh());
     if (next === undefined) return "now";
     if (next.steps.length === 0) return next.planAgainAt;
     const [asked, before] = [steadyNow(), goal];
     const release = await slots.take(signal);
     if (release === undefined) return "now";
     try {
-      if (steadyNow() - asked > STALE || goal !== before) next = think(await snapshots.fresh());
+      if (steadyNow() - asked > STALE || goal !== before) next = planNow(await snapshots.fresh());
       await applyAll(next?.steps ?? []);
     } finally {
       release();
     }
-    await calmDown();
+    await slowDown();
     return "now";
   }
 
-  /** Steps that change nothing, or that something undoes: slower and slower, instead of a storm. */
-  async function calmDown(): Promise<void> {
+  /** Slows down when steps change nothing, or are undone by something else. */
+  async function slowDown(): Promise<void> {
     if (++rounds < RESTLESS) return;
-    if (rounds === RESTLESS) log.warn("projects", `${project}: does not settle, going on slowly`);
+    if (rounds === RESTLESS) log.warn("projects", `${project}: does not settle, continues slowly`);
     await sleep(Math.min(seconds(30), seconds(rounds - RESTLESS + 1)), signal);
   }
 
@@ -166,20 +166,20 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     if (signal.aborted) return "now";
     if (error instanceof AgentError) daemon.lost(error);
     else log.error("projects", `${project}: ${messageOf(error)}`);
-    // `ready` holds it up next time; this is for what is wrong with the agent itself.
+    // While Docker is unreachable, `ready` waits in the next round; the long pause is for errors of the agent itself.
     await sleep(isUnreachable(error) ? REST_MIN : seconds(2), signal);
     return "now";
   }
 
-  /** Those of one service in their order, different services side by side. Throws when Docker went away. */
+  /** Carries out the steps of one service in order, different services in parallel. Throws when Docker is unreachable. */
   async function applyAll(steps: readonly Step[]): Promise<void> {
-    const lanes = Map.groupBy(steps, subjectOf);
+    const queues = Map.groupBy(steps, subjectOf);
     const bound = createSlots(SERVICES);
     const ends = await Promise.allSettled(
-      [...lanes.values()].map(async (lane) => {
+      [...queues.values()].map(async (queue) => {
         const release = await bound.take(signal);
         try {
-          for (const step of lane) if (!(await applyOne(step))) return;
+          for (const step of queue) if (!(await applyOne(step))) return;
         } finally {
           release?.();
         }
@@ -188,13 +188,13 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }
 
-  /** False when Docker refused it: what follows on it waits for the next plan. */
+  /** Resolves with false when Docker refused the step: later steps of the service wait for the next plan. */
   async function applyOne(step: Step): Promise<boolean> {
     signal.throwIfAborted();
     const outcome = await ports.apply(step, project, signal).then(
       (): Outcome => ({ is: "done" }),
       (error: unknown): Outcome => {
-        // No word about the step: cut short by ourselves, or by a Docker that went away.
+        // Says nothing about the step: we aborted it, or Docker became unreachable.
         if (signal.aborted || isUnreachable(error)) throw error;
         return { is: "refused", message: messageOf(error) };
       },
@@ -205,22 +205,22 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
 
   async function rest(until: SteadyTime | undefined): Promise<void> {
     if (goal === undefined || signal.aborted) return;
-    const echo = ECHOES.map((after) => touchedAt + after).find((at) => at > lookedAt);
-    const end = Math.min(until ?? Infinity, echo ?? Infinity);
+    const recheck = SNAPSHOTS_AFTER_EVENT.map((after) => lastEventAt + after).find((at) => at > plannedFrom);
+    const end = Math.min(until ?? Infinity, recheck ?? Infinity);
     if (end === Infinity) return woken.promise;
-    const enough = new AbortController();
+    const ended = new AbortController();
     const pause = Math.max(REST_MIN, end - now());
-    await Promise.race([woken.promise, sleep(pause, signal, enough.signal)]);
-    enough.abort();
+    await Promise.race([woken.promise, sleep(pause, signal, ended.signal)]);
+    ended.abort();
   }
 
   const wake = (): void => woken.resolve();
 
   return {
-    setGoal(next, keep) {
-      if (keep === "forget") history = NO_HISTORY;
-      if (goal?.do !== next?.do || keep === "forget") told = undefined;
-      if (goal !== next || keep === "forget") {
+    setGoal(next, change) {
+      if (change === "forget") history = NO_HISTORY;
+      if (goal?.do !== next?.do || change === "forget") logged = undefined;
+      if (goal !== next || change === "forget") {
         plan = undefined;
         rounds = 0;
       }
@@ -231,8 +231,8 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
     goal: () => goal,
     wake,
     touch(ended = false) {
-      touchedAt = now();
-      if (ended) endedAt = touchedAt;
+      lastEventAt = now();
+      if (ended) endedAt = lastEventAt;
       wake();
     },
     status() {
@@ -241,7 +241,7 @@ export function createWorker(project: string, ports: WorkerPorts, signal: AbortS
       return statusOf(goal, planFrom(snapshot, goal));
     },
     plan: () => plan,
-    atWork: () => running !== undefined,
+    isWorking: () => running !== undefined,
     settled: () => running ?? Promise.resolve(),
   };
 }

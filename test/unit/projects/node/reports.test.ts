@@ -78,11 +78,11 @@ const status = (status: number) => (): Promise<never> =>
 
 test("one that fails is sent again after a list that still shows the project as ours, not before", async () => {
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
-  it.reports.want("shop", RUNNING, steadyNow());
+  it.reports.submit("shop", RUNNING, steadyNow());
   await until("it failed", () => it.reports.state().lastError !== undefined);
   await Bun.sleep(800);
   expect(it.sent.length).toBe(1);
-  it.reports.want("shop", RUNNING, steadyNow());
+  it.reports.submit("shop", RUNNING, steadyNow());
   await until("it arrived", () => it.reports.delivered("shop") !== undefined);
   expect(it.sent.length).toBe(2);
   expect(it.reports.state()).toEqual({ waiting: 0, lastError: undefined });
@@ -90,18 +90,18 @@ test("one that fails is sent again after a list that still shows the project as 
 
 test("of what waits only the newest is sent", async () => {
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
-  it.reports.want("shop", RUNNING, steadyNow());
+  it.reports.submit("shop", RUNNING, steadyNow());
   await until("it failed", () => it.reports.state().lastError !== undefined);
-  it.reports.want("shop", FAILED, steadyNow());
+  it.reports.submit("shop", FAILED, steadyNow());
   await until("it arrived", () => it.reports.delivered("shop") !== undefined);
   expect(it.sent.map(({ report }) => report.phase)).toEqual(["Running", "Failed"]);
 });
 
 test("what is not true any more is taken back", async () => {
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
-  it.reports.want("shop", FAILED, steadyNow());
+  it.reports.submit("shop", FAILED, steadyNow());
   await until("it failed", () => it.reports.state().lastError !== undefined);
-  it.reports.want("shop", undefined, steadyNow());
+  it.reports.submit("shop", undefined, steadyNow());
   await Bun.sleep(800);
   expect(it.sent.length).toBe(1);
   expect(it.reports.state().waiting).toBe(0);
@@ -109,17 +109,17 @@ test("what is not true any more is taken back", async () => {
 
 test("nothing is sent on a list from an earlier life", async () => {
   await using it = reporting(() => Promise.resolve());
-  it.reports.want("shop", RUNNING, undefined);
+  it.reports.submit("shop", RUNNING, undefined);
   await Bun.sleep(100);
   expect(it.sent).toEqual([]);
 });
 
 test("what the server refuses for good is dropped, what it refuses for now is not", async () => {
   await using it = reporting(status(400));
-  it.reports.want("shop", RUNNING, steadyNow());
+  it.reports.submit("shop", RUNNING, steadyNow());
   await until("it is dropped", () => it.reports.state().waiting === 0);
   await using other = reporting((nth) => (nth === 1 ? status(503)() : Promise.resolve()));
-  other.reports.want("shop", RUNNING, steadyNow());
+  other.reports.submit("shop", RUNNING, steadyNow());
   await until("it failed", () => other.reports.state().lastError !== undefined);
   expect(other.reports.state().waiting).toBe(1);
 });
@@ -128,7 +128,7 @@ test("three reports of a project go at once, then about one a second", async () 
   await using it = reporting(() => Promise.resolve());
   for (let n = 0; n < 5; n++) {
     const before = it.sent.length;
-    it.reports.want("shop", n % 2 === 0 ? RUNNING : FAILED, steadyNow());
+    it.reports.submit("shop", n % 2 === 0 ? RUNNING : FAILED, steadyNow());
     await until("it was sent", () => it.sent.length > before);
   }
   const at = it.sent.map(({ at }) => at);
@@ -138,7 +138,7 @@ test("three reports of a project go at once, then about one a second", async () 
 
 test("a message is cut to what fits into a line", async () => {
   await using it = reporting(() => Promise.resolve());
-  it.reports.want("shop", { ...FAILED, message: "x".repeat(5_000) }, steadyNow());
+  it.reports.submit("shop", { ...FAILED, message: "x".repeat(5_000) }, steadyNow());
   await until("it was sent", () => it.sent.length === 1);
   expect(it.sent[0]?.report.message.length).toBe(1_000);
 });
