@@ -24,6 +24,8 @@ export interface PartsOptions {
   readonly shutdownTimeout: Duration;
   /** The content of its file; undefined where no proxy is set, and an earlier one stays. */
   readonly proxy: string | undefined;
+  /** Certificate authorities to keep a copy of. */
+  readonly authorities: string | undefined;
 }
 
 export type TaskUser = "ours" | "other";
@@ -46,7 +48,7 @@ const USER_PARTS: readonly Part[] = [
 
 /** In the order in which they are made; they are removed the other way round. */
 export function partsOf(options: PartsOptions): Part[] {
-  const { from, hash, config, init, systemd, user, shutdownTimeout, proxy } = options;
+  const { from, hash, config, init, systemd, user, shutdownTimeout, proxy, authorities } = options;
   const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
   const script = renderInitScript({ program: places.program, config });
   return [
@@ -55,7 +57,8 @@ export function partsOf(options: PartsOptions): Part[] {
     { kind: "directory", path: CONFIG_DIRECTORY, mode: 0o755, isData: true },
     // Users may pass, so that they are told that the agent is not theirs to ask; its files are closed to them.
     { kind: "directory", path: STATE_DIRECTORY, mode: 0o711, isData: true },
-    ...(proxy === undefined ? [] : [text(places.proxy, proxy, 0o600)]),
+    ...(proxy === undefined ? [] : [{ ...text(places.proxy, proxy, 0o600), isData: true }]),
+    ...(authorities === undefined ? [] : [{ ...text(places.authorities, authorities, 0o644), isData: true }]),
     { kind: "program", path: places.program, from, hash },
     { kind: "link", path: places.link, target: places.program },
     ...(init === "systemd" ? [text(places.unit, unit, 0o644)] : []),
@@ -63,7 +66,7 @@ export function partsOf(options: PartsOptions): Part[] {
   ];
 }
 
-const text = (path: string, content: string, mode: number): Part => ({
+const text = (path: string, content: string, mode: number): Extract<Part, { kind: "text" }> => ({
   kind: "text",
   path,
   text: content,

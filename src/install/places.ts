@@ -15,6 +15,8 @@ export const places = {
   yaml: `${CONFIG_DIRECTORY}/config.yaml`,
   /** Of the installer's environment, for the service; may hold a password. */
   proxy: `${CONFIG_DIRECTORY}/proxy.env`,
+  /** A copy of the certificate authorities that were named where others could change them. */
+  authorities: `${CONFIG_DIRECTORY}/ca.pem`,
   identity: `${STATE_DIRECTORY}/agent_identity.json`,
   unit: `/etc/systemd/system/${UNIT}`,
   /** The owner's: read by systemd, never written by us, removed by `uninstall --purge` alone. */

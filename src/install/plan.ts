@@ -19,6 +19,7 @@ export type Part =
       readonly text: string;
       readonly hash: string;
       readonly mode: number;
+      readonly isData?: boolean;
     }
   | { readonly kind: "link"; readonly path: string; readonly target: string }
   | { readonly kind: "user"; readonly path: string; readonly home: string };
@@ -86,7 +87,9 @@ export function recordInstall(
   earlier: Manifest | undefined,
 ): Manifest {
   const before = new Map(earlier?.entries.map((entry) => [`${entry.kind} ${entry.path}`, entry]));
-  const entries = parts.map((part): Entry => {
+  // A file among the data stays and goes with its directory.
+  const recorded = parts.filter((part) => part.kind !== "text" || part.isData !== true);
+  const entries = recorded.map((part): Entry => {
     const existed =
       before.get(`${part.kind} ${part.path}`)?.existed ??
       (found.get(part.path) ?? { kind: "missing" }).kind !== "missing";

@@ -1,6 +1,7 @@
 // Promises of `install` on a machine run by systemd: from a bare executable to a node that comes back after a reboot, and back.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { rootCertificates } from "node:tls";
 import { minutes } from "../../src/lib/duration.ts";
 import { AGENT, type Machine, bootMachine, missing } from "../support/systemd.ts";
 
@@ -159,6 +160,10 @@ describe.skipIf(missing !== undefined)(
         machine.run(["env", ...proxy, "bash", "-s", "--", "--binary", DOWNLOADED, ...args], script);
       const proxy = ["HTTPS_PROXY=http://user:secret@proxy.invalid:3128", "NO_PROXY=127.0.0.1"];
       const enroll = ["--api-url", "http://127.0.0.1:8080", "--bootstrap-token", await token("piped")];
+      // Somebody's own: a root agent would not trust it there.
+      await machine.write("/tmp/ca.pem", rootCertificates[0] ?? "");
+      await machine.sh("chown 65534 /tmp/ca.pem");
+      enroll.push("--ca-file", "/tmp/ca.pem");
       // As on systems whose /usr is read-only: the agent goes without its link.
       await machine.sh("mount --bind /usr/local/bin /usr/local/bin; mount -o remount,bind,ro /usr/local/bin");
       try {
@@ -169,6 +174,9 @@ describe.skipIf(missing !== undefined)(
         const running = await pid();
         expect(await machine.sh(`tr '\\0' '\\n' </proc/${running}/environ`)).toContain(proxy.join("\n"));
         expect(await machine.sh("stat -c %a /etc/noderax-agent/proxy.env")).toBe("600");
+        expect(await machine.sh("/opt/noderax-agent/noderax-agent config show")).toMatch(
+          /api_tls_ca_file +\/etc\/noderax-agent\/ca.pem/,
+        );
         expect(await piped(...enroll)).toContain("nothing has changed");
         expect(await pid()).toBe(running);
         await piped("--uninstall");

@@ -21,6 +21,7 @@ const parts = partsOf({
   user: "ours",
   shutdownTimeout: seconds(4),
   proxy: undefined,
+  authorities: undefined,
 });
 
 /** The machine after these parts were made. */
@@ -76,6 +77,23 @@ describe("an installation", () => {
     const found = installed();
     found.set("/opt/noderax-agent", { kind: "directory", uid, mode, isEmpty: false });
     expect(planInstall(parts, found).steps.map(describeStep)).toEqual(["give /opt/noderax-agent to root"]);
+  });
+
+  test("keeps proxy and authorities beside the configuration, which outlives an uninstall", () => {
+    const withData = partsOf({
+      from: "/tmp/agent",
+      hash: hashOf("agent"),
+      config: places.config,
+      init: "systemd",
+      systemd: 252,
+      user: "ours",
+      shutdownTimeout: seconds(4),
+      proxy: "HTTPS_PROXY='http://p:1'\n",
+      authorities: "PEM",
+    });
+    const made = planInstall(withData, fresh).steps.map(({ part }) => part.path);
+    expect(made).toEqual(expect.arrayContaining([places.proxy, places.authorities]));
+    expect(recordInstall(withData, fresh, undefined)).toEqual(manifest);
   });
 
   test("goes without its link where that cannot be made", () => {

@@ -17,6 +17,7 @@ import {
 import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { findAccount } from "../../../platform/account.ts";
 import { configFrom, sourcesFrom } from "../../config-flags.ts";
+import { distrustOf } from "../../../platform/trust/root-trust.ts";
 import { type SettingsChange, settingsChange } from "./settings.ts";
 
 export interface Preparation {
@@ -41,8 +42,13 @@ export async function prepare(args: Args): Promise<Preparation> {
   const named = typeof args["config"] === "string" ? args["config"] : undefined;
   const read = { ...args, config: named ?? target };
   const files = { requireFile: named !== undefined };
-  const config = await configFrom(read, files);
-  const settings = await settingsChange(await sourcesFrom(read, files), target);
+  const given = await configFrom(read, files);
+  const authorities = authoritiesToCopy(given.settings.api_tls_ca_file);
+  const copied = authorities === undefined ? undefined : places.authorities;
+  const config =
+    copied === undefined ? given : { ...given, settings: { ...given.settings, api_tls_ca_file: copied } };
+  const sources = await sourcesFrom({ ...read, ...(copied && { "api-tls-ca-file": copied }) }, files);
+  const settings = await settingsChange(sources, target);
   const init = initSystem();
   const account = findAccount(config.settings.task_user);
   const program = process.execPath;
@@ -55,6 +61,7 @@ export async function prepare(args: Args): Promise<Preparation> {
     user: taskUserOf(config.settings.task_user, account),
     shutdownTimeout: config.settings.shutdown_timeout,
     proxy: proxyEnvironment(process.env),
+    authorities,
   });
   const found = new Map(parts.map((part) => [part.path, lookers[part.kind](part.path)]));
   const plan = planInstall(parts, found);
@@ -66,6 +73,16 @@ export async function prepare(args: Args): Promise<Preparation> {
     });
   const reload = (): Promise<Config> => configFrom({ config: target }, { requireFile: false });
   return { config, settings, init, before: serviceState(init), parts, found, plan, reload };
+}
+
+/** What a root agent does not trust where it lies, as in somebody's home: the installation keeps a copy of root's. */
+function authoritiesToCopy(path: string | undefined): string | undefined {
+  if (path === undefined || path === places.authorities || distrustOf(path) === undefined) return undefined;
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined; // Whoever needs it says so.
+  }
 }
 
 /** The link is a convenience: where /usr/local is read-only, the agent works without. */
