@@ -93,10 +93,10 @@ export function decideAccess(caller: Caller, policy: AccessPolicy): AccessDecisi
       ? { allowed: true, by: "token" }
       : refuse(401, "token", "this is not the token of listen_token");
   }
-  const verdict = decideByPlace(caller, policy);
-  if (verdict.allowed && !isOwnName(host, policy.hosts))
+  const decision = decideByPlace(caller, policy);
+  if (decision.allowed && !isOwnName(host, policy.hosts))
     return refuse(421, "host", "the host that was asked for is no name of this node, nor in listen_hosts");
-  return verdict;
+  return decision;
 }
 
 /** Decides without a token: by the caller's network, or by its user on this machine. */

@@ -45,12 +45,12 @@ export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): R
   const { tunnels, logs, policy, attempts, isTrustedUser, loops, log } = ports;
 
   /** Decides on access. Looks up the local user only where that decides. */
-  async function judge(headers: Headers, client: Connection): Promise<AccessDecision> {
+  async function decideFor(headers: Headers, client: Connection): Promise<AccessDecision> {
     const peer = client.address;
-    const verdict = decideAccess({ peer, headers }, policy);
-    if (verdict.allowed || verdict.why !== "address") return verdict;
+    const decision = decideAccess({ peer, headers }, policy);
+    if (decision.allowed || decision.why !== "address") return decision;
     const local = await findLocalClient(client, isTrustedUser);
-    return local === undefined ? verdict : decideAccess({ peer, headers, local }, policy);
+    return local === undefined ? decision : decideAccess({ peer, headers, local }, policy);
   }
 
   /** Resolves with what admitted the caller, or with the refusal; counts refusals. */
@@ -62,11 +62,11 @@ export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): R
       attempts.refused(peer, "token");
       return tooMany(guessed);
     }
-    const verdict = await judge(headers, client);
-    if (verdict.allowed) return verdict;
+    const decision = await decideFor(headers, client);
+    if (decision.allowed) return decision;
     const wait = attempts.blocked(peer);
-    attempts.refused(peer, verdict.why);
-    return wait > 0 ? tooMany(wait) : REFUSALS[verdict.status](verdict.detail);
+    attempts.refused(peer, decision.why);
+    return wait > 0 ? tooMany(wait) : REFUSALS[decision.status](decision.detail);
   }
 
   /** Checks access first: a refused caller learns nothing about the containers. */
@@ -118,8 +118,8 @@ export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): R
     const { headers } = request;
     // A probe without a token does not count as refused. One with a token does: it would be a way to guess the token.
     const hasToken = presentedTokens(headers).length > 0;
-    const verdict = client && (await (hasToken ? admit(headers, client) : judge(headers, client)));
-    const mayRead = verdict !== undefined && "by" in verdict;
+    const decision = client && (await (hasToken ? admit(headers, client) : decideFor(headers, client)));
+    const mayRead = decision !== undefined && "by" in decision;
     const { ready, loops: details } = readiness(loops(), steadyNow());
     const told = mayRead ? { ready, loops: details } : { ready };
     return Response.json(told, { status: ready ? 200 : 503, headers: PLAIN_ANSWER });

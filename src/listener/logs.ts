@@ -39,24 +39,24 @@ export function createLogStreams(options: LogStreamsOptions, signal: AbortSignal
     if (open >= limit)
       return problem(503, "Service Unavailable", `${limit} logs are being read, more are not allowed`);
     const end = abortScope([signal, request.signal]);
-    const gone = end.signal;
-    if (gone.aborted) return problem(503, "Service Unavailable", "the agent stops");
+    const ended = end.signal;
+    if (ended.aborted) return problem(503, "Service Unavailable", "the agent stops");
     open++;
     // Exactly once, whichever end comes first.
-    gone.addEventListener("abort", () => open--, { once: true });
+    ended.addEventListener("abort", () => open--, { once: true });
     const refuse = (refusal: Response): Response => {
       end.abort();
       return refusal;
     };
     try {
-      const found = await containers.findService(project, service, gone);
+      const found = await containers.findService(project, service, ended);
       if (found === undefined)
         return refuse(problem(404, "Not Found", `no container of this node serves ${project}/${service}`));
       if (asked.follow && ENDED.includes(found.state))
         return refuse(
           problem(409, "Conflict", `${project}/${service} does not run (${found.state}): nothing to follow`),
         );
-      const log = await containers.logs(found.id, asked, gone);
+      const log = await containers.logs(found.id, asked, ended);
       return new Response(streamOf(log, end, stalledLimit), {
         headers: {
           ...PLAIN_ANSWER,
@@ -89,10 +89,10 @@ function streamOf(
   end: AbortScope,
   stalledLimit: Duration,
 ): ReadableStream<Uint8Array> {
-  const gone = end.signal;
+  const ended = end.signal;
   const pieces = log[Symbol.asyncIterator]();
   let stalled: NodeJS.Timeout | undefined;
-  gone.addEventListener(
+  ended.addEventListener(
     "abort",
     () => {
       clearTimeout(stalled);
@@ -106,7 +106,7 @@ function streamOf(
         clearTimeout(stalled);
         try {
           const { done, value } = await pieces.next();
-          if (gone.aborted) return controller.error();
+          if (ended.aborted) return controller.error();
           if (done !== true) {
             stalled = setTimeout(() => {
               end.abort();

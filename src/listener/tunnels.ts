@@ -76,10 +76,10 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
     // Seconds. Finding and dialling may take longer than Bun's default timeout for an answer.
     server.timeout(request, 60);
     using scope = abortScope([signal, request.signal]);
-    const gone = scope.signal;
+    const ended = scope.signal;
     dialling++;
     try {
-      const found = await containers.findService(project, service, gone);
+      const found = await containers.findService(project, service, ended);
       const refusal = refusalFor(found, project, service);
       if (found === undefined || refusal !== undefined) return refusal;
       if (!isUpgrade)
@@ -88,7 +88,7 @@ export function createTunnels(options: TunnelsOptions, signal: AbortSignal): Ope
           connection: "Upgrade",
         });
       const origin = { project, service, port, container: found.id, halfClose: protocol === HALF_CLOSE };
-      const tunnel = await dialContainer(found.addresses, port, () => makeTunnel(origin), dialTimeout, gone);
+      const tunnel = await dialContainer(found.addresses, port, () => makeTunnel(origin), dialTimeout, ended);
       if (typeof tunnel === "string") {
         return signal.aborted
           ? unavailable("the agent stops")

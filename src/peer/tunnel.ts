@@ -90,7 +90,7 @@ interface HandshakeAnswer {
 function exchange(socket: Socket, request: string, signal: AbortSignal): Promise<HandshakeAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<HandshakeAnswer>();
   let read: Buffer = Buffer.alloc(0);
-  const hear = (bytes: Buffer): void => {
+  const onData = (bytes: Buffer): void => {
     read = Buffer.concat([read, bytes]);
     const answer = answerIn(read);
     if (answer === undefined && read.length <= HEAD_MAX) return;
@@ -106,7 +106,7 @@ function exchange(socket: Socket, request: string, signal: AbortSignal): Promise
   const aborted = (): void => reject(new Error("interrupted"));
   const timer = setTimeout(() => reject(new DOMException("late", "TimeoutError")), AGENT_TIMEOUT);
   socket.on("error", reject);
-  socket.on("data", hear);
+  socket.on("data", onData);
   socket.once("close", ended);
   socket.once("end", ended);
   signal.addEventListener("abort", aborted, { once: true });
@@ -115,7 +115,7 @@ function exchange(socket: Socket, request: string, signal: AbortSignal): Promise
   return promise.finally(() => {
     clearTimeout(timer);
     signal.removeEventListener("abort", aborted);
-    socket.off("data", hear);
+    socket.off("data", onData);
     socket.off("close", ended);
     socket.off("end", ended);
   });

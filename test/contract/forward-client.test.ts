@@ -144,7 +144,7 @@ describe("forward", () => {
     await until("it was told", () => child.notes().includes("the service reset the connection"));
   });
 
-  test("trouble is told once, not for every connection", async () => {
+  test("a failure is reported once, not for every connection", async () => {
     await using agent = listener();
     const gone = await service(() => {});
     await gone[Symbol.asyncDispose]();
@@ -162,7 +162,7 @@ describe("forward", () => {
     ["wants a token", 401, 5],
     ["lets this address in nowhere", 403, 5],
     ["has heard too many tries", 429, 5],
-  ])("an agent that %s is told of at the start: %i is exit %i", async (_, status, code) => {
+  ])("an agent that %s is reported at the start: %i is exit %i", async (_, status, code) => {
     await using agent = listener();
     agent.answers(() => problem(status, "No", `the reason for ${status}`));
     const { notes, ...ended } = await command(["forward", "app/svc", "80", "--node", at(agent)]).ended();
@@ -183,7 +183,7 @@ describe("forward", () => {
     expect([other.code, other.notes]).toEqual([4, expect.stringContaining("does not answer like an agent")]);
   });
 
-  test("a local port that is taken is told with the way out", async () => {
+  test("a local port in use is reported with the next step", async () => {
     await using agent = listener();
     await using taken = await service(() => {});
     const { code, notes } = await command([
@@ -223,7 +223,7 @@ describe("forward", () => {
     await ended;
   });
 
-  test("a token is read from a file or the environment, sent, and never said", async () => {
+  test("a token is read from a file or the environment, sent, and never printed", async () => {
     await using agent = listener();
     const seen: (string | null)[] = [];
     agent.answers((request) => {
@@ -310,7 +310,7 @@ describe("forward", () => {
 });
 
 describe("logs", () => {
-  test("asks for what it was told to, and prints the bytes as they are", async () => {
+  test("passes its flags on, and prints the bytes unchanged", async () => {
     await using agent = listener();
     let asked = "";
     const bytes = Uint8Array.from({ length: 300_000 }, (_, index) => index % 256);

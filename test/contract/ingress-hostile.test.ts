@@ -118,7 +118,7 @@ test.each([
   expect(arrived).not.toContain("smuggled");
 });
 
-test("the body of a request that is turned away is not taken for the next one", async () => {
+test("the body of a refused request is not parsed as the next one", async () => {
   const head = `POST / HTTP/1.1\r\nHost: other.test\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n`;
   await using one = client(proxy.port, head + SMUGGLED + SMUGGLED.replace("smuggled", "next"));
   await one.sees("ok");
@@ -126,7 +126,7 @@ test("the body of a request that is turned away is not taken for the next one", 
   expect(arrived).not.toContain("/smuggled");
 });
 
-test("Connection takes away neither the length of a body nor the host", async () => {
+test("Connection removes neither the length of a body nor the host", async () => {
   const { head } = await ask(
     proxy.port,
     "POST / HTTP/1.1\nHost: app.test\nContent-Length: 4\nConnection: Content-Length, Host, Transfer-Encoding",
@@ -242,7 +242,7 @@ test("a client that drips its head is closed in time", async () => {
   }
 });
 
-test("a connection beyond the bound is told so, and those within it go on", async () => {
+test("a connection above the limit gets a 503, and those below it go on", async () => {
   await using proxy = await ingress([routeTo(backend.port)], { connections: 3 });
   const request = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
   const within = [1, 2, 3].map(() => client(proxy.port, request));

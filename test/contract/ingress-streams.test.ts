@@ -19,7 +19,7 @@ import { until } from "../support/until.ts";
 setDefaultTimeout(seconds(120));
 
 const MB = 1_000_000;
-/** What kernel and both processes may hold of a stream that nobody reads: measured 9 to 18 MB, nearly all of it the kernel's. */
+/** What kernel and both processes may buffer of a stream that is not read: measured 9 to 18 MB, nearly all of it the kernel's. */
 const HELD = 96 * MB;
 const LARGE = 200 * 1_048_576;
 const HOUR = hours(1);
@@ -202,12 +202,12 @@ test.each([
   ["reads", `GET /bytes?n=${LARGE} HTTP/1.1\r\nHost: app.test\r\n\r\n`],
   ["sends", "POST /sum HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100\r\n\r\nabc"],
 ])(
-  "when a client goes away while it %s, the server's request is given up and it is no failure",
+  "when a client disconnects while it %s, the server's request is aborted, which is no failure",
   async (_, head) => {
     await using own = await nodeServer();
     await using proxy = await ingress([routeTo(own.port)]);
     const one = client(proxy.port, head);
-    // So that what it reads is not at its end before it is gone.
+    // So that the stream does not end before the client disconnects.
     one.socket.once("data", () => one.socket.pause());
     // The question is a request, too.
     for (let seen = await own.seen(), n = 1; seen.requests <= n; seen = await own.seen(), n++)

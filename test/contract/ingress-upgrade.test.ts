@@ -114,7 +114,7 @@ test("when the container dies its connections are closed", async () => {
   await one.ends();
 });
 
-test("when the client is gone the container's end is closed", async () => {
+test("when the client disconnects the container's end is closed", async () => {
   let isClosed = false;
   await using server = await service((socket) => {
     socket.once("data", () =>

@@ -150,7 +150,7 @@ test("trailers pass in both directions", async () => {
   expect(JSON.parse(sent.body)).toMatchObject({ bytes: 3, trailers: ["X-Sum", "9"] });
 });
 
-test("whether a body is wanted is the server's word, not the ingress's", async () => {
+test("whether a body is wanted is decided by the server, not the ingress", async () => {
   const head = "POST /sum HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
   await using one = client(proxy.port, head);
   expect(await one.sees("\r\n\r\n")).toBe("HTTP/1.1 100 Continue\r\n\r\n");
@@ -162,7 +162,7 @@ test("whether a body is wanted is the server's word, not the ingress's", async (
   expect(await unknown.ends()).toMatch(/^HTTP\/1.1 502 [^]*Connection: close\r\n/);
 });
 
-test("who does not wait for the server's word is not told it", async () => {
+test("a client that does not wait for 100 Continue does not get it", async () => {
   await using eager = await service((socket) => {
     const go = "HTTP/1.1 100 Continue\r\n\r\n";
     socket.once("data", () => socket.end(`${go}${go}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`));
@@ -214,7 +214,7 @@ test("an unknown host gets 502 and a page that says nothing of what is behind", 
   expect((await ask(proxy.port, "HEAD / HTTP/1.1\nHost: other.test")).body).toBe("");
 });
 
-test("a host follows its routes: to another port, to none while nothing runs, away with the project", async () => {
+test("a host follows its routes: to another port, to none while nothing runs, removed with the project", async () => {
   await using proxy = await ingress([routeTo(backend.port)]);
   const status = async (): Promise<string> =>
     (await ask(proxy.port, "GET / HTTP/1.1\nHost: app.test")).head.slice(9, 12);
@@ -288,7 +288,7 @@ async function forgetful() {
   return { requests, server };
 }
 
-test("a request on a kept connection that had gone is sent again, once, when that does no harm", async () => {
+test("an idempotent request on a stale kept connection is repeated once", async () => {
   const { requests, server } = await forgetful();
   await using _server = server;
   await using proxy = await ingress([routeTo(server.port)]);

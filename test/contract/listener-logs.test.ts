@@ -22,7 +22,7 @@ test("come as plain text, with the query as it was asked", async () => {
   await until("nothing is read any more", () => place.listener.status().logs === 0);
 });
 
-test("400, 404, 409 and 503 are told apart", async () => {
+test("400, 404, 409 and 503 are distinguished", async () => {
   await using place = await startTestListener();
   const ask = async (path: string) => problemOf(await place.get(path));
   expect(await ask(`${LOGS}?tail=x`)).toMatchObject({
@@ -47,7 +47,7 @@ test("a failure of ours is a 500 that tells nothing, and is in the log", async (
   expect((await place.get("/healthz")).status).toBe(200);
 });
 
-test("one that is followed comes at once, and is left when the client is gone", async () => {
+test("a followed one is streamed at once, and closed when the client disconnects", async () => {
   await using place = await startTestListener();
   const socket = open(place.port, `GET ${LOGS}?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n`);
   await until("two lines", () => socket.heard().includes("two"));
@@ -76,7 +76,7 @@ test("one that is followed and silent outlives a connection on which nothing is 
   await until("the late line", () => followed.heard().includes("late"));
 });
 
-test("a client that goes while Docker thinks is no error, and leaves nothing", async () => {
+test("a client that disconnects before Docker answers is no error, and leaves nothing open", async () => {
   await using place = await startTestListener();
   const { promise: thought, resolve: answer } = Promise.withResolvers<undefined>();
   let asked = 0;

@@ -36,7 +36,7 @@ const LOGS = "/api/v1/logs/shop/web";
 const FORWARD = "/api/v1/forward/shop/web/80";
 
 describe("routes", () => {
-  test("healthz says OK to everyone, and to HEAD without words", async () => {
+  test("healthz says OK to everyone, and to HEAD without a body", async () => {
     await using place = await startTestListener();
     const answer = await place.get("/healthz", { "x-forwarded-for": "1.2.3.4", origin: "http://evil.com" });
     expect([answer.status, await answer.text()]).toEqual([200, "OK"]);
@@ -75,7 +75,7 @@ describe("routes", () => {
     expect(place.listener.status().refused).toBe(0);
     expect(await keys({ authorization: `Bearer ${TOKEN}` })).toEqual(["ready", "loops"]);
     for (let n = 0; n < 10; n++) expect(await keys({ authorization: "Bearer guessed" })).toEqual(["ready"]);
-    // Nobody finds the token this way: after ten tries the right one is not looked at, either.
+    // Guessing is useless: after ten tries the right token is not checked, either.
     expect(await keys({ authorization: `Bearer ${TOKEN}` })).toEqual(["ready"]);
     expect(place.listener.status().refused).toBe(11);
   });
@@ -142,7 +142,7 @@ describe("access", () => {
   test("a foreign page, a foreign name and a proxied request get neither logs nor tunnels", async () => {
     await using place = await startTestListener();
     for (const path of [LOGS, FORWARD]) {
-      // One after the other: the last one is looked at below.
+      // One after the other: the last one is checked below.
       for (const [status, headers] of [
         [403, { origin: "http://evil.example.com" }],
         [403, { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors" }],
@@ -177,11 +177,11 @@ describe("access", () => {
     const none = await fetch(url, { method: "OPTIONS", headers: { ...evil, ...ask } });
     expect([none.status, allowed(none)]).toEqual([405, null]);
     expect(allowed(await place.get(LOGS, evil))).toBeNull();
-    // Its own page needs no leave, and nobody is given it for another.
+    // Its own page needs no CORS header, and no other page gets one.
     expect(allowed(await place.get(LOGS, { origin: `http://127.0.0.1:${place.port}` }))).toBeNull();
   });
 
-  test("a wrong token is told how to do it right, in the header", async () => {
+  test("the refusal of a wrong token names the scheme in a header", async () => {
     await using place = await startTestListener({ listen_token: TOKEN });
     const answer = await place.get(LOGS, { authorization: "Bearer wrong" });
     expect(answer.headers.get("www-authenticate")).toBe("Bearer");
@@ -210,7 +210,7 @@ describe("access", () => {
     expect((await place.get(LOGS, { authorization: `Bearer ${TOKEN}` })).status).toBe(200);
   });
 
-  test("users of this machine are told apart by their sockets, over every address of it", async () => {
+  test("users of this machine are distinguished by their sockets, over every address of it", async () => {
     const trusted = new Set<number>();
     await using place = await startTestListener(
       { listen_address: "::" },
@@ -234,7 +234,7 @@ describe("access", () => {
     tunnel.close();
   });
 
-  test("listen_local lets in every user of this machine, with a token set, too", async () => {
+  test("listen_local admits every user of this machine, with a token set, too", async () => {
     const settings = { listen_token: TOKEN, listen_local: "everybody" as const };
     await using place = await startTestListener(settings, { isTrustedUser: () => false });
     expect((await place.get(LOGS)).status).toBe(200);
@@ -258,7 +258,7 @@ describe("access", () => {
 });
 
 describe("listening", () => {
-  test("a taken port is said with the setting, once, and taken when it is free", async () => {
+  test("a port in use is reported with the setting, once, and bound when it is free", async () => {
     const taker = createServer().listen(0, "127.0.0.1");
     await until("it listens", () => taker.listening);
     const address = taker.address();
@@ -291,7 +291,7 @@ describe("listening", () => {
     await listener.done;
   });
 
-  test("a second agent on the port is told who has it", async () => {
+  test("a second agent on the port names the first one", async () => {
     await using first = await startTestListener();
     const end = new AbortController();
     const log = createLog({ level: "info", format: "json", write: () => {} });
@@ -306,7 +306,7 @@ describe("listening", () => {
     await second.done;
   });
 
-  test("an address of another machine is said with its setting", async () => {
+  test("an address of another machine is reported with its setting", async () => {
     const registry = new LoopRegistry();
     const end = new AbortController();
     const log = createLog({ level: "info", format: "json", write: () => {} });
@@ -378,7 +378,7 @@ describe.skipIf(noOpenssl)("certificates (needs openssl)", () => {
     socket.close();
   });
 
-  test("a broken new pair leaves the old one in use, is said once, and heals", async () => {
+  test("a broken new pair leaves the old one in use, is reported once, and recovers", async () => {
     using files = pairs();
     await using place = await startTestListener(
       { listen_tls_cert: files.cert, listen_tls_key: files.key },

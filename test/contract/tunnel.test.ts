@@ -116,7 +116,7 @@ test("an address that does not answer is refused with 502 within the limit", asy
   }
 });
 
-test("who asks for no WebSocket is told so with 426, and the service hears nothing", async () => {
+test("a request without an upgrade gets 426, and the service no connection", async () => {
   await using agent = listener();
   await using quiet = await service(() => {});
   const answer = await ask(agent, `/api/v1/forward/app/svc/${quiet.port}`);
@@ -124,7 +124,7 @@ test("who asks for no WebSocket is told so with 426, and the service hears nothi
   expect(quiet.sockets).toHaveLength(0);
 });
 
-test("every tunnel looks the container up anew", async () => {
+test("every tunnel finds the container again", async () => {
   await using agent = listener();
   await using one = await service((socket) => void socket.write("one"));
   using first = await tunnelClient(agent, one.port);
@@ -338,7 +338,7 @@ test("with half-close a client goes on after the service's end", async () => {
   await until("nothing is left", () => agent.tunnels.count() === 0);
 });
 
-test("a reset by the service is told with 1011, after what came before it", async () => {
+test("a reset by the service is passed on as 1011, after the data before it", async () => {
   await using agent = listener();
   await using broken = await service((socket) => {
     socket.write("last words");
@@ -365,7 +365,7 @@ test("a client that breaks off ends the service's side", async () => {
   await until("nothing is left", () => agent.tunnels.count() === 0);
 });
 
-test("a client that leaves while its service does not read is noticed", async () => {
+test("a client that disconnects while its service does not read is noticed", async () => {
   await using agent = listener({ checkEvery: milliseconds(50) });
   await using stuck = await service((socket) => void socket.pause());
   using client = await tunnelClient(agent, stuck.port);
@@ -401,7 +401,7 @@ test("a killed container's tunnels are closed, its neighbours' are not", async (
   await stays.has(10);
 });
 
-test("a look that is older than the container does not close its tunnel", async () => {
+test("a snapshot older than the container does not close its tunnel", async () => {
   await using agent = listener();
   await using parrot = await service(echo);
   using client = await tunnelClient(agent, parrot.port);
@@ -411,7 +411,7 @@ test("a look that is older than the container does not close its tunnel", async 
   expect(agent.tunnels.count()).toBe(1);
 });
 
-test("a killed container's tunnel with a client that does not read is gone from the agent", async () => {
+test("a killed container's tunnel with a client that does not read is removed", async () => {
   await using agent = listener();
   await using source = await service(flood({ written: 0 }));
   using client = await tunnelClient(agent, source.port, { stalled: true });
@@ -422,7 +422,7 @@ test("a killed container's tunnel with a client that does not read is gone from 
   expect(await client.closed).toEqual({ code: 1001, reason: "container stopped" });
 });
 
-test("an agent that stops says so to every tunnel, and opens no more", async () => {
+test("a stopping agent closes every tunnel with a reason, and opens no more", async () => {
   await using agent = listener();
   await using parrot = await service(echo);
   using client = await tunnelClient(agent, parrot.port);

@@ -1,4 +1,4 @@
-// Promises to somebody who types commands beside a running agent or sandbox: they find it, and never the wrong one.
+// Commands beside a running agent or sandbox find it, and never the wrong one.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { type Machine, enrolled, machine, startDev, startSandbox } from "../support/dev.ts";

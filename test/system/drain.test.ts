@@ -1,4 +1,4 @@
-// Promises of `drain`: whenever it is said, the server hears of it, and it holds until it is taken back.
+// `drain` reaches the server whenever it is called, and holds until `--off`.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
 import { binary } from "../support/binary.ts";
@@ -43,7 +43,7 @@ async function reads(sandbox: Operator, state: string): Promise<void> {
   );
 }
 
-test("a running agent is drained at once, says so, and takes projects again", async () => {
+test("a running agent is drained at once, reports it, and accepts projects again", async () => {
   using host = machine();
   using docker = emptyDocker(host);
   await using sandbox = await startSandbox(host);
@@ -64,7 +64,7 @@ test("a running agent is drained at once, says so, and takes projects again", as
   await reads(sandbox, "Ready");
 });
 
-test("it is said to an agent that does not run, and outlives restarts", async () => {
+test("it can be set for a stopped agent, and outlives restarts", async () => {
   using host = machine();
   using docker = emptyDocker(host);
   await using sandbox = await startSandbox(host);

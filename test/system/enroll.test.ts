@@ -76,7 +76,7 @@ test("tells a person the token, where to approve, and what to type next", async 
 });
 
 describe("an identity that is there already", () => {
-  test("is kept, said, and no failure", async () => {
+  test("is retained, reported, and no failure", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -92,7 +92,7 @@ describe("an identity that is there already", () => {
     expect(host.read(IDENTITY)).toBe(before);
   });
 
-  test("is kept while the control plane is away", async () => {
+  test("is retained while the control plane is unreachable", async () => {
     using host = machine();
     const sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -115,7 +115,7 @@ describe("an identity that is there already", () => {
     expect(identityOf(host)["node_id"]).not.toBe(before["node_id"]);
   });
 
-  test("of a node that was deleted is said to be dead, with the way out", async () => {
+  test("of a deleted node is reported as refused, with the next step", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -174,7 +174,7 @@ describe("an enrollment that was interrupted", () => {
     );
   });
 
-  test("and revoked meanwhile ends with exit 5, and the next one begins anew", async () => {
+  test("and revoked meanwhile ends with exit 5, and the next one starts over", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     const token = await interruptedEnrollment(host, sandbox);
@@ -199,7 +199,7 @@ describe("an enrollment that was interrupted", () => {
   });
 });
 
-test("that nobody approves in time ends with exit 5", async () => {
+test("that is not approved in time ends with exit 5", async () => {
   using host = machine();
   await using sandbox = await startSandbox(host);
   await sandbox.call("PUT", "/timings", { enrollment_life: "1s" });
@@ -285,7 +285,7 @@ describe("a bootstrap token", () => {
 });
 
 describe("without a control plane that answers", () => {
-  test("an address where nobody listens ends with exit 4", async () => {
+  test("an address without a listener ends with exit 4", async () => {
     using host = machine();
     const { code, stderr } = await host.run(asking({ url: "http://127.0.0.1:1" } as Operator), {
       timeout: seconds(30),
@@ -296,7 +296,7 @@ describe("without a control plane that answers", () => {
     expect(host.has(PENDING)).toBeFalse();
   });
 
-  test("something else than a Noderax API is said to be that", async () => {
+  test("a server that is not a Noderax API is reported as such", async () => {
     using host = machine();
     using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("<html>") });
     const { code, stderr } = await host.run(asking({ url: other.url.origin } as Operator), {
@@ -308,7 +308,7 @@ describe("without a control plane that answers", () => {
   });
 });
 
-test("with nobody to ask, a missing address or e-mail is wrong usage that names the flag", async () => {
+test("without a terminal, a missing address or e-mail is wrong usage that names the flag", async () => {
   using host = machine();
   expect(await host.run(["enroll"])).toMatchObject({
     code: 2,

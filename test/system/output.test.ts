@@ -80,7 +80,7 @@ describe("on a full disk", () => {
 
 test("a reader that leaves early ends a command without a message, as SIGPIPE ends other programs", async () => {
   using host = machine();
-  // A reader that is gone before the first byte.
+  // A reader that has closed before the first byte.
   const { stdout, stderr } = await shell(host, `{ sleep 0.2; "$0" version; } | true; echo \${PIPESTATUS[0]}`);
   expect({ stdout, stderr }).toEqual({ stdout: "141\n", stderr: "" });
 });

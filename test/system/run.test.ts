@@ -54,7 +54,7 @@ describe("a task that runs", () => {
     expect(gate.pids()).toEqual([pid]);
   });
 
-  test("goes on while a stopped agent is away, and is reported by the next one", async () => {
+  test("goes on while the agent is stopped, and is reported by the next one", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -101,7 +101,7 @@ test("without a configuration it exits with 3 and says three ways on", async () 
   });
 });
 
-test("without an identity it waits for one, says so, and goes to work once the machine is enrolled", async () => {
+test("without an identity it waits for one, reports that, and works once the machine is enrolled", async () => {
   using host = machine();
   await using sandbox = await startSandbox(host);
   await using agent = host.start([...QUICK, "--api-url", sandbox.url]);
@@ -209,7 +209,7 @@ describe("secrets", () => {
 
   test("a bootstrap token in a file or on stdin is in no command line and no output", async () => {
     using host = machine();
-    // A control plane that does not answer, so that there is time to look.
+    // A control plane that does not answer, so that there is time to check.
     using deaf = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Promise<Response>(() => {}) });
     const url = deaf.url.origin;
     const file = host.write("token", STRAY);

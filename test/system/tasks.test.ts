@@ -1,4 +1,4 @@
-// Promises of `status`, `task list` and `task logs`: the node's own answers, also while the control plane is away.
+// `status`, `task list` and `task logs` answer from the node itself, also while the control plane is unreachable.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync } from "node:fs";
 import { seconds } from "../../src/lib/duration.ts";
@@ -36,7 +36,7 @@ describe("status", () => {
     await sandbox.sees(id, "cancelled");
   });
 
-  test("exits with 6 while the control plane is away, and says what it waits for", async () => {
+  test("exits with 6 while the control plane is unreachable, and says what it waits for", async () => {
     using host = machine();
     const sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -53,7 +53,7 @@ describe("status", () => {
 });
 
 describe("task", () => {
-  test("list and logs answer from the node's own copy, with the control plane and the agent gone", async () => {
+  test("list and logs answer from the node's own copy, without control plane and agent", async () => {
     using host = machine();
     const sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -107,7 +107,7 @@ describe("task", () => {
     expect(agent.stderr()).toBe("");
   });
 
-  test("logs of a task nobody knows, and of two that begin alike, say so", async () => {
+  test("logs of an unknown task, and of an ambiguous id, fail with the reason", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");

@@ -1,4 +1,4 @@
-// Promises about mistakes: a short and true word, the place, the next step, an exit code; and nothing half done.
+// Mistakes are reported with a short message, the place, the next step and an exit code; nothing is half done.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
 import { seconds } from "../../src/lib/duration.ts";
@@ -41,7 +41,7 @@ describe("a configuration that is wrong stops `run` with exit 2 and the place", 
     expect(stderr.split("\n")[0]).toBe(`error: ${message.replace("FILE", file)}`);
   });
 
-  test("all that is wrong is said at once", async () => {
+  test("all wrong settings are reported at once", async () => {
     using host = machine();
     host.write("work/config.json", { nonsense: 1, task_timeout: "soon" });
     const { code, stderr } = await host.run(["run", "--heartbeat-interval", "30"]);
@@ -54,7 +54,7 @@ describe("a configuration that is wrong stops `run` with exit 2 and the place", 
 describe("a command line that is wrong is refused with exit 2 and a way to help", () => {
   test.each([
     [["frobnicate"], "unknown command frobnicate"],
-    [["stat"], "unknown command stat (did you mean status?)"],
+    [["statu"], "unknown command statu (did you mean status?)"],
     [["task", "lsit"], "unknown command task lsit (did you mean task list?)"],
     [["enroll", "--emial", "a@b.c"], "unknown flag --emial (did you mean --email?)"],
     [["status", "now"], 'unexpected argument "now"'],
@@ -103,7 +103,7 @@ test("dev names why it cannot reach Docker", async () => {
   await dev.line(/sandbox task demo-1 'uname -a'$/);
 });
 
-/** Places where no state can be kept, whoever we are. */
+/** Places where no user can store state. */
 const places = {
   "a file stands where the directory should": (host: Machine) => {
     host.write("work/data", "");
@@ -116,7 +116,7 @@ const places = {
 };
 
 describe.each(Object.entries(places))("when %s", (_, prepare) => {
-  test("run says so by the setting's name", async () => {
+  test("run names the setting", async () => {
     using host = machine();
     const { path, why } = prepare(host);
     const { code, stderr } = await host.run(["run", "--api-url", URL, "--state-file", path]);
@@ -126,7 +126,7 @@ describe.each(Object.entries(places))("when %s", (_, prepare) => {
     expect(stderr).toContain("noderax-agent config set state_file /path/to/agent_identity.json");
   });
 
-  test("enroll says so before it uses up its token", async () => {
+  test("enroll fails before it uses up its token", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     const { path, why } = prepare(host);
@@ -160,7 +160,7 @@ function mayMount(): boolean {
 }
 
 describe.skipIf(!mayMount())("with file systems of its own (needs root and leave to mount)", () => {
-  test("a read-only state directory is said before anything is asked of the control plane", async () => {
+  test("a read-only state directory is reported before the control plane is called", async () => {
     using host = machine();
     using _there = mounted(host.at("ro"), "ro,size=64k");
     for (const command of [["run"], ["enroll", "--email", "a@b.c"]]) {
@@ -252,7 +252,7 @@ describe.skipIf(!mayMount())("with file systems of its own (needs root and leave
     seconds(60),
   );
 
-  test("an agent starts on a disk that was filled to the last byte while it was away", async () => {
+  test("an agent starts on a disk that was filled to the last byte while it was stopped", async () => {
     using host = machine();
     using _disk = mounted(host.at("work/data"), "size=16m,mode=700");
     await using sandbox = await startSandbox(host);
@@ -269,7 +269,7 @@ describe.skipIf(!mayMount())("with file systems of its own (needs root and leave
 });
 
 describe("state that cannot be used", () => {
-  test("an identity that is no JSON is said, and --force replaces it as the message promises", async () => {
+  test("an identity that is not JSON is reported, and --force replaces it as the message says", async () => {
     using host = machine();
     await using sandbox = await startSandbox(host);
     await enrolled(host, sandbox, "web-01");
@@ -278,7 +278,7 @@ describe("state that cannot be used", () => {
     expect(refused.code).toBe(1);
     expect(refused.stderr).toBe(
       `error: the identity file ${host.at("work/data/agent_identity.json")} cannot be used: it is not JSON\n` +
-        "  Restore it, or enroll this machine anew:  noderax-agent enroll --force\n",
+        "  Restore it, or enroll this machine again:  noderax-agent enroll --force\n",
     );
     const { token } = (await sandbox.call("POST", "/node-installs", { node_name: "a" })) as { token: string };
     const args = ["enroll", "--force", "--hostname", "web-02", "--bootstrap-token", "-"];

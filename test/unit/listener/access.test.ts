@@ -1,4 +1,4 @@
-// Who is let in, for which reason, and what a refusal says.
+// Who is admitted, for which reason, and what a refusal says.
 import { describe, expect, test } from "bun:test";
 import { isLoopback, parseIpAddress } from "../../../src/lib/address.ts";
 import { exposure } from "../../../src/listener/access-exposure.ts";
@@ -51,7 +51,7 @@ describe("without a token", () => {
     ["10.0.0.1", "10.0.0.1"],
     ["::ffff:10.0.0.1", "10.0.0.1"],
     ["fd00::1", "fd00::1"],
-  ])("%s is told its own address, and the line that would let it in", (peer, written) => {
+  ])("the refusal names %s and the setting that would admit it", (peer, written) => {
     expect(outcome({ peer })).toStartWith(`403 ${written} may not ask: listen_allow=${written} `);
     expect(outcome({ peer, settings: { listen_allow: [written] } })).toBe("network");
   });
@@ -164,7 +164,7 @@ describe("loaded by a page, without an Origin", () => {
     expect(outcome({ headers: fetched(site, mode, dest) })).toBe("local"),
   );
 
-  test("a page of a listed origin that says who it is is let in", () =>
+  test("a page of a listed origin that sends its Origin is admitted", () =>
     expect(
       outcome({
         headers: {
@@ -186,7 +186,7 @@ describe("with a token", () => {
     { "sec-websocket-protocol": `bearer.${b64(TOKEN)}` },
     { "sec-websocket-protocol": `tunnel.half-close, bearer.${b64(TOKEN)}` },
     { authorization: `Bearer ${TOKEN}`, host: "whatever.example.com", "x-forwarded-for": "1.2.3.4" },
-  ])("the right one lets in from anywhere, by any name: %j", (headers) =>
+  ])("the right one is admitted from anywhere, by any name: %j", (headers) =>
     expect(outcome({ ...far, headers })).toBe("token"),
   );
 
@@ -257,7 +257,7 @@ describe("a page in a browser", () => {
     expect(outcome({ headers: { origin, host } })).toBe("local"),
   );
 
-  test("of a name that somebody made lead here is refused by the name", () =>
+  test("that made a foreign name resolve here is refused by that name", () =>
     expect(outcome({ headers: { origin: "http://evil.com:9090", host: "evil.com:9090" } })).toStartWith(
       "421",
     ));

@@ -1,4 +1,4 @@
-// A listener that cannot have its address says so, with the setting, and takes it when it can; on real ports.
+// A listener whose address is not available reports it with the setting, and listens once it is; on real ports.
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

@@ -1,4 +1,4 @@
-// Whose socket is at the other end of a connection, and which users of the machine are let in.
+// Which user is at the other end of a connection, and which users of the machine are admitted.
 import { describe, expect, test } from "bun:test";
 import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -60,7 +60,7 @@ describe("a user of this machine", () => {
     expect(trusted(1_001, { ...owner, uid: 1_001 })).toBe(true);
   });
 
-  test("may as the owner of a real socket, and nobody else by one that is not there", () => {
+  test("may as the owner of a real socket, and no other user by a missing one", () => {
     using place = temporary();
     const path = join(place.path, "docker.sock");
     expect(createTrustedUsers(path)(54_321)).toBe(false);

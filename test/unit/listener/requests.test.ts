@@ -151,7 +151,7 @@ describe("readiness", () => {
     ]);
   });
 
-  test("tells names and times, and no words", () => {
+  test("reports names and times, and no messages", () => {
     const said = JSON.stringify(readiness([record({ consecutiveFailures: 1, lastError })], now));
     expect(said).not.toMatch(/secret|token/);
   });
