@@ -93,12 +93,20 @@ function show(when: number | string, pid: number): Memory {
   return memory;
 }
 
-/** Of the line that lies closest to the samples, a minute apart: what is added in a minute. */
-function slope(samples: readonly number[]): number {
-  const middle = (samples.length - 1) / 2;
-  const mean = samples.reduce((sum, value) => sum + value, 0) / samples.length;
-  const spread = samples.reduce((sum, _, minute) => sum + (minute - middle) ** 2, 0);
-  return samples.reduce((sum, value, minute) => sum + (minute - middle) * (value - mean), 0) / spread;
+/** Minutes. The agent gives memory back about as often: only the least of each such time is compared. */
+const WINDOW = 5;
+
+/** What the least of each window grows by in half an hour, by the line that lies closest to all of them. */
+function growth(samples: readonly number[]): number {
+  const least = Array.from({ length: Math.floor(samples.length / WINDOW) }, (_, n) =>
+    Math.min(...samples.slice(n * WINDOW, (n + 1) * WINDOW)),
+  );
+  if (least.length < 2) throw new Error("needs two windows of five minutes: --minutes 15 or more");
+  const middle = (least.length - 1) / 2;
+  const mean = least.reduce((sum, value) => sum + value, 0) / least.length;
+  const spread = least.reduce((sum, _, n) => sum + (n - middle) ** 2, 0);
+  const slope = least.reduce((sum, value, n) => sum + (n - middle) * (value - mean), 0) / spread;
+  return slope * (30 / WINDOW);
 }
 
 const warm = (samples: readonly Memory[]): readonly Memory[] =>
@@ -122,11 +130,8 @@ export default [
     name: "soak: growth of anonymous memory over half an hour, by its slope",
     unit: "MB",
     long: true,
-    // The memory that is given back every five minutes makes a saw of it, whose teeth alone can amount to 4 MB.
     limit: 6,
-    run: async (options) => [
-      30 * slope(warm((await soaked(options)).samples).map(({ anonymous }) => anonymous)),
-    ],
+    run: async (options) => [growth(warm((await soaked(options)).samples).map(({ anonymous }) => anonymous))],
   },
   {
     name: "soak: resident memory at rest after it",
