@@ -1,11 +1,11 @@
-// What a container may use. Inside one, usage is measured against its limit; on a machine, against the machine.
+// Reads the limits of a container. Inside one, usage is measured against its limit; else against the machine.
 //
-// The limits that count are those of pid 1: what holds for pid 1 holds for everything there is to be seen. In a
-// container, that is the container's; on a machine pid 1 has none, and the limits of the agent's own service (MemoryMax=
-// of its unit) are never looked at. So nothing has to guess whether this is a container.
+// The limits of pid 1 count, since they hold for all visible processes. In a container these are the container's; on a
+// machine pid 1 has none, and the limits of the agent's own service (MemoryMax= of its unit) are ignored. So no code has to
+// guess whether this is a container.
 //
 // Limits add up on the way down, from the top of what is mounted to the cgroup of pid 1; the tightest one counts, and
-// the usage is read where that one stands. Which hierarchy has a controller (v1, v2, both at once) is in mountinfo.
+// the usage is read at the same place. Which hierarchy has a controller (v1, v2, both at once) is in mountinfo.
 import { type Machine, parseCount } from "./machine.ts";
 import type { Mount } from "./mounts.ts";
 
@@ -46,7 +46,7 @@ export const flatField = (text: string | undefined, key: string): number | undef
 const quotient = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || b === undefined || a === 0 || b === 0 ? undefined : a / b;
 
-/** All limits there are, also those above what the machine has: the reader compares. */
+/** All limits, also those above the machine's own size: the reader compares. */
 export async function readLimits(machine: Machine, mounts: readonly Mount[]): Promise<Limits> {
   const paths = parseCgroups((await machine.read("/proc/1/cgroup")) ?? "");
   const hierarchy = (controller: string) => findHierarchy(machine, mounts, paths, controller);
@@ -85,7 +85,7 @@ async function findHierarchy(
   return { v2, directories };
 }
 
-/** The smallest limit on the way down, and where it stands. */
+/** Returns the smallest limit on the way down, and its directory. */
 async function tightest(
   directories: readonly string[],
   read: (directory: string) => Promise<number | undefined>,
@@ -141,7 +141,7 @@ async function memoryLimit(machine: Machine, { v2, directories }: Hierarchy): Pr
   if (found === undefined) return undefined;
   return {
     bytes: found.limit,
-    // File cache that nobody looks at is given back on demand: as good as free.
+    // Inactive file cache is released on demand: it counts as free.
     usedBytes: async () => {
       const used = parseCount(await machine.read(`${found.directory}/${usage}`));
       const cache = flatField(await machine.read(`${found.directory}/memory.stat`), cold ?? "") ?? 0;

@@ -1,4 +1,4 @@
-// CPU usage over the whole interval between two samples: a short look alarms the operator at every short peak.
+// Measures CPU usage over the whole interval between two samples: a shorter one would alert at every short peak.
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { steadyNow } from "../lib/clock.ts";
@@ -10,11 +10,11 @@ export interface CpuTimes {
   readonly busy: number;
   readonly idle: number;
 }
-/** By name: "cpu0", "cpu1", …; "cpu" alone where the kernel tells only the sum. */
+/** By name: "cpu0", "cpu1", …; "cpu" alone where the kernel reports only the sum. */
 export type CpuCounters = ReadonlyMap<string, CpuTimes>;
 
 /**
- * Reads `/proc/stat`: user nice system idle iowait irq softirq steal guest guest_nice, of which old kernels know fewer.
+ * Reads `/proc/stat`: user nice system idle iowait irq softirq steal guest guest_nice, of which old kernels have fewer.
  * The guests' time is part of user and nice already. Waiting for a disk is idle; time stolen by the hypervisor is not.
  */
 export function parseCpuStat(text: string): CpuCounters {
@@ -56,11 +56,11 @@ export interface CpuReading {
   readonly usage: number | undefined;
   /** CPUs that are online; undefined where the kernel does not say. */
   readonly cores: number | undefined;
-  /** What a container may use, where that is less. */
+  /** The limit of a container, where that is less. */
   readonly limit: number | undefined;
 }
 
-/** A shorter interval would measure the agent's own start. Only the first sample ever waits for it to pass. */
+/** A shorter interval would measure the agent's own start. Only the first sample waits for it. */
 const INTERVAL_MIN = milliseconds(800);
 
 /** The first interval begins here. */

@@ -1,4 +1,4 @@
-// The fullest disk. A disk that does not answer costs one thread, once, and keeps its last number.
+// Measures the fullest disk. A disk that does not answer blocks one thread, and keeps its last value.
 import { within } from "../lib/until.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { type Filesystem, type Machine, percent } from "./machine.ts";
@@ -29,17 +29,17 @@ export function fullest(disks: Iterable<readonly [string, Filesystem]>): DiskRea
   return worst;
 }
 
-/** `mountPoints` is asked at every reading. A disk gets `patience` to answer. */
+/** `mountPoints` is called at every reading. A disk gets `timeout` to answer. */
 export function createDiskMeter(
   machine: Machine,
   mountPoints: () => Promise<readonly string[]>,
-  patience: Duration = seconds(2),
+  timeout: Duration = seconds(2),
 ): () => Promise<DiskReading | undefined> {
   let known = new Map<string, Filesystem>();
   let asking: string | undefined;
   let survey: Promise<void> | undefined;
 
-  /** One after the other: a dying disk holds its thread in the kernel, and the pool has few. */
+  /** One after the other: a failing disk blocks its thread in the kernel, and the pool has few. */
   async function ask(points: readonly string[]): Promise<void> {
     for (const point of points) {
       asking = point;
@@ -54,9 +54,9 @@ export function createDiskMeter(
     const points = await mountPoints();
     if (survey === undefined) {
       survey = ask(points).finally(() => (survey = undefined));
-      await within(survey, patience);
+      await within(survey, timeout);
     }
-    // In the order of the mounts; what is not mounted any more is forgotten.
+    // In the order of the mounts, without those that are not mounted any more.
     known = new Map(points.flatMap((point) => entry(point, known.get(point))));
     const worst = fullest(known);
     return worst === undefined || asking === undefined ? worst : { ...worst, stuck: asking };

@@ -1,9 +1,9 @@
-// What the meters read of this machine: small kernel files, names in a directory, the fill of a filesystem.
+// Reads kernel files, directory names and the usage of filesystems for the meters.
 import { readFile, readdir, statfs } from "node:fs/promises";
 import { type Duration, minutes } from "../lib/duration.ts";
 import { steadyNow } from "../lib/clock.ts";
 
-/** In blocks of `blockSize` bytes, as `statfs` tells them. */
+/** In blocks of `blockSize` bytes, as reported by `statfs`. */
 export interface Filesystem {
   readonly blockSize: number;
   readonly blocks: number;
@@ -12,7 +12,7 @@ export interface Filesystem {
   readonly available: number;
 }
 
-/** Nothing here throws: what cannot be read is absent. */
+/** Nothing here throws: unreadable files are undefined, unreadable directories empty. */
 export interface Machine {
   read(path: string): Promise<string | undefined>;
   names(directory: string): Promise<readonly string[]>;
@@ -30,7 +30,7 @@ export const thisMachine = (root = ""): Machine => ({
     ),
 });
 
-/** What hardly ever changes (mounts, limits, sensors) is looked for once a minute, not at every sample. */
+/** Facts that rarely change (mounts, limits, sensors) are read once a minute, not at every sample. */
 export function refreshed<T>(
   read: () => Promise<T>,
   every: Duration = minutes(1),
@@ -47,12 +47,12 @@ export function refreshed<T>(
   };
 }
 
-/** `part` of `whole` in 0–100 with one decimal; undefined where that is no number. */
+/** Returns `part` of `whole` in percent with one decimal; undefined when that is no number. */
 export function percent(part: number, whole: number): number | undefined {
   const share = (part / whole) * 100;
   return Number.isFinite(share) ? Math.round(Math.min(100, Math.max(0, share)) * 10) / 10 : undefined;
 }
 
-/** A decimal number of the kernel; undefined for "max" and everything else. */
+/** Parses a decimal number of the kernel; undefined for "max" and anything else. */
 export const parseCount = (text: string | undefined): number | undefined =>
   text !== undefined && /^\d+$/.test(text.trim()) ? Number(text) : undefined;

@@ -1,4 +1,4 @@
-// Memory in use: what the kernel could not give to a new program, of all there is.
+// Measures memory in use: the total less what the kernel could give to a new program.
 import { KIB } from "../lib/size.ts";
 import { parseCount } from "./machine.ts";
 
@@ -10,7 +10,7 @@ export interface Memory {
   readonly swapFree: number;
 }
 
-/** Reads `/proc/meminfo`; undefined when it does not tell the total. */
+/** Reads `/proc/meminfo`; undefined without the total. */
 export function parseMeminfo(text: string): Memory | undefined {
   const fields = new Map<string, number>();
   for (const [, key = "", count] of text.matchAll(/^([^:\n]+): +(\d+)(?: kB)?$/gm))
@@ -18,7 +18,7 @@ export function parseMeminfo(text: string): Memory | undefined {
   const field = (key: string): number => fields.get(key) ?? 0;
   const total = field("MemTotal");
   if (total === 0) return undefined;
-  // MemAvailable came with Linux 3.14. Before, this is what `free` took for it: shared memory is cached, not free.
+  // MemAvailable exists since Linux 3.14. Before, `free` used this sum: shared memory is cached, not free.
   const guess =
     field("MemFree") + field("Buffers") + field("Cached") + field("SReclaimable") - field("Shmem");
   const available = fields.get("MemAvailable") ?? guess;

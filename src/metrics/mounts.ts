@@ -1,9 +1,9 @@
-// Which filesystems can fill up: reads mountinfo, and leaves out what is no disk, what is seen twice, and what may hang.
+// Chooses the filesystems to measure from mountinfo: local disks, each once, none that may hang.
 
 export interface Mount {
   /** "8:1". Bind mounts and the subvolumes of a btrfs share it. */
   readonly device: string;
-  /** What of the filesystem is mounted: "/" but for bind mounts and subvolumes. */
+  /** The mounted part of the filesystem: "/" except for bind mounts and subvolumes. */
   readonly root: string;
   readonly mountPoint: string;
   readonly type: string;
@@ -37,20 +37,20 @@ export function parseMountinfo(text: string): Mount[] {
 const unescape = (text: string): string =>
   text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 
-/** Filesystems on local disks. A list of what is allowed: whatever lies behind a network or a daemon can hang us. */
+/** Filesystems on local disks. An allow-list: a filesystem behind a network or a daemon can block the agent. */
 const ON_DISK = new Set(
   "ext2 ext3 ext4 xfs btrfs zfs f2fs jfs reiserfs reiser4 nilfs2 bcachefs vfat exfat msdos ntfs ntfs3 hfs hfsplus ufs ubifs jffs2".split(
     " ",
   ),
 );
-/** An image in a file is as full as its maker wanted it; its file counts on the disk below. */
+/** Images in files: full by design, and their file counts on the disk below. */
 const LOOP_MAJOR = 7;
-/** What may be "/" where the disk is hidden: in a container, in a live system. */
+/** Filesystems accepted for "/" only, where the disk is hidden: in a container or a live system. */
 const ROOT_TYPES = new Set(["overlay", "aufs", "tmpfs", "rootfs", "ramfs"]);
-/** A server with hundreds of datasets is sampled by the first of them. */
+/** Disks measured at most; a server with hundreds of datasets is measured by the first. */
 const MOUNTS_MAX = 32;
 
-/** The mounts to measure, "/" first; each device once. Never empty: without a disk there is still "/". */
+/** Returns the mounts to measure, "/" first, each device once. Never empty: "/" is always included. */
 export function diskMounts(mounts: readonly Mount[]): string[] {
   // A later mount on the same point hides the earlier one.
   const visible = [...new Map(mounts.map((mount) => [mount.mountPoint, mount])).values()];
@@ -73,6 +73,6 @@ function canFillUp({ mountPoint, root, type, device, superOptions }: Mount): boo
   return root === "/" || !/^\/(?:etc|dev|proc|sys|run)\//.test(mountPoint);
 }
 
-/** The name an operator knows a device by: "/", else where it is mounted as a whole, else the shortest path. */
+/** Returns the mount to show for a device: "/", else where it is mounted as a whole, else the shortest path. */
 const rank = ({ mountPoint, root }: Mount): number =>
   mountPoint === "/" ? 0 : mountPoint.length + (root === "/" ? 0 : 10_000);

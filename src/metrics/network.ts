@@ -1,5 +1,5 @@
-// Traffic of this machine: what went over its network cards, counted once. Bridges, bonds, VLANs, tunnels and the ends
-// of containers carry the same bytes a second time.
+// Measures the traffic of the network cards, each byte once: bridges, bonds, VLANs, tunnels and the interfaces of
+// containers carry the same bytes a second time.
 import { type Duration, minutes } from "../lib/duration.ts";
 import { steadyNow } from "../lib/clock.ts";
 import type { Machine } from "./machine.ts";
@@ -21,11 +21,11 @@ export interface Interface extends Counters {
   readonly name: string;
 }
 
-/** What sysfs tells of an interface. */
+/** Facts about an interface from sysfs. */
 export interface InterfaceFacts {
   /** Belongs to a device on a bus, such as PCI, USB or virtio. */
   readonly physical: boolean;
-  /** What it is a part of: a bond, a bridge; on Azure, the card that a virtual function accelerates. */
+  /** The interfaces it is part of: a bond, a bridge; on Azure, the card that a virtual function accelerates. */
   readonly uppers: readonly string[];
 }
 
@@ -47,15 +47,15 @@ export function parseNetDev(text: string): Interface[] {
 const fromKeys = (value: (key: keyof Counters) => number): Counters =>
   Object.fromEntries(COUNTERS.map((key) => [key, value(key)])) as Counters;
 
-/** Made by software, told by the name: on a container host there are hundreds. */
+/** Names of software interfaces: a container host has hundreds. */
 const BY_SOFTWARE =
   /^(?:veth|docker|br-|cni|cali|cilium|flannel|lxc|lxd|virbr|vnet|vmnet|tap|tun|wg|dummy|ifb|bond|team|vxlan|geneve|gre|sit|ip6tnl|tunl|kube-|nodelocaldns|podman|zt|tailscale)/;
-/** Behind a card there is rarely more than a handful; each costs a look into sysfs now and then. */
-const LOOKED_AT_MAX = 64;
+/** Interfaces read from sysfs; a machine rarely has more than a few cards. */
+const CANDIDATES_MAX = 64;
 
 /**
- * The cards, unless their traffic is seen in another card already. Where there are none (in a container, where "eth0"
- * is one end of a cable made by software) everything that is not named like something else's; else everything.
+ * Returns the interfaces to count: the cards, unless another card carries their traffic. Without a card (in a container,
+ * where "eth0" is virtual) all that have no name of a software interface; without those, all.
  */
 export function counted(
   interfaces: readonly Interface[],
@@ -70,11 +70,11 @@ export function counted(
   return plain.length > 0 ? plain : interfaces;
 }
 
-/** An operator's screen has room for so many, and a row of the database is kept for long. */
+/** Interfaces in a sample: the web page has room for so many, and the database keeps samples for long. */
 const LISTED_MAX = 8;
 
 export interface NetworkReading extends Counters {
-  /** Those with the most traffic; named as the control plane names them itself. */
+  /** Those with the most traffic, in the field names of the control plane. */
   readonly interfaces: readonly { name: string; bytesRecv: number; bytesSent: number }[];
 }
 
@@ -90,7 +90,7 @@ export function summarize(interfaces: readonly Interface[]): NetworkReading {
   };
 }
 
-/** What an interface is changes rarely: a card that joins a bond. */
+/** Facts about interfaces are read again at this interval; they change rarely, as when a card joins a bond. */
 const FACTS_LAST = minutes(5);
 
 export function createNetworkMeter(
@@ -100,7 +100,7 @@ export function createNetworkMeter(
   let facts = new Map<string, InterfaceFacts>();
   let forgetAt = 0;
 
-  async function look(name: string): Promise<[string, InterfaceFacts]> {
+  async function readFacts(name: string): Promise<[string, InterfaceFacts]> {
     const entries = await machine.names(`/sys/class/net/${name}`);
     const uppers = entries.filter((entry) => entry.startsWith("upper_")).map((entry) => entry.slice(6));
     return [name, { physical: entries.includes("device"), uppers }];
@@ -118,8 +118,8 @@ export function createNetworkMeter(
     const candidates = interfaces
       .map(({ name }) => name)
       .filter((name) => !BY_SOFTWARE.test(name))
-      .slice(0, LOOKED_AT_MAX);
-    const fresh = await Promise.all(candidates.filter((name) => !known.has(name)).map(look));
+      .slice(0, CANDIDATES_MAX);
+    const fresh = await Promise.all(candidates.filter((name) => !known.has(name)).map(readFacts));
     facts = new Map(candidates.flatMap((name) => pair(name, known.get(name))).concat(fresh));
     return summarize(counted(interfaces, facts));
   };

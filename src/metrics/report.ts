@@ -1,9 +1,9 @@
-// Sends samples to the control plane: over the realtime session while there is one, else now and then over HTTP.
+// Sends samples to the control plane: over the realtime session while it is online, else about once a minute over HTTP.
 //
 //   session online   ──▶ a sample at once, then every `metrics_interval`, each waiting for its ack
 //   no session       ──▶ a sample a minute by POST /agent/metrics; the wait for it ends when the session is online
 //
-// A sample is taken when it is sent: nothing is queued, and what could not be sent is gone.
+// A sample is taken when it is sent: nothing is queued, and a sample that could not be sent is dropped.
 import { AgentError, messageOf, hasCode } from "../lib/agent-error.ts";
 import { type Random, backoff, jitter } from "../lib/backoff.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
@@ -32,13 +32,13 @@ export interface MetricsPorts {
   readonly log: Log;
 }
 
-/** How long the metrics wait for what. For tests. */
+/** The waits of the loop; shorter in tests. */
 export interface MetricsPace {
   /** Between two samples over HTTP: the throttle allows 100 a minute to all agents behind one address. */
   readonly http: Duration;
-  /** A session that is about to come is worth waiting for before the first sample goes over HTTP. */
+  /** Wait for the session before the first sample is sent over HTTP. */
   readonly sessionGrace: Duration;
-  /** A shorter interval measures mostly the agent. */
+  /** Minimum between samples: a shorter interval mostly measures the agent. */
   readonly shortest: Duration;
   readonly random: Random;
 }
@@ -49,7 +49,7 @@ const PACE: MetricsPace = {
   random: Math.random,
 };
 
-/** Keeps a session that comes and goes from making this loop spin. */
+/** Pause after a failed send, so that an unstable session does not make the loop spin. */
 const RETRY_PAUSE = seconds(1);
 
 /** Runs until `signal` aborts; never rejects. */
@@ -62,7 +62,7 @@ export function metricsLoop(
   const { channel, identity, sampler, registry, log } = ports;
   const every = Math.max(interval, pace.shortest);
   const httpEvery = Math.max(every, pace.http);
-  // A fleet that starts in the same second does not knock in the same second.
+  // Spread the first samples of a fleet that starts in the same second.
   let httpDue = steadyNow() + (channel === undefined ? 0 : pace.sessionGrace * (1 + pace.random()));
   let httpFailures = 0;
   let complained = false;
@@ -91,7 +91,7 @@ export function metricsLoop(
       accepted();
       return undefined;
     }
-    // The session may have gone while the sample was taken.
+    // The session may have ended while the sample was taken.
     if (!httpsTurn) return RETRY_PAUSE;
     await sendOverHttp(sample, roundSignal);
     accepted();
@@ -122,7 +122,7 @@ export function metricsLoop(
     };
     const ack = await session.request("agent.metrics", event, Ack);
     if (!ack.ok) throw new AgentError("metrics.refused", ack.message ?? "the control plane gave no reason");
-    // A session that breaks now was good: HTTP waits its turn.
+    // The session worked until now: the next HTTP sample is due after a full interval.
     httpDue = steadyNow() + httpEvery;
   }
 
@@ -151,7 +151,7 @@ export function metricsLoop(
   }
 
   function onError(error: unknown): Duration {
-    // Session and heartbeat speak of what passes; a sample that is refused as it is, is an error of ours.
+    // Session and heartbeat log temporary failures; a refused sample is a bug of the agent.
     const silent = mayPass(error) || hasCode(error, "realtime.offline", "realtime.lost", "realtime.timeout");
     if (!silent && !complained) {
       complained = true;

@@ -1,4 +1,4 @@
-// One sample of this machine, in the form of the wire. What cannot be measured is left out or falls back to what is known.
+// Takes one sample of this machine, in the form of the wire. Values that cannot be measured are left out or keep their last.
 import { freemem, totalmem } from "node:os";
 import type { Duration } from "../lib/duration.ts";
 import { steadyNow } from "../lib/clock.ts";
@@ -42,7 +42,7 @@ export function createSampler(machine: Machine = thisMachine(), now: () => Durat
       const [uptimeSeconds] = parseNumbers(uptime, 1) ?? [];
       lastDisk = disk?.usage ?? lastDisk;
       return {
-        // A kernel that counts no time (gVisor) still has a load.
+        // A kernel without CPU times (gVisor) still has a load average.
         cpuUsage: cpu.usage ?? percent(load?.[0] ?? 0, cpu.limit ?? cpu.cores ?? 1) ?? 0,
         memoryUsage: percent(memory.usedBytes, memory.totalBytes) ?? 0,
         diskUsage: lastDisk,
@@ -62,7 +62,7 @@ export function createSampler(machine: Machine = thisMachine(), now: () => Durat
   };
 }
 
-/** In bytes; of the limit, where there is one below what the machine has. */
+/** In bytes; relative to the limit, where that is below the machine's memory. */
 async function readMemory(machine: Machine, { memory: limit }: Limits) {
   const read = parseMeminfo((await machine.read("/proc/meminfo")) ?? "");
   const all = read ?? { total: totalmem(), available: freemem(), swapTotal: 0, swapFree: 0 };
@@ -81,6 +81,6 @@ export function parseNumbers(text: string | undefined, count: number): number[] 
     : undefined;
 }
 
-/** `{ key: value }`, or nothing: the control plane takes no null for a number. */
+/** Returns `{ key: value }`, or `{}` for undefined: the control plane does not accept null for a number. */
 const given = <K extends string, T>(key: K, value: T | undefined): { [key in K]?: T } =>
   value === undefined ? {} : ({ [key]: value } as { [key in K]?: T });

@@ -1,14 +1,14 @@
-// The temperature of the processor, or nothing: a machine without a sensor must not show 0 °C.
+// Reads the temperature of the processor; undefined without a sensor, since 0 °C would be wrong.
 import { minutes } from "../lib/duration.ts";
 import { type Machine, refreshed } from "./machine.ts";
 
-/** hwmon chips and thermal zones that sit in or at a processor; not ACPI's, which often tells a constant. */
+/** hwmon chips and thermal zones of processors; without ACPI, which often reports a constant. */
 const OF_PROCESSOR =
   /^(?:coretemp|k8temp|k10temp|zenpower|via_cputemp|x86_pkg_temp|tcpu|bcm2835_thermal|soc[-_]thermal|(?:cpu|cluster|bigcore|littlecore|big|little).*)$/i;
 /** Reading a core's sensor wakes the core. */
 const SENSORS_MAX = 16;
 
-/** A sensor that says less or more is broken, or is not there. */
+/** Range in °C; a value outside means a broken or missing sensor. */
 const PLAUSIBLE = { above: 0, below: 130 };
 
 /** °C from a file that holds thousandths; some old vendor kernels write whole degrees. */
@@ -26,7 +26,7 @@ export interface Sensor {
   readonly label: string;
 }
 
-/** Of one chip, those that tell the highest: the package, which is its hottest core; on AMD not Tctl, which may be offset. */
+/** Returns the readings of a chip that show its maximum: the package (its hottest core); on AMD not Tctl, which may be offset. */
 export function telling(sensors: readonly Sensor[]): readonly Sensor[] {
   const packages = sensors.filter(({ label }) => label.startsWith("Package"));
   if (packages.length > 0) return packages;
@@ -34,11 +34,11 @@ export function telling(sensors: readonly Sensor[]): readonly Sensor[] {
   return dies.length > 0 ? dies : sensors;
 }
 
-/** Paths of what to read. Thermal zones only where no hwmon chip is a processor's: they mirror each other. */
+/** Returns the files to read. Thermal zones only without an hwmon chip of a processor: they mirror each other. */
 export async function findSensors(machine: Machine): Promise<string[]> {
   const found: string[] = [];
   for (const chip of await machine.names("/sys/class/hwmon")) {
-    // Until Linux 3.14 name and values stood one directory deeper.
+    // Until Linux 3.14 name and values were one directory deeper.
     for (const directory of [`/sys/class/hwmon/${chip}`, `/sys/class/hwmon/${chip}/device`]) {
       const name = await machine.read(`${directory}/name`);
       if (name === undefined) continue;
@@ -66,7 +66,7 @@ async function ofChip(machine: Machine, directory: string): Promise<string[]> {
   return telling(sensors).map(({ path }) => path);
 }
 
-/** Drivers come and go with modules, rarely. */
+/** Sensors are searched again at this interval: drivers change with modules, rarely. */
 const SENSORS_LAST = minutes(5);
 
 /** The highest of all, in °C. */

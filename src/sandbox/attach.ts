@@ -1,8 +1,8 @@
 // A viewer of a terminal: the operator's websocket at /sandbox/v1/terminals/<id>/attach.
 //
-//   to the viewer     binary: output, first what the transcript has behind `?after=<seq>` (all of it without), then live;
+//   to the viewer     binary: output: first the transcript after `?after=<seq>` (all without it), then live;
 //                     text:   {"type":"state","terminal":{…}} at first and at each change, after the output before it;
-//                             {"type":"error","message":…} when something asked for was refused
+//                             {"type":"error","message":…} when a request was refused
 //   from the viewer   binary: bytes typed; text: {"type":"resize","cols":…,"rows":…}, {"type":"stop","reason"?:…}
 //
 // The transcript in the database is the queue: a viewer that does not read costs no memory. After the final state the
@@ -22,7 +22,7 @@ const PATH = `${OPERATOR_PREFIX}/terminals/:terminal/attach`;
 const PROTOCOL = "noderax.terminal";
 const TOKEN_PROTOCOL = "noderax.token.";
 
-/** Bytes in flight to a viewer; more is read from the transcript only when these are gone. */
+/** Bytes in flight to a viewer; more is read from the transcript only after these are sent. */
 const IN_FLIGHT = 256 * KIB;
 /** Chunks read from the transcript at a time. */
 const READ_AHEAD = 8;
@@ -60,7 +60,7 @@ export function answerAttach(
   }
 }
 
-const Wish = v.variant("type", [
+const ViewerRequest = v.variant("type", [
   v.strictObject({ type: v.literal("resize"), cols: v.number(), rows: v.number() }),
   v.strictObject({ type: v.literal("stop"), reason: v.optional(v.string()) }),
 ]);
@@ -91,28 +91,28 @@ export class Viewer {
     this.#connection = connection;
     this.#watch = this.#operations.watchTerminal(this.#id, (event) => {
       if (event.kind === "state") this.#state = event.terminal;
-      this.#pump();
+      this.#sendPending();
     });
     const state = this.#operations.terminal(this.#id);
     this.#tell({ type: "state", terminal: state });
-    // The end is told once more, behind the output.
+    // Send the final state again, after the output.
     if (isOver(state)) this.#state = state;
-    this.#pump();
+    this.#sendPending();
   }
 
   message(message: string | Uint8Array): void {
     try {
       if (typeof message !== "string") return void this.#operations.typeInto(this.#id, message);
-      const wish = v.parse(Wish, JSON.parse(message));
-      if (wish.type === "stop") this.#operations.stopTerminal(this.#id, wish.reason);
-      else this.#operations.resizeTerminal(this.#id, wish.cols, wish.rows);
+      const request = v.parse(ViewerRequest, JSON.parse(message));
+      if (request.type === "stop") this.#operations.stopTerminal(this.#id, request.reason);
+      else this.#operations.resizeTerminal(this.#id, request.cols, request.rows);
     } catch (error) {
       this.#tell({ type: "error", message: messageOf(error) });
     }
   }
 
   drain(): void {
-    this.#pump();
+    this.#sendPending();
   }
 
   close(): void {
@@ -120,8 +120,8 @@ export class Viewer {
     this.#watch?.[Symbol.dispose]();
   }
 
-  /** Sends what the transcript has, as fast as it is taken, then the state. */
-  #pump(): void {
+  /** Sends the transcript as fast as the viewer reads it, then the state. */
+  #sendPending(): void {
     for (;;) {
       const connection = this.#connection;
       if (connection === undefined || connection.getBufferedAmount() > IN_FLIGHT) return;
@@ -134,7 +134,7 @@ export class Viewer {
     }
   }
 
-  /** Nothing, when the node and all that is its own were deleted. */
+  /** Undefined when the node and its terminals were deleted. */
   #read(): ReturnType<Operations["transcript"]> {
     try {
       return this.#operations.transcript(this.#id, { after: this.#after, limit: READ_AHEAD });

@@ -1,7 +1,8 @@
-// Faults that can be switched on, on the agents' side only: slow, failing, deaf, and cut connections.
+// Faults of the servers towards agents, off by default: delays, errors, lost answers, cut connections.
 //
-// They hold for HTTP routes — those of the Caravanserai server are called "cara.heartbeat", "cara.projects" … — and for the events of the realtime session, which go by names like "realtime.auth" and
-// "realtime.terminal.output". There, an answer that is lost is an ack that never comes.
+// They apply to HTTP routes (those of the Caravanserai server are called "cara.heartbeat", "cara.projects" …) and to the
+// events of the realtime session, with names like "realtime.auth" and "realtime.terminal.output". A lost answer of an event
+// is an ack that is never sent.
 import { type Duration, milliseconds, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 
@@ -18,19 +19,19 @@ export interface Faults {
   /** After this many more HTTP requests every connection is cut unprocessed, sockets too; null is off. */
   dropAfter: number | null;
   /**
-   * The servers stand still, as under SIGSTOP: what comes is neither handled nor answered until this is switched off, and
-   * then all of it in any order, also what the agent has given up meanwhile.
+   * The servers are stopped, as by SIGSTOP: requests are neither handled nor answered until this is switched off, and then
+   * in any order, also those that the agent has given up meanwhile.
    */
   freeze: boolean;
   /** Both servers lost their database: 401 on task routes, 500 elsewhere, the driver's text on the realtime session. */
   databaseDown: boolean;
-  /** Only these routes ("claim", "logs", …) suffer the faults above, databaseDown excepted; null is all of them. */
+  /** Only these routes ("claim", "logs", …) have the faults above, databaseDown excepted; null is all of them. */
   routes: readonly string[] | null;
-  /** Makes the dice repeatable. */
+  /** Seed of the random decisions, to repeat them. */
   seed: number | null;
   /** Websockets are refused with 403, as some proxies do, while HTTP works. */
   websocketBlocked: boolean;
-  /** No fault, but off by default in the original too: queued tasks are pushed over the socket. */
+  /** Not a fault: pushes queued tasks over the socket, which is off by default in the original, too. */
   taskDispatch: boolean;
 }
 
@@ -47,16 +48,16 @@ export const NO_FAULTS: Readonly<Faults> = {
   taskDispatch: false,
 };
 
-/** The real server takes 5 ms a call: some hundred that have queued up are worked off within this. */
+/** Time in which a server handles its queue after a freeze: 5 ms a call in the original, some hundred calls. */
 const THAW = seconds(1);
 
-/** What to do with one request. "lose" processes it and then cuts the connection. */
+/** The decision for one request. "lose" processes it and then cuts the connection. */
 export type FaultDecision = "serve" | "fail" | "lose" | "drop";
 
 export class FaultInjector {
   #faults: Faults = { ...NO_FAULTS };
   #random: () => number = Math.random;
-  /** Dice of their own: pings that come when they like must not disturb the sequence of the HTTP requests. */
+  /** Separate random numbers: pings at any time must not change the sequence for HTTP requests. */
   #eventRandom: () => number = Math.random;
   #beforeDrop = Infinity;
   #thaw = new AbortController();
@@ -65,7 +66,7 @@ export class FaultInjector {
     return this.#faults;
   }
 
-  /** Changes what is given and leaves the rest; a `dropAfter` or `seed` that is given starts anew. */
+  /** Changes the given faults only; a given `dropAfter` or `seed` starts again. */
   set(change: Partial<Faults>): void {
     this.#faults = { ...this.#faults, ...change };
     if (change.seed !== undefined) {
@@ -78,7 +79,7 @@ export class FaultInjector {
     this.#thaw = new AbortController();
   }
 
-  /** Waits while the servers are frozen, and then a random part of what one takes to work off its queue. */
+  /** Waits while the servers are frozen, and then a random part of the time to handle the queue. */
   async #frozen(signal: AbortSignal): Promise<void> {
     if (!this.#faults.freeze) return;
     await sleep(Infinity, signal, this.#thaw.signal);
@@ -114,7 +115,7 @@ export class FaultInjector {
   }
 }
 
-/** A small generator with a seed; good enough for dice, useless for secrets. */
+/** Returns a seeded random generator; not for secrets. */
 function mulberry32(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,4 +1,4 @@
-// What an operator can do, as functions: the REST routes, the tests and `dev` all go through these.
+// The operations of an operator, as functions; used by the REST routes, the tests and `dev`.
 import { shortId } from "../lib/text.ts";
 import type { Log } from "../platform/log.ts";
 import type { RootProfile } from "../protocol/noderax/root-access.ts";
@@ -57,7 +57,7 @@ export interface TerminalRequest {
   readonly runAsRoot?: boolean | undefined;
 }
 
-/** What a viewer of a terminal is told: each chunk of the transcript as it is stored, and each change of its state. */
+/** An event for a viewer of a terminal: a chunk of the transcript when it is stored, or a change of the state. */
 export type TerminalEvent =
   | { readonly kind: "chunk"; readonly chunk: ChunkDocument }
   | { readonly kind: "state"; readonly terminal: TerminalDocument };
@@ -68,7 +68,7 @@ export interface UpdateRequest {
   readonly rollback?: boolean | undefined;
 }
 
-/** Nodes go by id or name, tasks and terminals by id or an unambiguous beginning of it. Refusals are thrown as ApiError. */
+/** Nodes are found by id or name, tasks and terminals by id or a unique prefix of it. Refusals are thrown as ApiError. */
 export interface Operations {
   nodes(): NodeDocument[];
   node(idOrName: string): NodeDocument;
@@ -90,21 +90,21 @@ export interface Operations {
   createUpdate(request: UpdateRequest): UpdateDocument;
   updates(): UpdateDocument[];
   events(): EventDocument[];
-  /** The latest samples of a node, oldest first; 100 unless told. */
+  /** The latest samples of a node, oldest first; default 100. */
   metrics(node: string, limit?: number): MetricDocument[];
   /** 400 when the node is offline, 409 when root shells are not allowed there. */
   openTerminal(request: TerminalRequest): TerminalDocument;
   terminals(node?: string): TerminalDocument[];
   terminal(id: string): TerminalDocument;
-  /** Keystrokes. 409 when the session is over; one whose agent is away fails by this. */
+  /** Sends keystrokes. 409 when the session has ended; the session fails when its agent is not connected. */
   typeInto(id: string, input: string | Uint8Array): TerminalDocument;
   resizeTerminal(id: string, cols: number, rows: number): TerminalDocument;
   stopTerminal(id: string, reason?: string): TerminalDocument;
-  /** In order: what was typed, shown and said; behind the sequence number `after`, at most `limit` chunks. */
+  /** Input, output and system messages in order: after the sequence number `after`, at most `limit` chunks. */
   transcript(id: string, options?: { after?: number; limit?: number }): ChunkDocument[];
-  /** Attaches a viewer until it is disposed of; when the last one leaves, the session's grace begins. */
+  /** Attaches a viewer until it is disposed; when the last one leaves, the session's grace begins. */
   watchTerminal(id: string, listener: (event: TerminalEvent) => void): Disposable;
-  /** Cuts the agents' sockets, of one node or all, as a failing network does. Returns how many. */
+  /** Cuts the sockets of the agents of one node or all, like a failing network. Returns their number. */
   disconnect(node?: string): number;
   /**
    * Makes or changes a project from a document as `apply` takes it. With `force` its spec is changed in place also while
@@ -113,13 +113,13 @@ export interface Operations {
   applyProject(document: unknown, options?: { force?: boolean }): Applied<ProjectResource>;
   projects(): ProjectResource[];
   project(name: string): ProjectResource;
-  /** Undefined when the record is gone at once; else the project, Terminating. `force` removes any record. */
+  /** Undefined when the record was removed at once; else the project, Terminating. `force` removes any record. */
   deleteProject(name: string, options?: { force?: boolean }): ProjectResource | undefined;
-  /** What agents reported of a project, oldest first; also of one that is gone. */
+  /** The reports about a project, oldest first; also about a removed one. */
   projectReports(name: string): Report[];
-  /** All that there were in this life of the sandbox, also those that are gone. */
+  /** Names of all projects since the start of the sandbox, removed ones included. */
   projectNames(): ReadonlySet<string>;
-  /** Whatever has a node is Terminating then, the rest is removed. Returns what is left. */
+  /** Sets projects with a node to Terminating and removes the others. Returns the remaining ones. */
   terminateProjects(): ProjectResource[];
   caraNodes(): NodeResource[];
   caraNode(name: string): NodeResource;
@@ -263,7 +263,7 @@ function findNode(store: Store, idOrName: string): NodeRow {
   );
 }
 
-/** How much of an id is enough to mean it. */
+/** Minimum length of an id prefix. */
 const SHORTEST_PREFIX = 4;
 
 function findTerminal(store: Store, id: string): TerminalRow {

@@ -47,7 +47,7 @@ interface Call {
 
 type Action = (call: Call) => unknown;
 
-/** The refusal of a caller without the token, or on a foreign page; undefined when it may go on. */
+/** Returns the refusal of a caller without the token or on a foreign page; undefined when the call is allowed. */
 export function refuseCaller(
   { origins, token }: Pick<OperatorPorts, "origins" | "token">,
   request: Request,

@@ -51,14 +51,14 @@ export interface Sandbox extends AsyncDisposable, Operations, Switches {
   stop(): Promise<void>;
 }
 
-/** A larger websocket message closes its connection; what an agent sends over polling is held to the same. */
+/** Bytes; a larger websocket message closes its connection. The same limit holds for polling. */
 const MESSAGE_MAX = 1_000_000;
 /** Longest wait of a request that Bun allows; claims wait 30 s at most. */
 const REQUEST_TIMEOUT_SECONDS = 255;
 
-/** Throws AgentError "sandbox.listen" when the port cannot be had. */
+/** Starts both control planes. Throws AgentError "sandbox.listen" when the port cannot be bound. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
-  // Socket.IO takes a while to load, and the other commands of `sandbox` do without.
+  // Loaded here: Socket.IO loads slowly, and the other commands of `sandbox` do not need it.
   const { ENGINE_PATH, openRealtime } = await import("./realtime/realtime.ts");
   const { host = "127.0.0.1", log = silent } = options;
   const operatorToken = options.operatorToken ?? urlSafeToken();
@@ -119,7 +119,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     },
     websocketsOf(realtime),
     async (request, server) => {
-      // Bun closes quiet connections, also those that wait for their answer; after it the API's own limit holds.
+      // Bun closes idle connections, also those that wait for an answer; after it the API's own limit applies.
       server.timeout(request, REQUEST_TIMEOUT_SECONDS);
       const address = server.requestIP(request)?.address ?? "";
       const answer = route(request, address, server);
@@ -128,7 +128,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         return await answer;
       } finally {
         running.delete(answer);
-        // What was a request may be a websocket by now, which has a limit of its own.
+        // An upgraded request is a websocket by now, which has a limit of its own.
         if (!request.headers.has("upgrade")) server.timeout(request, KEEP_ALIVE_SECONDS);
       }
     },
@@ -166,7 +166,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     await server.stop(true);
     realtime.close();
     await Promise.allSettled(running);
-    // What was still running may have woken the scheduler.
+    // Requests that were still running may have started the scheduler.
     cara.stop();
     store.close();
     log.debug("sandbox", "stopped");
@@ -190,7 +190,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   };
 }
 
-/** Whose websocket it is: Engine.IO's, or that of somebody who looks at a terminal. */
+/** The kind of a websocket: Engine.IO's, or that of a viewer of a terminal. */
 type SocketData = EngineSocket["data"] | { readonly viewer: Viewer };
 type Handler = (request: Request, server: Bun.Server<SocketData>) => Promise<Response>;
 

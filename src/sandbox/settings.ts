@@ -116,7 +116,7 @@ function camelKeys<T extends object>(document: T): CamelKeys<T> {
     key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
     value,
   ]);
-  // The type says of the keys what the line above does to them.
+  // The type converts the keys as the line above does.
   return Object.fromEntries(entries) as CamelKeys<T>;
 }
 

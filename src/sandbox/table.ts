@@ -25,7 +25,7 @@ export class Table<Row extends object> {
     return row;
   }
 
-  /** Writes the whole row back, as an entity manager does: what changed since it was read is overwritten. */
+  /** Writes the whole row back, as an entity manager does: changes since it was read are overwritten. */
   save(row: Row): Row {
     this.#write(row, this.#columns, valueOf(row, this.#key));
     return row;
@@ -80,7 +80,7 @@ export class Table<Row extends object> {
 
   #decode(stored: Record<string, unknown>): Row {
     const entries = this.#columns.map(([name, { kind }]) => [name, decode(kind, stored[name])]);
-    // The columns are the fields of Row by the constructor's type, and nobody else writes the table.
+    // The columns are the fields of Row, and only this class writes the table.
     return Object.fromEntries(entries) as Row;
   }
 }

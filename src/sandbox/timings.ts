@@ -19,11 +19,11 @@ import {
 export interface Timings {
   /** How long a claimed task waits for `started`. */
   claimLease: Duration;
-  /** A waiting claim looks for work this often. */
+  /** A waiting claim polls for work at this interval. */
   claimStep: Duration;
   /** Between a claim's read and its write: parallel claims of one node may get the same task in here. */
   claimRaceWindow: Duration;
-  /** Between a log call's read and its write of the whole task: what lands in between is overwritten. */
+  /** Between a log call's read and its write of the whole task: changes in between are overwritten. */
   logRaceWindow: Duration;
   /** How often expired leases are requeued and stale tasks failed. */
   sweepInterval: Duration;
@@ -35,7 +35,7 @@ export interface Timings {
   enrollmentLife: Duration;
   installLife: Duration;
   throttleWindow: Duration;
-  /** Requests a window, address and route. Not a time, but turned by the same people for the same reason. */
+  /** Requests allowed a window, address and route. Not a time, but changed for the same reasons. */
   throttleLimit: number;
   /** A realtime frame waits up to this before it is handled, and those that wait together are shuffled; 0 is none. */
   frameRaceWindow: Duration;
@@ -55,7 +55,7 @@ export interface Timings {
   terminalDetachGrace: Duration;
   /** Bytes of a terminal's transcript: input, output and system together. */
   transcriptLimit: number;
-  /** How often the scheduler looks at all projects, besides at once after a change. */
+  /** Interval of the scheduler over all projects; it also runs at once after a change. */
   projectPass: Duration;
   /** A Caravanserai node whose last heartbeat is older is NotReady, at the next check. */
   nodeSilence: Duration;
@@ -64,7 +64,7 @@ export interface Timings {
   rescheduleGrace: Duration;
   /** A project that is Terminating for longer is forced to Terminated. */
   terminatingLimit: Duration;
-  /** A Terminated project can still be seen this long. */
+  /** A Terminated project is removed after this. */
   terminatedLife: Duration;
 }
 

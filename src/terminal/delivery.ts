@@ -1,4 +1,4 @@
-// An event about a terminal, sent until the control plane has answered it.
+// Sends an event about a terminal until the control plane has answered it.
 import type * as v from "valibot";
 import { orAborted } from "../lib/until.ts";
 import { messageOf, hasCode } from "../lib/agent-error.ts";
@@ -8,11 +8,11 @@ import { retry } from "../control/retry.ts";
 import type { Ack } from "../protocol/noderax/realtime.ts";
 import type { Channel } from "../realtime/channel.ts";
 
-/** An answer that is none of the contract's may pass; after so many it will not. */
-const STRANGE_ANSWERS_MAX = 4;
+/** Answers that break the contract before the event is given up: a few may be temporary. */
+const INVALID_ANSWERS_MAX = 4;
 const UNKNOWN = /was not found/;
-/** A refusal in these words stands. Every other one is the text of what failed over there, such as its database. */
-const LASTING = new RegExp(`${UNKNOWN.source}|^Bad Request`);
+/** Texts of final refusals. Any other text comes from a failure inside the control plane, such as its database. */
+const FINAL = new RegExp(`${UNKNOWN.source}|^Bad Request`);
 
 export interface Delivery<Answer> {
   readonly event: string;
@@ -21,9 +21,8 @@ export interface Delivery<Answer> {
 }
 
 /**
- * Resolves with the ack — `ok: false` for a refusal that stands, and for answers that make no sense — or with undefined
- * when `signal` aborted. Where the ack was lost, or tells of what may pass, the event is sent again: it may arrive
- * twice, it is never lost.
+ * Resolves with the ack, `ok: false` for a final refusal and after invalid answers; with undefined when `signal` aborted.
+ * Sends the event again when the ack was lost or reports a temporary failure: it may arrive twice, it is never lost.
  */
 export async function deliver<Answer extends Ack>(
   channel: Channel,
@@ -31,25 +30,25 @@ export async function deliver<Answer extends Ack>(
   signal: AbortSignal,
 ): Promise<Answer | { ok: false; message: string } | undefined> {
   for (let failures = 0, refusals = 0, strange = 0; ; failures++) {
-    // The first repetition waits for nothing but the session.
+    // The first repetition waits for the session only.
     if (failures > 1) await sleep(backoff(retry.terminalEvent, failures - 1, Math.random), signal);
     await channel.whenOnline(signal);
     if (signal.aborted) return undefined;
     try {
-      const said = await orAborted(channel.request(event, body, answer), signal);
+      const ack = await orAborted(channel.request(event, body, answer), signal);
       if (
-        said === undefined ||
-        said.ok ||
-        LASTING.test(said.message ?? "") ||
+        ack === undefined ||
+        ack.ok ||
+        FINAL.test(ack.message ?? "") ||
         ++refusals >= retry.terminalEvent.tries
       )
-        return said;
+        return ack;
     } catch (error) {
-      if (hasCode(error, "realtime.answer") && ++strange >= STRANGE_ANSWERS_MAX)
+      if (hasCode(error, "realtime.answer") && ++strange >= INVALID_ANSWERS_MAX)
         return { ok: false, message: messageOf(error) };
     }
   }
 }
 
-/** The control plane has no such terminal: there is nobody to tell of its end. */
+/** Whether the ack says that the control plane has no such session: its end need not be reported. */
 export const isUnknown = ({ ok, message }: Ack): boolean => !ok && UNKNOWN.test(message ?? "");

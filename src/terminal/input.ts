@@ -1,7 +1,7 @@
-// What a person typed, as it comes over the wire.
+// Decodes keystrokes from the wire.
 import { INPUT_PAYLOAD_MAX } from "../protocol/noderax/terminal.ts";
 
-/** The bytes of standard base64, padded or not; undefined for anything else, and for more than the contract allows. */
+/** Decodes standard base64, padded or not. Undefined for anything else, and above the limit of the contract. */
 export function decodeInput(payload: string): Uint8Array | undefined {
   if (payload.length > INPUT_PAYLOAD_MAX || !/^[A-Za-z0-9+/]*={0,2}$/.test(payload)) return undefined;
   const digits = payload.replace(/=+$/, "");

@@ -1,4 +1,4 @@
-// From a request for a terminal to a shell on a pty.
+// Starts the shell of a terminal on a pty.
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import type { Runner } from "../platform/account.ts";
 import type { FlowControl } from "./pty/flow-control.ts";
@@ -15,11 +15,11 @@ export interface ShellLaunchOrder {
   readonly size: () => { cols: number; rows: number };
   readonly language: string | undefined;
   readonly flow: FlowControl | undefined;
-  /** What the shell sees of the processes and terminals of others. */
+  /** Whether the shell sees the processes and terminals of others. */
   readonly view: View;
-  /** The soft limit of open files it gets; undefined: ours. */
+  /** Its soft limit of open files; undefined: that of the agent. */
   readonly openFiles: number | undefined;
-  /** For tests; otherwise all of them. */
+  /** For tests; default: all of them. */
   readonly modes?: readonly PtyMode[] | undefined;
   readonly onData: (bytes: Uint8Array) => void;
 }
@@ -30,8 +30,8 @@ export interface Launched {
 }
 
 /**
- * The first shell that starts, in the first mode that works. Undefined when `unwanted` turned true meanwhile; throws an
- * AgentError with what was tried.
+ * Resolves with the first shell that starts, in the first mode that works; with undefined when `unwanted` became true
+ * meanwhile. Throws "terminal.shell" with all that was tried.
  */
 export async function launchShell(
   order: ShellLaunchOrder,
@@ -71,7 +71,7 @@ export async function launchShell(
   throw new AgentError("terminal.shell", `No shell could be started as ${account.name}: ${tried}`);
 }
 
-/** Out of the agent's control group: its limit of processes and its name in the journal are not for terminals. */
+/** A scope outside of the agent's control group, so that its process limit and its journal entries exclude terminals. */
 const scopeOf = (sessionId: string): Scope => ({
   name: `noderax-terminal-${sessionId}.scope`,
   slice: "noderax-terminals.slice",

@@ -1,25 +1,25 @@
-// What a shell has written and the control plane has not taken yet: bytes in, frames out. Bounded, without effects.
+// Queues the output that the control plane has not acknowledged: bytes in, frames out. Bounded, without effects.
 import { humanSize } from "../lib/size.ts";
 import { completeLength } from "../lib/utf8.ts";
 import { OUTPUT_FRAME_MAX } from "../protocol/noderax/terminal.ts";
 
-/** Above this the pty is paused: the next frame and one behind it are all a slow reader can use. */
+/** Bytes above which the pty is paused: the next frame and one behind it, more a slow reader cannot use. */
 const HIGH_WATER = 2 * OUTPUT_FRAME_MAX;
 const LOW_WATER = OUTPUT_FRAME_MAX;
 
-/** Whether the pty should stand still, given whether it does now. */
+/** Whether the pty should be paused, by whether it is now. */
 export const shouldPause = (paused: boolean, size: number): boolean =>
   paused ? size > LOW_WATER : size >= HIGH_WATER;
 
-/** How far behind a cut the end of the line is looked for. */
+/** Bytes searched behind a cut for the end of the line. */
 const LINE_SEARCH = 4_096;
 const PIECE = 65_536;
 const PIECE_MIN = 2_048;
 
 export interface TerminalOutputQueue {
-  /** Bytes waiting. */
+  /** Bytes in the queue. */
   size(): number;
-  /** Takes a copy. Beyond the limit the oldest half goes, up to the end of a line, and the next frame says so. */
+  /** Copies the bytes. Above the limit the oldest half is dropped, up to the end of a line; the next frame says so. */
   push(bytes: Uint8Array): void;
   /**
    * The next frame: at most `OUTPUT_FRAME_MAX` bytes, ending where a character ends, since the transcript decodes each
@@ -35,13 +35,13 @@ interface Piece {
 }
 
 export function createTerminalOutputQueue(limit: () => number): TerminalOutputQueue {
-  /** Not one buffer: a burst of many megabytes would be copied each time it outgrows it. */
+  /** Pieces, since a single buffer would be copied whenever a burst outgrows it. */
   const pieces: Piece[] = [];
   let spare: Uint8Array | undefined;
   let size = 0;
   let skipped = 0;
 
-  /** One with room in it; a terminal of which little comes gets by with a small one. */
+  /** Returns a piece with free space; a small one for a terminal with little output. */
   function lastPiece(coming: number): Piece {
     const last = pieces.at(-1);
     if (last !== undefined && last.end < last.bytes.length) return last;
@@ -88,11 +88,11 @@ export function createTerminalOutputQueue(limit: () => number): TerminalOutputQu
       pieces.shift();
       if (size > 0 || first.bytes.length === PIECE_MIN) spare = first.bytes;
     }
-    // Most terminals stand idle most of the time.
+    // Most terminals are idle most of the time: release the large piece.
     if (size === 0 && spare?.length !== PIECE_MIN) spare = undefined;
   }
 
-  /** Drops at least `count` of what waits; what is left begins with a line, or at least with a character. */
+  /** Drops at least `count` bytes; the rest begins with a line, or at least with a character. */
   function drop(count: number): void {
     const before = size;
     consume(Math.min(count, size));

@@ -1,29 +1,29 @@
-// Carries a terminal's output to the control plane: one frame in flight, the rest waits, and the pty waits for the rest.
+// Sends a terminal's output to the control plane: one frame in flight, the rest in a queue that pauses the pty.
 import { milliseconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import { createTerminalOutputQueue, shouldPause } from "./output-queue.ts";
 import type { Pty } from "./pty/pty.ts";
 
-/** What a program may write ahead of a slow control plane when nothing can hold it back. */
+/** Bytes queued for a slow control plane when the pty cannot be paused. */
 const UNPAUSABLE_LIMIT = 262_144;
-/** Otherwise: far above the high-water mark, so that what arrives between the pause and its effect never fills it. */
+/** Otherwise: far above the high-water mark, so that output between the pause and its effect never fills it. */
 const PAUSABLE_LIMIT = 4_194_304;
-/** How long the first bytes of a character wait for the others. */
-const TAIL_PATIENCE = milliseconds(50);
+/** Wait for the rest of a character of which only the first bytes arrived. */
+const TAIL_WAIT = milliseconds(50);
 
 export interface OutputStream {
   push(bytes: Uint8Array): void;
-  /** From now on the pty is paused while too much waits. */
+  /** From now on pauses the pty while the queue is above its mark. */
   hold(pty: Pick<Pty, "pausable" | "pause" | "resume">): void;
-  /** It is not paused any more: whoever is to end has to be able to say goodbye. */
+  /** Never pauses the pty again: programs that are being ended must be able to write. */
   release(): void;
-  /** Nothing is taken any more, and what waits is thrown away. */
+  /** Drops the queue and all further output. */
   mute(): void;
-  /** Sends an empty frame unless there is another: only the ack of a frame tells that nobody listens any more. */
+  /** Sends an empty frame unless there is output: only the ack of a frame shows whether the session is still open. */
   probe(): void;
   /** No more output will come. */
   finish(): void;
-  /** Sends frame after frame; resolves when all are sent, or muted, after `finish`. */
+  /** Sends frame after frame. Resolves after `finish`, when all are sent or muted. */
   run(send: (frame: Uint8Array) => Promise<void>): Promise<void>;
 }
 
@@ -47,9 +47,9 @@ export function createOutputStream(): OutputStream {
     else pty.resume();
   }
 
-  /** Waits for something to happen; true when it was the patience with half a character that ended. */
-  async function patience(): Promise<boolean> {
-    const late = queue.size() > 0 && sleep(TAIL_PATIENCE).then(() => "late" as const);
+  /** Resolves at the next change; with true when the wait for the rest of a character ended first. */
+  async function nextChange(): Promise<boolean> {
+    const late = queue.size() > 0 && sleep(TAIL_WAIT).then(() => "late" as const);
     const first = await (late === false ? news.promise : Promise.race([news.promise, late]));
     if (first === "news") news = Promise.withResolvers();
     return first === "late";
@@ -90,7 +90,7 @@ export function createOutputStream(): OutputStream {
         const frame = taken ?? (probing && !muted ? new Uint8Array(0) : undefined);
         probing = false;
         if (frame === undefined) {
-          flush = await patience();
+          flush = await nextChange();
           continue;
         }
         flush = false;

@@ -1,12 +1,12 @@
-// Whether a terminal may be started, and if not, what the operator reads.
+// Decides whether a terminal may be started, and with which text it is refused. Pure.
 //
-// Screens hide texts that look like a passing trouble of the connection or like a session that is over: none of these
-// may hold "timed out", "rate limit exceeded", "transport close", "websocket error", "no longer available", or
+// The web pages hide texts that look like a temporary connection failure or an ended session: none of these may
+// contain "timed out", "rate limit exceeded", "transport close", "websocket error", "no longer available", or
 // "session … closed", "ended", "finished".
 import type { RootAccess } from "../identity/root-access.ts";
 import { allows } from "../protocol/noderax/root-access.ts";
 
-export interface Circumstances {
+export interface StartConditions {
   /** The owner's `allow_terminal`. */
   readonly allowed: boolean;
   readonly open: number;
@@ -16,9 +16,9 @@ export interface Circumstances {
   readonly stopping: boolean;
 }
 
-/** Undefined when it may. */
-export function refusalOf(circumstances: Circumstances): string | undefined {
-  const { allowed, open, limit, asRoot, rootAccess, stopping } = circumstances;
+/** Returns the text of the refusal; undefined when the terminal may be started. */
+export function refusalOf(conditions: StartConditions): string | undefined {
+  const { allowed, open, limit, asRoot, rootAccess, stopping } = conditions;
   if (stopping) return "This node's agent is being stopped. Try again in a minute.";
   if (!allowed) return "The owner of this machine does not allow terminals (setting allow_terminal).";
   if (open >= limit)

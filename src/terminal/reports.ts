@@ -1,4 +1,4 @@
-// What is told of a terminal, as the contract wants it: known keys only, sizes within their limits.
+// Builds the events about a terminal: known keys only, sizes within the limits of the contract.
 import {
   OutputAck,
   TERMINAL_ERROR_MAX,

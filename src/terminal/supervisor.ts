@@ -1,8 +1,8 @@
-// The shell between a pty and a terminal's own shell, where that one gets a private view of the machine.
+// The supervising shell between a pty and a terminal's own shell, when that has a private view of the machine.
 //
 // It leads the session that has the pty, and ends with the shell's exit code. Job control (set -m) gives the shell a
-// process group of its own that it can see from inside its namespace. What the person leaves in the background lives on
-// with the namespace. The signals of a hang-up are for the shell: the trap keeps this one alive to see how it ends.
+// process group of its own that it can see from inside its namespace. Background processes stay alive with the namespace.
+// The trap ignores the signals of a hang-up, so that this shell outlives the other and returns its exit code.
 import { REAP, type View, confined, supervised } from "../platform/isolation.ts";
 
 const SUPERVISOR = `trap : HUP INT QUIT TERM
@@ -16,7 +16,7 @@ exec 2>/dev/null
 release
 exit "$code"`;
 
-/** The command line that becomes a terminal's shell, or supervises it. */
+/** Returns the command line that becomes a terminal's shell, or supervises it. */
 export function terminalCommand(
   view: View,
   openFiles: number | undefined,

@@ -1,4 +1,4 @@
-// The Caravanserai server's HTTP: finds the route, reads the body, words refusals as problem documents.
+// The Caravanserai server's HTTP: finds the route, reads the body, answers refusals as problem documents.
 import { MIB } from "../../lib/size.ts";
 import type { Log } from "../../platform/log.ts";
 import { messageOf } from "../../lib/agent-error.ts";
@@ -26,11 +26,11 @@ export const isCaravanserai = (pathname: string): boolean =>
 /** Specs are text that people write. */
 const BODY_LIMIT = MIB;
 
-/** Answers one request of an agent or an operator. Never throws: what goes wrong inside is a plain 500. */
+/** Answers one request of an agent or an operator. Never throws: an internal error is a plain 500. */
 export async function answerCaravanserai(ports: CaraApiPorts, request: Request): Promise<Response> {
   const { faults, log } = ports;
   const { pathname } = new URL(request.url);
-  // Nobody has to identify himself here, so that any page in a browser on this machine could start containers.
+  // Requests need no credentials: without this check any page in a browser on this machine could start containers.
   const origin = request.headers.get("origin");
   if (origin !== null && !ports.origins.has(origin))
     return problemAnswer(request, 403, `pages of ${origin} may not call this`);

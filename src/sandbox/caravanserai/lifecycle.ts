@@ -4,8 +4,8 @@
 //      ▲                 │ node lost            │ node lost     ▲   │
 //      ├─────────────────┘                      │ for 3 min     └───┘ a new spec: nothing but that changes
 //      └────────────────────────────────────────┘
-//   DELETE   Pending, Failed, Terminated: gone at once
-//            Scheduled, Running: Terminating ──report, or 10 min──▶ Terminated ──1 min──▶ gone
+//   DELETE   Pending, Failed, Terminated: removed at once
+//            Scheduled, Running: Terminating ──report, or 10 min──▶ Terminated ──1 min──▶ removed
 //   A report leads from any phase to any other: the server checks no transition.
 import type { ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import type { CaraNodeRow, ProjectRow } from "../entities.ts";
@@ -62,7 +62,7 @@ export function onReport(
   };
 }
 
-/** What time and the state of the nodes do to a project; undefined for nothing. */
+/** Returns the change of a project by time and the state of the nodes; undefined for none. */
 export function onPass(
   project: ProjectRow,
   nodes: ReadonlyMap<string, CaraNodeRow>,
@@ -80,13 +80,13 @@ export function onPass(
 }
 
 function forced({ conditions }: ProjectRow, now: number): ProjectChange {
-  const told = {
+  const condition = {
     type: "Ready",
     status: "False",
     reason: "TerminatingTimeout",
     message: "the node did not confirm the removal",
   } as const;
-  return { ...enter("Terminated", now), conditions: withCondition(conditions, told, iso(now)) };
+  return { ...enter("Terminated", now), conditions: withCondition(conditions, condition, iso(now)) };
 }
 
 /** The first node by name that is Ready and takes projects. */
@@ -99,16 +99,18 @@ function schedule(
     .filter(({ state, unschedulable }) => state === "Ready" && !unschedulable)
     .sort((a, b) => (a.name < b.name ? -1 : 1))[0];
   if (node === undefined) {
-    const told = {
+    const condition = {
       type: "Scheduled",
       status: "False",
       reason: "NoReadyNode",
       message: "no node is Ready and schedulable",
     } as const;
-    const known = conditions.some(({ type, reason }) => type === told.type && reason === told.reason);
-    return known ? undefined : { conditions: withCondition(conditions, told, iso(now)) };
+    const known = conditions.some(
+      ({ type, reason }) => type === condition.type && reason === condition.reason,
+    );
+    return known ? undefined : { conditions: withCondition(conditions, condition, iso(now)) };
   }
-  const told = {
+  const condition = {
     type: "Scheduled",
     status: "True",
     reason: "NodeAssigned",
@@ -117,11 +119,11 @@ function schedule(
   return {
     ...enter("Scheduled", now),
     nodeRef: node.name,
-    conditions: withCondition(conditions, told, iso(now)),
+    conditions: withCondition(conditions, condition, iso(now)),
   };
 }
 
-/** A node is lost when it is NotReady, or was deleted. It is never told that a project has left it. */
+/** A node is lost when it is NotReady, or was deleted. It is not informed that a project has left it. */
 function onLostNode(
   project: ProjectRow,
   nodes: ReadonlyMap<string, CaraNodeRow>,

@@ -1,4 +1,4 @@
-// What operators and agents write: documents of nodes and projects, heartbeats, reports. Unknown fields are ignored.
+// Parses documents of operators and agents: nodes and projects, heartbeats, reports. Unknown fields are ignored.
 import * as v from "valibot";
 import { API_VERSION, NAME, NODE_STATES, PHASES } from "../../protocol/caravanserai/resources.ts";
 import { type ProjectSpec, ZERO_TIME } from "./resources.ts";
@@ -104,7 +104,7 @@ const Service = v.object(
   expected("a map"),
 );
 
-/** A mount of a volume that is not listed passes, as it does on the real server: it is for the agent to say so. */
+/** A mount of a volume that is not listed passes, as it does on the real server: the agent reports it. */
 const Spec = v.object(
   {
     services: v.pipe(
@@ -248,7 +248,7 @@ function parse<const S extends v.GenericSchema>(schema: S, raw: unknown): v.Infe
   throw new InvalidManifest(message, keys);
 }
 
-/** Without the fields that are undefined: what is compared with what was stored must look like it. */
+/** Removes undefined fields, so that the value can be compared with the stored one. */
 function dense<T extends object>(value: T): T {
   return JSON.parse(JSON.stringify(value)) as T;
 }

@@ -1,4 +1,4 @@
-// The Caravanserai server's nodes: registered, heard of, changed, forgotten.
+// The Caravanserai server's nodes: registration, heartbeats, changes.
 import { ApiError, UnknownError, conflict } from "../http/api-error.ts";
 import type { CaraNodeRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
@@ -15,10 +15,10 @@ export function findCaraNode(store: Store, name: string): CaraNodeRow {
 }
 
 /** NotReady until its first heartbeat. 409 when there is one of that name. */
-export function registerNode(store: Store, told: NodeManifest): CaraNodeRow {
-  if (store.caraNodes.get(told.name)) throw conflict(`node "${told.name}" already exists`);
+export function registerNode(store: Store, given: NodeManifest): CaraNodeRow {
+  if (store.caraNodes.get(given.name)) throw conflict(`node "${given.name}" already exists`);
   return store.caraNodes.insert({
-    ...told,
+    ...given,
     state: "NotReady",
     network: null,
     capacity: null,
@@ -31,37 +31,37 @@ export function registerNode(store: Store, told: NodeManifest): CaraNodeRow {
   });
 }
 
-/** What an operator may change; what the node tells of itself stays. */
-export function changeNode(store: Store, told: NodeManifest): CaraNodeRow {
-  const node = findCaraNode(store, told.name);
-  return store.caraNodes.save({ ...node, ...told, updatedAt: isoNow() });
+/** Changes the fields of an operator; those that the node reports stay. */
+export function changeNode(store: Store, given: NodeManifest): CaraNodeRow {
+  const node = findCaraNode(store, given.name);
+  return store.caraNodes.save({ ...node, ...given, updatedAt: isoNow() });
 }
 
-/** Merges field by field: what is not told stays. Without a state, a NotReady node stays so. */
-export function hearOf(store: Store, name: string, told: HeartbeatDocument): CaraNodeRow {
+/** Stores a heartbeat, field by field: missing fields stay. Without a state, a NotReady node stays so. */
+export function storeHeartbeat(store: Store, name: string, given: HeartbeatDocument): CaraNodeRow {
   const node = store.caraNodes.get(name);
   if (!node) throw new ApiError(404, `node "${name}" not found`);
   const now = isoNow();
-  const capacity = merge(node.capacity, told.capacity);
-  const allocatable = merge(node.allocatable, told.allocatable);
+  const capacity = merge(node.capacity, given.capacity);
+  const allocatable = merge(node.allocatable, given.allocatable);
   return store.caraNodes.save({
     ...node,
-    state: told.state ?? node.state,
-    network: merge(node.network, told.network),
+    state: given.state ?? node.state,
+    network: merge(node.network, given.network),
     capacity,
     allocatable,
-    info: merge(node.info, told.info),
+    info: merge(node.info, given.info),
     conditions: pressures(node.conditions, capacity, allocatable, now),
     lastHeartbeat: now,
   });
 }
 
-function merge<T extends object>(known: T | null, told: Partial<T> | null | undefined): T | null {
-  // A partial T over nothing is what a first heartbeat is: all fields of it are optional.
-  return told ? ({ ...known, ...told } as T) : known;
+function merge<T extends object>(known: T | null, given: Partial<T> | null | undefined): T | null {
+  // A first heartbeat is a partial T: all its fields are optional.
+  return given ? ({ ...known, ...given } as T) : known;
 }
 
-/** Nodes that were silent for too long are NotReady. Returns their names. */
+/** Sets silent nodes to NotReady. Returns their names. */
 export function dropSilentNodes(store: Store, silence: number): string[] {
   const silent = store.caraNodes.all(
     "state != 'NotReady' AND (lastHeartbeat IS NULL OR lastHeartbeat <= ?) ORDER BY name",

@@ -1,4 +1,4 @@
-// The Caravanserai server's projects: made, changed, removed by operators, reported on by agents.
+// The Caravanserai server's projects: created, changed and removed by operators, reported by agents.
 import { isDeepStrictEqual } from "node:util";
 import type { ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import { UnknownError, conflict } from "../http/api-error.ts";
@@ -33,10 +33,10 @@ export function listProjects(
 }
 
 /** 409 when there is one of that name. */
-export function createProject(store: Store, told: ProjectManifest): ProjectRow {
-  if (store.projects.get(told.name)) throw conflict(`project "${told.name}" already exists`);
+export function createProject(store: Store, manifest: ProjectManifest): ProjectRow {
+  if (store.projects.get(manifest.name)) throw conflict(`project "${manifest.name}" already exists`);
   return store.projects.insert({
-    ...told,
+    ...manifest,
     phase: "Pending",
     nodeRef: "",
     conditions: [],
@@ -51,19 +51,19 @@ export function createProject(store: Store, told: ProjectManifest): ProjectRow {
  * Another spec is taken while the project is Pending or Failed, 409 else. Nothing but the spec changes: a Failed one stays
  * Failed, on its node. With `force` — the sandbox's own — also while it is Scheduled or Running.
  */
-export function changeProject(store: Store, told: ProjectManifest, force = false): ProjectRow {
-  const project = findProject(store, told.name);
+export function changeProject(store: Store, manifest: ProjectManifest, force = false): ProjectRow {
+  const project = findProject(store, manifest.name);
   const { phase } = project;
   const mayForce = force && (phase === "Scheduled" || phase === "Running");
-  if (!isDeepStrictEqual(project.spec, told.spec) && !isChangeable(project) && !mayForce) {
+  if (!isDeepStrictEqual(project.spec, manifest.spec) && !isChangeable(project) && !mayForce) {
     throw conflict(
-      `project "${told.name}" is ${phase}: its spec can be changed only while it is Pending or Failed`,
+      `project "${manifest.name}" is ${phase}: its spec can be changed only while it is Pending or Failed`,
     );
   }
-  return store.projects.save({ ...project, ...told, updatedAt: isoNow() });
+  return store.projects.save({ ...project, ...manifest, updatedAt: isoNow() });
 }
 
-/** The row as it stands then, or undefined when the record is gone. */
+/** Returns the new row, or undefined when the record was removed. */
 export function deleteProject(store: Store, name: string, force: boolean): ProjectRow | undefined {
   const project = findProject(store, name);
   const change = onDelete(project, force, Date.now());
@@ -72,10 +72,10 @@ export function deleteProject(store: Store, name: string, force: boolean): Proje
   return undefined;
 }
 
-/** Older ones are forgotten. */
+/** Reports kept; older ones are deleted. */
 const REPORTS_KEPT = 1_000;
 
-/** 404 when the project is gone. */
+/** 404 when the project does not exist. */
 export function takeReport(store: Store, name: string, report: StatusReport): ProjectRow {
   const project = findProject(store, name);
   const change = onReport(project, report, Date.now());

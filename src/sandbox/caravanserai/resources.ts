@@ -2,7 +2,7 @@
 import { API_VERSION, type NodeState, type ProjectPhase } from "../../protocol/caravanserai/resources.ts";
 import type { CaraNodeRow, ProjectRow } from "../entities.ts";
 
-/** What Go makes of a time that nobody set. */
+/** Go's form of a time that was never set. */
 export const ZERO_TIME = "0001-01-01T00:00:00Z";
 
 export interface ConditionDocument {
@@ -70,7 +70,7 @@ export interface NodeResource extends Resource {
   };
 }
 
-/** One thing that an agent said about a project. */
+/** A report of an agent about a project. */
 export interface Report {
   readonly phase: ProjectPhase;
   readonly reason: string;
@@ -121,13 +121,13 @@ function unlessEmpty<T extends object>(fields: T): { [K in keyof T]?: NonNullabl
   return Object.fromEntries(full) as { [K in keyof T]?: NonNullable<T[K]> };
 }
 
-/** The list with one condition told anew. The time of its change stays while its status does. */
+/** Returns the list with one condition replaced. The time of its change stays while its status does. */
 export function withCondition(
   conditions: readonly ConditionDocument[],
-  told: Omit<ConditionDocument, "lastTransitionTime">,
+  changed: Omit<ConditionDocument, "lastTransitionTime">,
   now: string,
 ): ConditionDocument[] {
-  const before = conditions.find(({ type }) => type === told.type);
-  const lastTransitionTime = before?.status === told.status ? before.lastTransitionTime : now;
-  return [...conditions.filter(({ type }) => type !== told.type), { ...told, lastTransitionTime }];
+  const before = conditions.find(({ type }) => type === changed.type);
+  const lastTransitionTime = before?.status === changed.status ? before.lastTransitionTime : now;
+  return [...conditions.filter(({ type }) => type !== changed.type), { ...changed, lastTransitionTime }];
 }

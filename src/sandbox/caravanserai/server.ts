@@ -1,5 +1,5 @@
-// The Caravanserai server in miniature: nodes, projects, and a scheduler that looks at all of them now and then and
-// at once after a change.
+// The Caravanserai server in miniature: nodes, projects, and a scheduler that runs over all of them
+// periodically and at once after a change.
 import type { Duration } from "../../lib/duration.ts";
 import type { Log } from "../../platform/log.ts";
 import type { ProjectPhase } from "../../protocol/caravanserai/resources.ts";
@@ -9,7 +9,7 @@ import type { Store } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { onPass } from "./lifecycle.ts";
 import type { HeartbeatDocument, NodeManifest, ProjectManifest, StatusReport } from "./manifest.ts";
-import { changeNode, dropSilentNodes, findCaraNode, hearOf, registerNode } from "./nodes.ts";
+import { changeNode, dropSilentNodes, findCaraNode, storeHeartbeat, registerNode } from "./nodes.ts";
 import {
   changeProject,
   createProject,
@@ -41,7 +41,7 @@ export interface CaraServer {
   /** Whether it gets new projects. */
   setUnschedulable(name: string, unschedulable: boolean): NodeResource;
   deleteNode(name: string): void;
-  heartbeat(name: string, told: HeartbeatDocument): void;
+  heartbeat(name: string, document: HeartbeatDocument): void;
   projects(filter?: {
     readonly phases?: readonly ProjectPhase[];
     readonly nodeRef?: string | undefined;
@@ -49,23 +49,23 @@ export interface CaraServer {
   project(name: string): ProjectResource;
   createProject(manifest: ProjectManifest): ProjectResource;
   changeProject(manifest: ProjectManifest, options?: { readonly force?: boolean }): ProjectResource;
-  /** Makes it, or changes it; one that is Terminated makes place. */
+  /** Creates or changes a project; replaces one that is Terminated. */
   applyProject(manifest: ProjectManifest, options?: { readonly force?: boolean }): Applied<ProjectResource>;
-  /** Undefined when the record is gone; else the project, Terminating. */
+  /** Undefined when the record was removed; else the project, Terminating. */
   deleteProject(name: string, options?: { readonly force?: boolean }): ProjectResource | undefined;
   report(name: string, report: StatusReport): void;
-  /** What agents said about a project, oldest first; also of one that is gone. */
+  /** The reports about a project, oldest first; also about a removed one. */
   reports(name: string): Report[];
-  /** Every project that was made or was here in this life of the server; the latest, if there were very many. */
+  /** Names of all projects since the start of the server; the latest, if there were very many. */
   projectNames(): ReadonlySet<string>;
-  /** Everything goes: what has a node is Terminating, whatever its phase was, the rest is removed. */
+  /** Sets projects with a node to Terminating, in any phase, and removes the others. */
   terminateAll(): ProjectResource[];
-  /** Takes up changed timings. */
+  /** Applies changed timings. */
   restart(): void;
   stop(): void;
 }
 
-/** `paused`: while the database is away nothing is scheduled and no node is missed. */
+/** `paused`: while the database is down, nothing is scheduled and no node is set to NotReady. */
 export function caraServer(store: Store, timings: Timings, paused: () => boolean, log: Log): CaraServer {
   let timers: NodeJS.Timeout[] = [];
   let nudged: NodeJS.Immediate | undefined;
@@ -89,7 +89,7 @@ export function caraServer(store: Store, timings: Timings, paused: () => boolean
     for (const project of listProjects(store)) advance(advance(project, nodes), nodes);
   }
 
-  /** Undefined when the record is gone. */
+  /** Undefined when the record was removed. */
   function advance(
     project: ProjectRow | undefined,
     nodes: ReadonlyMap<string, CaraNodeRow>,
@@ -146,9 +146,9 @@ export function caraServer(store: Store, timings: Timings, paused: () => boolean
       store.caraNodes.delete("name = ?", name);
       nudge();
     },
-    heartbeat(name, told) {
+    heartbeat(name, document) {
       const before = store.caraNodes.get(name)?.state;
-      const { state } = hearOf(store, name, told);
+      const { state } = storeHeartbeat(store, name, document);
       if (state === before) return;
       log.info("sandbox", `node ${name} is ${state}`);
       nudge();

@@ -1,4 +1,4 @@
-// Responses: JSON, compressed when the client offers it, and the one that is no response at all.
+// Responses: JSON, compressed when the client accepts it, and a cut connection.
 import { timingSafeEqual } from "node:crypto";
 import { gzipSync } from "node:zlib";
 

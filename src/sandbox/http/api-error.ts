@@ -1,4 +1,4 @@
-// What the control plane answers when it refuses, in its own envelope.
+// Refusals of the control plane, in its own envelope.
 
 const REASONS: Record<number, string> = {
   400: "Bad Request",
@@ -23,7 +23,7 @@ export class ApiError extends Error {
   }
 }
 
-/** 404 that knows what there is instead. */
+/** 404 with a list of what exists. */
 export class UnknownError extends ApiError {
   constructor(
     message: string,

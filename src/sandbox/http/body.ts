@@ -1,4 +1,4 @@
-// Reads a request's JSON body the way the control plane's framework does, oddities included.
+// Reads a request's JSON body as the control plane's framework does, peculiarities included.
 import { gunzipSync } from "node:zlib";
 import { MIB } from "../../lib/size.ts";
 import { badRequest, internalError } from "./api-error.ts";

@@ -2,7 +2,7 @@
 import { STATUS_CODES } from "node:http";
 import { jsonAnswer } from "./answer.ts";
 
-/** `type` is "about:blank": the status says all there is to know about the kind of problem. */
+/** `type` is "about:blank": the status is the kind of problem. */
 export function problemAnswer(
   request: Request,
   status: number,

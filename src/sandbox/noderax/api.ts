@@ -21,7 +21,7 @@ export interface ApiPorts {
 
 const PREFIX = "/api/v1";
 
-/** Answers one request of an agent. Never throws: what goes wrong inside is the API's plain 500. */
+/** Answers one request of an agent. Never throws: an internal error is the API's plain 500. */
 export async function answerAgent(ports: ApiPorts, request: Request, address: string): Promise<Response> {
   const { pathname, search } = new URL(request.url);
   const headers: Record<string, string> = {

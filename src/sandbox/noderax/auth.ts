@@ -1,6 +1,6 @@
-// Who is calling: the two header credentials of the task routes, and the body credentials of heartbeat and metrics.
+// Authentication: the two header credentials of the task routes, and the body credentials of heartbeat and metrics.
 //
-// Every failure of the header check reads the same, also when the database is away: a 401 proves nothing.
+// Every failure of the header check reads the same, also when the database is down: a 401 proves nothing.
 import { sameSecret } from "../http/answer.ts";
 import { notFound, unauthorized } from "../http/api-error.ts";
 import type { NodeRow } from "../entities.ts";

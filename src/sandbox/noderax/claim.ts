@@ -1,4 +1,4 @@
-// Claiming: a long poll over the queue of one node, with the original's two weaknesses kept.
+// Claiming: a long poll over the queue of one node, with the two weaknesses of the original.
 //
 // An abandoned request is not noticed: it polls on and takes a task that nobody receives until the lease ends.
 // Read and write are two steps, so parallel claims of one node may hand out the same task.

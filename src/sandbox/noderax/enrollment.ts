@@ -80,14 +80,14 @@ function show(store: Store, token: string): Record<string, string> {
   return { status, nodeId: node.id, agentToken: node.agentToken };
 }
 
-/** Nobody sweeps enrollments: whoever looks at an expired one revokes it. */
+/** Enrollments are not swept: an expired one is revoked when it is read. */
 export function expire(store: Store, enrollment: EnrollmentRow): EnrollmentRow {
   if (enrollment.status !== "pending" || enrollment.expiresAt > isoNow()) return enrollment;
   store.enrollments.update(enrollment.id, { status: "revoked" });
   return { ...enrollment, status: "revoked" };
 }
 
-/** The operator's yes. 404 unknown or another e-mail, 409 approved before or hostname taken, 410 expired or revoked. */
+/** Approves an enrollment. 404 unknown or another e-mail, 409 approved before or hostname taken, 410 expired or revoked. */
 export function approve(store: Store, { token, email, name }: Approval): NodeRow {
   const found = store.enrollments.find("token = ? OR id = ?", token, token);
   if (!found || (email !== undefined && email.trim().toLowerCase() !== found.email)) {

@@ -75,7 +75,7 @@ function find(store: Store, token: string): InstallRow {
   return install;
 }
 
-/** A consumed record no longer expires; one that was not is marked when somebody looks. */
+/** A consumed record no longer expires; others are marked as expired when they are read. */
 function refuseExpired(store: Store, install: InstallRow): void {
   if (install.consumedAt !== null || install.expiresAt > isoNow()) return;
   const expired = { status: "expired", stage: "expired", updatedAt: isoNow() } as const;

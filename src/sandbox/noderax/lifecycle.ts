@@ -118,7 +118,7 @@ function start(store: Store, task: TaskRow, node: NodeRow, timestamp: string | u
   return { ...task, ...change };
 }
 
-/** The original's race, kept: the task is read, then written back whole, over whatever happened in between. */
+/** Has the race of the original: the task is read, then written back whole, which overwrites changes in between. */
 async function appendLog(
   store: Store,
   timings: Timings,
@@ -160,14 +160,14 @@ function complete(store: Store, task: TaskRow, body: Values<typeof Completed>): 
   return completed;
 }
 
-/** What the server makes of a completion without `result`; null when there is nothing to say. */
+/** Returns the result of a completion without `result`; null when it has no fields for one. */
 function builtResult(body: Values<typeof Completed>): Record<string, unknown> | null {
-  const told = Object.entries({
+  const parts = Object.entries({
     exitCode: body.exitCode,
     durationMs: body.durationMs,
     completedAt: body.timestamp,
     error: body.error,
     reason: body.status === "timeout" ? "timeout" : undefined,
   }).filter(([, value]) => value !== undefined);
-  return told.length === 0 ? null : Object.fromEntries(told);
+  return parts.length === 0 ? null : Object.fromEntries(parts);
 }

@@ -70,8 +70,8 @@ export type Sample = Partial<Omit<Values<typeof Metrics>, "nodeId" | "agentToken
 /** Stores one sample and marks the node alive; the realtime session does the same. Throws 400 for a missing value. */
 export function storeSample(store: Store, node: NodeRow, sample: Sample): MetricRow {
   const row = store.metrics.insert(flatten(node.id, sample));
-  const told = sample.agentVersion === undefined ? {} : { agentVersion: sample.agentVersion };
-  observeVersion(store, markAlive(store, node, told));
+  const reported = sample.agentVersion === undefined ? {} : { agentVersion: sample.agentVersion };
+  observeVersion(store, markAlive(store, node, reported));
   return row;
 }
 

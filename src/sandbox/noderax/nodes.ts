@@ -1,4 +1,4 @@
-// Nodes: how they come to be, and what keeps them online.
+// Nodes: their creation, and their signs of life.
 import { randomBytes } from "node:crypto";
 import type { RootProfile } from "../../protocol/noderax/root-access.ts";
 import { conflict } from "../http/api-error.ts";
@@ -34,9 +34,9 @@ export function insertNode(store: Store, facts: Facts): NodeRow {
   });
 }
 
-/** Online, seen now, with whatever else the sign of life told. */
-export function markAlive(store: Store, node: NodeRow, told: Partial<NodeRow> = {}): NodeRow {
-  const change: Partial<NodeRow> = { ...told, status: "online", lastSeenAt: isoNow() };
+/** Sets the node online and seen now, with the other fields of the sign of life. */
+export function markAlive(store: Store, node: NodeRow, reported: Partial<NodeRow> = {}): NodeRow {
+  const change: Partial<NodeRow> = { ...reported, status: "online", lastSeenAt: isoNow() };
   store.nodes.update(node.id, change);
   return { ...node, ...change };
 }
@@ -67,7 +67,7 @@ export function reportRootAccess(
   });
 }
 
-/** Where the desired and the applied root-access profile stand to each other. */
+/** Compares the desired with the applied root-access profile. */
 export function rootAccessStatus(node: NodeRow): "failed" | "applied" | "pending" {
   if (node.lastError) return "failed";
   return node.appliedProfile === node.rootProfile ? "applied" : "pending";

@@ -1,4 +1,4 @@
-// The API's own refusal of tasks that want root: it goes by the profile the agent says it has applied.
+// The API's own refusal of tasks that need root, by the profile that the agent reports as applied.
 import { conflict } from "../http/api-error.ts";
 import { type RootSurface, allows } from "../../protocol/noderax/root-access.ts";
 import type { NodeRow } from "../entities.ts";

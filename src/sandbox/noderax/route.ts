@@ -5,7 +5,7 @@ import { type Fields, type Values, validate } from "./validation.ts";
 export type Params = Readonly<Record<string, string>>;
 
 export interface ApiRoute {
-  /** What faults are filtered by, e.g. "claim". */
+  /** Its name for faults, for example "claim". */
   readonly name: string;
   readonly method: "GET" | "POST";
   /** After the prefix, with `:name` for a variable segment. */
@@ -13,7 +13,7 @@ export interface ApiRoute {
   /** "headers": Bearer token and node id, not throttled. "public": the body carries the credential, throttled. */
   readonly auth: "headers" | "public";
   readonly status: 200 | 201;
-  /** Validates the body (400) and returns what is left to do. */
+  /** Validates the body (400) and returns the handler. */
   prepare(body: unknown): (params: Params, node: NodeRow | undefined) => unknown;
 }
 

@@ -1,4 +1,4 @@
-// What the control plane does on its own: requeue expired leases, fail stale tasks, put silent nodes offline.
+// Periodic work of the control plane: requeues expired leases, fails stale tasks, sets silent nodes offline.
 import type { Duration } from "../../lib/duration.ts";
 import type { TaskRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
@@ -6,7 +6,7 @@ import type { Timings } from "../timings.ts";
 import { recordEvent } from "./nodes.ts";
 import { NO_LEASE } from "./tasks.ts";
 
-/** Tasks of nodes in maintenance are left alone while they wait. */
+/** Queued tasks of nodes in maintenance are skipped. */
 const NOT_IN_MAINTENANCE = "nodeId IN (SELECT id FROM nodes WHERE maintenance = 0)";
 
 /** One round over the tasks. A task that is requeued here may be failed in the same round: age is since creation. */
@@ -55,11 +55,11 @@ function sweepNodes(store: Store, timings: Timings): void {
   }
 }
 
-/** Runs both rounds on their intervals until `stop`; `restart` takes up changed timings. */
+/** Runs both rounds on their intervals until `stop`; `restart` applies changed timings. */
 export class Sweeper {
   readonly #store: Store;
   readonly #timings: Timings;
-  /** The control plane cannot sweep while its database is away. */
+  /** The control plane cannot sweep while its database is down. */
   readonly #paused: () => boolean;
   #timers: NodeJS.Timeout[] = [];
 

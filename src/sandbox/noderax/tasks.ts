@@ -1,4 +1,4 @@
-// Task rows: how they are made, what of them goes over the wire, and the operator's side of their life.
+// Task rows: creation, their form on the wire, and the operations of operators on them.
 import { conflict } from "../http/api-error.ts";
 import { LOG_ROWS_VISIBLE } from "../../protocol/noderax/limits.ts";
 import { isFinal } from "../../protocol/noderax/tasks.ts";
@@ -52,13 +52,13 @@ export function createTask(store: Store, task: NewTask & { unchecked?: boolean |
   return insertTask(store, task);
 }
 
-/** Waiting tasks are cancelled at once; a running one only gets the wish, and the agent decides. */
+/** Cancels a queued task at once; a running one only gets the request, and the agent decides. */
 export function cancelTask(store: Store, task: TaskRow, reason: string | undefined): TaskRow {
   if (isFinal(task.status)) throw conflict(`Task ${task.id} is already ${task.status}`);
   const now = isoNow();
-  const wish = { cancelRequestedAt: now, cancelReason: reason?.slice(0, 500) ?? null, updatedAt: now };
+  const request = { cancelRequestedAt: now, cancelReason: reason?.slice(0, 500) ?? null, updatedAt: now };
   const change: Partial<TaskRow> =
-    task.status === "running" ? wish : { ...wish, ...NO_LEASE, status: "cancelled", finishedAt: now };
+    task.status === "running" ? request : { ...request, ...NO_LEASE, status: "cancelled", finishedAt: now };
   store.tasks.update(task.id, change);
   return { ...task, ...change };
 }

@@ -46,7 +46,7 @@ export function decideLogs(task: TaskRow): TransitionDecision {
 
 export type ReportedOutcome = "success" | "failed" | "cancelled";
 
-/** What is stored for the outcome an agent sends. */
+/** Returns the stored status for the outcome that an agent sends. */
 export function reportedOutcome(
   sent: "success" | "failed" | "cancelled" | "canceled" | "timeout",
 ): ReportedOutcome {

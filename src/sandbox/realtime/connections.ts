@@ -1,4 +1,4 @@
-// Which agents are connected: one socket a node, who is silent for too long, and what can still be sent to it.
+// The connections of agents: one socket a node, closed after a long silence, and sending to it.
 //
 // A node goes offline the moment the socket of its current session closes. A newer socket of the same node takes the
 // session over first, and only then is the older one closed: the node stays online.
@@ -12,23 +12,23 @@ import { race } from "./race.ts";
 /** One socket of an agent. */
 export interface Link {
   readonly socket: Socket;
-  /** Undefined until `agent.auth` is through. */
+  /** Undefined until `agent.auth` is accepted. */
   nodeId: string | undefined;
   /** Of the last sign of life that counts for the socket; milliseconds. */
   lastSign: number;
-  /** What each of its frames waits before it is handled. */
+  /** The wait of each frame before it is handled. */
   readonly race: () => Promise<void>;
-  /** Packets that were handed to a socket which does not take them. */
+  /** Packets queued for a socket that does not send them. */
   waiting: number;
 }
 
-/** As much of the wire as its fate depends on; Engine.IO's own types do not show it. */
+/** The parts of the transport that are used here; Engine.IO's own types do not have them. */
 export interface AgentWire {
   getBufferedAmount(): number;
   terminate(): void;
 }
 
-/** With so many packets waiting, what is sent to an agent is dropped. */
+/** Queued packets above which events to an agent are dropped. */
 const BACKLOG_MAX = 128;
 
 export class Connections {
@@ -46,7 +46,7 @@ export class Connections {
     this.#faults = faults;
   }
 
-  /** Notes the websocket below a transport of Engine.IO. */
+  /** Remembers the websocket below a transport of Engine.IO. */
   wired(transport: object, wire: AgentWire): void {
     this.#wires.set(transport, wire);
   }
@@ -72,8 +72,8 @@ export class Connections {
     if (before !== undefined && before !== link) before.socket.disconnect(true);
   }
 
-  /** Its socket has closed. */
-  gone(link: Link): void {
+  /** Called when its socket has closed. */
+  closed(link: Link): void {
     this.#links.delete(link);
     if (!this.#closing) this.#release(link);
   }
@@ -108,7 +108,7 @@ export class Connections {
     return Array.isArray(waiting) ? waiting.length : 0;
   }
 
-  /** Cuts the sockets of one node, or of all, without a word. Returns how many. */
+  /** Cuts the sockets of one node, or of all, without a message. Returns their number. */
   cut(nodeId?: string): number {
     const links = [...this.#links].filter((link) => nodeId === undefined || link.nodeId === nodeId);
     for (const link of links) this.cutLink(link);
@@ -129,7 +129,7 @@ export class Connections {
     }
   }
 
-  /** From now on closed sockets change nothing: the sandbox stops. */
+  /** From now on closed sockets change no node: the sandbox stops. */
   close(): void {
     this.#closing = true;
   }

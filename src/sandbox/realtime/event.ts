@@ -1,14 +1,14 @@
-// One event an agent may send: how its body is checked, and what is done with it. Nothing is converted here.
+// One event of agents: checks its body without conversions, and handles it.
 import * as v from "valibot";
 import { badRequest } from "../http/api-error.ts";
 import { isoDate, isUuid } from "../noderax/validation.ts";
 
 export interface AgentEvent {
-  /** Checks the body (throws) and returns what is left to do for the node it came from. */
+  /** Checks the body (throws) and returns the handler for the node that sent it. */
   prepare(body: unknown): (nodeId: string) => object;
 }
 
-/** `run` returns the ack. What is wrong with a body is not told, as in the original. */
+/** `run` returns the ack. The ack does not name the fault of a body, as in the original. */
 export function agentEvent<const S extends v.GenericSchema>(
   schema: S,
   run: (body: v.InferOutput<S>, nodeId: string) => object,

@@ -1,7 +1,7 @@
-// Where frames overtake each other: whoever waits at the same time is let go in random order.
+// Reorders frames: those that wait at the same time are released in random order.
 import { type Duration, milliseconds } from "../../lib/duration.ts";
 
-/** Returns a wait of at most `window()`; without one, nobody waits and nothing is reordered. */
+/** Returns a function that waits up to `window()`; 0 disables both wait and reordering. */
 export function race(window: () => Duration): () => Promise<void> {
   let waiting: (() => void)[] = [];
   const release = (): void => {

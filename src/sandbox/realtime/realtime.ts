@@ -1,7 +1,7 @@
 // The realtime side of the control plane: a real Socket.IO server on Bun's own websockets, on the sandbox's port.
 //
 // Frames of one socket are handled side by side, as in the original: each waits a random moment before it takes
-// effect, so only who waits for the acks keeps an order.
+// effect, so only a client that waits for the acks keeps an order.
 import { Server as Engine } from "@socket.io/bun-engine";
 import { Server, type Socket } from "socket.io";
 import { messageOf } from "../../lib/agent-error.ts";
@@ -20,7 +20,7 @@ import { SandboxTerminals } from "./terminals.ts";
 
 export const ENGINE_PATH = "/socket.io/";
 const NAMESPACE = "/agent-realtime";
-/** What a handler throws is told, up to here. */
+/** Characters of a handler's error that are sent. */
 const ERROR_MAX = 300;
 const DATABASE_DOWN = "connect ECONNREFUSED 127.0.0.1:5432";
 
@@ -37,15 +37,15 @@ export interface Realtime {
     message(ws: EngineSocket, message: string | Buffer): void;
     close(ws: EngineSocket, code: number, reason: string): void;
   };
-  /** Tells a node's agent something; false when there is no way to it. */
+  /** Sends an event to a node's agent; false when it is not connected or does not read. */
   send(nodeId: string, event: string, body: object): boolean;
-  /** A task is waiting. Nobody is told unless the push is switched on. */
+  /** Called when a task is queued; sends it only if the push is switched on. */
   taskQueued(nodeId: string): void;
-  /** Cuts the sockets of a node, or all, at once and without a word. Returns how many. */
+  /** Cuts the sockets of a node, or all, at once and without a message. Returns their number. */
   cut(nodeId?: string): number;
-  /** Takes up changed timings. */
+  /** Applies changed timings. */
   restart(): void;
-  /** After this, sockets that close put no node offline. */
+  /** After this, closed sockets set no node offline. */
   quiet(): void;
   close(): void;
 }
@@ -149,14 +149,14 @@ class Agents {
     const link = this.#connections.add(socket);
     socket.onAny((event: string, ...parts: unknown[]) => void this.#hear(link, event, parts));
     socket.on("disconnect", (reason) => {
-      this.#connections.gone(link);
+      this.#connections.closed(link);
       this.#ports.log.debug("sandbox", "an agent's socket closed", { node_id: link.nodeId, reason });
     });
   }
 
   async #hear(link: Link, event: string, parts: unknown[]): Promise<void> {
     const ack = takeAck(parts);
-    // One JSON object is what an event has; several arguments arrive as a list, which no event takes.
+    // An event has one JSON object; several arguments arrive as a list, which no event accepts.
     const body = parts.length === 1 ? parts[0] : parts;
     try {
       if (event === "agent.auth") return await this.#authenticate(link, body, ack);
@@ -222,7 +222,7 @@ class Agents {
 /** "agent.metrics" is "realtime.metrics", "terminal.output" is "realtime.terminal.output". */
 const routeOf = (event: string): string => `realtime.${event.replace(/^agent\./, "")}`;
 
-/** Takes the ack off the arguments; one that does nothing when the client wants none. */
+/** Removes the ack from the arguments; a no-op when the client wants none. */
 function takeAck(parts: unknown[]): Ack {
   const last = parts.at(-1);
   if (typeof last !== "function") return () => {};

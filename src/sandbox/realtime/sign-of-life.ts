@@ -1,4 +1,4 @@
-// `agent.auth`, `agent.ping` and `agent.metrics`: who an agent is, that its socket lives, and how its machine does.
+// Handles `agent.auth`, `agent.ping` and `agent.metrics`.
 import * as v from "valibot";
 import { ROOT_PROFILES } from "../../protocol/noderax/root-access.ts";
 import { authenticateBody } from "../noderax/auth.ts";
@@ -26,7 +26,7 @@ const Auth = v.strictObject({
   ),
 });
 
-/** Checks the credentials and takes up what the agent tells. Returns the ack; throws the text of the refusal. */
+/** Checks the credentials and stores the reported versions. Returns the ack; throws the text of the refusal. */
 export function authenticate(store: Store, raw: unknown): { readonly nodeId: string; readonly ack: object } {
   const body = strictly(Auth, raw);
   const node = authenticateBody({ nodeId: body.nodeId.toLowerCase(), agentToken: body.agentToken }, store);
@@ -66,7 +66,7 @@ const Metrics = v.strictObject({
   collectedAt: maybe(iso),
 });
 
-/** Their bodies name a node and a token once more; the session's own win. */
+/** Their bodies repeat node and token; those of the session count. */
 export function lifeEvents(store: Store): Record<string, AgentEvent> {
   return {
     "agent.ping": agentEvent(Ping, () => ({ ok: true, type: "agent.ping", timestamp: isoNow() })),

@@ -1,5 +1,5 @@
-// `task.*` over the socket: not the same as over HTTP. Starting needs a task that is still queued, the output is kept
-// whole, and an event whose time equals, to the millisecond, that of an earlier one is taken for its repetition.
+// `task.*` over the socket, which differs from HTTP: starting needs a queued task, the output is stored whole, and an
+// event with the same time in milliseconds as an earlier one counts as its repetition.
 import * as v from "valibot";
 import { ERROR_MAX, LOG_LINE_MAX } from "../../protocol/noderax/limits.ts";
 import { isFinal } from "../../protocol/noderax/tasks.ts";
@@ -13,7 +13,7 @@ import { type AgentEvent, agentEvent, iso, maybe, boundedText, uuidText } from "
 import type { Send } from "./terminals.ts";
 
 const OUTPUT_MAX = 1_000_000;
-/** Of the events that are remembered as handled. */
+/** Handled events that are remembered. */
 const SEEN_MAX = 10_000;
 const DISPATCHED_MAX = 50;
 const DISPATCH_TIMEOUT = 60;
@@ -50,7 +50,7 @@ export function taskEvents(store: Store): Record<string, AgentEvent> {
     if (!task) throw notFound(`Task ${id} was not found for node ${nodeId}`);
     return task;
   };
-  /** Does `act` once. The mark is set first: what fails and is sent again with the same time is discarded. */
+  /** Runs `act` once. Marked before: an event that fails and is sent again with the same time is discarded. */
   const once = (
     event: string,
     { taskId, timestamp }: { taskId: string; timestamp?: string | undefined },

@@ -1,4 +1,4 @@
-// What an agent tells of its terminals, and the acks by which it learns where they stand.
+// Handles the events of agents about terminals; the acks carry the status of the session.
 import * as v from "valibot";
 import {
   EXIT_REASON_MAX,
@@ -58,11 +58,11 @@ export function terminalEvents(store: Store, terminals: SandboxTerminals): Recor
     if (!terminal) throw notFound(`Terminal session ${id} was not found.`);
     return terminal;
   };
-  const standing = ({ id, status }: TerminalRow): object => ({ ok: true, sessionId: id, status });
+  const ackOf = ({ id, status }: TerminalRow): object => ({ ok: true, sessionId: id, status });
   return {
     "terminal.opened": agentEvent(Opened, ({ sessionId, cols, rows }, nodeId) => {
       const size = { ...(cols === undefined ? {} : { cols }), ...(rows === undefined ? {} : { rows }) };
-      return standing(terminals.opened(find(sessionId, nodeId), size));
+      return ackOf(terminals.opened(find(sessionId, nodeId), size));
     }),
     "terminal.output": agentEvent(Output, ({ sessionId, direction, payload }, nodeId) => {
       const kind = direction === "system" ? "system" : "output";
@@ -70,10 +70,10 @@ export function terminalEvents(store: Store, terminals: SandboxTerminals): Recor
       return { ok: true, sessionId, seq };
     }),
     "terminal.exited": agentEvent(Exited, ({ sessionId, exitCode = null, reason = null }, nodeId) =>
-      standing(terminals.exited(find(sessionId, nodeId), { exitCode, reason })),
+      ackOf(terminals.exited(find(sessionId, nodeId), { exitCode, reason })),
     ),
     "terminal.error": agentEvent(Failed, ({ sessionId, message }, nodeId) =>
-      standing(terminals.failed(find(sessionId, nodeId), message)),
+      ackOf(terminals.failed(find(sessionId, nodeId), message)),
     ),
   };
 }

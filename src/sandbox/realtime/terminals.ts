@@ -4,7 +4,7 @@
 //      │                  ▲──── opened ────┘
 //      └── 15 s, or terminal.error, or no route for a keystroke ──▶ failed
 //
-// The table has the last word; what is kept beside it are timers, listeners and counters of live sessions.
+// The table is the authority; in memory are only timers, listeners and counters of active sessions.
 import { shortId } from "../../lib/text.ts";
 import type { Duration } from "../../lib/duration.ts";
 import type { Log } from "../../platform/log.ts";
@@ -16,7 +16,7 @@ import type { ChunkRow, NodeRow, TerminalRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 
-/** Hands an event to a node's agent; false when there is no way to it. */
+/** Sends an event to a node's agent; false when it is not connected or does not read. */
 export type Send = (nodeId: string, event: string, body: object) => boolean;
 
 export interface Size {
@@ -24,17 +24,17 @@ export interface Size {
   readonly rows: number;
 }
 
-/** What a viewer is told. */
+/** An event for a viewer. */
 export type TerminalNews =
   | { readonly kind: "chunk"; readonly chunk: ChunkRow }
   | { readonly kind: "state"; readonly terminal: TerminalRow };
 export type TerminalListener = (news: TerminalNews) => void;
 
-interface Live {
+interface ActiveSession {
   readonly listeners: Set<TerminalListener>;
   lastSeq: number;
   bytes: number;
-  /** The transcript is full: nothing is stored any more. */
+  /** The transcript is full: nothing more is stored. */
   full: boolean;
   /** At most one of each: the 15 s, the 10 s, the grace without viewers. */
   readonly timers: Map<"open" | "stop" | "detach", NodeJS.Timeout>;
@@ -56,10 +56,10 @@ export const isOver = ({ status }: Pick<TerminalRow, "status">): boolean =>
 
 export class SandboxTerminals {
   readonly #ports: SandboxTerminalPorts;
-  readonly #live = new Map<string, Live>();
+  readonly #active = new Map<string, ActiveSession>();
   #closed = false;
 
-  /** Sessions of an earlier run go on; their time limits begin anew. */
+  /** Sessions of an earlier run continue; their time limits start again. */
   constructor(ports: SandboxTerminalPorts) {
     this.#ports = ports;
     for (const { id, status } of ports.store.terminals.all("status IN ('pending', 'terminating')")) {
@@ -106,7 +106,7 @@ export class SandboxTerminals {
     }
   }
 
-  /** Only an open session tells its agent; before, the size is kept for whoever looks. */
+  /** Sends the size to the agent of an open session; before, it is only stored.  */
   resize(terminal: TerminalRow, size: Size): TerminalRow {
     checkSize(size);
     checkLive(terminal);
@@ -124,17 +124,17 @@ export class SandboxTerminals {
     return stopping;
   }
 
-  /** Tells what happens from now on. A listener is a viewer: the grace begins when the last one has left. */
+  /** Calls the listener for all further events. A listener is a viewer: the grace begins when the last one leaves. */
   watch(id: string, listener: TerminalListener): Disposable {
-    const live = this.#liveOf(id);
-    live.listeners.add(listener);
+    const active = this.#activeOf(id);
+    active.listeners.add(listener);
     this.#cancel(id, "detach");
     return {
       [Symbol.dispose]: () => {
-        if (!live.listeners.delete(listener) || live.listeners.size > 0 || this.#closed) return;
+        if (!active.listeners.delete(listener) || active.listeners.size > 0 || this.#closed) return;
         const terminal = this.#ports.store.terminals.get(id);
         if (terminal === undefined || isOver(terminal)) {
-          this.#live.delete(id);
+          this.#active.delete(id);
           return;
         }
         this.#after(id, "detach", this.#ports.timings.terminalDetachGrace, (terminal) => {
@@ -144,24 +144,24 @@ export class SandboxTerminals {
     };
   }
 
-  /** The node is about to be deleted. */
+  /** Called before the node is deleted. */
   abandon(nodeId: string): void {
     for (const terminal of this.#ports.store.terminals.all("nodeId = ?", nodeId)) {
       if (!isOver(terminal)) this.#fail(terminal, "The node was deleted.");
-      this.#live.delete(terminal.id);
+      this.#active.delete(terminal.id);
     }
   }
 
-  /** From now on the store is not touched: it is about to be closed. */
+  /** After this the store is not used: it is about to be closed. */
   close(): void {
     this.#closed = true;
-    for (const { timers } of this.#live.values()) for (const timer of timers.values()) clearTimeout(timer);
-    this.#live.clear();
+    for (const { timers } of this.#active.values()) for (const timer of timers.values()) clearTimeout(timer);
+    this.#active.clear();
   }
 
   // The agent's side.
 
-  /** Also of a session that is being stopped: it is open again then, as in the original. */
+  /** A session that is being stopped is open again after this, as in the original. */
   opened(terminal: TerminalRow, size: Partial<Size>): TerminalRow {
     if (isOver(terminal)) return terminal;
     this.#cancel(terminal.id, "open");
@@ -173,7 +173,7 @@ export class SandboxTerminals {
     });
   }
 
-  /** The sequence number, or null when the session is over or its transcript is full. */
+  /** Returns the sequence number, or null when the session has ended or its transcript is full. */
   output(
     terminal: TerminalRow,
     direction: "output" | "system",
@@ -195,7 +195,7 @@ export class SandboxTerminals {
     return isOver(terminal) ? terminal : this.#fail(terminal, message);
   }
 
-  // Within.
+  // Internal.
 
   #append(
     { id }: TerminalRow,
@@ -203,39 +203,39 @@ export class SandboxTerminals {
     payload: string,
     bytes: number,
   ): number | null {
-    const live = this.#liveOf(id);
-    if (!live.full && live.bytes + bytes > this.#ports.timings.transcriptLimit) {
-      live.full = true;
+    const active = this.#activeOf(id);
+    if (!active.full && active.bytes + bytes > this.#ports.timings.transcriptLimit) {
+      active.full = true;
       const terminal = this.#ports.store.terminals.get(id);
       if (terminal && !isOver(terminal)) this.stop(terminal, FULL);
     }
-    if (live.full) return null;
+    if (active.full) return null;
     const chunk: ChunkRow = {
       sessionId: id,
-      seq: live.lastSeq + 1,
+      seq: active.lastSeq + 1,
       direction,
       payload,
-      total: live.bytes + bytes,
+      total: active.bytes + bytes,
       createdAt: isoNow(),
     };
     this.#ports.store.chunks.insert(chunk);
-    live.lastSeq = chunk.seq;
-    live.bytes = chunk.total;
-    this.#tell(live, { kind: "chunk", chunk });
+    active.lastSeq = chunk.seq;
+    active.bytes = chunk.total;
+    this.#tell(active, { kind: "chunk", chunk });
     return chunk.seq;
   }
 
   #change(terminal: TerminalRow, change: Partial<TerminalRow>): TerminalRow {
     this.#ports.store.terminals.update(terminal.id, change);
     const changed = { ...terminal, ...change };
-    this.#tell(this.#live.get(terminal.id), { kind: "state", terminal: changed });
+    this.#tell(this.#active.get(terminal.id), { kind: "state", terminal: changed });
     return changed;
   }
 
   #end(terminal: TerminalRow, status: "closed" | "failed", change: Partial<TerminalRow>): TerminalRow {
     for (const name of ["open", "stop", "detach"] as const) this.#cancel(terminal.id, name);
     const ended = this.#change(terminal, { ...change, status, closedAt: isoNow() });
-    if (this.#live.get(terminal.id)?.listeners.size === 0) this.#live.delete(terminal.id);
+    if (this.#active.get(terminal.id)?.listeners.size === 0) this.#active.delete(terminal.id);
     return ended;
   }
 
@@ -248,8 +248,8 @@ export class SandboxTerminals {
     return this.#ports.send(nodeId, event, { type: event, sessionId: id, ...body });
   }
 
-  #tell(live: Live | undefined, news: TerminalNews): void {
-    for (const listener of live?.listeners ?? []) listener(news);
+  #tell(active: ActiveSession | undefined, news: TerminalNews): void {
+    for (const listener of active?.listeners ?? []) listener(news);
   }
 
   #awaitOpening(id: string): void {
@@ -275,29 +275,29 @@ export class SandboxTerminals {
       const terminal = this.#ports.store.terminals.get(id);
       if (terminal) act(terminal);
     }, pause);
-    this.#liveOf(id).timers.set(name, timer);
+    this.#activeOf(id).timers.set(name, timer);
   }
 
   #cancel(id: string, name: "open" | "stop" | "detach"): void {
-    const timers = this.#live.get(id)?.timers;
+    const timers = this.#active.get(id)?.timers;
     clearTimeout(timers?.get(name));
     timers?.delete(name);
   }
 
-  #liveOf(id: string): Live {
-    const known = this.#live.get(id);
+  #activeOf(id: string): ActiveSession {
+    const known = this.#active.get(id);
     if (known) return known;
     const { chunks, terminals } = this.#ports.store;
     const last = chunks.find("sessionId = ? ORDER BY seq DESC", id);
-    const live: Live = {
+    const active: ActiveSession = {
       listeners: new Set(),
       lastSeq: last?.seq ?? 0,
       bytes: last?.total ?? 0,
       full: terminals.get(id)?.closedReason === FULL,
       timers: new Map(),
     };
-    this.#live.set(id, live);
-    return live;
+    this.#active.set(id, active);
+    return active;
   }
 }
 

@@ -1,22 +1,23 @@
 // A program on Bun's own terminal: with a controlling terminal, or in a session without one.
 //
-// Measured with Bun 1.4.5: the terminal's exit callback comes at the end of the output, with a code that says nothing;
+// Measured with Bun 1.4.5: the terminal's exit callback comes at the end of the output, with a meaningless code;
 // it is called only for the inline option, and not while a background job holds the tty. write() takes everything, in
-// order, whatever waits already. `drain` says that all of it is flushed, but does not come after each write that was
-// flushed in parts: whoever waits for it before the next write waits for ever. write() and resize() throw after close(). A TIOCSCTTY that fails is not reported.
+// order, whatever is pending. `drain` means that all of it is flushed, but is not called after each write that was flushed
+// in parts: code that waits for it before the next write waits for ever. write() and resize() throw after close(). A
+// TIOCSCTTY that fails is not reported.
 import { MIB } from "../../lib/size.ts";
 import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { SYSTEM_PATH } from "../../platform/account.ts";
 import { hasControllingTerminal } from "../../platform/processes.ts";
-import type { Valve } from "./flow-control.ts";
+import type { PtyFlow } from "./flow-control.ts";
 import { giveTo, openMasters, ptyOpenedSince, slaveOf } from "./descriptors.ts";
 import type { Pty, PtyOrder } from "./pty.ts";
 
 export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): Pty {
   const eof = Promise.withResolvers<void>();
   let lastData = performance.now();
-  /** Written since all was last known to be flushed. */
+  /** Bytes written since the last `drain`. */
   let unread = 0;
   const options: Bun.TerminalOptions = {
     cols: order.cols,
@@ -30,7 +31,7 @@ export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): P
     drain: () => void (unread = 0),
   };
 
-  // Nothing may run between the two looks at our descriptors: another session could open its own.
+  // No await between the two lists of our descriptors: another session could open its own.
   const before = openMasters();
   const { child, terminal } =
     mode === "pty+ctty" ? startInline(order, options) : startDetached(order, options);
@@ -40,7 +41,7 @@ export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): P
   const flow = flowOf(opened && order.flow?.find(opened));
 
   const exited = child.exited.then(() => {
-    // What the kernel still holds has to come out before silence is taken for the end.
+    // The kernel's buffer must be read before silence counts as the end.
     flow?.end();
     return {
       exitCode: child.exitCode,
@@ -75,15 +76,15 @@ export function spawnOnBun(order: PtyOrder, mode: "pty+ctty" | "pty-no-ctty"): P
 
 interface Flow {
   want(paused: boolean): void;
-  /** So much output was handed over. */
+  /** Called after `count` bytes were passed on. */
   passed(count: number): void;
-  /** Lets everything out, for good. */
+  /** Ends every pause for good. */
   end(): void;
 }
 
-/** Turns the valve once the output that is being handed over is; where it cannot be turned, it is tried again. */
-function flowOf(valve: Valve | undefined): Flow | undefined {
-  if (valve === undefined) return undefined;
+/** Applies a pause or resume after the current read callback returns; retries when it cannot be applied yet. */
+function flowOf(pty: PtyFlow | undefined): Flow | undefined {
+  if (pty === undefined) return undefined;
   let wanted = false;
   let closed = false;
   let ended = false;
@@ -92,14 +93,14 @@ function flowOf(valve: Valve | undefined): Flow | undefined {
   let burst = 0;
   let halted = false;
   const release = (): void => {
-    if (halted) valve.release();
+    if (halted) pty.release();
     halted = false;
   };
   const turn = (triesLeft: number): void => {
     due = false;
     burst = 0;
     if (wanted !== closed) {
-      if (wanted ? valve.close() : valve.open()) closed = wanted;
+      if (wanted ? pty.close() : pty.open()) closed = wanted;
       else if (triesLeft > 0) return schedule(triesLeft - 1);
     }
     release();
@@ -119,7 +120,7 @@ function flowOf(valve: Valve | undefined): Flow | undefined {
       schedule(TRIES);
       if (burst < BURST_MAX || halted) return;
       halted = true;
-      valve.halt();
+      pty.halt();
     },
     end() {
       ended = true;
@@ -162,21 +163,21 @@ function startDetached({ command, environment }: PtyOrder, options: Bun.Terminal
   }
 }
 
-/** A few milliseconds of reading, in which nothing else is done. */
+/** Bytes read in one turn of the loop before the program is halted: a few milliseconds in which nothing else runs. */
 const BURST_MAX = MIB;
-/** More turns of the loop than Bun needs to arm its registration again. */
+/** Turns of the loop; Bun needs fewer to arm its registration again. */
 const TRIES = 10;
 
-/** A paste into a program that does not read. */
+/** Bytes of input pending for a program that does not read, such as a paste. */
 const UNREAD_MAX = MIB;
-/** Single keys still get through behind it: among them may be the one that ends the program. */
+/** Input up to this size is still accepted behind it: it may be the key that ends the program. */
 const KEYS = 64;
 
 const QUIET: Duration = milliseconds(100);
-/** A background job that goes on writing is not waited for. */
+/** Limit of the wait for a background job that goes on writing. */
 const QUIET_LIMIT: Duration = seconds(2);
 
-/** Resolves when nothing came for a moment, seen twice: a loop that was held up finds its timer and its data due at once. */
+/** Resolves after two quiet periods in a row: in a delayed loop, a timer and data may be due at once. */
 async function silence(lastData: () => number): Promise<void> {
   const begin = performance.now();
   for (let quiet = 0; quiet < 2;) {

@@ -1,7 +1,7 @@
-// The descriptors of a pty that was just opened, found through /proc: its master's number, its slave's name.
+// Finds the descriptors of a pty that was just opened in /proc: the number of its master, the name of its slave.
 import { chownSync, readFileSync, readdirSync, readlinkSync, statSync } from "node:fs";
 
-/** Our masters of ptys, and which tty each leads to. A number alone says nothing: other threads close and open theirs. */
+/** Returns our pty masters with the tty of each: descriptor numbers alone are reused by other threads. */
 export function openMasters(): ReadonlyMap<number, number> {
   const masters = new Map<number, number>();
   for (const name of readdirSync("/proc/self/fd")) {
@@ -22,12 +22,12 @@ function leadsToPtmx(name: string): boolean {
 export interface PtyDescriptors {
   /** The n of /dev/pts/n. */
   readonly index: number;
-  /** Ours that lead to its master. */
+  /** Our descriptors of its master. */
   readonly masters: readonly number[];
 }
 
 /**
- * What was opened since `before`, without asking the child, which may be gone. Undefined where the kernel does not tell.
+ * Returns the pty opened since `before`, without the child, which may have ended. Undefined where the kernel does not list it.
  */
 export function ptyOpenedSince(before: ReadonlyMap<number, number>): PtyDescriptors | undefined {
   const opened = [...openMasters()].filter(([fd, tty]) => before.get(fd) !== tty);
@@ -36,13 +36,13 @@ export function ptyOpenedSince(before: ReadonlyMap<number, number>): PtyDescript
   return { index, masters: opened.filter(([, tty]) => tty === index).map(([fd]) => fd) };
 }
 
-/** Of a descriptor of ours that leads to a pty's master; undefined for any other. */
+/** Returns the tty index of one of our descriptors; undefined when it is no pty master. */
 export function ttyIndexOf(fd: number): number | undefined {
   const [, index] = /^tty-index:\s*(\d+)$/m.exec(readDescriptor(fd)) ?? [];
   return index === undefined ? undefined : Number(index);
 }
 
-/** What the kernel says of it; empty when it is closed. */
+/** Returns the content of its fdinfo; empty when it is closed. */
 export function readDescriptor(fd: number): string {
   try {
     return readFileSync(`/proc/self/fdinfo/${fd}`, "latin1");
@@ -51,7 +51,7 @@ export function readDescriptor(fd: number): string {
   }
 }
 
-/** The slave on which a program runs, by asking it; undefined when it is gone or has turned to something else. */
+/** Returns the slave on stdin of a process; undefined when the process has ended or redirected stdin. */
 export function slaveOf(pid: number): string | undefined {
   try {
     const target = readlinkSync(`/proc/${pid}/fd/0`);
@@ -61,7 +61,7 @@ export function slaveOf(pid: number): string | undefined {
   }
 }
 
-/** As login does: the tty belongs to who works on it, its group (tty, for `write`) stays. */
+/** Changes the owner of the tty, as login does; its group (tty, for `write`) stays. */
 export function giveTo(path: string, uid: number): void {
   chownSync(path, uid, statSync(path).gid);
 }

@@ -1,9 +1,9 @@
-// Pauses the reading of a pty, so that the kernel holds whoever writes to it. Bun's terminal has no means of its own.
+// Pauses reading from a pty, so that the kernel blocks the program that writes to it. Bun's terminal cannot do that.
 //
 // Bun waits for a pty's output with a one-shot registration in its epoll, which it arms again after each read. We take
 // EPOLLIN out of it and put it back. A hang-up is reported all the same, so the program's end is seen. Before each change
-// the kernel is asked whether the descriptor is still this pty, and whether the registration looks as known; where it
-// does not, nothing is touched.
+// the kernel is asked whether the descriptor is still this pty, and whether the registration has the expected form;
+// otherwise nothing is changed.
 //
 // That takes effect when Bun comes back to its epoll, which it does not as long as the program keeps up with its reading:
 // bursts of 67 MB were measured on a busy machine. Such a program is stopped by TCOOFF until then, and only when it waits
@@ -13,7 +13,7 @@ import { type Duration, milliseconds } from "../../lib/duration.ts";
 import { openLibc } from "../../platform/libc.ts";
 import { type PtyDescriptors, readDescriptor, ttyIndexOf } from "./descriptors.ts";
 
-/** A program that is faster than we are has filled the kernel's 64 kB by then, and waits. */
+/** Within this time a program that writes faster than we read has filled the kernel's 64 kB, and blocks. */
 const TIME_TO_FILL: Duration = milliseconds(2);
 
 /** Of `tcflow`, on Linux. */
@@ -22,17 +22,18 @@ const TCOON = 1;
 const EPOLL_CTL_MOD = 3;
 const EPOLLIN = 1;
 const EPOLLONESHOT = 0x4000_0000;
-/** What the kernel makes of a one-shot registration for nothing: errors and hang-ups are always reported. */
+/** The kernel's form of a one-shot registration without events: errors and hang-ups are always reported. */
 const HELD = EPOLLONESHOT | 0x08 | 0x10;
 
 export interface FlowControl {
-  /** The handle of a pty that was just opened; undefined when its registration is not as known. */
-  find(pty: PtyDescriptors): Valve | undefined;
+  /** Returns the flow of a pty that was just opened; undefined when its registration has another form. */
+  find(pty: PtyDescriptors): PtyFlow | undefined;
 }
 
-export interface Valve {
-  /** False when it cannot be done just now. Not to be used while output is being handed over: Bun arms it afterwards. */
+export interface PtyFlow {
+  /** Stops reading. False when that is not possible at the moment. Not within the read callback: Bun arms it afterwards. */
   close(): boolean;
+  /** Reads again. False when that is not possible at the moment. */
   open(): boolean;
   /** Stops the program that writes, at once, until `release`. */
   halt(): void;
@@ -44,7 +45,7 @@ interface Native {
   tcflow(fd: number, action: number): void;
 }
 
-/** Undefined where the runtime may not make native calls: it then has no JIT. */
+/** Resolves with undefined where the runtime cannot make native calls (without a JIT). */
 export async function loadFlowControl(): Promise<FlowControl | undefined> {
   const libc = await openLibc({
     epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
@@ -76,21 +77,21 @@ function flowControl(native: Native): FlowControl {
         for (const fd of masters) {
           const events = registration(epoll, fd)?.events ?? 0;
           if ((events & EPOLLIN) === 0 || (events & EPOLLONESHOT) === 0) continue;
-          return valve(epoll, fd, index, events, native);
+          return ptyFlow(epoll, fd, index, events, native);
         }
       return undefined;
     },
   };
 }
 
-function valve(epoll: number, fd: number, index: number, armed: number, native: Native): Valve {
-  // All of it in one turn of the loop, in which Bun does nothing.
+function ptyFlow(epoll: number, fd: number, index: number, armed: number, native: Native): PtyFlow {
+  // All within one turn of the loop, in which Bun changes nothing.
   const set = (from: number, to: number): boolean => {
     if (ttyIndexOf(fd) !== index) return false;
     const now = registration(epoll, fd);
     return now?.events === from && native.changeEvents(epoll, fd, to, now.data);
   };
-  /** The slave is open for the call only: the state is the tty's own, and an open slave would keep its end from us. */
+  /** Opens the slave for the call only: the state belongs to the tty, and an open slave would hide the program's end. */
   const flow = (action: number): void => {
     if (ttyIndexOf(fd) !== index) return;
     try {
@@ -98,12 +99,12 @@ function valve(epoll: number, fd: number, index: number, armed: number, native: 
       native.tcflow(slave, action);
       closeSync(slave);
     } catch {
-      // Hung up: nobody writes any more.
+      // Hung up: no program writes any more.
     }
   };
   return {
     close: () => set(armed, EPOLLONESHOT),
-    // One that is not held any more was hung up: Bun reads on by itself.
+    // Any other registration means that it was hung up: Bun reads on by itself.
     open: () => registration(epoll, fd)?.events !== HELD || set(HELD, armed),
     halt() {
       Bun.sleepSync(TIME_TO_FILL);

@@ -1,14 +1,14 @@
-// The last resort: a program on bun-pty, loaded only then.
+// Starts a program on bun-pty, for hosts where the other modes fail. Loaded only then.
 //
-// Measured with 0.4.11: bytes that are no UTF-8 are lost, the signal that ended a program too, a closed session leaves
-// four descriptors behind, and its kill() sends SIGHUP to the pid even when the program has long been waited for.
+// Measured with 0.4.11: bytes that are no UTF-8 are lost, as is the signal that ended a program; a closed session leaks
+// four descriptors, and its kill() sends SIGHUP to the pid even when the program has long been waited for.
 import { milliseconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { identify, isAlive } from "../../platform/processes.ts";
 import { giveTo, openMasters, ptyOpenedSince, slaveOf } from "./descriptors.ts";
 import type { Pty, PtyOrder } from "./pty.ts";
 
-/** bun-pty adds our whole environment to the child's: `env -i` takes it away. The words on its line are no secrets. */
+/** bun-pty adds our whole environment to the child's: `env -i` removes it. Its arguments hold no secrets. */
 export async function spawnMinimal(order: PtyOrder): Promise<Pty> {
   const { spawn } = await import("bun-pty");
   const variables = Object.entries(order.environment).map(([name, value]) => `${name}=${value}`);
@@ -33,7 +33,7 @@ export async function spawnMinimal(order: PtyOrder): Promise<Pty> {
     code = exitCode;
     over.resolve();
   };
-  // It tells of the end after the last of the output, but not when a read failed.
+  // `onExit` is called after the last output, but not after a failed read.
   pty.onData((text) => order.onData(Buffer.from(text)));
   pty.onExit(({ exitCode, signal }) => end(signal === undefined ? exitCode : null));
   void vanished(pty.pid, over.promise).then(() => end(null));
@@ -60,7 +60,7 @@ export async function spawnMinimal(order: PtyOrder): Promise<Pty> {
   };
 }
 
-/** Resolves a moment after the process was last seen alive, or with `over`. */
+/** Resolves at most 0.5 s after the process has ended, or with `over`. */
 async function vanished(pid: number, over: Promise<void>): Promise<void> {
   const program = identify(pid);
   const enough = new AbortController();

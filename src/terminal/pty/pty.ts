@@ -1,9 +1,9 @@
-// A program on a pseudo-terminal, in one of three modes, the best that this machine can do:
+// Starts a program on a pseudo-terminal, in the first of three modes that works on this machine:
 //
 //   pty+ctty      a session of its own with the pty as its controlling terminal: job control, Ctrl-C, window changes
 //   pty-no-ctty   a session of its own that only reads and writes the pty: for a kernel that refuses TIOCSCTTY
-//   pty-minimal   through bun-pty, whose native library is all it shares with the others: it needs an executable /tmp,
-//                 knows text only, and leaks descriptors; for a runtime without a terminal of its own
+//   pty-minimal   through bun-pty and its native library: needs an executable /tmp, passes text only, and leaks
+//                 descriptors; for a runtime without a terminal of its own
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
 import type { FlowControl } from "./flow-control.ts";
 import { spawnOnBun } from "./bun.ts";
@@ -14,15 +14,15 @@ export type PtyMode = (typeof PTY_MODES)[number];
 
 export interface PtyOrder {
   readonly command: readonly string[];
-  /** All of it: the child gets nothing else. */
+  /** The whole environment of the child. */
   readonly environment: Readonly<Record<string, string>>;
   readonly cols: number;
   readonly rows: number;
-  /** To whom the tty is given; undefined: it stays ours. */
+  /** New owner of the tty; undefined: it stays ours. */
   readonly owner: number | undefined;
-  /** What holds the output back, if anything can. */
+  /** Pauses the output; undefined where that is not possible. */
   readonly flow: FlowControl | undefined;
-  /** The bytes are the listener's only until it returns. */
+  /** The bytes are only valid until the listener returns. */
   readonly onData: (bytes: Uint8Array) => void;
 }
 
@@ -34,24 +34,24 @@ export interface PtyExit {
 export interface Pty {
   readonly pid: number;
   readonly mode: PtyMode;
-  /** False when too much waits for a program that does not read: nothing of it will arrive then. */
+  /** False when too much input is pending for a program that does not read: the bytes are dropped. */
   write(bytes: Uint8Array): boolean;
   resize(cols: number, rows: number): void;
-  /** False where output cannot be held back: whoever reads must bound what they keep. */
+  /** False where output cannot be paused: the reader must bound its buffer. */
   readonly pausable: boolean;
   pause(): void;
   resume(): void;
   readonly exited: Promise<PtyExit>;
   /**
-   * Resolves after `exited` when the last output was handed over. Where a background job keeps the pty open, when there
-   * was silence for a moment.
+   * Resolves after `exited` when the last output was passed on; after a quiet period (0.1 to 2 s) where a background job
+   * keeps the pty open.
    */
   readonly drained: Promise<void>;
   /** Hangs up. May be called twice. */
   close(): void;
 }
 
-/** Opens a pty and starts the command on it, as it is: in `/`. Throws when no mode works, with the reason of each. */
+/** Opens a pty and starts the command on it, in `/`. Throws "terminal.pty" with the reason of each mode when none works. */
 export async function spawnPty(order: PtyOrder, modes: readonly PtyMode[] = PTY_MODES): Promise<Pty> {
   const failures: string[] = [];
   for (const mode of modes) {

@@ -7,7 +7,7 @@ import { hangUp } from "../../../src/platform/processes.ts";
 import { EXIT_REASON_MAX } from "../../../src/protocol/noderax/terminal.ts";
 import { parseRegistration } from "../../../src/terminal/pty/flow-control.ts";
 import { decodeInput } from "../../../src/terminal/input.ts";
-import { type Circumstances, refusalOf } from "../../../src/terminal/refusal.ts";
+import { type StartConditions, refusalOf } from "../../../src/terminal/refusal.ts";
 import { clip, endOf } from "../../../src/terminal/session-end.ts";
 import { shellCandidates, shellEnvironment, shellStarts } from "../../../src/terminal/shell.ts";
 import { createUnknownSessions } from "../../../src/terminal/unknown-sessions.ts";
@@ -64,7 +64,7 @@ test("the language is the agent's where it is UTF-8, else plain UTF-8", () => {
   ]);
 });
 
-const fine: Circumstances = {
+const fine: StartConditions = {
   allowed: true,
   open: 0,
   limit: 2,
