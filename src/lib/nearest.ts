@@ -11,11 +11,20 @@ export function nearest(
 ): string | undefined {
   let best: { candidate: string; distance: number } | undefined;
   for (const candidate of candidates) {
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    const distance = distanceTo(candidate.toLowerCase(), word.toLowerCase());
     if (distance <= limit && distance < (best?.distance ?? Infinity)) best = { candidate, distance };
   }
   return best?.candidate;
 }
+
+/** A word that was not typed to its end is nearer than any that has another letter: "stat" means status, not start. */
+const distanceTo = (candidate: string, word: string): number =>
+  word !== "" && candidate !== word && candidate.startsWith(word) && candidate.length - word.length <= 2
+    ? UNFINISHED
+    : editDistance(word, candidate);
+
+/** Between none and one. */
+const UNFINISHED = 0.5;
 
 /** Returns the number of edits between two words; a swap of neighbours ("emial") counts as one. */
 function editDistance(a: string, b: string): number {

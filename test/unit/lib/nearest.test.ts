@@ -23,3 +23,8 @@ test("a word that resembles none is met with silence", () => {
 test("of two words the closer one is offered", () => {
   expect(nearest("task_use", ["task_usage", "task_user"])).toBe("task_user");
 });
+
+test("a word that was not typed to its end is taken for that, before one with another letter", () => {
+  expect(nearest("stat", ["start", "status", "stop"])).toBe("status");
+  expect(nearest("statr", ["start", "status", "stop"])).toBe("start");
+});
