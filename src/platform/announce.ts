@@ -1,7 +1,16 @@
 // Announces an agent or sandbox to commands of its user: one private file a process, in a directory of that
 // user.
-import { lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  rmdirSync,
+} from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { AgentError } from "../lib/agent-error.ts";
@@ -19,6 +28,27 @@ const Envelope = v.object({
 });
 
 const uid = (): number => process.getuid?.() ?? 0;
+
+/**
+ * Returns where announcements are: TMPDIR where it is set, else the runtime directory of this user, which a service with a
+ * private /tmp shares with everybody else; /tmp where there is none.
+ */
+export function announcementPlace(environment: NodeJS.ProcessEnv, user = uid()): string {
+  const { TMPDIR, XDG_RUNTIME_DIR } = environment;
+  if (TMPDIR !== undefined && TMPDIR !== "") return TMPDIR;
+  const runtime = user === 0 ? "/run" : XDG_RUNTIME_DIR;
+  return runtime !== undefined && isWritableBy(user, runtime) ? runtime : "/tmp";
+}
+
+function isWritableBy(user: number, directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK);
+    return lstatSync(directory).uid === user;
+  } catch {
+    return false;
+  }
+}
+
 const directoryIn = (temporary: string): string => join(temporary, `noderax-${uid()}`);
 const pidNamespace = (): string => readlinkSync("/proc/self/ns/pid");
 
@@ -26,7 +56,11 @@ const pidNamespace = (): string => readlinkSync("/proc/self/ns/pid");
  * Makes `announced` of this user return the document until it is disposed of. Throws "announce.place" when
  * the directory is not private.
  */
-export function announce(kind: AnnouncementKind, document: object, temporary = tmpdir()): Disposable {
+export function announce(
+  kind: AnnouncementKind,
+  document: object,
+  temporary = announcementPlace(process.env),
+): Disposable {
   const directory = directoryIn(temporary);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   if (!isPrivate(directory, "directory")) {
@@ -39,14 +73,23 @@ export function announce(kind: AnnouncementKind, document: object, temporary = t
   const file = join(directory, `${kind}-${pid}.json`);
   const envelope = { pid, start_time: startTime, pid_namespace: pidNamespace(), document };
   writeFileAtomic(file, `${JSON.stringify(envelope)}\n`);
-  return { [Symbol.dispose]: () => rmSync(file, { force: true }) };
+  return {
+    [Symbol.dispose]() {
+      rmSync(file, { force: true });
+      try {
+        rmdirSync(directory);
+      } catch {
+        // Another process of this user is announced there.
+      }
+    },
+  };
 }
 
 /** Returns the documents of live processes of this user. Ignores files that others could have written. */
 export function announced<const S extends v.GenericSchema>(
   kind: AnnouncementKind,
   schema: S,
-  temporary = tmpdir(),
+  temporary = announcementPlace(process.env),
 ): { readonly pid: number; readonly document: v.InferOutput<S> }[] {
   const directory = directoryIn(temporary);
   if (!isPrivate(directory, "directory")) return [];

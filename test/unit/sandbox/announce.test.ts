@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { announcementPlace } from "../../../src/platform/announce.ts";
 import { announceSandbox, findSandboxes } from "../../../src/sandbox/announce.ts";
 
 let temporary: string;
@@ -41,6 +42,21 @@ test("an announced sandbox is found, by this user only, until it is withdrawn", 
   expect(statSync(file()).mode & 0o777).toBe(0o600);
   announcement[Symbol.dispose]();
   expect(found()).toEqual([]);
+});
+
+test("announcements are in TMPDIR, else in the runtime directory where it is this user's, else in /tmp", () => {
+  const user = statSync(temporary).uid;
+  expect(announcementPlace({ TMPDIR: temporary, XDG_RUNTIME_DIR: "/elsewhere" }, 4711)).toBe(temporary);
+  expect(announcementPlace({ XDG_RUNTIME_DIR: temporary }, user === 0 ? 4711 : user)).toBe(
+    user === 0 ? "/tmp" : temporary,
+  );
+  expect(announcementPlace({ XDG_RUNTIME_DIR: "/proc" }, 4711)).toBe("/tmp");
+  expect(announcementPlace({}, 4711)).toBe("/tmp");
+});
+
+test("the directory goes with the last announcement", () => {
+  announceSandbox(ours, temporary)[Symbol.dispose]();
+  expect(existsSync(directory)).toBe(false);
 });
 
 test("two sandboxes are both found, and neither takes the other's announcement away", async () => {
