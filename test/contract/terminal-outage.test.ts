@@ -37,7 +37,7 @@ describe.concurrent("a socket that is cut", () => {
     expect(text === wanted).toBe(true);
   });
 
-  test("lets the shell go on; what it wrote meanwhile and how it ended is told afterwards", async () => {
+  test("lets the shell go on; its output and its end are reported afterwards", async () => {
     await using node = await enrolledAgent();
     using shell = await opens(node);
     const proof = node.file("proof");

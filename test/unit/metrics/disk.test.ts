@@ -70,7 +70,7 @@ test("blocks reserved for root are neither used nor available, as df has it", ()
   expect(diskUsage({ blockSize: 4_096, blocks: 1_000, free: 500, available: 450 })).toBe(52.6);
 });
 
-test("the fullest is told by name; of equals the first", () => {
+test("the fullest is reported by name; of equals the first", () => {
   const disks: [string, Filesystem][] = [
     ["/", disk(40)],
     ["/data", disk(91)],
@@ -106,7 +106,7 @@ test("a disk that does not answer keeps its last number, is named, and is asked 
   expect(answered).not.toHaveProperty("stuck");
 });
 
-test("a disk that is gone is forgotten", async () => {
+test("an unmounted disk is forgotten", async () => {
   const disks: Record<string, Filesystem> = { "/": disk(40), "/data": disk(70) };
   const meter = createDiskMeter(machineOf(new Map(), disks), async () => ["/", "/data"], seconds(1));
   expect(await meter()).toMatchObject({ mount: "/data" });

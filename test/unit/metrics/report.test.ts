@@ -221,7 +221,7 @@ test("over HTTP, the identity is in the body, `collectedAt` instead of type and 
   });
 });
 
-test("a session that goes away leaves HTTP to take over, and takes back over when it returns", async () => {
+test("HTTP takes over when the session ends, until it is online again", async () => {
   await using server = apiOf();
   const channel = channelOf(true);
   await using _ = start(channel, server, milliseconds(20), QUICK);
@@ -235,7 +235,7 @@ test("a session that goes away leaves HTTP to take over, and takes back over whe
   expect(server.posted.length).toBeLessThanOrEqual(posted + 1);
 });
 
-test("a session that is away for a moment causes no call over HTTP", async () => {
+test("a short loss of the session causes no call over HTTP", async () => {
   await using server = apiOf();
   const channel = channelOf(true);
   const http = seconds(1.5);
@@ -259,7 +259,7 @@ test("a session that is expected gets its time before HTTP is tried", async () =
   expect((server.posted[0]?.at ?? 0) - started).toBeGreaterThanOrEqual(290); // half as much again, by `random`
 });
 
-test("throttled, the server's wish is kept; and a session that comes meanwhile is used at once", async () => {
+test("when throttled, the server's Retry-After is kept; and a session that comes meanwhile is used at once", async () => {
   await using server = apiOf(() => new Response("", { status: 429, headers: { "retry-after": "480" } }));
   const channel = channelOf(false);
   await using run = start(channel, server, milliseconds(20), QUICK);

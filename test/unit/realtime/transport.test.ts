@@ -108,7 +108,7 @@ test("a frame within the bound arrives whole, however much larger than 32 KiB it
   expect(heard).toEqual([33_000, 1_000_000, 3_900_000]);
 });
 
-test("what the server answered instead of opening a websocket is told", async () => {
+test("the answer of the server instead of a websocket is the reason of the end", async () => {
   await using server = plane({ onRequest: () => new Response("", { status: 503 }) });
   const wire = await open(server.url);
   expect((await wire.ended).reason).toBe("Expected 101 status code: 503");
@@ -126,7 +126,7 @@ test.each<[string, (socket: Socket) => void, string]>([
   expect((await wire.ended).reason).toBe(words);
 });
 
-test("an address that is none is told as an end, not thrown", async () => {
+test("an invalid address is reported as an end, not thrown", async () => {
   const wire = await open("no address");
   expect(await wire.ended).toMatchObject({ stage: "transport", error: { code: "realtime.url" } });
 });
@@ -199,7 +199,7 @@ describe.concurrent("through a proxy of the environment", () => {
     expect(proxy.asked).toEqual([]);
   });
 
-  test("one that is none is told by the name of its variable", async () => {
+  test("an invalid proxy is reported by the name of its variable", async () => {
     expect(await connectFrom({ HTTP_PROXY: "socks5://127.0.0.1:1" }, "http://127.0.0.1:1")).toBe(
       "realtime.proxy",
     );

@@ -94,7 +94,7 @@ test("a viewer who comes back asks only for what is new, and one who comes late 
   expect(late.heard.at(-1)).toMatchObject({ terminal: { status: "closed" } });
 });
 
-test("what a viewer types, resizes and stops reaches the agent; what is refused is said", async () => {
+test("what a viewer types, resizes and stops reaches the agent; a refusal is answered with an error", async () => {
   await using on = await stage();
   using viewer = attach(on.sandbox, on.id);
   await until(() => viewer.heard.length > 0);

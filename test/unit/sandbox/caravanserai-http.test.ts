@@ -87,7 +87,7 @@ test("a lost answer is processed; the connection is cut", async () => {
   expect(sandbox.project("shop").status.phase).toBe("Failed");
 });
 
-test("while the database is away everything is 500, no node is missed and nothing is moved", async () => {
+test("while the database is down everything is 500, no node becomes NotReady and nothing is moved", async () => {
   await using sandbox = await caraSandbox({ timings: { nodeSilence: 1_000, rescheduleGrace: 1 } });
   await runningProject(sandbox, "shop");
   sandbox.setFaults({ databaseDown: true });
@@ -98,7 +98,7 @@ test("while the database is away everything is 500, no node is missed and nothin
   expect(sandbox.project("shop").status.phase).toBe("Running");
 });
 
-test("while the database is away nothing is scheduled, and all is well afterwards", async () => {
+test("while the database is down nothing is scheduled, and afterwards it is", async () => {
   await using sandbox = await caraSandbox();
   await readyNode(sandbox, "n1");
   sandbox.setFaults({ databaseDown: true });

@@ -171,7 +171,7 @@ test("an operator changes labels and spec of a node, not its status", async () =
   expect((await cara(sandbox, "PUT /api/v1/nodes/n2", nodeDocument("n1"))).status).toBe(400);
 });
 
-test("a deleted node is gone, for its own heartbeat too, and may register again", async () => {
+test("a deleted node is unknown, to its own heartbeat too, and may register again", async () => {
   await using sandbox = await caraSandbox();
   await readyNode(sandbox, "n1");
   expect((await cara(sandbox, "DELETE /api/v1/nodes/n1")).status).toBe(204);

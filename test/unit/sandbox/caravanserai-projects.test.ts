@@ -178,7 +178,7 @@ test("a report of an unknown phase is 400, one about an unknown project 404", as
   expect(sandbox.project("shop").status.phase).toBe("Running");
 });
 
-test("what agents reported is kept in order, also when the project is gone", async () => {
+test("reports are stored in order, also after the project is removed", async () => {
   await using sandbox = await caraSandbox();
   await runningProject(sandbox, "shop");
   await cara(sandbox, "DELETE /api/v1/projects/shop");
@@ -234,7 +234,7 @@ test("another spec is 409 while Scheduled, Running or Terminating, and the old o
   expect(sandbox.project("shop").spec.services[0]?.image).toBe("busybox:1");
 });
 
-test("a Failed project takes another spec in place: it stays Failed, on its node, and keeps what is said of it", async () => {
+test("a Failed project takes another spec in place: it stays Failed, on its node, and keeps its conditions", async () => {
   await using sandbox = await caraSandbox();
   await runningProject(sandbox, "shop");
   await report(sandbox, "shop", "Failed", "ReconcileError", "no such image");
@@ -325,7 +325,7 @@ test("DELETE with force removes the record of a Running project at once", async 
   expect(sandbox.projects()).toEqual([]);
 });
 
-test("a Terminated project can be seen for a while, and is gone then", async () => {
+test("a Terminated project is visible for a while, and is then removed", async () => {
   await using sandbox = await caraSandbox({ timings: { terminatedLife: 60 } });
   await runningProject(sandbox, "shop");
   await cara(sandbox, "DELETE /api/v1/projects/shop");

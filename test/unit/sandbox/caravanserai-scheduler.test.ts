@@ -64,7 +64,7 @@ test("a Scheduled project leaves a lost node at once", async () => {
   await until(() => sandbox.project("shop").status.nodeRef === "n2");
 });
 
-test("a Running project stays for the grace and moves then; the old node is told nothing", async () => {
+test("a Running project stays for the grace and moves then; the old node is not informed", async () => {
   await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 60_000 } });
   await runningProject(sandbox, "shop");
   await readyNode(sandbox, "n2");

@@ -42,7 +42,7 @@ async function stage(timings: SandboxOptions["timings"] = {}): Promise<Stage> {
   };
 }
 
-test("from start to exit: what the agent is told, what the transcript keeps, and the exit code 0", async () => {
+test("from start to exit: the events to the agent, the transcript, and the exit code 0", async () => {
   await using on = await stage();
   const { sandbox, agent } = on;
   const { id, status } = sandbox.openTerminal({ node: "demo-1", cols: 100, rows: 40 });
@@ -137,7 +137,7 @@ test("while a session is pending, a new size is kept and not forwarded, and outp
 });
 
 describe("a stop", () => {
-  test("is told with its reason, and ended by the exit", async () => {
+  test("is sent with its reason, and ended by the exit", async () => {
     await using on = await stage();
     const sessionId = await on.open();
     expect(on.sandbox.stopTerminal(sessionId, "enough")).toMatchObject({ status: "terminating" });
@@ -208,7 +208,7 @@ test("a full transcript stops the session, and further output has no number", as
   expect(on.sandbox.transcript(sessionId)).toHaveLength(2);
 });
 
-describe("while the agent's socket is away", () => {
+describe("while the agent is not connected", () => {
   const away = async (on: Stage): Promise<string> => {
     const sessionId = await on.open();
     on.agent.socket.disconnect();

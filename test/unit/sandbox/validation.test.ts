@@ -161,7 +161,7 @@ test("an empty body and a body without a content type are fine where nothing is 
   expect(response.status).toBe(200);
 });
 
-test("malformed JSON is 400 before anybody looks at credentials; a bad body with bad credentials is 401", async () => {
+test("malformed JSON is 400 before credentials are checked; a bad body with bad credentials is 401", async () => {
   const stranger = caller(sandbox);
   expect((await stranger.post("/agent/tasks/claim", {}, { body: "{oops" })).status).toBe(400);
   expect((await stranger.post("/agent/tasks/claim", { nonsense: 1 })).status).toBe(401);

@@ -172,7 +172,7 @@ test("no signal is ignored or blocked in the command, as it would be in a shell'
   expect(masks).toEqual([0n, 0n]);
 });
 
-test("the command's text stands in no argument list, and its file is gone", async () => {
+test("the command's text stands in no argument list, and its file is removed", async () => {
   const it = await start("echo ready; sleep 30 # s3cret", { shell: "/bin/sh" });
   await until("the command", () => it.stdout() === "ready\n");
   expect(existsSync(join(it.directory, "command.sh"))).toBe(false);
@@ -293,7 +293,7 @@ test("of a launch and its prevention exactly one wins, whoever comes first", asy
   expect(wins.prevented).toBeGreaterThan(0);
 });
 
-test("members are the command and all it started, also what left the session, without wrapper and pumps", async () => {
+test("members are the command and all it started, also what left the session, without wrapper and output copiers", async () => {
   const it = await start(
     "setsid sleep 61 & (setsid sh -c 'sleep 62 & sleep 63' &) ; sleep 64 & echo ready; wait",
   );
@@ -343,7 +343,7 @@ test("a tree that ignores SIGTERM is killed after the grace, not before", async 
   expect(it.run.exitCode()).toBe(137);
 });
 
-test("who forks faster than we look is ended as well", async () => {
+test("a command that forks faster than it is listed is ended as well", async () => {
   const it = await start("echo ready; while :; do sleep 0.01 & done 2>/dev/null");
   await until("the output", () => it.stdout() === "ready\n");
   expect(await terminate(() => it.run.members(), milliseconds(200))).toBe(true);
@@ -361,7 +361,7 @@ test("a wrapper that was killed is seen to be dead, and leaves no exit status", 
   expect(it.run.members().map(processName)).toContain("sleep");
 });
 
-test("a wrapper that is told to stop waits for its command: exit status and last words are kept", async () => {
+test("a wrapper that is told to stop waits for its command: exit status and last output are stored", async () => {
   const it = await start("trap 'echo last words; exit 5' TERM; echo ready; while :; do sleep 0.05; done");
   await until("the command", () => it.stdout() === "ready\n");
   const wrapper = Number.parseInt(textIn(join(it.directory, "session")), 10);
@@ -397,7 +397,7 @@ test.skipIf(other === undefined)(
   },
 );
 
-test("a directory that cannot be made is told in words", async () => {
+test("a directory that cannot be made fails the launch in words", async () => {
   const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1, ...free } as const;
   const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
   const failure = await launch({ ...order, directory: "/proc/no/where", script });

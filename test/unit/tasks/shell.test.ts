@@ -100,7 +100,7 @@ test.each([
   expect(refusal(payload)).toContain(reason);
 });
 
-test("everything that is wrong is said at once", () => {
+test("all faults of a payload are named at once", () => {
   const text = refusal({ command: "", shell: "sh", timeoutSeconds: 0 });
   for (const field of ["command", "shell", "timeoutSeconds"]) expect(text).toContain(field);
 });

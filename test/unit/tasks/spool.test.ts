@@ -227,7 +227,7 @@ test("a spool that is followed for long asks nothing twice", () => {
   expect(used()).toBeLessThan(2_000);
 });
 
-test("what the pumps discarded is known once they have said it", () => {
+test("the number of discarded bytes is known once the output copiers have stored it", () => {
   const spool = open();
   expect(spool.discarded()).toEqual({ stdout: 0, stderr: 0 });
   writeFileSync(at("stderr.discarded"), "   1234\n");

@@ -119,7 +119,7 @@ test("input is base64 of the standard alphabet within the limit, and nothing els
     expect(decodeInput(payload)).toBeUndefined();
 });
 
-test("a stranger is answered once in five seconds, however many there are", () => {
+test("an unknown session is answered once in five seconds, however many there are", () => {
   let now = 0;
   const unknownSessions = createUnknownSessions(() => now);
   expect([

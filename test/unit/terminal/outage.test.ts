@@ -71,7 +71,7 @@ test("without flow control, what is too much is skipped, and the output says so"
   expect(shell.text()).toContain("\r\n400000\r\n");
 });
 
-test("an end during an outage is told after it, with its code, behind the last output", async () => {
+test("an end during an outage is reported after it, with its code, behind the last output", async () => {
   await using node = terminalNode();
   const shell = await node.open();
   node.channel.goOffline();
@@ -134,7 +134,7 @@ test.each(["terminal.opened", "terminal.output"])(
   },
 );
 
-test("an end is not told to a control plane that knows no such terminal", async () => {
+test("an end is not reported to a control plane without such a session", async () => {
   await using node = terminalNode();
   const shell = await node.open();
   node.channel.refuse = ({ body }) => `Terminal session ${body.sessionId} was not found.`;
@@ -143,7 +143,7 @@ test("an end is not told to a control plane that knows no such terminal", async 
   expect(node.channel.of("terminal.exited", shell.id)).toEqual([]);
 });
 
-test("without a session at all, what an earlier agent left is ended, and the telling is kept for later", async () => {
+test("without a session at all, stale sessions are ended, and their report is left for later", async () => {
   const database = openDatabase(":memory:", [terminalMigration]);
   const first = terminalNode({ database });
   const shell = await first.open();
@@ -186,7 +186,7 @@ test("after a crash of the agent, the next one ends what was left and tells of i
   await first.terminals.stop(seconds(1));
 });
 
-test("an end the control plane never heard of is told by the next agent as it was", async () => {
+test("an unreported end is reported by the next agent unchanged", async () => {
   const database = openDatabase(":memory:", [terminalMigration]);
   const first = terminalNode({ database });
   const shell = await first.open();

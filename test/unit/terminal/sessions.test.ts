@@ -30,7 +30,7 @@ test("a terminal opens with its size, runs commands, and ends with its exit code
   await until("it is forgotten", () => node.terminals.active().length === 0);
 });
 
-test("exit code 0 is told, and no reason with it", async () => {
+test("exit code 0 is reported without a reason", async () => {
   await using node = terminalNode();
   const shell = await node.open();
   shell.type("exit\n");
@@ -323,7 +323,7 @@ test("a paste of 300 kB arrives whole; one into a program that does not read is 
   await shell.exited();
 });
 
-test("what is typed before the shell runs arrives; what is too much is refused aloud, and the shell lives", async () => {
+test("what is typed before the shell runs arrives; excess input is dropped with a notice, and the shell stays", async () => {
   const slow = Promise.withResolvers<undefined>();
   await using node = terminalNode({ loadFlow: () => slow.promise });
   const shell = node.start();
@@ -336,7 +336,7 @@ test("what is typed before the shell runs arrives; what is too much is refused a
   expect(shell.text()).not.toContain("got-64-");
 });
 
-test("ten terminals that are stopped together share each look at who is alive", async () => {
+test("ten terminals that are stopped together share each list of the processes", async () => {
   let looks = 0;
   let asked = 0;
   const shared = sharedProcessTable(TERMINAL_MARKER, (name) => {

@@ -16,7 +16,7 @@ const row = (startedAt: string | null): Task => ({
 });
 const ours = { epoch: Date.parse("2026-01-02T03:04:05.678Z"), at: 1_234 };
 
-test("the time that we told is our start, in whichever form the server writes it", () => {
+test("the reported time identifies our start, in whichever form the server writes it", () => {
   expect(startOf(row("2026-01-02T03:04:05.678Z"), ours)).toBe(1_234);
   expect(startOf(row("2026-01-02T04:04:05.678+01:00"), ours)).toBe(1_234);
 });
