@@ -185,7 +185,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
     return {
       server_url: serverUrl,
       node,
-      state: nodeLoop.told() ?? null,
+      state: nodeLoop.reported() ?? null,
       draining_since: drain.since() ?? null,
       docker: {
         version: info?.version ?? null,

@@ -1,13 +1,13 @@
-// The names of the projects that this state directory was ever assigned and may have left something of on Docker.
+// Stores the names of the projects that were ever assigned to this node and of which something may be left on Docker.
 //
-// Other agents on the same Docker use the same labels: that our server does not know a project says something about it
-// only if it was ours once.
+// Other agents on the same Docker use the same labels: a 404 of our server means a deletion only for a project that was once
+// assigned to this node.
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../../platform/database.ts";
 
 export const assignedNamesMigration: Migration = {
   name: "caravanserai-assigned-names",
-  // By server: what another one assigned is not this one's to speak of.
+  // By server: one server knows nothing about the projects of another.
   sql: `CREATE TABLE assigned_name (
     id INTEGER PRIMARY KEY,
     server TEXT NOT NULL,
@@ -16,17 +16,17 @@ export const assignedNamesMigration: Migration = {
   ) STRICT`,
 };
 
-/** The oldest make way: what is left of them stays, which is better than a removal too many. */
+/** Beyond this the oldest names are dropped: their objects stay on Docker, which is safer than removing too much. */
 const NAMES_MAX = 10_000;
 
 export interface AssignedNames {
   has(name: string): boolean;
   all(): readonly string[];
-  /** The memory of the server that listed the name last (see continuity.ts); undefined when it was not known. */
+  /** The data generation of the server when it last listed the name (see continuity.ts); undefined when unknown. */
   memory(name: string): string | undefined;
-  /** On disk when it returns, so that nothing is made that a later run does not know for its own. */
+  /** On disk when it returns, before anything is created, so that a later process knows what is ours. */
   add(names: readonly string[], memory: string | undefined): void;
-  /** Nothing of it is left: whoever makes something of that name from now on is somebody else. */
+  /** Nothing of it is left: later objects of that name are not ours. */
   forget(name: string): void;
 }
 

@@ -1,7 +1,5 @@
-// Which projects are this node's: asked of the server again and again, and kept, so that a machine that boots without
-// its server starts its containers all the same.
-//
-// A server that does not answer says nothing: the last answer stands.
+// Polls the server for the projects of this node and stores the answer, so that a machine that boots without its server
+// still starts its containers. While the server does not answer, the last answer holds.
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { messageOf } from "../../lib/agent-error.ts";
@@ -15,33 +13,33 @@ import type { Log } from "../../platform/log.ts";
 import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import { type Condition, NAME, Project, ProjectPlace } from "../../protocol/caravanserai/resources.ts";
 
-/** Failed is not forgotten: what runs of it serves, what does not is tried again, and a corrected spec heals it. */
+/** Includes Failed: what still runs keeps serving, the rest is tried again, and a corrected specification repairs it. */
 const WORK = ["Scheduled", "Running", "Failed", "Terminating"] as const;
 export type AssignedPhase = (typeof WORK)[number];
 
-/** A project of this node. One whose spec cannot be read can still be taken down, and be told of. */
+/** A project of this node. One whose specification cannot be read can still be removed and reported. */
 export interface Assigned {
   readonly name: string;
   readonly phase: AssignedPhase;
   readonly spec:
     | { readonly project: Project }
     | { readonly problem: string; readonly reason: "ReconcileError" | "RemoveError" };
-  /** What the server shows of it. */
+  /** The conditions on the server. */
   readonly conditions: readonly Condition[];
 }
 
 export interface Assignment {
-  /** Those on the server's list. */
+  /** Projects on the server's list. */
   readonly projects: readonly Assigned[];
-  /** Those that left the list while nothing proves that they are not ours any more, as they stood on it last. */
+  /** Projects that left the list without proof that they are no longer ours, as they were last listed. */
   readonly retained: readonly Assigned[];
   /** When the server was asked, of the steady clock; undefined for one that was kept from an earlier life. */
   readonly askedAt: SteadyTime | undefined;
 }
 
 /**
- * The projects among the items of an answer that are this node's to work on. What is another node's, or in a phase that
- * was not asked for, is left out, whatever the server's filter did; `nameless` counts what says not even its name.
+ * Reads the projects of this node from the items of an answer. Leaves out projects of other nodes and in other phases,
+ * whatever the server's filter did. `nameless` counts items without a readable name.
  */
 export function readAssignment(
   items: readonly unknown[],
@@ -63,7 +61,7 @@ export function readAssignment(
   return { projects: [...projects.values()], nameless };
 }
 
-/** The items that `readAssignment` takes for this node's work, by name of the project. */
+/** The items that `readAssignment` reads as projects of this node, by name. */
 function workIn(items: readonly unknown[], node: string): ReadonlyMap<string, unknown> {
   return new Map(
     items.flatMap((item) => {
@@ -77,7 +75,7 @@ function workIn(items: readonly unknown[], node: string): ReadonlyMap<string, un
 
 const isWork = (phase: string): phase is AssignedPhase => (WORK as readonly string[]).includes(phase);
 
-/** Another agent has given up its removal. It was to go, so it is not brought up again; nor do we know that it still is to go. */
+/** Another agent gave up its removal. It is not started again, and not removed either: we do not know what is intended now. */
 const isHalfRemoved = (phase: string, conditions: readonly Condition[]): boolean =>
   phase === "Failed" && conditions.some(({ reason }) => reason === "RemoveError");
 
@@ -88,7 +86,7 @@ const HALF_REMOVED: Assigned["spec"] = {
 
 function readSpec(item: unknown, name: string): Assigned["spec"] {
   const unreadable = (problem: string): Assigned["spec"] => ({ problem, reason: "ReconcileError" });
-  if (!NAME.test(name)) return unreadable(`"${name.slice(0, 80)}" is no name for a project`);
+  if (!NAME.test(name)) return unreadable(`"${name.slice(0, 80)}" is not a name for a project`);
   const parsed = v.safeParse(Project, item);
   if (parsed.success) return { project: parsed.output };
   const issues = parsed.issues.slice(0, 3).map((issue) => {
@@ -100,7 +98,7 @@ function readSpec(item: unknown, name: string): Assigned["spec"] {
 
 export const assignmentMigration: Migration = {
   name: "caravanserai-assignment",
-  // One row. Another server's, or another node's, is of no use; `version` is that of what stands in `items`.
+  // One row, valid for this server and node only. `version` is the format of `items`.
   sql: `CREATE TABLE assignment (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     version INTEGER NOT NULL,
@@ -113,9 +111,9 @@ export const assignmentMigration: Migration = {
 const VERSION = 1;
 
 export interface AssignmentStore {
-  /** The items of the last answer; undefined when there is none of this server for this node. */
+  /** The items of the last answer; undefined when there is none from this server for this node. */
   read(): readonly unknown[] | undefined;
-  /** Writes only what is new; returns whether it was. */
+  /** Returns false, and writes nothing, when the items did not change. */
   write(items: readonly unknown[]): boolean;
 }
 
@@ -148,54 +146,62 @@ export interface AssignmentPorts {
   readonly store: AssignmentStore;
   readonly node: string;
   readonly onAssignment: (assignment: Assignment) => void;
-  /** Whether it is proven of a project that left the list that it is not this node's any more. */
+  /** Whether a project that left the list is proven to be no longer this node's. */
   readonly isLost: (name: string) => boolean;
   readonly registry: LoopRegistry;
   /** Called when the server answers again. */
   readonly wake?: Wake;
   readonly log: Log;
-  readonly patience?: Duration;
+  /** Default 3 s. */
+  readonly fallbackAfter?: Duration;
 }
 
-/** What was kept counts when the server has not answered by then: it may have moved what we ran before. */
-const PATIENCE: Duration = seconds(3);
+/** The stored list is used when the server has not answered by then: it may have moved our projects meanwhile. */
+const FALLBACK_AFTER: Duration = seconds(3);
 
-/**
- * Whoever changes one project is likely to change another: after a start and after every change the server is asked more
- * often for a while, so that a person at work is not made to wait.
- */
+/** After a start and after each change the server is asked more often: a person who changes one project may change another. */
 const LIVELY_FOR: Duration = seconds(30);
 const LIVELY_POLL: Duration = milliseconds(500);
 
-/** So many slow answers in a row make a slow server. One alone may have met a lock or a lost packet. */
+/** The server counts as slow after so many slow answers in a row. A single one may be due to a lock or a lost packet. */
 const SLOW_ANSWERS = 3;
-/** Reports wait for a list: however slow the server is, it is asked so often. */
+/** Longest pause because of a slow server: reports wait for a list. */
 const SLOW_PAUSE: Duration = seconds(15);
 
-/** `quiet`: since when nothing changed; `took`: how long the server needed for its last answers, the newest last. */
+/** `quiet`: how long nothing has changed; `took`: how long the last answers took, the newest last. */
 export function pollPause(every: Duration, quiet: Duration, took: readonly Duration[]): Duration {
   const pause = quiet < LIVELY_FOR ? Math.min(every, LIVELY_POLL) : every;
   const usual = took.length < SLOW_ANSWERS ? 0 : Math.min(...took.slice(-SLOW_ANSWERS));
-  // Pause four times as long as an answer takes: a fifth of the server's time at most goes to us.
+  // Pause four times as long as an answer takes: we use at most 20 % of the server's time.
   return Math.max(pause, Math.min(4 * usual, SLOW_PAUSE));
 }
 
-/** Polls every `every`, oftener while something changes, and rarer while the server is slow or failing. Resolves when `signal` aborted. */
+/** Polls every `every`, more often after changes, less often while the server is slow or fails. Resolves after the abort. */
 export async function assignmentLoop(
-  { api, store, node, onAssignment, isLost, registry, wake, log, patience = PATIENCE }: AssignmentPorts,
+  {
+    api,
+    store,
+    node,
+    onAssignment,
+    isLost,
+    registry,
+    wake,
+    log,
+    fallbackAfter = FALLBACK_AFTER,
+  }: AssignmentPorts,
   every: Duration,
   signal: AbortSignal,
 ): Promise<void> {
-  const kept = store.read();
-  /** By name: what stood on the list once and is not lost. */
-  let held = workIn(kept ?? [], node);
+  const stored = store.read();
+  /** Items by name: listed now, or listed before and not lost. */
+  let held = workIn(stored ?? [], node);
   let unread = 0;
   let changedAt = steadyNow();
   let took: readonly Duration[] = [];
-  const fallback = setTimeout(recall, patience);
+  const fallback = setTimeout(useStored, fallbackAfter);
 
-  /** Adds to the answer what left the list and is not lost: all of it is kept for the next run. */
-  function hold(items: readonly unknown[]): readonly unknown[] {
+  /** Returns the items that left the list and are not lost; updates `held`, which is stored for the next start. */
+  function retain(items: readonly unknown[]): readonly unknown[] {
     const listed = workIn(items, node);
     const retained = [...held].filter(([name]) => !listed.has(name) && !isLost(name));
     held = new Map([...listed, ...retained]);
@@ -209,18 +215,18 @@ export async function assignmentLoop(
   ): void {
     const { projects, nameless } = readAssignment(items, node);
     if (nameless !== unread && nameless > 0)
-      log.warn("assignment", `${nameless} projects of the server's list say not even their name`);
+      log.warn("assignment", `${nameless} projects of the server's list have no readable name`);
     unread = nameless;
     onAssignment({ projects, retained: readAssignment(retained, node).projects, askedAt });
   }
 
-  let heard = false;
-  function recall(): void {
+  let hasAnswered = false;
+  function useStored(): void {
     clearTimeout(fallback);
-    if (kept === undefined || heard || signal.aborted) return;
-    heard = true;
-    log.warn("assignment", "the server does not answer: going by its last list");
-    accept(kept, [], undefined);
+    if (stored === undefined || hasAnswered || signal.aborted) return;
+    hasAnswered = true;
+    log.warn("assignment", "the server does not answer: using its last list");
+    accept(stored, [], undefined);
   }
 
   await loop(
@@ -232,7 +238,7 @@ export async function assignmentLoop(
       wake,
       onError(error, { record: { consecutiveFailures: failures } }, pause) {
         if (failures === 1) log.warn("assignment", `cannot ask the server: ${messageOf(error)}`);
-        recall();
+        useStored();
         return pauseAfter(error, Math.max(every / 2, pause));
       },
     },
@@ -241,12 +247,12 @@ export async function assignmentLoop(
       const items = await api.projects(node, signal);
       took = [...took, steadyNow() - askedAt].slice(-SLOW_ANSWERS);
       clearTimeout(fallback);
-      heard = true;
+      hasAnswered = true;
       if (report.record.consecutiveFailures > 0) {
         log.info("assignment", "the server answers again");
         wake?.call();
       }
-      const retained = hold(items);
+      const retained = retain(items);
       if (store.write([...held.values()])) changedAt = askedAt;
       accept(items, retained, askedAt);
       report.note(`${items.length} projects`);

@@ -1,4 +1,4 @@
-// Measures what this machine has and what of it projects can have, in the quantities that the server reads.
+// Measures the capacity of this machine and what is free for projects, as the quantities that the server reads.
 import { statfs } from "node:fs/promises";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { within } from "../../lib/until.ts";
@@ -6,7 +6,7 @@ import { type Duration, seconds } from "../../lib/duration.ts";
 import type { Resources } from "../../protocol/caravanserai/resources.ts";
 import { mebibytes, millicores } from "./quantity.ts";
 
-/** Processors in units of one, the rest in bytes. */
+/** Cores as a number, all others in bytes. */
 export interface Amounts {
   readonly cores: number;
   readonly memory: number;
@@ -16,8 +16,8 @@ export interface Amounts {
 }
 
 /**
- * All processors are allocatable: nothing here is reserved, and a load passes. `free` is never more than `all`: the server
- * divides one by the other.
+ * All processors are allocatable: none is reserved, and load is temporary. Allocatable is never more than capacity: the
+ * server divides one by the other.
  */
 export function asResources(amounts: Amounts): { capacity: Resources; allocatable: Resources } {
   const { cores, memory, memoryFree, disk, diskFree } = amounts;
@@ -36,22 +36,27 @@ interface Disk {
   readonly diskFree: number;
 }
 
-/** A disk that does not answer must not hold up the heartbeat: its last numbers are told again. */
-const PATIENCE: Duration = seconds(2);
+/** A disk that does not answer must not delay the heartbeat: its last numbers are reported again. */
+const DISK_TIMEOUT: Duration = seconds(2);
 
 export interface ResourcePorts {
-  /** Where Docker keeps its data on this machine; undefined while that is not known, or elsewhere. */
+  /** Directory of Docker's data on this machine; undefined while unknown, or when Docker is on another machine. */
   readonly dataRoot: () => string | undefined;
   readonly statfs?: (path: string) => Promise<{ bsize: number; blocks: number; bavail: number }>;
-  readonly patience?: Duration;
+  /** Default 2 s. */
+  readonly diskTimeout?: Duration;
 }
 
-/** Resolves within `patience`; rejects only while no disk has ever answered. */
-export function createResources({ dataRoot, statfs: fill = statfs, patience = PATIENCE }: ResourcePorts) {
+/** Returns a function that resolves within `diskTimeout`, and rejects only when no disk has answered yet. */
+export function createResources({
+  dataRoot,
+  statfs: fill = statfs,
+  diskTimeout = DISK_TIMEOUT,
+}: ResourcePorts) {
   let last: Disk | undefined;
   let asking: Promise<void> | undefined;
 
-  /** The root of Docker's data may be hidden from an agent that is not root: the root of all then. */
+  /** Uses "/" where the directory of Docker's data cannot be read, as without root. */
   async function ask(): Promise<void> {
     const root = dataRoot() ?? "/";
     const { bsize, blocks, bavail } = await fill(root).catch(() => fill("/"));
@@ -59,17 +64,17 @@ export function createResources({ dataRoot, statfs: fill = statfs, patience = PA
   }
 
   return async (): Promise<{ capacity: Resources; allocatable: Resources }> => {
-    // One question at a time: each that hangs in the kernel holds a thread.
+    // One call at a time: each call that hangs in the kernel holds a thread.
     asking ??= ask().finally(() => (asking = undefined));
     await within(
       asking.catch(() => {}),
-      patience,
+      diskTimeout,
     );
     if (last === undefined) throw new Error("the disk does not answer");
     return asResources({
       cores: availableParallelism(),
       memory: totalmem(),
-      // What a new program could have, caches included: MemAvailable of the kernel.
+      // The kernel's MemAvailable: what a new program could use, caches included.
       memoryFree: freemem(),
       ...last,
     });

@@ -1,16 +1,16 @@
-// Tells whether the server still has the memory under which it assigned a project to this node.
+// Tracks whether the server still has the data with which it assigned a project to this node ("memory" below).
 //
-// A server that was restarted on an empty database answers 404 for every project, and so does one that this node has
-// registered with again since. So a 404 proves a deletion only while the memory is the one that listed the project last.
-// The memory is named by when the server registered this node, and by how often it was seen to forget.
+// A server that was restarted on an empty database answers 404 for every project, also after this node registered with it
+// again. So a 404 proves a deletion only while the memory is the one that listed the project last. A memory is named by the
+// time at which the server registered this node and by the number of losses seen.
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../../platform/database.ts";
 import type { Log } from "../../platform/log.ts";
-import { steadyNow } from "../../lib/clock.ts";
+import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 
 export const continuityMigration: Migration = {
   name: "caravanserai-continuity",
-  // `registered` is NULL until the server has told when it registered the node.
+  // `registered` is NULL until the server has reported when it registered the node.
   sql: `CREATE TABLE server_memory (
     server TEXT NOT NULL,
     node TEXT NOT NULL,
@@ -22,13 +22,13 @@ export const continuityMigration: Migration = {
 };
 
 export interface Continuity {
-  /** The name of the memory that the server answers from; undefined while that is not known. */
+  /** The name of the server's present memory; undefined while unknown. */
   memory(): string | undefined;
-  /** When the memory changed last, on the steady clock; an answer asked for before says nothing about it. */
-  changedAt(): number;
-  /** The server has told when it registered this node ("" when it does not say): another time is another memory. */
+  /** When the memory changed last; an answer requested before says nothing about it. */
+  changedAt(): SteadyTime;
+  /** The server reported when it registered this node ("" when it does not say): another time is another memory. */
   registeredAt(time: string): void;
-  /** The server has forgotten: what it assigned before can no longer be proven deleted by a 404. On disk on return. */
+  /** The server lost its data: a 404 no longer proves that a project assigned before was deleted. On disk on return. */
   forgot(reason: string): void;
 }
 
@@ -43,7 +43,10 @@ export function createContinuity(database: Database, server: string, node: strin
   function change(next: string | null, reason: string | undefined): void {
     const isLoss = reason !== undefined;
     if (isLoss)
-      log.warn("orphans", `${reason}: what it does not know any more is kept until a person decides`);
+      log.warn(
+        "orphans",
+        `${reason}: projects that it no longer knows are not removed until a person decides`,
+      );
     registered = next;
     losses += isLoss ? 1 : 0;
     changedAt = steadyNow();
@@ -60,7 +63,7 @@ export function createContinuity(database: Database, server: string, node: strin
     changedAt: () => changedAt,
     registeredAt(time) {
       if (time === registered) return;
-      change(time, registered === null ? undefined : "the server has registered this node anew");
+      change(time, registered === null ? undefined : "the server has registered this node again");
     },
     forgot(reason) {
       if (registered !== null) change(null, reason);

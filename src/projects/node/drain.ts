@@ -1,4 +1,4 @@
-// Whether this node was told to take no more projects: a word in the agent's database, which outlives restarts.
+// Stores whether this node takes no more projects: a row in the agent's database, so that it survives restarts.
 import type { Database } from "bun:sqlite";
 import type { Migration } from "../../platform/database.ts";
 
@@ -8,7 +8,7 @@ export const drainMigration: Migration = {
 };
 
 export interface Drain {
-  /** ISO time; undefined when the node is not told to drain. Read anew each time: a command may write beside the agent. */
+  /** ISO time; undefined when the node does not drain. Read from disk each time: a command writes it beside the agent. */
   since(): string | undefined;
   start(): void;
   end(): void;

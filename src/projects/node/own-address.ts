@@ -1,4 +1,4 @@
-// Under which address of this machine the server's side sees it: that of the route to the server.
+// Finds the address under which others reach this machine: the local address of the route to the server.
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
@@ -6,20 +6,20 @@ import { within } from "../../lib/until.ts";
 import { portOfUrl, unbracketed } from "../../lib/address.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 
-/** A resolver that does not answer must not hold up the heartbeat. */
-const PATIENCE: Duration = seconds(2);
+/** A resolver that does not answer must not delay the heartbeat. */
+const RESOLVE_TIMEOUT: Duration = seconds(2);
 
 /**
- * The local address of the route to the server; undefined when there is none within `patience`. Asks the kernel by
- * connecting a UDP socket, which sends nothing. IPv4 where the server has it: clients write the address in front of a
- * port, and few of them think of the brackets.
+ * Resolves with the local address of the route to the server, undefined when none is found within `timeout`. Connects a UDP
+ * socket, which sends nothing. Prefers IPv4: clients write the address in front of a port, often without the brackets that
+ * IPv6 needs.
  */
 export async function routeAddress(
   serverUrl: string,
-  patience: Duration = PATIENCE,
+  timeout: Duration = RESOLVE_TIMEOUT,
 ): Promise<string | undefined> {
   const url = new URL(serverUrl);
-  return within(firstRoute(unbracketed(url.hostname), portOfUrl(url)), patience);
+  return within(firstRoute(unbracketed(url.hostname), portOfUrl(url)), timeout);
 }
 
 async function firstRoute(host: string, port: number): Promise<string | undefined> {
@@ -43,7 +43,7 @@ function localAddress(address: string, family: "udp4" | "udp6", port: number): P
     };
     socket.once("error", () => end());
     try {
-      // An address that holds on one link only means nothing without the link's name.
+      // A link-local address is of no use without the name of the link.
       socket.connect(port, address, () =>
         end(socket.address().address.replace(/^fe80:.*/i, "") || undefined),
       );

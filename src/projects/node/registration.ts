@@ -1,7 +1,7 @@
-// The node on the server: registered, and its heartbeat, on a loop of its own that nothing can hold up, Docker least.
+// Registers the node and sends its heartbeat, in a loop of its own that nothing delays, least of all Docker.
 //
-// A stop says nothing to the server: NotReady would move the projects away from an agent that is merely restarted, and
-// the containers run on.
+// A stop reports nothing to the server: NotReady would move the projects away from an agent that is only restarted, and the
+// containers keep running.
 import { steadyNow } from "../../lib/clock.ts";
 import { AgentError, messageOf, hasCode, isStatus } from "../../lib/agent-error.ts";
 import { jitter } from "../../lib/backoff.ts";
@@ -21,12 +21,12 @@ import type { Continuity } from "./continuity.ts";
 import type { ReadResources } from "./capacity.ts";
 
 /**
- * Ready means that projects may come here. Docker's restart or upgrade is over in this time and moves nothing; a machine
- * whose Docker is away for longer would take every project and start none, and what it ran has ended with Docker.
+ * Ready means that projects may be scheduled here. A restart or upgrade of Docker takes less than this and moves nothing. A
+ * machine without Docker for longer would get projects and start none, and its own have ended with Docker.
  */
 export const DOCKER_TIMEOUT: Duration = minutes(5);
 
-/** A Docker that has not answered yet may be starting beside us. */
+/** Docker may be starting at the same time as the agent. */
 const DOCKER_GRACE: Duration = seconds(10);
 
 export interface DockerView {
@@ -37,8 +37,8 @@ export interface DockerView {
 }
 
 /**
- * Undefined: nothing is said of it, and on the server it stands as it was. So an agent that is restarted does not drive its
- * projects away before it has asked Docker, and a machine without Docker has never been Ready.
+ * Undefined: no state is reported, and the server keeps the last one. So a restarted agent does not move its projects away
+ * before it has asked Docker, and a machine without Docker is never Ready.
  */
 export function nodeState(
   draining: boolean,
@@ -55,9 +55,9 @@ export interface NodePorts {
   readonly continuity: Pick<Continuity, "memory" | "registeredAt" | "forgot">;
   readonly info: NodeInfo;
   readonly state: () => NodeState | undefined;
-  /** Address and port under which others reach this node; undefined while there is no route to the server. */
+  /** The address under which others reach this node; undefined while there is no route to the server. */
   readonly address: () => Promise<string | undefined>;
-  /** Undefined while it is not known. */
+  /** Undefined while unknown. */
   readonly agentPort: () => number | undefined;
   readonly resources: ReadResources;
   readonly registry: LoopRegistry;
@@ -68,20 +68,20 @@ export interface NodePorts {
 }
 
 export interface Node {
-  /** What the server was told last; undefined before it was told of any state. */
-  told(): NodeState | undefined;
-  /** The state may have changed: if so the server is told at once. */
+  /** The state that was reported last; undefined before the first report of one. */
+  reported(): NodeState | undefined;
+  /** Reports the state at once when it changed. */
   hurry(): void;
   readonly done: Promise<void>;
 }
 
-/** First heartbeat at once, then every `every`. */
+/** Sends the first heartbeat at once, then every `every`. */
 export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal): Node {
   const { api, name, continuity, registry, log, random = Math.random } = ports;
-  // Not registered again at a start: the 404 to a heartbeat is what tells that the server has forgotten this node.
+  // Do not register again at a start: a 404 to the heartbeat shows that the server no longer knows this node.
   let registered = continuity.memory() !== undefined;
   let identified = false;
-  let told: NodeState | undefined;
+  let reported: NodeState | undefined;
   let network: Partial<NodeHeartbeat> = {};
   let hurried = Promise.withResolvers<void>();
 
@@ -90,14 +90,14 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       apiVersion: API_VERSION,
       kind: "Node",
       metadata: { name },
-      // The other agent knows one name only.
+      // The Go agent uses one name for both.
       spec: { hostname: name },
     };
     await api.register(body, signal).catch((error: unknown) => {
       if (!isStatus(error, 400)) throw error;
       throw new AgentError(
         "node.name",
-        `the server does not take the node name "${name}": ${messageOf(error)}; set node_name`,
+        `the server refuses the node name "${name}": ${messageOf(error)}; set node_name`,
         { cause: error },
       );
     });
@@ -108,7 +108,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
   async function beat(signal: AbortSignal): Promise<void> {
     const state = ports.state();
     const [ip, resources] = await Promise.all([ports.address(), ports.resources().catch(() => ({}))]);
-    // What is left out stands on the server as it was.
+    // The server keeps the last value of a field that is missing.
     const agentPort = ports.agentPort();
     if (ip !== undefined)
       network = { network: { ip, mode: "Direct", ...(agentPort === undefined ? {} : { agentPort }) } };
@@ -117,12 +117,12 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       { ...(state && { state }), ...network, ...resources, info: ports.info },
       signal,
     );
-    if (told !== undefined && state !== undefined && told !== state)
+    if (reported !== undefined && state !== undefined && reported !== state)
       log.info("node", `${name} is ${state} now`);
-    told = state ?? told;
+    reported = state ?? reported;
   }
 
-  /** Asks when the server registered this node. A failure is no failure of the heartbeat: it is asked again with the next. */
+  /** Asks when the server registered this node. An error does not fail the heartbeat: the next one asks again. */
   async function identify(signal: AbortSignal): Promise<void> {
     const place = await api.nodePlace(name, signal).catch((error: unknown) => {
       if (!(error instanceof AgentError)) throw error;
@@ -132,14 +132,14 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
     identified = true;
   }
 
-  /** Until the next heartbeat is due, or something has happened that it would tell of. */
+  /** Waits until the next heartbeat is due, or the state changed. */
   async function rest(report: LoopReport, signal: AbortSignal): Promise<void> {
     const pause = jitter(ports.state() === undefined ? Math.min(every, DOCKER_GRACE) : every, 0.1, random);
     report.works();
     report.waitsUntil(steadyNow() + pause);
     const enough = new AbortController();
     const over = sleep(pause, signal, enough.signal).then(() => true);
-    while (!(await Promise.race([over, hurried.promise.then(() => false)])) && ports.state() === told)
+    while (!(await Promise.race([over, hurried.promise.then(() => false)])) && ports.state() === reported)
       hurried = Promise.withResolvers();
     enough.abort();
   }
@@ -156,7 +156,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
         if (failures === 1)
           log[refused ? "error" : "warn"]("node", `heartbeat not delivered: ${messageOf(error)}`);
         if (refused) return retry.nodeName.base;
-        // Never rarer than it should be: an interval of a second must not end in pauses of fifteen.
+        // At most the interval: an interval of 1 s must not lead to pauses of 15 s.
         return pauseAfter(error, Math.min(pause, Math.max(every, seconds(1))));
       },
     },
@@ -168,7 +168,7 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
       } catch (error) {
         if (!isStatus(error, 404)) throw error;
         log.warn("node", `the server does not know ${name} any more: registering again`);
-        // On disk before the node is registered again: from then on the server seems to know it.
+        // On disk before the node registers again: after that the server answers as if it had its data.
         continuity.forgot("the server does not know this node any more");
         [registered, identified] = [false, false];
         await register(signal);
@@ -179,12 +179,12 @@ export function startNode(ports: NodePorts, every: Duration, signal: AbortSignal
         log.info("node", "heartbeat delivered again");
         ports.wake?.call();
       }
-      report.note(`${name} · ${told ?? "waiting for Docker"}`);
+      report.note(`${name} · ${reported ?? "waiting for Docker"}`);
       await rest(report, signal);
       return 0;
     },
     registry,
     signal,
   );
-  return { told: () => told, hurry: () => hurried.resolve(), done };
+  return { reported: () => reported, hurry: () => hurried.resolve(), done };
 }

@@ -1,9 +1,9 @@
-// What the server is told of projects: of each the newest only, until it is delivered or not true any more.
+// Sends the status of projects to the server: of each project only the newest, until it is delivered or outdated.
 //
-// Kept in memory alone. After a crash the next plan says the same again, and the server's list says whether it knows.
+// Held in memory only. After a crash the next plan gives the same status, and the server's list shows whether it is known.
 //
-// A report carries no node: one that waited while the server was away could hit a project that another node runs by
-// now. So none is sent without a list that was asked for lately, and after the last failure, and shows it as ours.
+// A report names no node: one that waited while the server was unreachable could change a project that another node runs
+// now. So a report is sent only after a recent list, requested after the last failure, showed the project as ours.
 import { Notifier } from "../../lib/notifier.ts";
 import { messageOf, hasCode } from "../../lib/agent-error.ts";
 import { backoff } from "../../lib/backoff.ts";
@@ -16,25 +16,25 @@ import type { Log } from "../../platform/log.ts";
 import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
 import type { Condition, ProjectStatus, Reason } from "../../protocol/caravanserai/resources.ts";
 
-/** What the server answered last to a report of this project. */
+/** The report that the server last answered. */
 export interface Delivered {
   readonly report: ProjectStatus;
   readonly at: SteadyTime;
 }
 
-/** What the server's list says of a project, and when it was asked; undefined for a list from an earlier life. */
+/** The status of a project on the server's list. */
 export interface Listed {
   readonly phase: string;
   readonly conditions: readonly Condition[];
-  /** The conditions are about an earlier specification. */
+  /** Whether the conditions are about an earlier specification. */
   readonly outdated?: boolean;
   readonly askedAt: SteadyTime | undefined;
 }
 
 /**
- * What the server should be told now, if anything: what differs from what it shows. That is its list, or what it has
- * taken since that was asked for. Another phase is told again when a later list does not know it: then the server has
- * forgotten. Other words about the same phase are told once, since a server may not keep them. Pure.
+ * Returns the report when it differs from what the server shows, otherwise undefined. The server shows its list, or a report
+ * that it accepted since the list was requested. A phase is reported again when a later list does not have it: the server
+ * has lost it. Another message for the same phase is reported once, since a server may not store it. Pure.
  */
 export function dueReport(
   report: ProjectStatus | undefined,
@@ -42,21 +42,21 @@ export function dueReport(
   delivered: Delivered | undefined,
 ): ProjectStatus | undefined {
   if (report === undefined) return undefined;
-  const taken =
+  const accepted =
     delivered !== undefined && delivered.at >= (listed.askedAt ?? 0) ? delivered.report : undefined;
-  const shown = taken === undefined ? listed : { phase: taken.phase, conditions: [taken] };
+  const shown = accepted === undefined ? listed : { phase: accepted.phase, conditions: [accepted] };
   if (report.phase !== shown.phase) return report;
   if (isSame(delivered?.report, report)) return undefined;
   const isShown =
     report.reason === "ContainersRunning"
-      ? !shown.conditions.some(({ reason }) => TROUBLES.has(reason))
+      ? !shown.conditions.some(({ reason }) => FAILURE_REASONS.has(reason))
       : listed.outdated !== true &&
         shown.conditions.some((one) => one.reason === report.reason && one.message === cut(report.message));
   return isShown ? undefined : report;
 }
 
-/** What stands beside the phase of a project in trouble, and must go when it is over. */
-const TROUBLES: ReadonlySet<string> = new Set<Reason>([
+/** Reasons of conditions about a failure, which must be replaced when it is over. */
+const FAILURE_REASONS: ReadonlySet<string> = new Set<Reason>([
   "ContainerExited",
   "ContainerCrashed",
   "ContainerMissing",
@@ -64,13 +64,13 @@ const TROUBLES: ReadonlySet<string> = new Set<Reason>([
   "ReconcileError",
 ]);
 
-/** Clients show the message in a line; last lines of a container's log may be long. */
+/** Characters. Clients show the message in one line; it may quote the log of a container. */
 const MESSAGE_MAX = 1_000;
 
-/** Reports of one project: three at once, then one a second, however fast a container dies. */
+/** Reports of one project: three at once, then one a second, however often a container ends. */
 const BURST = 3;
 const PACE: Duration = seconds(1);
-/** Of all projects, sent at the same time. */
+/** Most reports sent at the same time. */
 const PARALLEL = 4;
 
 export interface Reports {
@@ -86,26 +86,26 @@ export interface Reports {
   settled(): Promise<void>;
 }
 
-interface Lane {
-  wanted: ProjectStatus | undefined;
+interface ReportQueue {
+  waiting: ProjectStatus | undefined;
   delivered: Delivered | undefined;
-  /** When the last ones were sent, oldest first. */
+  /** When the last reports were sent, oldest first. */
   sent: number[];
   sending: Promise<void> | undefined;
   listedAt: SteadyTime;
   failedAt: SteadyTime;
-  /** Ends the pause before the next try: something newer is there. */
+  /** Ends the pause before the next try when a newer report arrives. */
   readonly hurry: Notifier;
   /** Resolved by a newer list. */
   news: PromiseWithResolvers<void>;
-  /** Goes when it is not sending any more. */
+  /** Deleted when it no longer sends. */
   forgotten: boolean;
 }
 
 export interface ReportPorts {
   readonly api: Pick<CaravanseraiApi, "report">;
   readonly log: Log;
-  /** A list that was asked for so long ago says nothing of now. */
+  /** An older list does not prove that a project is ours. */
   readonly maxAge: Duration;
   readonly random?: () => number;
 }
@@ -114,19 +114,19 @@ export function createReports(
   { api, log, maxAge, random = Math.random }: ReportPorts,
   signal: AbortSignal,
 ): Reports {
-  const lanes = new Map<string, Lane>();
+  const queues = new Map<string, ReportQueue>();
   const slots = createSlots(PARALLEL);
   let lastError: string | undefined;
   const wakeAll = (): void => {
-    for (const lane of lanes.values()) lane.news.resolve();
+    for (const queue of queues.values()) queue.news.resolve();
   };
   signal.addEventListener("abort", wakeAll, { once: true });
 
-  function laneOf(project: string): Lane {
-    const known = lanes.get(project);
+  function queueOf(project: string): ReportQueue {
+    const known = queues.get(project);
     if (known !== undefined) return known;
-    const lane = {
-      wanted: undefined,
+    const queue = {
+      waiting: undefined,
       delivered: undefined,
       sent: [],
       sending: undefined,
@@ -136,109 +136,111 @@ export function createReports(
       news: Promise.withResolvers<void>(),
       forgotten: false,
     };
-    lanes.set(project, lane);
-    return lane;
+    queues.set(project, queue);
+    return queue;
   }
 
-  /** Sends until nothing is wanted. One a project: two reports must not overtake each other. */
-  async function drain(project: string, lane: Lane): Promise<void> {
+  /** Sends until no report waits. One at a time for each project, so that reports stay in order. */
+  async function drain(project: string, queue: ReportQueue): Promise<void> {
     try {
-      for (let failures = 0; lane.wanted !== undefined && !signal.aborted;) {
-        const pace = (lane.sent.at(-BURST) ?? -Infinity) + BURST * PACE - steadyNow();
+      for (let failures = 0; queue.waiting !== undefined && !signal.aborted;) {
+        const pace = (queue.sent.at(-BURST) ?? -Infinity) + BURST * PACE - steadyNow();
         if (pace > 0) await sleep(pace, signal);
-        await confirmed(lane);
-        const failure = await send(project, lane);
+        await confirmed(queue);
+        const failure = await send(project, queue);
         failures = failure === undefined ? 0 : failures + 1;
-        if (failure !== undefined && !signal.aborted) await pause(lane, failure, failures);
+        if (failure !== undefined && !signal.aborted) await pause(queue, failure, failures);
       }
     } finally {
-      // At once, not in a later microtask: whoever wants something from now on begins anew.
-      lane.sending = undefined;
-      if (lane.forgotten && lanes.get(project) === lane) lanes.delete(project);
+      // In the same turn: a later `submit` starts again.
+      queue.sending = undefined;
+      if (queue.forgotten && queues.get(project) === queue) queues.delete(project);
     }
   }
 
-  /** Waits for a list that is young enough, unless nothing is wanted any more. */
-  async function confirmed(lane: Lane): Promise<void> {
-    const isOurs = (): boolean => lane.listedAt > Math.max(lane.failedAt, steadyNow() - maxAge);
-    while (lane.wanted !== undefined && !signal.aborted && !isOurs()) {
-      lane.news = Promise.withResolvers();
-      await lane.news.promise;
+  /** Waits for a recent list that shows the project as ours, or until no report waits. */
+  async function confirmed(queue: ReportQueue): Promise<void> {
+    const isOurs = (): boolean => queue.listedAt > Math.max(queue.failedAt, steadyNow() - maxAge);
+    while (queue.waiting !== undefined && !signal.aborted && !isOurs()) {
+      queue.news = Promise.withResolvers();
+      await queue.news.promise;
     }
   }
 
-  /** A newer report cuts it short, once: it must not let a server in trouble be asked all the time. */
-  async function pause(lane: Lane, failure: unknown, failures: number): Promise<void> {
-    await lane.hurry.wait(pauseAfter(failure, backoff(retry.report, failures, random)), signal);
+  /** A newer report ends the pause once, so that a failing server is not called all the time. */
+  async function pause(queue: ReportQueue, failure: unknown, failures: number): Promise<void> {
+    await queue.hurry.wait(pauseAfter(failure, backoff(retry.report, failures, random)), signal);
   }
 
-  /** Returns the error when it is worth another try. */
-  async function send(project: string, lane: Lane): Promise<unknown> {
+  /** Resolves with the error when the report should be sent again, otherwise with undefined. */
+  async function send(project: string, queue: ReportQueue): Promise<unknown> {
     const release = await slots.take(signal);
-    const report = lane.wanted;
+    const report = queue.waiting;
     if (release === undefined || report === undefined) {
       release?.();
       return undefined;
     }
     try {
-      lane.sent = [...lane.sent, steadyNow()].slice(-BURST);
-      lane.failedAt = -Infinity;
+      queue.sent = [...queue.sent, steadyNow()].slice(-BURST);
+      queue.failedAt = -Infinity;
       await api.report(project, report, signal);
       lastError = undefined;
     } catch (error) {
       lastError = `${project}: ${messageOf(error)}`;
-      lane.failedAt = steadyNow();
+      queue.failedAt = steadyNow();
       if (mayPass(error) || hasCode(error, "aborted")) return error;
-      log.warn("reports", `${project}: the server does not take ${report.phase}: ${messageOf(error)}`);
+      log.warn("reports", `${project}: the server refuses ${report.phase}: ${messageOf(error)}`);
     } finally {
       release();
     }
-    // Refused counts as known too: the same again would be refused again.
-    lane.delivered = { report, at: steadyNow() };
-    if (lane.wanted === report) lane.wanted = undefined;
+    // A refused report counts as delivered: the same one would be refused again.
+    queue.delivered = { report, at: steadyNow() };
+    if (queue.waiting === report) queue.waiting = undefined;
     return undefined;
   }
 
   return {
     submit(project, report, listedAt = -Infinity) {
-      const lane = report === undefined ? lanes.get(project) : laneOf(project);
-      if (lane === undefined) return;
-      lane.listedAt = Math.max(lane.listedAt, listedAt);
-      lane.news.resolve();
-      if (isSame(lane.wanted, report)) return;
-      lane.wanted = report === undefined ? undefined : { ...report, message: cut(report.message) };
-      lane.forgotten = false;
-      lane.hurry.notify();
-      if (lane.wanted !== undefined) lane.sending ??= drain(project, lane);
+      const queue = report === undefined ? queues.get(project) : queueOf(project);
+      if (queue === undefined) return;
+      queue.listedAt = Math.max(queue.listedAt, listedAt);
+      queue.news.resolve();
+      if (isSame(queue.waiting, report)) return;
+      queue.waiting = report === undefined ? undefined : { ...report, message: cut(report.message) };
+      queue.forgotten = false;
+      queue.hurry.notify();
+      if (queue.waiting !== undefined) queue.sending ??= drain(project, queue);
     },
-    delivered: (project) => lanes.get(project)?.delivered,
+    delivered: (project) => queues.get(project)?.delivered,
     forget(project) {
-      const lane = lanes.get(project);
-      if (lane === undefined) return;
-      lane.wanted = undefined;
-      lane.delivered = undefined;
-      lane.forgotten = true;
-      lane.listedAt = -Infinity;
-      lane.hurry.notify();
-      lane.news.resolve();
-      if (lane.sending === undefined) lanes.delete(project);
+      const queue = queues.get(project);
+      if (queue === undefined) return;
+      queue.waiting = undefined;
+      queue.delivered = undefined;
+      queue.forgotten = true;
+      queue.listedAt = -Infinity;
+      queue.hurry.notify();
+      queue.news.resolve();
+      if (queue.sending === undefined) queues.delete(project);
     },
     state: () => ({
-      waiting: [...lanes.values()].filter(({ wanted }) => wanted !== undefined).length,
+      waiting: [...queues.values()].filter(({ waiting }) => waiting !== undefined).length,
       lastError,
     }),
     async settled() {
-      await Promise.all([...lanes.values()].map(({ sending }) => sending ?? Promise.resolve()));
+      await Promise.all([...queues.values()].map(({ sending }) => sending ?? Promise.resolve()));
     },
   };
 }
 
-/** `kept`: cut already. */
-const isSame = (kept: ProjectStatus | undefined, report: ProjectStatus | undefined): boolean =>
-  kept === undefined || report === undefined
-    ? kept === report
-    : kept.phase === report.phase && kept.reason === report.reason && kept.message === cut(report.message);
+/** `before` is already cut. */
+const isSame = (before: ProjectStatus | undefined, report: ProjectStatus | undefined): boolean =>
+  before === undefined || report === undefined
+    ? before === report
+    : before.phase === report.phase &&
+      before.reason === report.reason &&
+      before.message === cut(report.message);
 
-/** Whole characters only. */
+/** At most `MESSAGE_MAX` characters; does not cut a surrogate pair. */
 const cut = (text: string): string =>
   text.length <= MESSAGE_MAX ? text : `${text.slice(0, MESSAGE_MAX - 2).replace(/[\uD800-\uDBFF]$/, "")} …`;

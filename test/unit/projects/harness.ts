@@ -247,7 +247,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       isLost: (name) => reconcile.isLost(name),
       registry,
       log,
-      patience: options.patience ?? seconds(3),
+      fallbackAfter: options.patience ?? seconds(3),
     },
     poll,
     signal,

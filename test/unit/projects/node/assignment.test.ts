@@ -86,7 +86,7 @@ test("the last answer is kept for this server and this node alone", () => {
 function polling(
   projects: () => Promise<unknown[]>,
   store: AssignmentStore,
-  patience = seconds(3),
+  fallbackAfter = seconds(3),
   every = milliseconds(20),
 ) {
   const end = new AbortController();
@@ -100,7 +100,7 @@ function polling(
       onAssignment: (one) => void seen.push(one),
       registry: new LoopRegistry(),
       log: silent,
-      patience,
+      fallbackAfter,
     },
     every,
     end.signal,

@@ -66,7 +66,7 @@ test("a disk that does not answer keeps its last numbers, and holds nobody up", 
     stuck
       ? new Promise<never>(() => {})
       : Promise.resolve({ bsize: 4096, blocks: path === "/data" ? 512 : 256, bavail: 256 });
-  const read = createResources({ dataRoot: () => "/data", statfs: fill, patience: milliseconds(30) });
+  const read = createResources({ dataRoot: () => "/data", statfs: fill, diskTimeout: milliseconds(30) });
   expect((await read()).capacity.disk).toBe("2Mi");
   stuck = true;
   expect((await read()).capacity.disk).toBe("2Mi");
@@ -166,7 +166,7 @@ function running(
 
 test("it registers and is Ready at once, long before the first interval is over", async () => {
   await using it = running();
-  await until("it was told", () => it.node.told() === "Ready", milliseconds(500));
+  await until("it was told", () => it.node.reported() === "Ready", milliseconds(500));
   expect(it.calls).toEqual(["register", "heartbeat"]);
   expect(it.beats[0]).toEqual({
     state: "Ready",
@@ -180,7 +180,7 @@ test("it registers and is Ready at once, long before the first interval is over"
 
 test("a node that the server has forgotten registers again within the same beat", async () => {
   await using it = running((call, nth) => (call === "heartbeat" && nth === 1 ? status(404) : undefined));
-  await until("it was told", () => it.node.told() === "Ready", milliseconds(500));
+  await until("it was told", () => it.node.reported() === "Ready", milliseconds(500));
   expect(it.calls).toEqual(["register", "heartbeat", "register", "heartbeat"]);
 });
 
@@ -218,12 +218,12 @@ test("a server that is away is asked again soon, and sooner than every interval"
   await using it = running((_, nth) =>
     nth <= 1 ? new AgentError("net.refused", "connection refused") : undefined,
   );
-  await until("it was told", () => it.node.told() === "Ready", seconds(4));
+  await until("it was told", () => it.node.reported() === "Ready", seconds(4));
 });
 
 test("a heartbeat goes out also when the machine cannot be measured", async () => {
   await using it = running(undefined, () => Promise.reject(new Error("the disk does not answer")));
-  await until("it was told", () => it.node.told() === "Ready", milliseconds(500));
+  await until("it was told", () => it.node.reported() === "Ready", milliseconds(500));
 });
 
 test("the first heartbeat waits for no state, and the state follows as soon as it is known", async () => {
@@ -235,7 +235,7 @@ test("the first heartbeat waits for no state, and the state follows as soon as i
   it.node.hurry();
   state = "Ready";
   it.node.hurry();
-  await until("it was told", () => it.node.told() === "Ready");
+  await until("it was told", () => it.node.reported() === "Ready");
   expect(it.beats.map((beat) => beat.state)).toEqual([undefined, "Ready"]);
 });
 

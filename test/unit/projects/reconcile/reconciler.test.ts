@@ -356,7 +356,7 @@ test("without its server a machine that boots starts what it ran before", async 
   server.away = true;
   await using run = runProjects(engine, server, { store });
   await until("it runs again", () => engine.running("shop").length === 1);
-  expect(run.lines.join()).toContain("going by its last list");
+  expect(run.lines.join()).toContain("using its last list");
 });
 
 test("what the server has deleted is removed after the grace, and says so", async () => {
