@@ -70,9 +70,9 @@ test("conditions that cannot be read hide no project", () => {
   expect(readAssignment([odd], "here").projects).toMatchObject([{ name: "shop", conditions: [] }]);
 });
 
-test("what is no name for a project is not taken to Docker", () => {
+test("a text that is not a project name is not passed to Docker", () => {
   const [found] = readAssignment([item("../../etc")], "here").projects;
-  expect(found?.spec).toMatchObject({ problem: '"../../etc" is no name for a project' });
+  expect(found?.spec).toMatchObject({ problem: '"../../etc" is not a name for a project' });
 });
 
 test("the last answer is kept for this server and this node alone", () => {
