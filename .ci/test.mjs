@@ -72,7 +72,7 @@ async function main() {
 function lanes() {
   if (args.some((arg) => !arg.startsWith("-"))) return [{ name: "named", flags: args, files: [] }];
   const files = testFiles();
-  const onEngine = (file) => /^test\/(docker|browser)\/|^test\/system\/systemd/.test(file);
+  const onEngine = (file) => /^test\/(docker|browser)\/|^test\/system\/(systemd|install)\./.test(file);
   return [
     { name: "parallel", flags: ["--parallel=2", ...args], files: files.filter((file) => !onEngine(file)) },
     { name: "engine", flags: args, files: files.filter(onEngine) },
