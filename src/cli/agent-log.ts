@@ -1,4 +1,4 @@
-// `logs --agent`: the log of the installed service, from the journal, or from the file that OpenRC keeps.
+// `logs --agent`: prints the log of the installed service, from the journal or from the file that OpenRC writes.
 import { existsSync } from "node:fs";
 import { UNIT } from "../install/places.ts";
 import { type InitSystem, initSystem } from "../install/service.ts";
@@ -14,10 +14,9 @@ export interface AgentLogFlags {
 
 const OPENRC_LOG = "/var/log/noderax-agent.log";
 
-/** The program that prints it; undefined where there is none. Pure. */
+/** Returns the command that prints the log; undefined where there is no log, or OpenRC's has no times for `since`. Pure. */
 export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[] | undefined {
-  const { follow = false, tail, since } = flags;
-  const lines = tail === undefined ? undefined : tail;
+  const { follow = false, tail: lines, since } = flags;
   if (init === "systemd") {
     return [
       "journalctl",
@@ -25,7 +24,7 @@ export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[
       "--output=cat",
       `--unit=${UNIT}`,
       ...(lines === undefined ? [] : [`--lines=${lines}`]),
-      // Our "10m" is its "-10m"; a time is written alike.
+      // journalctl takes a duration as "-10m"; it takes a time as we do.
       ...(since === undefined ? [] : [`--since=${/^\d{4}-/.test(since) ? since : `-${since}`}`]),
       ...(follow ? ["--follow"] : []),
     ];
@@ -40,7 +39,10 @@ export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[
   ];
 }
 
-/** Resolves when it is printed, or somebody interrupts it. Throws an AgentError where there is no such log. */
+/**
+ * Prints the log until its end, or with `follow` until it is interrupted. Throws "cli.usage" for a wrong `tail` and
+ * "agent.no_log" where there is no log.
+ */
 export async function printAgentLog(flags: AgentLogFlags): Promise<ExitCode> {
   if (flags.tail !== undefined && !/^(\d{1,9}|all)$/.test(flags.tail))
     throw new AgentError("cli.usage", `--tail: "${flags.tail}" is not a number of lines`, {

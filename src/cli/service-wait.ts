@@ -1,4 +1,4 @@
-// Waits until the service that was just started works.
+// Waits until a service that was just started is healthy.
 import { stateDirectory } from "../agent/agent.ts";
 import { askStatus } from "../agent/control-socket.ts";
 import { missingForHealth } from "../agent/health.ts";
@@ -10,10 +10,13 @@ import { type Duration, milliseconds, minutes } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 
 const PAUSE = milliseconds(100);
-/** A server that is busy answers within seconds; three heartbeats fail within half a minute. */
+/** A busy server answers within seconds, and three heartbeats fail within 30 s. */
 const PATIENCE: Duration = minutes(1);
 
-/** Resolves with undefined when it works, else with what is missing after a minute, or for good. */
+/**
+ * Waits until the service is healthy, for a minute at most. Resolves with undefined when it is, else with what is missing;
+ * at once when the service manager reports that the service failed. Throws "aborted" when interrupted.
+ */
 export async function whyNotHealthy(
   { settings, planes }: Pick<Config, "settings" | "planes">,
   signal: AbortSignal,

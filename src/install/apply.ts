@@ -1,4 +1,4 @@
-// Carries out the steps of an installation, one function for each kind of part, and takes them back when one fails.
+// Executes the steps of an installation, one function for each kind of part, and undoes them when one fails.
 import {
   chmodSync,
   chownSync,
@@ -22,25 +22,26 @@ import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { SYSTEM_PATH, findAccount } from "../platform/account.ts";
 import { places } from "./places.ts";
 import type { Part, Removal, InstallStep } from "./plan.ts";
-import { call } from "./service.ts";
+import { runProgram } from "./service.ts";
 import { makeUser, removeUser } from "./user.ts";
 
-/** Puts back what was there before a step. */
+/** Restores what was there before a step. */
 type Undo = () => void;
 
-/** What was done so far. */
+/** The steps done so far, and how to undo them. */
 export interface Transaction {
   apply(step: InstallStep): void;
   /** Remembers a file, directory or nothing at `path`, for `undo`. Small files only. */
   remember(path: string): void;
-  /** Another act and what takes it back. */
+  /** Records how to undo a change that the caller made itself. */
   add(undo: Undo): void;
-  /** Takes everything back, the last first. Returns what could not be. */
+  /** Undoes everything, the last change first. Returns a message for each change that could not be undone. */
   undo(): readonly string[];
-  /** Nothing is taken back any more: the executable of before goes. */
+  /** Makes the changes final and removes the previous executable. */
   commit(): void;
 }
 
+/** Begins an installation that can be undone until `commit`. */
 export function transaction(): Transaction {
   const undos: Undo[] = [];
   return {
@@ -85,7 +86,7 @@ const executors: {
   program({ path, from }) {
     const fresh = `${path}.new`;
     rmSync(fresh, { force: true });
-    // In its directory from the start: a file that is moved there keeps the SELinux label of where it came from.
+    // Copy into the final directory: a file moved from elsewhere keeps the SELinux label of the place it came from.
     copyFileSync(from, fresh, constants.COPYFILE_EXCL);
     chmodSync(fresh, 0o755);
     chownSync(fresh, 0, 0);
@@ -120,7 +121,7 @@ function makeDirectory(path: string, mode: number): void {
   relabel(path);
 }
 
-/** Puts back owner, mode and content as they are now. */
+/** Returns what restores owner, mode and content as they are now. */
 function remembered(path: string): Undo {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) {
@@ -148,7 +149,7 @@ function remembered(path: string): Undo {
   };
 }
 
-/** Where others have put something meanwhile, it stays. */
+/** Removes an empty directory. Returns false when others have put something there meanwhile. */
 function removeIfEmpty(path: string): boolean {
   try {
     rmdirSync(path);
@@ -167,13 +168,13 @@ function sync(path: string): void {
   }
 }
 
-/** What SELinux wants a file in this place to be; nothing where it does not rule. */
+/** Gives a file the SELinux label of its place; does nothing without SELinux. */
 function relabel(path: string): void {
   const restorecon = Bun.which("restorecon", { PATH: SYSTEM_PATH });
-  if (restorecon !== null) call([restorecon, path]);
+  if (restorecon !== null) runProgram([restorecon, path]);
 }
 
-/** Removes what `planUninstall` lists. Returns a line for each thing that stays, with the reason. */
+/** Removes what `planUninstall` lists. Returns a line for each thing removed, and one for each that stays, with the reason. */
 export function removeAll(removal: Removal): { readonly removed: string[]; readonly left: string[] } {
   const removed: string[] = [];
   const left: string[] = [];

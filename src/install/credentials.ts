@@ -1,22 +1,22 @@
-// Chooses between two identities of one node: the configuration may hold one, the identity file another, and one is stale.
+// Chooses between two identities of one node, of which one is stale: that of the configuration and that of the identity file.
 import type { Identity } from "../identity/identity-file.ts";
 
-/** What the control plane says to a heartbeat with an identity; "unknown" when it could not be asked. */
-export type Word = "accepted" | "refused" | "unknown";
+/** How the control plane answers a heartbeat with an identity; "unknown" when it could not be asked. */
+export type IdentityCheck = "accepted" | "refused" | "unknown";
 
 /**
- * Undefined when nothing has to be decided, or nothing is known that could decide it. Where both are accepted, that of the
+ * Returns the identity to use; undefined when the checks do not decide it. When both are accepted, it is that of the
  * configuration, which the Go agent used. Pure.
  */
 export function chooseIdentity(
-  configured: { readonly identity: Identity; readonly word: Word },
-  stored: { readonly identity: Identity; readonly word: Word },
+  configured: { readonly identity: Identity; readonly check: IdentityCheck },
+  stored: { readonly identity: Identity; readonly check: IdentityCheck },
 ): Identity | undefined {
-  if (configured.word === "accepted") return configured.identity;
-  if (stored.word === "accepted") return stored.identity;
-  // The one that was refused is not right; the other may be.
-  if (configured.word === "refused" && stored.word === "unknown") return stored.identity;
-  if (stored.word === "refused" && configured.word === "unknown") return configured.identity;
+  if (configured.check === "accepted") return configured.identity;
+  if (stored.check === "accepted") return stored.identity;
+  // One was refused: the other may still be valid.
+  if (configured.check === "refused" && stored.check === "unknown") return stored.identity;
+  if (stored.check === "refused" && configured.check === "unknown") return configured.identity;
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-// Looks at what is at a path, as far as installing and removing need to know it.
+// Describes what is at a path, as far as installing and removing need to know it.
 import { createHash } from "node:crypto";
 import { accessSync, constants, lstatSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { dirname } from "node:path";
@@ -8,15 +8,15 @@ export type Found =
   | { readonly kind: "file"; readonly hash: string; readonly uid: number; readonly mode: number }
   | { readonly kind: "directory"; readonly uid: number; readonly mode: number; readonly isEmpty: boolean }
   | { readonly kind: "link"; readonly target: string }
-  /** Nothing is there, and nothing can be made there. */
+  /** Nothing is there, and nothing can be created there. */
   | { readonly kind: "closed" }
   | { readonly kind: "other" };
 
 export const hashOf = (content: string | Uint8Array): string =>
   createHash("sha256").update(content).digest("hex");
 
-/** Symbolic links are not followed. Throws what the file system says, but for a path that is not there. */
-export function look(path: string): Found {
+/** Returns what is at a path, without following symbolic links. Throws the file system's error, except for a missing path. */
+export function inspectPath(path: string): Found {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return { kind: "missing" };
   const { uid } = stat;
@@ -27,9 +27,9 @@ export function look(path: string): Found {
   return { kind: "other" };
 }
 
-/** The same for what an installation can do without: "closed" in a directory that is read-only or not there. */
-export function lookForOptional(path: string): Found {
-  const found = look(path);
+/** As `inspectPath`, for an optional part: "closed" when the directory of a missing path is read-only or missing. */
+export function inspectOptionalPath(path: string): Found {
+  const found = inspectPath(path);
   if (found.kind !== "missing") return found;
   try {
     accessSync(dirname(path), constants.W_OK);

@@ -22,7 +22,7 @@ export interface PartsOptions {
   readonly systemd: number;
   readonly user: TaskUser;
   readonly shutdownTimeout: Duration;
-  /** The content of its file; undefined where no proxy is set, and an earlier one stays. */
+  /** The content of the proxy file; undefined when no proxy is set: an earlier file stays. */
   readonly proxy: string | undefined;
   /** Certificate authorities to keep a copy of. */
   readonly authorities: string | undefined;
@@ -31,8 +31,8 @@ export interface PartsOptions {
 export type TaskUser = "ours" | "other";
 
 /**
- * "ours": the usual name, and nobody has it yet, or its home is ours to say; as after a Go agent's installation, whose user
- * lives in the state directory. Pure.
+ * Returns "ours" for the default name when no account has it yet, or its home is one that an installation chose: ours, or
+ * the state directory, where a Go agent's installation puts it. Pure.
  */
 export function taskUserOf(name: string, account: { readonly home: string } | undefined): TaskUser {
   if (name !== TASK_USER) return "other";
@@ -46,7 +46,7 @@ const USER_PARTS: readonly Part[] = [
   { kind: "directory", path: TASK_HOME, mode: 0o750, isData: true, owner: TASK_USER },
 ];
 
-/** In the order in which they are made; they are removed the other way round. */
+/** Lists the parts in the order in which they are created; they are removed in the reverse order. Pure. */
 export function partsOf(options: PartsOptions): Part[] {
   const { from, hash, config, init, systemd, user, shutdownTimeout, proxy, authorities } = options;
   const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
@@ -55,7 +55,7 @@ export function partsOf(options: PartsOptions): Part[] {
     ...(user === "ours" ? USER_PARTS : []),
     { kind: "directory", path: PROGRAM_DIRECTORY, mode: 0o755, isData: false },
     { kind: "directory", path: CONFIG_DIRECTORY, mode: 0o755, isData: true },
-    // Users may pass, so that they are told that the agent is not theirs to ask; its files are closed to them.
+    // Mode x for others: a user who asks the agent gets its refusal, not "not found". Its files are closed to them.
     { kind: "directory", path: STATE_DIRECTORY, mode: 0o711, isData: true },
     ...(proxy === undefined ? [] : [{ ...text(places.proxy, proxy, 0o600), isData: true }]),
     ...(authorities === undefined ? [] : [{ ...text(places.authorities, authorities, 0o644), isData: true }]),

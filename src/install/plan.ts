@@ -1,4 +1,4 @@
-// Decides what an installation changes on this machine, and what its removal removes. Pure: it sees what is there.
+// Decides what an installation changes on this machine, and what an uninstall removes. Pure: it is given what is there.
 import type { Found } from "./found.ts";
 import type { Entry, Manifest } from "./manifest.ts";
 
@@ -9,7 +9,7 @@ export type Part =
       readonly path: string;
       readonly mode: number;
       readonly isData: boolean;
-      /** The user it is made for; otherwise it is root's, also where it was another's. */
+      /** The user who gets it; otherwise root does, also when it belonged to another user before. */
       readonly owner?: string;
     }
   | { readonly kind: "program"; readonly path: string; readonly from: string; readonly hash: string }
@@ -26,7 +26,7 @@ export type Part =
 
 export interface InstallStep {
   readonly part: Part;
-  /** "make": nothing is there; "replace": another version is; "own": a directory that is not root's alone. */
+  /** "make": nothing is there; "replace": another version is there; "own": other users may write to the directory. */
   readonly how: "make" | "replace" | "own";
 }
 
@@ -37,7 +37,7 @@ export interface Refusal {
 
 export interface InstallPlan {
   readonly steps: readonly InstallStep[];
-  /** What stands in the way and is left alone. */
+  /** Paths that are occupied by something else, which is left alone. */
   readonly refused: readonly Refusal[];
 }
 
@@ -45,7 +45,7 @@ const WRITABLE_BY_OTHERS = 0o022;
 const isOthers = ({ uid, mode }: { readonly uid: number; readonly mode: number }): boolean =>
   uid !== 0 || (mode & WRITABLE_BY_OTHERS) !== 0;
 
-/** `found` knows every path of the parts; of a user, whether there is one. Steps are in the order of the parts. */
+/** Returns the steps, in the order of the parts. `found` has an entry for the path of every part; for a user, for its name. */
 export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, Found>): InstallPlan {
   const steps: InstallStep[] = [];
   const refused: Refusal[] = [];
@@ -68,7 +68,7 @@ export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, F
   return { steps, refused };
 }
 
-/** "make the directory /opt/noderax-agent": the line of a dry run and of the real one. */
+/** Returns the line about a step, as "make the directory /opt/noderax-agent", for a dry run and the real one. */
 export function describeStep({ part, how }: InstallStep): string {
   if (part.kind === "user") return `make the user ${part.path} with the home ${part.home}`;
   if (how === "own") return `give ${part.path} to root`;
@@ -80,14 +80,14 @@ export function describeStep({ part, how }: InstallStep): string {
     : `${verb === "make" ? "write" : "replace"} ${part.path}`;
 }
 
-/** What the manifest says after the installation: of what an earlier one recorded, its word on what was there before it. */
+/** Returns the manifest after the installation. `existed` of a part that an earlier manifest has is taken from there. */
 export function recordInstall(
   parts: readonly Part[],
   found: ReadonlyMap<string, Found>,
   earlier: Manifest | undefined,
 ): Manifest {
   const before = new Map(earlier?.entries.map((entry) => [`${entry.kind} ${entry.path}`, entry]));
-  // A file among the data stays and goes with its directory.
+  // A file inside a data directory is kept or removed with it.
   const recorded = parts.filter((part) => part.kind !== "text" || part.isData !== true);
   const entries = recorded.map((part): Entry => {
     const existed =
@@ -116,8 +116,8 @@ export interface Removal {
 }
 
 /**
- * What goes, in order: the last that was made first. Files that were changed since are kept; so are data without `purge`,
- * and a user that was there before us.
+ * Returns what to remove, in the reverse order of creation. Keeps files that were changed since, data unless `purge`, and a
+ * user that existed before the installation. Pure.
  */
 export function planUninstall(
   manifest: Manifest,

@@ -1,10 +1,10 @@
-// Keeps the proxy of the installer's environment for the service, which inherits nothing of that environment.
+// Writes the proxy of the installer's environment for the service, which inherits nothing of that environment.
 
 const NAMES = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"];
 
 /**
- * Returns lines that systemd (EnvironmentFile=) and a shell read alike; undefined when no proxy is set. Lower case goes first,
- * as in Bun's fetch. What either would take for more than a character is percent-encoded, as it must be in a URL anyway.
+ * Returns lines that systemd (EnvironmentFile=) and a shell read alike; undefined when no proxy is set. The lower-case name
+ * wins, as in Bun's fetch. Characters with a meaning to either reader are percent-encoded, as a URL requires anyway.
  */
 export function proxyEnvironment(env: Readonly<Record<string, string | undefined>>): string | undefined {
   const lines = NAMES.flatMap((name) => {

@@ -1,4 +1,4 @@
-// The installed service: asks the machine's init system about it, and tells it what to do.
+// Queries and controls the installed service through the init system (systemd or OpenRC).
 import { existsSync } from "node:fs";
 import { SYSTEM_PATH } from "../platform/account.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
@@ -7,6 +7,7 @@ import { UNIT, places } from "./places.ts";
 
 export type InitSystem = "systemd" | "openrc" | "none";
 
+/** Returns the init system that runs here. */
 export function initSystem(): InitSystem {
   if (existsSync("/run/systemd/system") && program("systemctl") !== null) return "systemd";
   if (existsSync("/run/openrc") && program("rc-service") !== null) return "openrc";
@@ -18,14 +19,14 @@ const program = (name: string): string | null => Bun.which(name, { PATH: SYSTEM_
 export interface ServiceState {
   readonly isInstalled: boolean;
   readonly isEnabled: boolean;
-  /** active, inactive, failed, activating, …; of systemd. */
+  /** systemd's ActiveState: active, inactive, failed, activating, …; with OpenRC active or inactive. */
   readonly active: string;
   readonly pid: number | undefined;
   /** As systemd writes it: "Thu 2026-11-26 20:00:00 UTC". */
   readonly since: string;
-  /** How often systemd has started it again by itself. */
+  /** How often systemd restarted it automatically. */
   readonly restarts: number;
-  /** "success", "exit-code", "watchdog", … of the last end. */
+  /** How it last ended: "success", "exit-code", "watchdog", … */
   readonly result: string;
   readonly exitStatus: number;
 }
@@ -33,7 +34,7 @@ export interface ServiceState {
 const PROPERTIES =
   "LoadState,UnitFileState,ActiveState,MainPID,StateChangeTimestamp,NRestarts,Result,ExecMainStatus";
 
-/** From the lines of `systemctl show`. Pure. */
+/** Parses the output of `systemctl show`. Pure. */
 export function parseServiceState(text: string): ServiceState {
   const values = new Map(
     text.split("\n").map((line) => {
@@ -54,7 +55,7 @@ export function parseServiceState(text: string): ServiceState {
   };
 }
 
-/** "active since …, enabled, 2 restarts". Pure. */
+/** Returns one line about the service, as "active since …, enabled, 2 restarts". Pure. */
 export function describeService(state: ServiceState): string {
   const { active, since, isEnabled, restarts, result, exitStatus } = state;
   const end = result === "" || result === "success" ? "" : `last end: ${result} (exit code ${exitStatus})`;
@@ -68,18 +69,18 @@ export function describeService(state: ServiceState): string {
     .join(", ");
 }
 
-/** Undefined where there is no such service, or no init system that could be asked. */
+/** Returns the state of the service; undefined when it is not installed, or there is no init system. */
 export function serviceState(init: InitSystem = initSystem()): ServiceState | undefined {
   if (init === "systemd") {
-    const { stdout } = call(["systemctl", "show", `--property=${PROPERTIES}`, UNIT]);
+    const { stdout } = runProgram(["systemctl", "show", `--property=${PROPERTIES}`, UNIT]);
     const state = parseServiceState(stdout);
     return state.isInstalled ? state : undefined;
   }
   if (init === "none" || !existsSync(places.initScript)) return undefined;
-  const isRunning = call(["rc-service", "noderax-agent", "status"]).code === 0;
+  const isRunning = runProgram(["rc-service", "noderax-agent", "status"]).code === 0;
   return {
     isInstalled: true,
-    isEnabled: call(["rc-update", "show", "default"]).stdout.includes("noderax-agent"),
+    isEnabled: runProgram(["rc-update", "show", "default"]).stdout.includes("noderax-agent"),
     active: isRunning ? "active" : "inactive",
     pid: undefined,
     since: "",
@@ -110,11 +111,14 @@ const COMMANDS: Record<Exclude<InitSystem, "none">, Record<ServiceAction, readon
   },
 };
 
-/** Throws an AgentError with what the init system says when it fails. Does nothing where there is none. */
+/**
+ * Runs the init system's command for `action`; does nothing where there is no init system. Throws "service.failed" with the
+ * init system's message.
+ */
 export function manage(action: ServiceAction, init: InitSystem = initSystem()): void {
   const command = init === "none" ? undefined : COMMANDS[init][action];
   if (command === undefined) return;
-  const { code, stderr } = call(command);
+  const { code, stderr } = runProgram(command);
   if (code === 0) return;
   const denied = /denied|authentication|not permitted/i.test(stderr);
   throw new AgentError(
@@ -127,25 +131,25 @@ export function manage(action: ServiceAction, init: InitSystem = initSystem()): 
   );
 }
 
-/** Ends the tasks and terminals that an agent which will not come back has left, and forgets its failures. */
+/** Ends the tasks and terminals of an agent that is being removed, and resets systemd's failure count. */
 export function endWhatRuns(init: InitSystem): void {
   if (init !== "systemd") return;
-  call(["systemctl", "stop", "noderax.slice"]);
-  call(["systemctl", "reset-failed", UNIT]);
+  runProgram(["systemctl", "stop", "noderax.slice"]);
+  runProgram(["systemctl", "reset-failed", UNIT]);
 }
 
-/** 0 where systemd is not the init system. */
+/** Returns the version of systemd; 0 when it is not the init system. */
 export const systemdInUse = (init: InitSystem): number =>
-  init === "systemd" ? systemdVersion(call(["systemctl", "--version"]).stdout) : 0;
+  init === "systemd" ? systemdVersion(runProgram(["systemctl", "--version"]).stdout) : 0;
 
-interface Called {
+interface ProgramResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs a program of the system; a missing one is exit code 127. */
-export function call(command: readonly string[]): Called {
+/** Runs a system program and waits for it. Exit code 127 when it is missing. */
+export function runProgram(command: readonly string[]): ProgramResult {
   try {
     const child = Bun.spawnSync([...command], {
       env: { PATH: SYSTEM_PATH, LC_ALL: "C" },

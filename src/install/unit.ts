@@ -1,4 +1,4 @@
-// Writes the systemd unit. Pure: settings and the version of systemd in, text out.
+// Renders the systemd unit and the OpenRC script from the settings and the version of systemd. Pure.
 import { quote } from "../lib/text.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
 import { places } from "./places.ts";
@@ -6,19 +6,20 @@ import { places } from "./places.ts";
 export interface UnitOptions {
   readonly program: string;
   readonly config: string;
-  /** 0 where it is not known: then only what every version knows is written. */
+  /** Version of systemd; 0 when unknown: then only directives that every version knows are written. */
   readonly systemd: number;
   /** The setting shutdown_timeout. */
   readonly shutdownTimeout: Duration;
 }
 
-/** From where on a stop has certainly failed, beyond what the agent allows itself. */
+/** Added to shutdown_timeout: a stop that takes longer than both has failed. */
 const STOP_MARGIN = seconds(15);
 const STOP_LEAST = seconds(30);
 
-/** What makes a JavaScript runtime load or run other people's code. */
+/** Variables that make a JavaScript runtime load or run foreign code. */
 const SCRUBBED = "BUN_OPTIONS BUN_BE_BUN BUN_INSPECT BUN_CONFIG_PRELOAD NODE_OPTIONS NODE_PATH";
 
+/** Returns the text of the unit file. */
 export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOptions): string {
   const since = (version: number, ...lines: string[]): string[] => (systemd >= version ? lines : []);
   const stop = Math.ceil(Math.max(STOP_LEAST, shutdownTimeout + STOP_MARGIN) / 1_000);
@@ -122,7 +123,7 @@ const CAPABILITIES = [
   "IPC_OWNER",
 ].map((name) => `CAP_${name}`);
 
-/** One word of a unit file: specifiers and variables stay as they are written. */
+/** Quotes one word of a unit file, so that systemd expands no specifier and no variable in it. */
 const quoted = (word: string): string =>
   /^[\w@+=:,./-]+$/.test(word)
     ? word
@@ -131,7 +132,7 @@ const quoted = (word: string): string =>
         .replaceAll("%", "%%")
         .replaceAll("$", () => "$$")}"`;
 
-/** The script for OpenRC. The agent ends itself when it hangs, so its supervisor needs no watchdog. */
+/** Returns the OpenRC script. The agent exits by itself when it hangs, so its supervisor needs no watchdog. */
 export function renderInitScript({ program, config }: Pick<UnitOptions, "program" | "config">): string {
   return [
     "#!/sbin/openrc-run",

@@ -1,5 +1,5 @@
-// `start`, `stop`, `restart`: the installed service.
-import { existsSync as existsConfig } from "node:fs";
+// `start`, `stop`, `restart`: control the installed service.
+import { existsSync } from "node:fs";
 import { type ServiceAction, initSystem, manage, serviceState } from "../../install/service.ts";
 import { places } from "../../install/places.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
@@ -9,7 +9,7 @@ import { interruption } from "../interruption.ts";
 import { whyNotHealthy } from "../service-wait.ts";
 import { note, print } from "../ui/output.ts";
 
-/** Throws an AgentError where the agent is not installed as a service. */
+/** Throws "service.no_manager" or "service.not_installed" where the agent is not installed as a service. */
 export function requireService(): void {
   const init = initSystem();
   if (init === "none")
@@ -22,7 +22,7 @@ export function requireService(): void {
     });
 }
 
-/** Starts the service, or starts it again, and waits until it works; throws an AgentError when it does not. */
+/** Starts or restarts the service and waits until it is healthy. Throws "service.waiting" when it does not become so. */
 export async function bringUpService(action: "start" | "restart"): Promise<void> {
   const { signal } = interruption();
   manage(action);
@@ -35,9 +35,9 @@ export async function bringUpService(action: "start" | "restart"): Promise<void>
   });
 }
 
-/** The file that the unit names. */
+/** Returns the path of the configuration file that the unit names. */
 export function configOfService(): string {
-  return existsConfig(places.config) || !existsConfig(places.yaml) ? places.config : places.yaml;
+  return existsSync(places.config) || !existsSync(places.yaml) ? places.config : places.yaml;
 }
 
 function serviceCommand(

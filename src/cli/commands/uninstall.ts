@@ -1,7 +1,7 @@
-// `uninstall`: removes what `install` has made, and nothing else; data only with --purge.
+// `uninstall`: removes what `install` created, and nothing else; data only with --purge.
 import { existsSync, rmSync } from "node:fs";
 import { removeAll } from "../../install/apply.ts";
-import { type Found, look } from "../../install/found.ts";
+import { type Found, inspectPath } from "../../install/found.ts";
 import { type Manifest, readManifest, writeManifest } from "../../install/manifest.ts";
 import { places } from "../../install/places.ts";
 import { planUninstall } from "../../install/plan.ts";
@@ -32,7 +32,7 @@ export default command({
         hint: `It would be in ${places.manifest}. \`install\` records one, also over an older agent.`,
       });
     const found = new Map(
-      manifest.entries.map(({ path, kind }) => [path, kind === "user" ? user(path) : look(path)]),
+      manifest.entries.map(({ path, kind }) => [path, kind === "user" ? user(path) : inspectPath(path)]),
     );
     const removal = planUninstall(manifest, found, purge);
     if (args["dry-run"]) {
@@ -63,7 +63,7 @@ export default command({
 const user = (name: string): Found =>
   findAccount(name) === undefined ? { kind: "missing" } : { kind: "other" };
 
-/** What a later uninstall --purge, or another installation, has to know. */
+/** Returns what a later `uninstall --purge`, or another installation, must know. */
 const whatIsLeft = ({ entries }: Manifest, removed: readonly string[]): Manifest => ({
   version: 1,
   entries: entries.filter(({ path }) => !removed.includes(path)),

@@ -2,7 +2,7 @@
 
 const AS_GOOD_AS_ROOT = ["root", "docker", "lxd", "incus-admin", "disk", "shadow"];
 
-/** The names of the groups of a user, from the text of /etc/group. */
+/** Returns the names of the groups of a user, from the text of /etc/group. */
 export function groupsOf(account: { readonly name: string; readonly gid: number }, text: string): string[] {
   return text
     .split("\n")
@@ -14,5 +14,6 @@ export function groupsOf(account: { readonly name: string; readonly gid: number 
     .flatMap(([name]) => name ?? []);
 }
 
+/** Returns those of the groups whose members can become root. */
 export const asGoodAsRoot = (groups: readonly string[]): string[] =>
   groups.filter((name) => AS_GOOD_AS_ROOT.includes(name));

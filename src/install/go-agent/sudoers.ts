@@ -1,4 +1,4 @@
-// Reads sudoers files as far as the take-over needs it: whose rules stand in them, and which ask for no password. Pure.
+// Parses sudoers files as far as the take-over needs it: whom the rules are for, and which ask for no password. Pure.
 
 export interface SudoRule {
   /** As written: "noderax", "%noderax", "#998", "ALL", the name of an alias. */
@@ -10,16 +10,16 @@ export interface SudoRule {
 
 export interface Sudoers {
   readonly rules: readonly SudoRule[];
-  /** Lines that are no rule of a user: includes, global defaults, aliases of users. */
+  /** Lines that are not a user's rule: includes, global defaults, aliases of users. */
   readonly others: readonly string[];
 }
 
-/** Understands continued lines and comments. What it does not understand is in `others`. */
+/** Parses a sudoers file with continued lines and comments. Lines it cannot parse are in `others`. */
 export function readSudoers(text: string): Sudoers {
   const rules: SudoRule[] = [];
   const others: string[] = [];
   for (const line of logicalLines(text)) {
-    // Aliases of commands, and defaults of one user or command, give nothing by themselves.
+    // Aliases of commands, and defaults of one user or command, grant nothing by themselves.
     if (/^(Cmnd_Alias|Host_Alias|Runas_Alias|Defaults[:@!>])/.test(line)) continue;
     const [, subjects, rest] = /^([^=]+?)\s+\S+\s*=\s*(.+)$/.exec(line) ?? [];
     if (subjects === undefined || rest === undefined || /^(Defaults|User_Alias|[@#]include)/.test(line))
@@ -34,11 +34,11 @@ export function readSudoers(text: string): Sudoers {
   return { rules, others };
 }
 
-/** True when the file gives rights to these accounts and to nobody else, and does nothing besides. */
+/** True when the file grants rights to these accounts and to nobody else, and contains nothing else. */
 export const isOnlyFor = ({ rules, others }: Sudoers, accounts: readonly string[]): boolean =>
   others.length === 0 && rules.every(({ subjects }) => subjects.every((name) => accounts.includes(name)));
 
-/** The rules by which one of these subjects becomes another user without a password. */
+/** Returns the rules that let one of these subjects become another user without a password. */
 export const rulesFor = ({ rules }: Sudoers, subjects: readonly string[]): readonly SudoRule[] =>
   rules.filter((rule) => rule.withoutPassword && rule.subjects.some((name) => subjects.includes(name)));
 

@@ -1,5 +1,5 @@
-// Ends what a Go agent left in force: its sudo rules and root helpers, by which every task could become root whatever the
-// root profile says, and files in the hands of its account. What is not recognised as that agent's is only warned about.
+// Removes what a Go agent left in force: its sudo rules and root helpers, by which every task could become root despite the
+// root profile, and its account's ownership of files. Only warns about files that it does not recognise as that agent's.
 import { existsSync, lstatSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { namesIn, textIn } from "../../platform/lenient-reads.ts";
@@ -16,7 +16,7 @@ const LIBEXEC = "usr/local/libexec";
 const HELPERS = ["self-update", "root-profile", "package-mutation", "operational-log-scan", "task-root"].map(
   (name) => `noderax-agent-${name}`,
 );
-/** In its state directory: orders to the helpers, and the profile they had applied, which ours keeps in its database. */
+/** In its state directory: requests to the helpers, and the profile they applied, which this agent keeps in its database. */
 const STATE = [
   "update-request.json",
   "package-mutation-request.txt",
@@ -26,7 +26,7 @@ const STATE = [
 ];
 const INSTALLED = ["/opt/noderax-agent/noderax-agent", "/etc/noderax-agent/config.json"];
 
-/** Every file that `takeOverGoAgent` may remove or change, for whoever has to put them back. */
+/** Lists every file that `takeOverGoAgent` may remove or change, so that the caller can restore them. */
 export const goAgentFiles = (stateDirectory: string): string[] => [
   ...SUDOERS.map((path) => join("/", path)),
   ...HELPERS.map((name) => join("/", LIBEXEC, name)),
@@ -41,14 +41,14 @@ export interface TakenOver {
 }
 
 export interface TakeOverOptions {
-  /** Whom tasks run as. */
+  /** The account that tasks run as. */
   readonly task: Account;
   readonly stateDirectory: string;
-  /** In place of / for tests: ownership is left alone then. */
+  /** Used instead of / by tests: ownership is left alone then. */
   readonly root?: string;
 }
 
-/** Only as root; otherwise does nothing. A file that cannot be removed is a warning. */
+/** Takes over from a Go agent; does nothing unless root. A file that cannot be removed becomes a warning. */
 export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
   if (!isRoot()) return { done: [], warnings: [] };
   const { task, stateDirectory, root = "/" } = options;
@@ -66,7 +66,7 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
     }
   }
 
-  /** What this agent executes and obeys was refused or taken over before; the rest may wait for a person. */
+  /** Gives a file to root. A failure only warns: the files that this agent executes or obeys were checked before. */
   function own(path: string): void {
     try {
       done.push(...secure(path, "installed"));
@@ -102,7 +102,7 @@ export function takeOverGoAgent(options: TakeOverOptions): TakenOver {
   return { done, warnings };
 }
 
-/** Sudo itself passes over names with a dot or a tilde. */
+/** Lists the files that sudo reads: it skips names with a dot or a trailing tilde. */
 const sudoersFiles = (root: string): string[] => [
   join(root, "etc/sudoers"),
   ...namesIn(join(root, "etc/sudoers.d"))

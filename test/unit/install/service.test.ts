@@ -1,6 +1,6 @@
 // The unit and init script that are written, and what is read of the service's state.
 import { describe, expect, test } from "bun:test";
-import { chooseIdentity, type Word } from "../../../src/install/credentials.ts";
+import { chooseIdentity, type IdentityCheck } from "../../../src/install/credentials.ts";
 import { describeService, parseServiceState } from "../../../src/install/service.ts";
 import { renderInitScript, renderUnit } from "../../../src/install/unit.ts";
 import { userCommands } from "../../../src/install/user.ts";
@@ -89,7 +89,7 @@ describe("the state of the service", () => {
 describe("of two identities", () => {
   const configured = { nodeId: "a", agentToken: "1" };
   const stored = { nodeId: "b", agentToken: "2" };
-  test.each<[Word, Word, object | undefined]>([
+  test.each<[IdentityCheck, IdentityCheck, object | undefined]>([
     ["accepted", "accepted", configured],
     ["accepted", "refused", configured],
     ["refused", "accepted", stored],
@@ -100,8 +100,8 @@ describe("of two identities", () => {
     ["refused", "refused", undefined],
   ])("the configured one %s and the stored one %s", (first, second, chosen) => {
     const words = [
-      { identity: configured, word: first },
-      { identity: stored, word: second },
+      { identity: configured, check: first },
+      { identity: stored, check: second },
     ] as const;
     expect(chooseIdentity(...words)).toEqual(chosen as typeof configured | undefined);
   });

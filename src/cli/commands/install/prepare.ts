@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import type { Config } from "../../../config/load.ts";
 import { environmentNames, optionKeys } from "../../../config/options.ts";
-import { type Found, hashOf, look, lookForOptional } from "../../../install/found.ts";
+import { type Found, hashOf, inspectPath, inspectOptionalPath } from "../../../install/found.ts";
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
 import { places } from "../../../install/places.ts";
 import { proxyEnvironment } from "../../../install/proxy-environment.ts";
@@ -88,10 +88,10 @@ function authoritiesToCopy(path: string | undefined): string | undefined {
 /** The link is a convenience: where /usr/local is read-only, the agent works without. */
 const lookers: Readonly<Record<Part["kind"], (path: string) => Found>> = {
   user: (name) => lookUser(name),
-  link: lookForOptional,
-  directory: look,
-  program: look,
-  text: look,
+  link: inspectOptionalPath,
+  directory: inspectPath,
+  program: inspectPath,
+  text: inspectPath,
 };
 
 /** A user is there or not; what else it is, is its owner's business. */

@@ -10,11 +10,11 @@ import { trustedAuthorities } from "../../../control/trust.ts";
 import { beat } from "../../../identity/heartbeat.ts";
 import { type Identity, readIdentity, writeIdentity } from "../../../identity/identity-file.ts";
 import type { Transaction } from "../../../install/apply.ts";
-import { type Word, chooseIdentity, isSameIdentity } from "../../../install/credentials.ts";
+import { type IdentityCheck, chooseIdentity, isSameIdentity } from "../../../install/credentials.ts";
 import { goAgentFiles } from "../../../install/go-agent/take-over.ts";
 import { isInState } from "../../../install/parts.ts";
 import { CONFIG_DIRECTORY, PROGRAM_DIRECTORY, STATE_DIRECTORY, TASK_HOME } from "../../../install/places.ts";
-import { call } from "../../../install/service.ts";
+import { runProgram } from "../../../install/service.ts";
 import { moveHome } from "../../../install/user.ts";
 import { AgentError } from "../../../lib/agent-error.ts";
 import { findAccount } from "../../../platform/account.ts";
@@ -54,9 +54,9 @@ const CARA_AGENT = "cara-agent.service";
 /** Stops a service of the Go `cara-agent`, and keeps it from the next boot: two agents would quarrel over the containers. */
 export function stopCaraAgent({ planes }: Pick<Config, "planes">, changes: Transaction): void {
   if (!planes.includes("caravanserai")) return;
-  if (call(["systemctl", "is-active", "--quiet", CARA_AGENT]).code !== 0) return;
-  call(["systemctl", "disable", "--quiet", "--now", CARA_AGENT]);
-  changes.add(() => void call(["systemctl", "enable", "--quiet", "--now", CARA_AGENT]));
+  if (runProgram(["systemctl", "is-active", "--quiet", CARA_AGENT]).code !== 0) return;
+  runProgram(["systemctl", "disable", "--quiet", "--now", CARA_AGENT]);
+  changes.add(() => void runProgram(["systemctl", "enable", "--quiet", "--now", CARA_AGENT]));
   note(`  stopped and disabled ${CARA_AGENT}: this agent does its work`);
 }
 
@@ -77,13 +77,13 @@ export async function settleCredentials(
     createHttp({ baseUrl: withoutApiPrefix(url), authorities }),
     settings.request_timeout,
   );
-  const ask = async (identity: Identity): Promise<{ identity: Identity; word: Word }> => {
+  const ask = async (identity: Identity): Promise<{ identity: Identity; check: IdentityCheck }> => {
     try {
       await beat(api, identity, readHost(), signal);
-      return { identity, word: "accepted" };
+      return { identity, check: "accepted" };
     } catch (error) {
       const status = error instanceof AgentError ? error.status : undefined;
-      return { identity, word: status === 401 || status === 404 ? "refused" : "unknown" };
+      return { identity, check: status === 401 || status === 404 ? "refused" : "unknown" };
     }
   };
   const chosen = chooseIdentity(await ask(configured), await ask(stored));
