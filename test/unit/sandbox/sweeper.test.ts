@@ -36,10 +36,13 @@ test("a task requeued after a lost claim can be failed in the same sweep: age co
 });
 
 test("a running task that is too old is failed whatever it logs; completing it as failed is then a no-op", async () => {
-  await using sandbox = await sandboxWith({ timings: { ...quick, runningLimit: 30 } });
+  await using sandbox = await sandboxWith({
+    timings: { ...quick, sweepInterval: minutes(1), runningLimit: 30 },
+  });
   const node = await enrolled(sandbox);
   const id = await taskIn("running", sandbox, node);
   await node.call(id, "logs", { stream: "stdout", line: "still here" });
+  sandbox.setTimings(quick);
   await until(() => sandbox.task(id).status === "failed");
   expect(sandbox.task(id)).toMatchObject({
     result: { reason: "stale-timeout", previousStatus: "running" },
