@@ -157,10 +157,10 @@ export function openTrusted(path: string, { takeOver, warnings }: Reading): Open
   const first = openFile(path);
   if (first === undefined || !isRoot()) return first;
   if (!takeOver) {
-    requireTrusted(path, "configuration", { passShared: true });
+    requireTrusted(path, "configuration");
     return first;
   }
-  const taken = secure(path, "configuration", { passShared: true });
+  const taken = secure(path, "configuration");
   warnings.push(...taken);
   if (taken.length > 0) warnings.push(`check that ${path} says what it should: root obeys it from now on`);
   const opened = openFile(path);
@@ -225,7 +225,7 @@ export const configFile = (
  */
 export function distrusted(path: string, { owner, mode }: OpenedFile, forbidden: number): string | undefined {
   if (isRoot()) {
-    const distrust = distrustOf(path, { passShared: true });
+    const distrust = distrustOf(path);
     return distrust && `${distrust.problem}; mend it with: ${distrust.mend}`;
   }
   if (owner !== 0 && owner !== process.getuid?.()) return "it belongs to another user";

@@ -110,6 +110,16 @@ describe.skipIf(!isRoot())("as root (needs root)", () => {
     expect(statSync(open.path).mode & 0o022).toBe(0);
   });
 
+  test.each([0o777, 0o1777])(
+    "a directory that the task user could make, below one of mode %o, is not taken over",
+    (mode) => {
+      using planted = directoryOf(nobody.uid);
+      chmodSync(planted.root, mode);
+      expect(refusal(() => secureState(planted.stateFile, nobody, silent)).code).toBe("trust.refused");
+      expect(statSync(planted.stateFile).uid).toBe(nobody.uid);
+    },
+  );
+
   test("/tmp itself is refused as a state directory, and left as it is", () => {
     using shared = directoryOf(0);
     chmodSync(shared.path, 0o1777);
