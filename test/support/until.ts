@@ -4,6 +4,9 @@ import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts"
 /** Two busy cores: whatever must happen, happens within this. */
 export const SOON = seconds(40);
 
+/** Lets everything that is ready to run do so. It waits for no time: a test that needs it knows the steps. */
+export const turn = (): Promise<void> => Bun.sleep(0);
+
 /** The error names what was not so, and what `explain` knows by then. */
 export async function until(
   what: string,

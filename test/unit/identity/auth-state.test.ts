@@ -1,5 +1,5 @@
 // A 401 proves nothing by itself: the heartbeat decides what it meant, and any accepted call ends the doubt.
-import { expect, test } from "bun:test";
+import { expect, jest, test } from "bun:test";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { type AuthStatus, createAuthState } from "../../../src/identity/auth-state.ts";
 import { type Log, silent } from "../../../src/platform/log.ts";
@@ -61,11 +61,13 @@ test("a change is said once, with the reason, and so is the way back", async () 
 });
 
 test("the time of a status is that of the change, not of the last call", async () => {
+  jest.useFakeTimers();
   const auth = createAuthState(() => Promise.reject(status(401)), silent);
   await auth.doubted(signal);
   const since = auth.since();
-  while (Date.now() === since) await Bun.sleep(1);
+  jest.advanceTimersByTime(1_000);
   await auth.doubted(signal);
+  jest.useRealTimers();
   expect(auth.since()).toBe(since);
 });
 

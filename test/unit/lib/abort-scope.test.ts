@@ -1,5 +1,5 @@
 // A scope aborts with the first of its reasons, and once disposed nothing holds it or reaches it.
-import { expect, spyOn, test } from "bun:test";
+import { expect, jest, spyOn, test } from "bun:test";
 import { abortScope } from "../../../src/lib/abort-scope.ts";
 import { milliseconds, minutes } from "../../../src/lib/duration.ts";
 import { until } from "../../support/until.ts";
@@ -48,13 +48,15 @@ test("by hand it aborts with an AbortError, or the reason that is given", () => 
 });
 
 test.each(["disposal", "abort"])("after its %s it listens to no source and no timer", async (end) => {
+  jest.useFakeTimers();
   const source = watched();
   const scope = abortScope([source.signal], milliseconds(1));
   if (end === "abort") scope.abort("first");
   else scope[Symbol.dispose]();
   expect(source.listeners()).toBe(0);
   source.abort("late");
-  await Bun.sleep(milliseconds(5));
+  jest.advanceTimersByTime(milliseconds(5));
+  jest.useRealTimers();
   expect(scope.signal.aborted).toBe(end === "abort");
   if (end === "abort") expect(scope.signal.reason).toBe("first");
 });

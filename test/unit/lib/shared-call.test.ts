@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { sharedCall } from "../../../src/lib/shared-call.ts";
+import { turn } from "../../support/until.ts";
 
 function slow() {
   const ends: (() => void)[] = [];
@@ -25,11 +26,11 @@ test("a caller alone gets its own call; those who come meanwhile share the next"
   const others = [ask(), ask(), ask()];
   ends.shift()?.();
   expect(await first).toBe(1);
-  await Bun.sleep(0);
+  await turn();
   expect(begun()).toBe(2);
   ends.shift()?.();
   expect(await Promise.all(others)).toEqual([2, 2, 2]);
-  await Bun.sleep(0);
+  await turn();
   const last = ask();
   expect(begun()).toBe(3);
   ends.shift()?.();
@@ -41,7 +42,7 @@ test("one who asks again the moment its call ends shares what the others wait fo
   const again = ask().then(() => ask());
   const other = ask();
   ends.shift()?.();
-  await Bun.sleep(0);
+  await turn();
   expect([begun(), most()]).toEqual([2, 1]);
   ends.shift()?.();
   expect(await Promise.all([again, other])).toEqual([2, 2]);
@@ -59,12 +60,12 @@ test("whatever the order, one runs at a time, and every result was begun after i
           const failed = (error: Error): void => check(Number(error.message.slice(5)));
           asked.push(ask().then(check, failed));
         } else if (step === "end") ends.shift()?.();
-        else await Bun.sleep(0);
+        else await turn();
       }
       const all = Promise.all(asked).then(() => "done");
       for (let n = 0; n <= steps.length; n++) {
         ends.shift()?.();
-        await Bun.sleep(0);
+        await turn();
       }
       expect(await all).toBe("done");
       expect(most()).toBeLessThanOrEqual(1);

@@ -1,5 +1,5 @@
 // The reserve on the state disk: given up when the disk is full, taken back when there is room, and never in between.
-import { expect, test } from "bun:test";
+import { expect, jest, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -62,13 +62,14 @@ test("it says what is full and how much is left, once, and frees the reserve's b
   const disk = createDiskReserve(directory, log, () => ({ free, inodes, total: 32 * 65_536 }));
   const held = (): number | undefined =>
     statSync(join(directory, "disk-reserve"), { throwIfNoEntry: false })?.size;
+  jest.useFakeTimers();
   try {
     disk.look();
     expect([held(), disk.shortage()]).toEqual([256 * 1024, undefined]);
     free = 2_048;
     disk.look();
     expect(held()).toBe(256 * 1024);
-    await Bun.sleep(1_050);
+    jest.advanceTimersByTime(1_050);
     disk.look();
     expect(held()).toBeUndefined();
     expect(disk.shortage()).toBe(`the disk of ${directory} is full: 2 kB left`);
@@ -83,6 +84,7 @@ test("it says what is full and how much is left, once, and frees the reserve's b
     disk.look();
     expect(disk.shortage()).toBeUndefined();
   } finally {
+    jest.useRealTimers();
     rmSync(directory, { recursive: true });
   }
 });

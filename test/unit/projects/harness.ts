@@ -32,6 +32,7 @@ import { startDaemon } from "../../../src/projects/reconcile/daemon.ts";
 import { createSnapshots } from "../../../src/projects/reconcile/snapshots.ts";
 import { startReconcile } from "../../../src/projects/reconcile/reconciler.ts";
 import { createReports } from "../../../src/projects/node/reports.ts";
+import { turn } from "../../support/until.ts";
 import { WorldEngine } from "../../support/world-engine.ts";
 
 export const NODE = "here";
@@ -85,8 +86,13 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
   #check(): void {
     if (this.away) throw new AgentError("net.refused", "connection refused");
   }
+  /** Resolves when the list was asked for this many times more. */
+  async polled(times: number): Promise<void> {
+    const goal = this.polls + times;
+    await until(`the list was asked for ${times} times more`, () => this.polls >= goal);
+  }
   async projects(node: string): Promise<unknown[]> {
-    await Bun.sleep(0);
+    await turn();
     this.#check();
     this.polls++;
     return [...this.projects_]
@@ -100,7 +106,7 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
       }));
   }
   async place(name: string) {
-    await Bun.sleep(0);
+    await turn();
     this.#check();
     this.questions++;
     const found = this.projects_.get(name);
@@ -109,14 +115,14 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
     );
   }
   async nodePlace(_name: string) {
-    await Bun.sleep(0);
+    await turn();
     this.#check();
     if (this.registered === undefined) return undefined;
     const network = { ip: "", agentPort: 0 };
     return { metadata: { createdAt: this.registered }, status: { state: "Ready", network } };
   }
   async report(name: string, report: ProjectStatus): Promise<void> {
-    await Bun.sleep(0);
+    await turn();
     this.#check();
     this.reports.push({ name, report });
     const found = this.projects_.get(name);

@@ -13,7 +13,16 @@ import {
   readyNode,
   runningProject,
 } from "./caravanserai-harness.ts";
+import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { until } from "./harness.ts";
+
+/** Resolves after two passes of the scheduler: each has placed a project that was made before it. */
+async function twoPasses(sandbox: Sandbox): Promise<void> {
+  for (const name of ["marker-1", "marker-2"]) {
+    await cara(sandbox, "POST /api/v1/projects", projectDocument(name));
+    await reaches(sandbox, name, "Scheduled");
+  }
+}
 
 test("the first Ready node by name gets the project", async () => {
   await using sandbox = await caraSandbox();
@@ -50,7 +59,7 @@ test("a Draining node keeps what it runs", async () => {
   await runningProject(sandbox, "shop");
   await beat(sandbox, "n1", { state: "Draining" });
   await readyNode(sandbox, "n2");
-  await Bun.sleep(40);
+  await twoPasses(sandbox);
   expect(sandbox.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
 });
 
@@ -69,7 +78,7 @@ test("a Running project stays for the grace and moves then; the old node is not 
   await runningProject(sandbox, "shop");
   await readyNode(sandbox, "n2");
   await beat(sandbox, "n1", { state: "NotReady" });
-  await Bun.sleep(40);
+  await twoPasses(sandbox);
   expect(sandbox.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
   sandbox.setTimings({ rescheduleGrace: 50 });
   await until(() => sandbox.project("shop").status.nodeRef === "n2");
@@ -114,7 +123,7 @@ test("a Terminating project stays with its lost node", async () => {
   await readyNode(sandbox, "n2");
   sandbox.deleteProject("shop");
   await beat(sandbox, "n1", { state: "NotReady" });
-  await Bun.sleep(40);
+  await twoPasses(sandbox);
   expect(sandbox.project("shop").status).toMatchObject({ phase: "Terminating", nodeRef: "n1" });
 });
 

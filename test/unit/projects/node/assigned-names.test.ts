@@ -38,11 +38,12 @@ async function madeElsewhere(engine: WorldEngine): Promise<ProjectsState["record
 test("a project that this server never assigned is left alone, also when this node made it", async () => {
   const engine = new WorldEngine();
   const records = await madeElsewhere(engine);
-  await using run = runProjects(engine, new Server(), { state: { ...stateWith(), records } });
+  const server = new Server();
+  await using run = runProjects(engine, server, { state: { ...stateWith(), records } });
   await until("it was asked after", () =>
     run.reconcile.orphans().some(({ decision }) => decision === "kept"),
   );
-  await Bun.sleep(300); // Five times the grace.
+  await server.polled(15); // Five times the grace.
   expect(engine.running("shop")).toEqual(["shop-web"]);
 });
 

@@ -14,6 +14,7 @@ import { pullFailure } from "../../../../src/projects/docker/pull-failure.ts";
 import { pullFailed } from "../../../../src/projects/plan/pull-retry.ts";
 import { type Layers, progressText, takeLine } from "../../../../src/projects/docker/pull-progress.ts";
 import { type Pulls, createPulls } from "../../../../src/projects/reconcile/pulls.ts";
+import { turn } from "../../../support/until.ts";
 
 interface Pulling {
   readonly image: string;
@@ -41,7 +42,7 @@ function place(
             pulling.splice(pulling.indexOf(one), 1);
             if (error === undefined) resolve();
             else reject(error);
-            await Bun.sleep(0);
+            await turn();
           };
           const one = { image, end, progress: (text: string) => onProgress({ text }) };
           pulling.push(one);
@@ -66,7 +67,7 @@ describe("pulls", () => {
     const { pulls, pulling } = place();
     pulls.request("nginx");
     pulls.request("docker.io/library/nginx:latest");
-    await Bun.sleep(0);
+    await turn();
     expect(pulling.map(({ image }) => image)).toEqual([NGINX]);
     pulling[0]?.progress("1 of 2 MB");
     expect(pulls.states().get(NGINX)).toEqual({ state: "pulling", progress: "1 of 2 MB" });
@@ -77,7 +78,7 @@ describe("pulls", () => {
   test("are no more at a time than allowed, and the others wait their turn", async () => {
     const { pulls, pulling } = place(2);
     for (const image of ["a", "b", "c"]) pulls.request(image);
-    await Bun.sleep(0);
+    await turn();
     expect(pulling).toHaveLength(2);
     expect(pulls.states().get("docker.io/library/c:latest")).toEqual({
       state: "pulling",
@@ -91,7 +92,7 @@ describe("pulls", () => {
     const { pulls, pulling, clock } = place();
     for (const [attempt, pause] of [10, 20, 40, 80, 160, 300, 300].entries()) {
       pulls.request("nginx");
-      await Bun.sleep(0);
+      await turn();
       await pulling[0]?.end(new AgentError("pull.failed", "no route"));
       const state = pulls.states().get(NGINX);
       expect(state).toMatchObject({
@@ -101,7 +102,7 @@ describe("pulls", () => {
       });
       clock.now += seconds(pause) - 1;
       pulls.request("nginx");
-      await Bun.sleep(0);
+      await turn();
       expect(pulling).toHaveLength(0);
       clock.now += 1;
     }
@@ -110,7 +111,7 @@ describe("pulls", () => {
   test("tell of what will not get better by itself, and what to do", async () => {
     const { pulls, pulling } = place();
     pulls.request("nginx");
-    await Bun.sleep(0);
+    await turn();
     await pulling[0]?.end(unauthorized);
     expect(pulls.states().get(NGINX)).toMatchObject({ lasting: true, message: "who are you; log in" });
   });
@@ -118,7 +119,7 @@ describe("pulls", () => {
   test("during which Docker went away are not held against the image", async () => {
     const { pulls, pulling, changes } = place();
     pulls.request("nginx");
-    await Bun.sleep(0);
+    await turn();
     const before = changes();
     await pulling[0]?.end(new AgentError("docker.away", "gone"));
     expect(pulls.states().get(NGINX)).toMatchObject({ attempts: 0, lasting: false });
@@ -129,11 +130,11 @@ describe("pulls", () => {
     const { pulls, pulling, clock } = place();
     for (const pause of [2, 4, 8, 16]) {
       pulls.request("nginx");
-      await Bun.sleep(0);
+      await turn();
       await pulling[0]?.end(new AgentError("docker.away", "gone"));
       clock.now += seconds(pause) - 1;
       pulls.request("nginx");
-      await Bun.sleep(0);
+      await turn();
       expect(pulling).toHaveLength(0);
       expect(
         decideImage("nginx", { present: new Set(), pulls: pulls.states() }, "always", clock.now),
@@ -141,7 +142,7 @@ describe("pulls", () => {
       clock.now += 1;
     }
     pulls.request("nginx");
-    await Bun.sleep(0);
+    await turn();
     await pulling[0]?.end(new AgentError("pull.failed", "no route"));
     expect(pulls.states().get(NGINX)).toMatchObject({ attempts: 1 });
   });
@@ -158,7 +159,7 @@ describe("pulls", () => {
     const first = place(2, { memory: memory(), clock });
     for (let n = 0; n < 6; n++) {
       first.pulls.request("nginx");
-      await Bun.sleep(0);
+      await turn();
       await first.pulling[0]?.end(new AgentError("pull.failed", "no route"));
       clock.now += minutes(5);
     }
@@ -166,11 +167,11 @@ describe("pulls", () => {
     const second = place(2, { memory: memory(), clock });
     expect(second.pulls.states().get(NGINX)).toMatchObject({ attempts: 6, message: "no route" });
     second.pulls.request("nginx");
-    await Bun.sleep(0);
+    await turn();
     expect(second.pulling).toHaveLength(0);
     clock.now += seconds(30);
     second.pulls.request("nginx");
-    await Bun.sleep(0);
+    await turn();
     await second.pulling[0]?.end();
     expect(place(2, { memory: memory(), clock }).pulls.states().size).toBe(0);
   });
@@ -221,7 +222,7 @@ describe("pulls", () => {
   test("that nobody asks for any more are forgotten", async () => {
     const { pulls, pulling, clock } = place();
     pulls.request("nginx");
-    await Bun.sleep(0);
+    await turn();
     await pulling[0]?.end();
     clock.now += minutes(61);
     pulls.request("other");
@@ -242,7 +243,7 @@ describe("pulls", () => {
     const { pulls, pulling } = place(1);
     pulls.request("a");
     pulls.request("b");
-    await Bun.sleep(0);
+    await turn();
     await pulls.close();
     expect(pulling).toHaveLength(1);
     pulls.request("c");

@@ -15,7 +15,7 @@ test("a scheduled project comes up and is told of as running, once", async () =>
   await using _run = runProjects(engine, server);
   await until("it runs on the server", () => server.phase("shop") === "Running");
   expect(engine.running("shop")).toEqual(["shop-db", "shop-web"]);
-  await Bun.sleep(100);
+  await server.polled(5);
   expect(server.told("shop")).toEqual(["Running"]);
   expect(engine.clashes).toEqual([]);
 });
@@ -306,7 +306,7 @@ test("a specification that changes all the time never has two at work on one pro
   for (let n = 0; n < 40; n++) {
     const env = { N: String(n) };
     server.put("shop", "Scheduled", spec(service("web", "web:1", env), service("db", "db:1", env)));
-    await Bun.sleep(4);
+    await server.polled(1);
   }
   await until("it runs", () => server.phase("shop") === "Running");
   expect(engine.clashes).toEqual([]);
@@ -325,7 +325,7 @@ test("a report that could not be delivered arrives once when the server is back"
   engine.onStep = () => {};
   server.away = false;
   await until("the server knows", () => server.phase("shop") === "Running");
-  await Bun.sleep(100);
+  await server.polled(5);
   expect(server.told("shop")).toEqual(["Running"]);
 });
 
@@ -441,7 +441,7 @@ test("the data of an orphan stays when its containers go, and is named; the end 
     { name: "moved", decision: "kept", containers: 0, volumes: ["cara-moved-data"] },
   ]);
   const done = engine.done.length;
-  await Bun.sleep(200); // Three times the grace.
+  await server.polled(10); // Three times the grace.
   expect(engine.done.length).toBe(done);
   expect([...engine.world("moved").volumes]).toEqual(["cara-moved-data"]);
 });
@@ -471,7 +471,7 @@ test("what another node's agent has made on this Docker is kept, whatever the se
     run.reconcile.orphans().map(({ decision, reason }) => `${decision}: ${reason}`);
   await until("both are seen", () => reasons().length === 2);
   expect(reasons()).toEqual(Array(2).fill("kept: belongs to node elsewhere"));
-  await Bun.sleep(300);
+  await server.polled(15); // Five times the grace.
   expect([engine.running("moved"), engine.running("deleted")]).toEqual([["moved-web"], ["deleted-web"]]);
   expect(engine.done).toEqual([]);
 });

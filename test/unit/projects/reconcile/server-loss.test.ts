@@ -117,7 +117,7 @@ test("what an emptied server is given again and then deletes is removed", async 
   await until("it is kept", () => run.reconcile.orphans()[0]?.decision === "kept");
   server.put("shop");
   await until("it runs again for the server", () => server.phase("shop") === "Running");
-  await Bun.sleep(100); // Five polls: a list from the new memory has shown it.
+  await server.polled(5); // A list from the new memory has shown it.
   server.projects_.delete("shop");
   await until("it is gone", () => engine.isDown("shop"));
 });
