@@ -28,8 +28,14 @@ describe.concurrent("the session goes where HTTP goes", () => {
       expect(wire.count("/agent/metrics")).toBe(0);
       await node.runs("echo below").finishes("success");
       // Neither polling nor an upgrade from it: besides the check, all of Engine.IO is the one websocket.
-      const polls = wire.requests.filter(({ path, upgrade }) => path.startsWith("/socket.io/") && !upgrade);
-      expect(polls.map(({ method }) => method).toSorted()).toEqual(["GET", "POST"]);
+      const polls = () =>
+        wire.requests.filter(({ path, upgrade }) => path.startsWith("/socket.io/") && !upgrade);
+      await until("the check is over", () => polls().length >= 2);
+      expect(
+        polls()
+          .map(({ method }) => method)
+          .toSorted(),
+      ).toEqual(["GET", "POST"]);
       expect(wire.upgrades()).toBe(1);
     },
   );
