@@ -1,6 +1,6 @@
 // `logs --agent`: prints the log of the installed service, from the journal or from the file that OpenRC writes.
 import { existsSync } from "node:fs";
-import { UNIT } from "../install/places.ts";
+import { UNIT, places } from "../install/places.ts";
 import { type InitSystem, initSystem } from "../install/service.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
 import { SYSTEM_PATH } from "../platform/account.ts";
@@ -11,8 +11,6 @@ export interface AgentLogFlags {
   readonly tail?: string | undefined;
   readonly since?: string | undefined;
 }
-
-const OPENRC_LOG = "/var/log/noderax-agent.log";
 
 /** Returns the command that prints the log; undefined where there is no log, or OpenRC's has no times for `since`. Pure. */
 export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[] | undefined {
@@ -35,7 +33,7 @@ export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[
     "-n",
     lines === undefined || lines === "all" ? "+1" : lines,
     ...(follow ? ["-F"] : []),
-    OPENRC_LOG,
+    places.log,
   ];
 }
 
@@ -50,7 +48,7 @@ export async function printAgentLog(flags: AgentLogFlags): Promise<ExitCode> {
     });
   const init = initSystem();
   const command = agentLogCommand(init, flags);
-  if (command === undefined || (init === "openrc" && !existsSync(OPENRC_LOG)))
+  if (command === undefined || (init === "openrc" && !existsSync(places.log)))
     throw new AgentError("agent.no_log", "no service manager keeps a log of the agent here", {
       hint: "An agent in the foreground writes it to its standard output.",
     });

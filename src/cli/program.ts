@@ -27,8 +27,8 @@ export function asCalled(text: string, name = calledAs(), program = compiled ? p
           (_, key: string) => `${program} -${key.replaceAll("_", "-")} `,
         )
       : text;
-  // Only where a command follows: the name stays in paths, unit names and prose.
-  return own.replace(/(?<![\w/.-])noderax-agent(?= [a-z-])/g, () => program);
+  // Only where a command follows: the name stays in paths, unit names, calls of a service manager, and prose.
+  return own.replace(/(?<![\w/.-]|rc-service )noderax-agent(?= [a-z-])/g, () => program);
 }
 
 /** Returns the command that starts this program: its name where PATH finds it, else a path; from source, runtime and script. */

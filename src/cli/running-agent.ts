@@ -5,6 +5,8 @@ import * as v from "valibot";
 import { databasePath, stateDirectory } from "../agent/agent.ts";
 import type { Config } from "../config/load.ts";
 import type { Settings } from "../config/options.ts";
+import { STATE_DIRECTORY } from "../install/places.ts";
+import { serviceState } from "../install/service.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { askStatus } from "../agent/control-socket.ts";
 import type { Status } from "../agent/status.ts";
@@ -67,7 +69,8 @@ export async function runningAgent(settings: Pick<Settings, "state_file">): Prom
   const directory = stateDirectory(settings);
   const status = await askStatus(directory);
   if (status !== undefined) return status;
+  const isService = directory === STATE_DIRECTORY && serviceState() !== undefined;
   throw new AgentError("agent.not_running", `no agent runs with the state directory ${directory}`, {
-    hint: "Start it:  noderax-agent run",
+    hint: `Start it:  noderax-agent ${isService ? "start" : "run"}`,
   });
 }

@@ -22,6 +22,8 @@ export const places = {
   /** The owner's drop-ins: systemd reads them, we never write them, only `uninstall --purge` removes them. */
   dropIns: `/etc/systemd/system/${UNIT}.d`,
   initScript: "/etc/init.d/noderax-agent",
+  /** Under OpenRC, which has no journal; removed by `uninstall --purge` alone. */
+  log: "/var/log/noderax-agent.log",
 } as const;
 
 export const TASK_USER = "noderax";

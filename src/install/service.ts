@@ -1,5 +1,6 @@
 // Queries and controls the installed service through the init system (systemd or OpenRC).
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { SYSTEM_PATH } from "../platform/account.ts";
 import { AgentError, exit } from "../lib/agent-error.ts";
 import { systemdVersion } from "../platform/systemd.ts";
@@ -82,11 +83,27 @@ export function serviceState(init: InitSystem = initSystem()): ServiceState | un
     isInstalled: true,
     isEnabled: runProgram(["rc-update", "show", "default"]).stdout.includes("noderax-agent"),
     active: isRunning ? "active" : "inactive",
-    pid: undefined,
-    since: "",
-    restarts: 0,
+    ...supervisedState(),
     result: "",
     exitStatus: 0,
+  };
+}
+
+/** Reads what OpenRC's supervise-daemon records of its child: one value a file, none of a service that is stopped. */
+export function supervisedState(
+  directory = "/run/openrc/options/noderax-agent",
+): Pick<ServiceState, "pid" | "since" | "restarts"> {
+  const value = (name: string): string => {
+    try {
+      return readFileSync(join(directory, name), "utf8").trim();
+    } catch {
+      return "";
+    }
+  };
+  return {
+    pid: Number(value("child_pid")) || undefined,
+    since: value("start_time"),
+    restarts: Number(value("start_count")) || 0,
   };
 }
 

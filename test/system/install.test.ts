@@ -106,6 +106,7 @@ describe.skipIf(missing !== undefined)(
       await machine.sh("noderax-agent stop");
       const stopped = await attempt("noderax-agent status");
       expect(stopped.text).toMatch(/inactive since .*, enabled/);
+      expect(stopped.text).toContain("Start it:  noderax-agent start");
       expect(stopped.code).toBe(1);
       await machine.sh("noderax-agent start");
       const second = await pid();

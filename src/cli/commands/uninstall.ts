@@ -38,7 +38,7 @@ export default command({
     if (args["dry-run"]) {
       for (const { path, kind } of removal.remove)
         print(`remove ${kind === "user" ? "the user " : ""}${path}`);
-      if (purge && existsSync(places.dropIns)) print(`remove ${places.dropIns}`);
+      for (const path of unrecorded(purge)) print(`remove ${path}`);
       for (const { path, why } of removal.kept) print(`keep ${path}: ${why}`);
       return;
     }
@@ -50,8 +50,8 @@ export default command({
     }
     endWhatRuns(init);
     const { removed, left } = removeAll(removal);
-    if (purge) rmSync(places.dropIns, { recursive: true, force: true });
-    else if (existsSync(places.manifest)) writeManifest(whatIsLeft(manifest, removed));
+    for (const path of unrecorded(purge)) rmSync(path, { recursive: true, force: true });
+    if (!purge && existsSync(places.manifest)) writeManifest(whatIsLeft(manifest, removed));
     manage("reload", init);
     for (const path of removed) note(`  removed ${path}`);
     for (const { path, why } of removal.kept) note(`  kept ${path}: ${why}`);
@@ -59,6 +59,10 @@ export default command({
     print(`${paint.green("✓")} noderax-agent is removed; containers of projects stay as they are`);
   },
 });
+
+/** Returns the data that others have made for the service: the owner's drop-ins, and OpenRC's log. */
+const unrecorded = (purge: boolean): readonly string[] =>
+  purge ? [places.dropIns, places.log].filter((path) => existsSync(path)) : [];
 
 const user = (name: string): Found =>
   findAccount(name) === undefined ? { kind: "missing" } : { kind: "other" };

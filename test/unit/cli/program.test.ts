@@ -128,7 +128,12 @@ test("hints name the program as it was called", () => {
   expect(asCalled(hint, "agent-2")).toBe("Choose one:  agent-2 config set node_name web-1");
   expect(asCalled(hint, "cara-agent")).toBe("Choose one:  cara-agent -node-name web-1");
   expect(asCalled("or:  noderax-agent sandbox", "cara-agent")).toBe("or:  cara-agent sandbox");
-  for (const kept of ["/etc/noderax-agent/config.json", "noderax-agent 0.1.0", "noderax-agent.service ended"])
+  for (const kept of [
+    "/etc/noderax-agent/config.json",
+    "noderax-agent 0.1.0",
+    "noderax-agent.service ended",
+    "rc-service noderax-agent start failed",
+  ])
     expect(asCalled(kept, "cara-agent")).toBe(kept);
 });
 

@@ -1,7 +1,10 @@
 // The unit and init script that are written, and what is read of the service's state.
 import { describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { chooseIdentity, type IdentityCheck } from "../../../src/install/credentials.ts";
-import { describeService, parseServiceState } from "../../../src/install/service.ts";
+import { describeService, parseServiceState, supervisedState } from "../../../src/install/service.ts";
 import { renderInitScript, renderUnit } from "../../../src/install/unit.ts";
 import { userCommands } from "../../../src/install/user.ts";
 import { minutes, seconds } from "../../../src/lib/duration.ts";
@@ -57,6 +60,24 @@ describe("the unit", () => {
     expect(script).toContain("command='/opt/it'\\''s/agent'");
     expect(Bun.spawnSync(["sh", "-n"], { stdin: Buffer.from(script) }).exitCode).toBe(0);
   });
+});
+
+test("the init script starts where no service provides a network, and does not restart with the network", () => {
+  const script = renderInitScript({ program: "/opt/agent", config: "/etc/c.json" });
+  expect(script).not.toMatch(/^\s*need /m);
+});
+
+test("the process, its start and its restarts are read from what supervise-daemon records", () => {
+  const directory = mkdtempSync(join(tmpdir(), "noderax-openrc-"));
+  try {
+    expect(supervisedState(directory)).toEqual({ pid: undefined, since: "", restarts: 0 });
+    writeFileSync(join(directory, "child_pid"), "1240");
+    writeFileSync(join(directory, "start_count"), "1");
+    writeFileSync(join(directory, "start_time"), "2026-11-26 20:57:52");
+    expect(supervisedState(directory)).toEqual({ pid: 1240, since: "2026-11-26 20:57:52", restarts: 1 });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 describe("the state of the service", () => {
