@@ -49,12 +49,41 @@ describe.skipIf(missing !== undefined)(
     const runTask = async (node: string, command: string): Promise<string> =>
       agent("sandbox", "task", node, command);
 
+    /** What the sandbox's operator sees of the installation of a node: status, stage, percentage and message. */
+    const installRecord = async (name: string): Promise<string> => {
+      const script = `
+        const { url, operator_token } = (await Bun.file(process.argv.at(-1)).json()).document;
+        const headers = { authorization: "Bearer " + operator_token };
+        const records = await (await fetch(url + "/sandbox/v1/node-installs", { headers })).json();
+        const of = records.find(({ node_name }) => node_name === "${name}");
+        console.log(of.status, of.stage, of.progress_percent, of.status_message);`;
+      return machine.sh(`BUN_BE_BUN=1 ${DOWNLOADED} -e '${script}' /run/noderax-0/sandbox-*.json`);
+    };
+
     test("leaves nothing behind where the enrollment fails", async () => {
       const { code, text } = await attempt(
         `echo wrong-token-of-nobody | ${DOWNLOADED} install --api-url http://127.0.0.1:8080 --bootstrap-token - --non-interactive`,
       );
       expect(text).toContain("does not know this bootstrap token");
       expect(code).toBe(5);
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
+    test("tells the install record why it failed", async () => {
+      const other =
+        "--api-url=http://127.0.0.1:8080 --config=/root/other.json --state-file=/root/other/id.json";
+      await machine.run(
+        ["sh", "-c", `${DOWNLOADED} enroll --hostname=taken --bootstrap-token=- ${other}`],
+        await token("other"),
+      );
+      await machine.write("/root/token", await token("refused"));
+      const { code } = await attempt(
+        `${DOWNLOADED} install --hostname=taken --api-url=http://127.0.0.1:8080 --bootstrap-token-file=/root/token`,
+      );
+      expect(code).toBe(5);
+      expect(await installRecord("refused")).toBe(
+        "failed failed 88 a node with the hostname taken exists already",
+      );
       expect(await machine.sh(LIST)).toBe(before);
     });
 
@@ -76,6 +105,7 @@ describe.skipIf(missing !== undefined)(
       await machine.until(
         `grep -q . /var/lib/noderax-agent/agent_identity.json && ! ls /var/lib/noderax-agent/open_install.json`,
       );
+      expect(await installRecord("web")).toBe("completed service_started 100 The agent runs.");
       expect(await runTask("web", "id -un; pwd")).toStartWith("noderax\n/var/lib/noderax\n");
     });
 
@@ -151,6 +181,24 @@ describe.skipIf(missing !== undefined)(
       expect(kept.text).toContain("kept /var/lib/noderax-agent: data");
       expect(await machine.sh("ls /opt /usr/local/bin")).not.toContain("noderax-agent");
       expect(await machine.sh("cat /var/lib/noderax-agent/agent_identity.json")).toContain("node_id");
+      await agent("uninstall", "--purge");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
+    test("waits for an operator's approval, and goes on by itself to a node that works", async () => {
+      await machine.sh(
+        `{ ${DOWNLOADED} install --api-url=http://127.0.0.1:8080 --email=ops@example.com --hostname=asked; echo "exit $?"; } >/root/out 2>&1 &`,
+      );
+      await machine.until("grep -q '^  Token ' /root/out");
+      expect((await attempt("systemctl is-active noderax-agent")).text).toStartWith("inactive");
+      await agent(
+        "sandbox",
+        "approve",
+        await machine.sh("sed -n 's/^  Token  *\\([^ ]*\\).*/\\1/p' /root/out"),
+      );
+      await machine.until("grep -q '^exit' /root/out");
+      expect(await machine.sh("cat /root/out")).toMatch(/runs as a service and is online at .*[^]*exit 0$/);
+      expect(await runTask("asked", "id -un")).toStartWith("noderax\n");
       await agent("uninstall", "--purge");
       expect(await machine.sh(LIST)).toBe(before);
     });
