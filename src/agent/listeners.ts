@@ -33,6 +33,7 @@ export interface Listeners {
   readonly done: Promise<void>;
 }
 
+/** Starts the HTTP server, its tunnels and the ingress proxy. They end when `signal` aborts. */
 export function startListeners(ports: ListenersPorts, signal: AbortSignal): Listeners {
   const { settings, containers, routes, registry, log } = ports;
   const tunnels = createTunnels({ containers, idleLimit: settings.tunnel_idle_limit, log }, signal);

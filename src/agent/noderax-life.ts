@@ -53,6 +53,7 @@ export interface NoderaxLife {
 /** How long a stop waits for the shells of terminals before it kills them. */
 const HANG_UP_LIMIT = seconds(5);
 
+/** Starts the Noderax plane once this machine is enrolled. `stop` ends new work, `abandon` everything. */
 export function startNoderax(
   ports: NoderaxLifePorts,
   stop: AbortSignal,

@@ -154,6 +154,7 @@ export type LoopOwner = (typeof LOOP_OWNERS)[number];
  */
 export const loopOwner = ({ plane = "noderax" }: Status["loops"][number]): string => plane;
 
+/** Returns a loop as the status document shows it. */
 export const loopStatus = (plane: LoopOwner, record: LoopRecord): v.InferOutput<typeof LoopStatus> => ({
   name: record.name,
   plane,

@@ -15,6 +15,7 @@ const LOOK_EVERY = seconds(20);
 /** A long `request_timeout` makes rounds that long: a request and its repetitions. */
 const REQUESTS_IN_A_ROUND = 4;
 
+/** Returns how overdue a loop must be to count as hanging. */
 export const hangingAfter = (requestTimeout: Duration): Duration =>
   Math.max(HANGING_AFTER, REQUESTS_IN_A_ROUND * requestTimeout);
 

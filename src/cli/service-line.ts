@@ -2,6 +2,7 @@
 import { type ServiceState, describeService } from "../install/service.ts";
 import { paint, print } from "./ui/output.ts";
 
+/** Prints the line about the service; nothing when it is not installed. */
 export function showService(state: ServiceState | undefined): void {
   if (state === undefined) return;
   const text = describeService(state);

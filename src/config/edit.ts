@@ -49,6 +49,7 @@ export async function editText(path: string, text: string, changes: Changes): Pr
   }
 }
 
+/** Returns the JSON text with the changes made; comments and format of the rest stay. */
 export function editJson(text: string, changes: Changes): string {
   let edited = text.trim() === "" ? "{}\n" : text;
   for (const [key, value] of changes) {

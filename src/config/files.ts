@@ -105,6 +105,7 @@ async function parseFile(path: string, text: string): Promise<readonly FileEntry
   }
 }
 
+/** Returns the error for a configuration file that cannot be parsed. */
 export function malformed(path: string, error: unknown): AgentError {
   const { at, message } =
     error instanceof SyntaxProblem

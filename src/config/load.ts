@@ -133,6 +133,7 @@ function listenerProblems(values: ReadonlyMap<OptionKey, OptionValue>): string[]
   return cert === key ? [] : ["listen_tls_cert and listen_tls_key need each other"];
 }
 
+/** Returns "config.invalid" for one problem, or for several with each as a hint. */
 export function wrongSettings(problems: readonly string[]): AgentError {
   const [first = ""] = problems;
   return problems.length === 1

@@ -84,6 +84,7 @@ export interface HttpOptions {
   readonly authorities: () => string;
 }
 
+/** Creates the client of one control plane, with its base URL, trusted authorities and server clock. */
 export function createHttp({ baseUrl, authorities, dialect = NODERAX }: HttpOptions): Http {
   const base = baseUrl.replace(/\/+$/, "");
   const { origin, protocol } = new URL(base);

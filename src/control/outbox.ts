@@ -81,6 +81,7 @@ interface Row {
   doubtful: number;
 }
 
+/** Opens the outbox in the database. Entries of earlier processes are in it. */
 export function createOutbox(database: Database, random: Random = Math.random): Outbox {
   const insert = database.query<null, [string, string, string]>(
     "INSERT INTO outbox (lane, kind, body) VALUES (?, ?, ?)",

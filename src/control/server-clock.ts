@@ -22,6 +22,7 @@ export interface ServerClock {
   until(time: WallTime): Duration;
 }
 
+/** Creates a clock that estimates the time of the server from its Date headers. */
 export function createServerClock(): ServerClock {
   /** The server's time at the zero of the steady clock, by each of the last answers. */
   let origins: number[] = [];

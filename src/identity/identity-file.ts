@@ -54,6 +54,7 @@ function closeToOthers(path: string): void {
   if ((mode & 0o077) !== 0 && [0, uid].includes(process.geteuid?.() ?? uid)) chmodSync(path, 0o600);
 }
 
+/** Writes the identity file atomically. A directory in its place is set aside. */
 export function writeIdentity(path: string, { nodeId, agentToken }: Identity, now: Date): void {
   const document = { node_id: nodeId, agent_token: agentToken, registered_at: now.toISOString() };
   // A directory cannot be replaced by a file.
@@ -85,10 +86,12 @@ export function readPending(stateFile: string): PendingEnrollment | undefined {
   }
 }
 
+/** Records an enrollment that waits for approval. */
 export function writePending(stateFile: string, pending: PendingEnrollment): void {
   writeFileAtomic(pendingPath(stateFile), `${JSON.stringify(pending, null, 2)}\n`);
 }
 
+/** Removes the record of a pending enrollment, if there is one. */
 export function clearPending(stateFile: string): void {
   rmSync(pendingPath(stateFile), { force: true });
 }

@@ -33,6 +33,7 @@ export function readInstall(stateFile: string): OpenInstall | undefined {
   }
 }
 
+/** Stores the access to an install record beside the state file. */
 export function writeInstall(stateFile: string, install: OpenInstall): void {
   writeFileAtomic(installPath(stateFile), `${JSON.stringify(install)}\n`);
 }

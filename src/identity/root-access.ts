@@ -49,6 +49,7 @@ interface Row {
 /** Reasons to refuse root, by surface: the agent is not root, or the owner forbids it. */
 export type RootVetoes = Readonly<Partial<Record<RootSurface, string>>>;
 
+/** Creates the root access state from the database. `vetoes` wins over what the control plane wants. */
 export function createRootAccess(database: Database, vetoes: RootVetoes): RootAccess {
   const listeners: (() => void)[] = [];
   let row = database.query<Row, []>("SELECT desired, desired_at, applied_at FROM root_access").get();

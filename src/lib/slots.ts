@@ -12,6 +12,7 @@ export interface Slots {
   take(signal: AbortSignal): Promise<(() => void) | undefined>;
 }
 
+/** Creates a limit of `size` holders at a time; those who wait get a slot in their order. */
 export function createSlots(size: number): Slots {
   let used = 0;
   const queue: (() => void)[] = [];

@@ -20,6 +20,7 @@ const SEQUENCES = new RegExp(`${SGR}|\\r\\n|\\t|\\n|${UNPRINTABLE.source}`, "gu"
 /** The start of such a sequence, at the end of the text. */
 const BEGINNING = new RegExp(`(?:\\r|${ESC}(?:\\[[\\d;:]{0,60})?)$`);
 
+/** Creates a filter that makes one stream of output safe to print on a terminal. */
 export function createTerminalFilter(): TerminalFilter {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   let waiting = "";

@@ -78,6 +78,7 @@ export function accessPolicy(settings: AccessSettings, names: readonly string[])
   };
 }
 
+/** Decides whether a caller is admitted, and if not, what it is answered. Pure. */
 export function decideAccess(caller: Caller, policy: AccessPolicy): AccessDecision {
   const { headers } = caller;
   const origin = headers.get("origin");

@@ -41,6 +41,7 @@ export interface RequestHandlers<Data> {
 /** How long a connection may be silent, in seconds; Bun's own default. */
 export const IDLE_SECONDS = 10;
 
+/** Creates the handlers of HTTP requests and of upgrades to a WebSocket. */
 export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): RequestHandlers<Data> {
   const { tunnels, logs, policy, attempts, isTrustedUser, loops, log } = ports;
 

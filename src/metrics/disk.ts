@@ -13,6 +13,7 @@ export interface DiskReading {
   readonly stuck?: string;
 }
 
+/** Returns the used part of a file system in percent, as df computes it; undefined for one without blocks. */
 export function diskUsage({ blocks, free, available }: Filesystem): number | undefined {
   return percent(blocks - free, blocks - free + available);
 }

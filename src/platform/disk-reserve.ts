@@ -60,6 +60,7 @@ export interface DiskReserve {
   shortage(): string | undefined;
 }
 
+/** Creates the reserve of `directory`. It holds no file until the first `look`. */
 export function createDiskReserve(
   directory: string,
   log: Log,

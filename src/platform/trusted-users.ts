@@ -14,6 +14,7 @@ export interface SocketOwner {
 
 const GROUP_MAY_WRITE = 0o020;
 
+/** True for root, the user `own`, the owner of the socket, and the members of its group if that may write to it. Pure. */
 export function isTrustedUser(
   uid: number,
   own: number | undefined,

@@ -36,6 +36,7 @@ export function expired(
 /** Finished tasks kept in the journal: one of them that is handed out again must not count as new. */
 const KEPT_TASKS = 10_000;
 
+/** Runs the loop that deletes old task output until `signal` aborts. */
 export function sweepLoop(
   ports: { readonly journal: Journal; readonly runs: string; readonly registry: LoopRegistry },
   settings: Pick<Settings, "task_log_retention" | "task_log_max_size">,

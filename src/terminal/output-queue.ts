@@ -34,6 +34,7 @@ interface Piece {
   end: number;
 }
 
+/** Creates the queue of output that waits to be sent. `limit` returns its bound in bytes. */
 export function createTerminalOutputQueue(limit: () => number): TerminalOutputQueue {
   /** Pieces, since a single buffer would be copied whenever a burst outgrows it. */
   const pieces: Piece[] = [];

@@ -190,7 +190,7 @@ async function bringUp(
   }: {
     readonly enrolled: boolean;
     readonly start: boolean;
-    /** Told before the service that runs is touched. */
+    /** `isInterrupted` is set before a running service is touched. */
     readonly service: { isInterrupted: boolean };
   },
   signal: AbortSignal,

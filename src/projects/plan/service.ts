@@ -75,6 +75,7 @@ export interface ServiceView {
   readonly now: SteadyTime;
 }
 
+/** Decides what a service needs next. Pure. */
 export function planService(view: ServiceView): ServiceDecision {
   const { service, observed, history, now } = view;
   const own = observed.containers.filter((container) => container.service === service.name);

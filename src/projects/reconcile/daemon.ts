@@ -50,6 +50,7 @@ export interface DaemonPorts {
 /** An event stream that ends sooner is a failure, not a restart of Docker. */
 const SHORT: Duration = seconds(5);
 
+/** Connects to the Docker daemon, again after each loss, and follows its events until `signal` aborts. */
 export function startDaemon(ports: DaemonPorts, signal: AbortSignal): Daemon {
   const { engine, snapshots, registry, log } = ports;
   const listeners: DaemonListener[] = [];

@@ -46,6 +46,7 @@ const NOT_ABOUT_THE_IMAGE: ReadonlySet<ErrorCode> = new Set([
   "aborted",
 ]);
 
+/** Creates the shared pulls: one for each image, at most `parallel` at a time. */
 export function createPulls(options: PullsOptions): Pulls {
   const { engine, parallel, idle, log, memory, now = steadyNow } = options;
   const listeners: (() => void)[] = [];

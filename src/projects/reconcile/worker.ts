@@ -76,6 +76,7 @@ const SNAPSHOTS_AFTER_EVENT: readonly Duration[] = [
 /** Shortest rest, so that a plan that is due at once does not spin. */
 const REST_MIN: Duration = milliseconds(50);
 
+/** Creates the worker of one project. It runs while there is something to do, until `signal` aborts. */
 export function createWorker(project: string, ports: WorkerPorts, signal: AbortSignal): Worker {
   const { snapshots, daemon, slots, log, now = steadyNow } = ports;
   let goal: Goal | undefined;

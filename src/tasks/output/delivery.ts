@@ -21,6 +21,7 @@ export interface TaskSenderPorts {
   readonly onRefusedRow: (taskId: string, why: string) => void;
 }
 
+/** Returns the sender that delivers the outbox entries of tasks. */
 export function taskSender(ports: TaskSenderPorts, clock = realClock): OutboxSender {
   const rows = rowSender(ports, clock);
   return (entry, signal) =>

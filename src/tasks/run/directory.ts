@@ -169,6 +169,7 @@ export interface Run {
   stopKeeping(): boolean;
 }
 
+/** Opens the run directory of a task that was launched. Reads nothing yet. */
 export function openRun(directory: string, taskId: string, launched: Launch): Run {
   const marker = `${TASK_VARIABLE}=${taskId}`;
   const unit = launched.mode === "unit" ? unitOf(taskId, launched.attempt) : undefined;

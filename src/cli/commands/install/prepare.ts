@@ -36,6 +36,7 @@ export interface Preparation {
 
 type Args = Readonly<Record<string, unknown>>;
 
+/** Reads the settings and the machine, and plans the installation. Changes no file. */
 export async function prepare(args: Args): Promise<Preparation> {
   dropForeignVariables();
   const target = [places.config, places.yaml].find((path) => existsSync(path)) ?? places.config;
@@ -81,7 +82,7 @@ function authoritiesToCopy(path: string | undefined): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch {
-    return undefined; // Whoever needs it says so.
+    return undefined; // The caller that needs the file reports it.
   }
 }
 

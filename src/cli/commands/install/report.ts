@@ -10,6 +10,7 @@ export interface InstallReport {
   tell(stage: string, percent: number, message: string): Promise<void>;
 }
 
+/** Creates the reporter of an install record; without a token or an API address it reports nothing. */
 export function createInstallReport(
   { settings }: Pick<Config, "settings">,
   token: string | undefined,

@@ -47,12 +47,14 @@ function textIn(path: string): string {
   }
 }
 
+/** Returns a line about the settings that change, with secrets masked; none when nothing changes. */
 export function describeSettings({ path, changed }: SettingsChange): string[] {
   if (changed.size === 0) return [];
   const shown = [...changed].map(([key, value]) => (optionOf(key).secret ? `${key}=…` : `${key}=${value}`));
   return [`set in ${path}: ${shown.join(", ")}`];
 }
 
+/** Writes the changed settings to the configuration file, and remembers the file for `undo`. */
 export async function configure({ path, changed }: SettingsChange, changes: Transaction): Promise<void> {
   changes.remember(path);
   if (changed.size === 0) return;
