@@ -9,7 +9,7 @@ export const SCHEMA_PATH = join(import.meta.dir, "../src/agent/schema.sql");
 /** What each table keeps, and the file that owns it. */
 const PURPOSES: Readonly<Record<string, string>> = {
   outbox:
-    "control/outbox.ts: calls that the control plane has not answered yet, in order within a lane (a task)",
+    "control/outbox.ts: calls that the control plane has not answered yet, in order within a queue (`lane`: a task)",
   tasks: "tasks/journal.ts: every task that was claimed, with its phase; the last ones also after their end",
   open_claim: "tasks/journal.ts: until when a claim of an earlier process may still be answered (a Moment)",
   root_access:

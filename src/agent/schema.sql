@@ -1,6 +1,6 @@
 -- The agent's database (state.db), after all migrations. Rendered by `npm run format`; do not edit.
 
--- control/outbox.ts: calls that the control plane has not answered yet, in order within a lane (a task)
+-- control/outbox.ts: calls that the control plane has not answered yet, in order within a queue (`lane`: a task)
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   lane TEXT NOT NULL,

@@ -7,7 +7,6 @@ import { blockedBy } from "../../../src/cli/commands/sandbox/apply.ts";
 import { parseManifests } from "../../../src/cli/commands/sandbox/manifests.ts";
 import type { NodeAnswer, ProjectAnswer } from "../../../src/cli/commands/sandbox/resources.ts";
 import type { AgentError } from "../../../src/lib/agent-error.ts";
-import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { until } from "../../support/until.ts";
 import {
@@ -31,7 +30,13 @@ interface Ran {
   readonly notes: string;
 }
 
-async function run(args: readonly string[], stdin = "", at: Sandbox = sandbox): Promise<Ran> {
+/** `onNotes` is given all of stderr, each time that there is more. */
+async function run(
+  args: readonly string[],
+  stdin = "",
+  at: Sandbox = sandbox,
+  onNotes: (notes: string) => void = () => {},
+): Promise<Ran> {
   const child = Bun.spawn([process.execPath, main, "sandbox", ...args], {
     env: {
       PATH: process.env["PATH"] ?? "",
@@ -43,7 +48,12 @@ async function run(args: readonly string[], stdin = "", at: Sandbox = sandbox): 
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [out, notes, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  async function readNotes(): Promise<string> {
+    let notes = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) onNotes((notes += text));
+    return notes;
+  }
+  const [out, notes, code] = await Promise.all([child.stdout.text(), readNotes(), child.exited]);
   return { code, out, notes };
 }
 
@@ -55,6 +65,13 @@ afterAll(async () => {
   await sandbox.stop();
   rmSync(temporary, { recursive: true });
 });
+
+/** Starts `apply --wait`; `prints` resolves once stderr contains a text. */
+function applying(input: string): { done: Promise<Ran>; prints(text: string): Promise<void> } {
+  let seen = "";
+  const done = run(["apply", "-f", "-", "--wait"], input, sandbox, (notes) => void (seen = notes));
+  return { done, prints: (text) => until(`it prints "${text}"`, () => seen.includes(text)) };
+}
 
 const untilSpec = (name: string, image: string): Promise<void> =>
   until(`${name} is made of ${image}`, () => sandbox.project(name).spec.services[0]?.image === image);
@@ -129,11 +146,10 @@ test("fields that the server wrote are not unknown", async () => {
 
 describe("--wait", () => {
   test("prints progress to stderr, and ends when the project runs", async () => {
-    const waiting = run(["apply", "-f", "-", "--wait"], yaml("waits"));
-    await reaches(sandbox, "waits", "Scheduled");
-    await Bun.sleep(400);
+    const waiting = applying(yaml("waits"));
+    await waiting.prints("waits: Scheduled");
     await report(sandbox, "waits", "Running", "ContainersRunning", "web");
-    expect(await waiting).toEqual({
+    expect(await waiting.done).toEqual({
       code: 0,
       out: "project waits created\n",
       notes: "waits: Scheduled  NodeAssigned: on n1\nwaits: Running  ContainersRunning: web\n",
@@ -154,11 +170,11 @@ describe("--wait", () => {
     await run(["apply", "-f", "-"], yaml("mended"));
     await reaches(sandbox, "mended", "Scheduled");
     await report(sandbox, "mended", "Failed", "ReconcileError", "no such image");
-    const waiting = run(["apply", "-f", "-", "--wait"], yaml("mended", "busybox:2"));
+    const waiting = applying(yaml("mended", "busybox:2"));
     await untilSpec("mended", "busybox:2");
-    await Bun.sleep(400);
+    await waiting.prints("mended: waits for n1");
     await report(sandbox, "mended", "Running", "ContainersRunning", "web");
-    expect(await waiting).toEqual({
+    expect(await waiting.done).toEqual({
       code: 0,
       out: "project mended changed\n",
       notes: "mended: waits for n1 to try the new spec\nmended: Running  ContainersRunning: web\n",
@@ -166,11 +182,10 @@ describe("--wait", () => {
   });
 
   test("prints where to look when nothing happens for a while", async () => {
-    const waiting = run(["apply", "-f", "-", "--wait"], yaml("quiet"));
-    await reaches(sandbox, "quiet", "Scheduled");
-    await Bun.sleep(seconds(6));
+    const waiting = applying(yaml("quiet"));
+    await waiting.prints("nothing new for 5s");
     await report(sandbox, "quiet", "Running", "ContainersRunning", "web");
-    expect((await waiting).notes).toContain(
+    expect((await waiting.done).notes).toContain(
       "quiet: Scheduled  NodeAssigned: on n1\n  nothing new for 5s; what n1 waits for is in its log, and on that machine in:  noderax-agent status\n",
     );
   });
