@@ -52,11 +52,12 @@ export function partsOf(options: PartsOptions): Part[] {
   const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
   const script = renderInitScript({ program: places.program, config });
   return [
+    // First, for the record of what is made after it lies in it.
+    // Mode x for others: a user who asks the agent gets its refusal, not "not found". Its files are closed to them.
+    { kind: "directory", path: STATE_DIRECTORY, mode: 0o711, isData: true },
     ...(user === "ours" ? USER_PARTS : []),
     { kind: "directory", path: PROGRAM_DIRECTORY, mode: 0o755, isData: false },
     { kind: "directory", path: CONFIG_DIRECTORY, mode: 0o755, isData: true },
-    // Mode x for others: a user who asks the agent gets its refusal, not "not found". Its files are closed to them.
-    { kind: "directory", path: STATE_DIRECTORY, mode: 0o711, isData: true },
     ...(proxy === undefined ? [] : [{ ...text(places.proxy, proxy, 0o600), isData: true }]),
     ...(authorities === undefined ? [] : [{ ...text(places.authorities, authorities, 0o644), isData: true }]),
     { kind: "program", path: places.program, from, hash },

@@ -72,6 +72,8 @@ export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOp
     "#   no NoNewPrivileges, RestrictSUIDSGID         sudo in a terminal; packages with set-uid programs",
     "#   no MemoryDenyWriteExecute                    the runtime compiles its code as it runs",
     "#   no PrivateNetwork, IPAddressDeny             its work is on the network",
+    "# What a root terminal mounts, the agent and its terminals see alone; for the whole machine, mount there with",
+    "# nsenter --target 1 --mount mount ….",
     "# A root terminal sees no block devices: DevicePolicy=auto and PrivateDevices=no in a drop-in show them.",
     "# Where root terminals are forbidden (allow_root_terminals), a drop-in may set far more: ProtectSystem=strict with",
     "# ReadWritePaths=/var/lib/noderax-agent, ProtectHome=read-only, PrivateTmp=yes, SystemCallFilter=~@mount @debug.",

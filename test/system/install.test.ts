@@ -185,6 +185,26 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh(LIST)).toBe(before);
     });
 
+    test("heals an installation that was killed in the middle, and its removal is exact all the same", async () => {
+      const program = "/opt/noderax-agent/noderax-agent";
+      const { text } = await attempt(
+        `${DOWNLOADED} install --non-interactive --api-url=http://127.0.0.1:8080 --hostname=killed --email=ops@example.com & ` +
+          `until [ -e ${program}.new ] || [ -e ${program} ]; do :; done; kill -9 $!; wait $!`,
+      );
+      expect(text).toEndWith("exit 137");
+      await machine.write("/root/token", await token("killed"));
+      await agent(
+        "install",
+        "--non-interactive",
+        "--hostname=killed",
+        "--bootstrap-token-file=/root/token",
+        "--api-url=http://127.0.0.1:8080",
+      );
+      expect(await runTask("killed", "id -un")).toStartWith("noderax\n");
+      await agent("uninstall", "--purge");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
     test("waits for an operator's approval, and goes on by itself to a node that works", async () => {
       await machine.sh(
         `{ ${DOWNLOADED} install --api-url=http://127.0.0.1:8080 --email=ops@example.com --hostname=asked; echo "exit $?"; } >/root/out 2>&1 &`,

@@ -9,9 +9,9 @@ import { interruption } from "../interruption.ts";
 import { note, paint, print, warn } from "../ui/output.ts";
 import { knownIdentity } from "../../identity/identity-file.ts";
 import { type Transaction, transaction } from "../../install/apply.ts";
-import { describeStep, recordInstall } from "../../install/plan.ts";
+import { type InstallStep, describeStep, recordInstall } from "../../install/plan.ts";
 import { readManifest, writeManifest } from "../../install/manifest.ts";
-import { places } from "../../install/places.ts";
+import { STATE_DIRECTORY, places } from "../../install/places.ts";
 import { manage, serviceState } from "../../install/service.ts";
 import { AgentError, type ExitCode, exit, hasCode, messageOf } from "../../lib/agent-error.ts";
 import { isRoot } from "../../platform/account.ts";
@@ -147,15 +147,19 @@ function identityText({ settings }: Pick<Config, "settings">): string | undefine
 }
 
 async function putFiles({ plan, settings, ...rest }: Preparation, changes: Transaction): Promise<void> {
-  for (const step of plan.steps) {
+  const apply = (step: InstallStep): void => {
     note(`  ${describeStep(step)}`);
     changes.apply(step);
-  }
-  for (const line of describeSettings(settings)) note(`  ${line}`);
-  await configure(settings, changes);
+  };
+  const isOfRecord = ({ part }: InstallStep): boolean => part.path === STATE_DIRECTORY;
+  plan.steps.filter(isOfRecord).forEach(apply);
+  // Written before the parts are made: after a kill, the next installation reads here that they are ours to remove.
   changes.remember(places.manifest);
   const manifest = recordInstall(rest.parts, rest.found, readManifest());
   if (JSON.stringify(manifest) !== JSON.stringify(readManifest())) writeManifest(manifest);
+  plan.steps.filter((step) => !isOfRecord(step)).forEach(apply);
+  for (const line of describeSettings(settings)) note(`  ${line}`);
+  await configure(settings, changes);
 }
 
 /** Returns whether the machine has another identity by now. A token that comes with a second run is not used up. */
