@@ -35,7 +35,7 @@ export interface StatusSocket extends Disposable {
 
 /** How long to wait for an agent that reports that it is stopping: longer than a stop takes by default. */
 const STOPPING_PATIENCE = minutes(1);
-/** How long to wait for any other agent: it may just have been told to stop. */
+/** How long to wait for any other agent: it may be stopping. */
 const RUNNING_PATIENCE = seconds(3);
 const LOCK_PAUSE = milliseconds(100);
 

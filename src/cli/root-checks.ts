@@ -15,7 +15,7 @@ import { distrustOf, secure, sharedAbove } from "../platform/trust/root-trust.ts
 export function secureExecutable(): string[] {
   if (!isRoot()) return [];
   return [
-    // From source the program is Bun, in a checkout that belongs to whoever works on it.
+    // From source the program is Bun, in a checkout that belongs to a developer.
     ...(compiled ? secure(process.execPath, "executable") : []),
     ...SYSTEM_PATH.split(":")
       .filter((directory) => existsSync(directory))

@@ -67,7 +67,7 @@ export async function awaitApproval(
   const { serverClock } = api;
   const expiresAt = wallFrom(Date.parse(pending.expires_at));
   const giveUp = steadyNow() + ENROLLMENT_LIFE;
-  // The time of the server, once an answer told it; until then the longest life of an enrollment.
+  // By the server's time, once an answer contained it; until then the longest validity of an enrollment.
   const timeLeft = (): Duration =>
     serverClock.isKnown() ? serverClock.until(expiresAt) : giveUp - steadyNow();
   let failures = 0;

@@ -31,7 +31,7 @@ const STICKY = 0o1000;
 /** Files that the agent writes and reads in its state directory. */
 const DATABASE = "state.db";
 const OWN = [DATABASE, `${DATABASE}-wal`, `${DATABASE}-shm`, "agent.lock", "agent.sock", "tasks"];
-/** Kept whoever owns it: it holds an approval that waits for a person. */
+/** Kept with any owner: it holds an approval that waits for a person. */
 const KEPT = ["pending_enrollment.json"];
 
 export interface SecuredState {

@@ -122,8 +122,8 @@ export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): R
     const decision = client && (await (hasToken ? admit(headers, client) : decideFor(headers, client)));
     const mayRead = decision !== undefined && "by" in decision;
     const { ready, loops: details } = readiness(loops(), steadyNow());
-    const told = mayRead ? { ready, loops: details } : { ready };
-    return Response.json(told, { status: ready ? 200 : 503, headers: PLAIN_ANSWER });
+    const shown = mayRead ? { ready, loops: details } : { ready };
+    return Response.json(shown, { status: ready ? 200 : 503, headers: PLAIN_ANSWER });
   }
 
   return {

@@ -19,7 +19,7 @@ import { SYSTEM_PATH } from "./account.ts";
 /**
  * Two functions for a supervising shell. `reap` is for its first child. It sleeps as long as the command
  * runs, so that a command that uses up all processes cannot make it fail; then, or when that `sleep` is
- * ended, as by whoever ends everybody in the namespace, it looks whether it is alone, up to every half
+ * ended, as by a process that ends all others of the namespace, it checks whether it is alone, up to every half
  * minute. `release` is for the end of the command: what that has left is a child of the reaper by then,
  * behind the `sleep`; where there is nothing, the namespace ends at once. No trap and no `wait`, which shells
  * get wrong in combination. A kernel may lack the list of children.

@@ -68,7 +68,7 @@ export const scopePrefix = (systemdRunPath: string, scope: Scope): string[] => [
 ];
 
 /**
- * Returns `scopePrefix`, or nothing where systemd is missing or does not answer: whoever comes to repair it
+ * Returns `scopePrefix`, or nothing where systemd is missing or does not answer: a person who repairs it
  * needs a terminal.
  */
 export async function usableScope(scope: Scope): Promise<string[]> {

@@ -50,7 +50,7 @@ export function createChanges(client: DockerClient, snapshots: SnapshotReader, n
     },
     async createVolume(project, Name, signal) {
       const call = post("/volumes/create", { Name, Driver: "local", Labels: labelsOf(project) });
-      // Docker answers with an existing volume, whoever created it.
+      // Docker also answers with a volume that somebody else created.
       const { Labels } = await client.read(CreatedVolume, call, signal);
       if (Labels[PROJECT_LABEL] === project) return;
       throw new AgentError(

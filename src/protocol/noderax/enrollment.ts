@@ -49,7 +49,7 @@ export interface ConsumeInstall {
   additionalInfo?: Partial<HostInfo>;
 }
 
-/** What an install record is told. One that is completed or failed keeps its status, and answers 201 all the same. */
+/** A progress report to an install record. A completed or failed record keeps its status and still answers 201. */
 export interface InstallProgress {
   token: string;
   /** 2 to 64 characters. */

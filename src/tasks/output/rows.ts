@@ -167,7 +167,7 @@ export function cutRow(pending: Uint8Array, lastRow: string, single = false): Cu
   const candidates = [text.endsWith("\n") && text.length > 1 ? text.slice(0, -1) : text, text];
   const fresh = candidates.find((line) => hashOf(line) !== lastRow);
   if (fresh !== undefined) return { line: fresh, bytes: used, hash: hashOf(fresh) };
-  // The same text once more: one character less differs. A single one cannot be told apart, and is not worth more.
+  // The same text again: send one character less, so that it differs. A single character cannot be made different.
   const less = takeText(bytes, Math.max(1, countOf(text) - 1), true);
   return { line: less.text, bytes: less.bytes, hash: hashOf(less.text) };
 }

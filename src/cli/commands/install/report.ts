@@ -1,4 +1,4 @@
-// Tells the install record of a bootstrap token how far the installation is; without a token nobody is told.
+// Reports the progress of the installation to the install record of a bootstrap token; without a token it reports nothing.
 import { createHttp } from "../../../control/http.ts";
 import { publicApi, withoutApiPrefix } from "../../../control/noderax-api.ts";
 import { trustedAuthorities } from "../../../control/trust.ts";
