@@ -1,5 +1,5 @@
-// What a document has and its schema does not know: dropped by the server in silence, so that whoever mistyped a field
-// must hear of it elsewhere.
+// Lists the fields of a document that its schema does not have. The server drops them without an error, so the CLI warns
+// about them: they may be mistyped.
 import { nearest } from "../../lib/nearest.ts";
 
 export interface UnknownField {
