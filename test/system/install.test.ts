@@ -205,6 +205,23 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh(LIST)).toBe(before);
     });
 
+    test("leaves the install record open for an agent that starts late, which completes it", async () => {
+      const dropIn = "/etc/systemd/system/noderax-agent.service.d/late.conf";
+      await machine.write(dropIn, "[Service]\nExecStartPre=/bin/false\n");
+      await machine.write("/root/token", await token("late"));
+      const { code, text } = await attempt(
+        `${DOWNLOADED} install --non-interactive --hostname=late --bootstrap-token-file=/root/token --api-url=http://127.0.0.1:8080`,
+      );
+      expect(text).toContain("installed and started, but");
+      expect(code).toBe(6);
+      expect(await installRecord("late")).toStartWith("installing agent_enrolled 95 ");
+      await machine.sh(`rm ${dropIn} && systemctl daemon-reload && noderax-agent start`);
+      await machine.until("! ls /var/lib/noderax-agent/open_install.json");
+      expect(await installRecord("late")).toBe("completed service_started 100 The agent runs.");
+      await agent("uninstall", "--purge");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
     test("waits for an operator's approval, and goes on by itself to a node that works", async () => {
       await machine.sh(
         `{ ${DOWNLOADED} install --api-url=http://127.0.0.1:8080 --email=ops@example.com --hostname=asked; echo "exit $?"; } >/root/out 2>&1 &`,

@@ -77,7 +77,8 @@ export default command({
     } catch (error) {
       const failures = changes.undo();
       for (const failure of failures) warn(`could not be taken back: ${failure}`);
-      await report.tell("failed", 88, messageOf(error));
+      // A record that says "failed" stays so; an agent that was left to try reports itself when it works.
+      if (!hasCode(error, "install.waiting")) await report.tell("failed", 88, messageOf(error));
       throw hasCode(error, "aborted") ? interrupted() : error;
     }
   },
