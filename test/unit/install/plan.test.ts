@@ -44,12 +44,13 @@ describe("an installation", () => {
   test("makes everything on a fresh machine, directories before what lies in them", () => {
     const { steps, refused } = planInstall(parts, fresh);
     expect(refused).toEqual([]);
+    // The record of what was made lies in the state directory: it comes first, so that no cut leaves a part unrecorded.
     expect(steps.map(describeStep)).toEqual([
+      "make the directory /var/lib/noderax-agent",
       "make the user noderax with the home /var/lib/noderax",
       "make the directory /var/lib/noderax",
       "make the directory /opt/noderax-agent",
       "make the directory /etc/noderax-agent",
-      "make the directory /var/lib/noderax-agent",
       "copy the program /opt/noderax-agent/noderax-agent",
       "make the link /usr/local/bin/noderax-agent to /opt/noderax-agent/noderax-agent",
       "write /etc/systemd/system/noderax-agent.service",
@@ -134,10 +135,10 @@ describe("a removal", () => {
   test("keeps data and the user without --purge", () => {
     expect(paths(false)).toEqual([places.unit, places.link, places.program, "/opt/noderax-agent"]);
     expect(planUninstall(manifest, installed(), false).kept.map(({ path }) => path)).toEqual([
-      "/var/lib/noderax-agent",
       "/etc/noderax-agent",
       "/var/lib/noderax",
       "the user noderax",
+      "/var/lib/noderax-agent",
     ]);
   });
 
