@@ -16,6 +16,7 @@ export function checkStateDirectory(settings: Pick<Settings, "state_file">): voi
   // `run` checks the directory itself: it takes ownership of one that the task user owns.
   requireTrusted(directory, "state directory", {
     isOwn: (step, isLast) => isLast || isAgentsPlace(step),
+    passShared: true,
   });
   try {
     const place = existingAncestor(directory);

@@ -158,10 +158,10 @@ export function openTrusted(path: string, { takeOver, warnings }: Reading): Open
   const first = openFile(path);
   if (first === undefined || !isRoot()) return first;
   if (!takeOver) {
-    requireTrusted(path, "configuration");
+    requireTrusted(path, "configuration", { passShared: true });
     return first;
   }
-  const taken = secure(path, "configuration");
+  const taken = secure(path, "configuration", { passShared: true });
   warnings.push(...taken);
   if (taken.length > 0) warnings.push(`check that ${path} says what it should: root obeys it from now on`);
   const opened = openFile(path);
@@ -226,7 +226,7 @@ export const configFile = (
  */
 export function distrusted(path: string, { owner, mode }: OpenedFile, forbidden: number): string | undefined {
   if (isRoot()) {
-    const distrust = distrustOf(path);
+    const distrust = distrustOf(path, { passShared: true });
     return distrust && `${distrust.problem}; mend it with: ${distrust.mend}`;
   }
   if (owner !== 0 && owner !== process.getuid?.()) return "it belongs to another user";

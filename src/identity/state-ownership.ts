@@ -54,7 +54,7 @@ export function secureState(stateFile: string, task: Account, log: Log): Secured
   const owners = new Set([0, task.uid, findAccount(GO_ACCOUNT)?.uid ?? 0]);
   const isOwn = (step: PathStep, isLast: boolean): boolean =>
     isAgentsPlace(step) || (isLast && owners.has(step.uid) && (step.uid !== 0 || (step.mode & STICKY) === 0));
-  const warnings = secure(directory, "state directory", { isOwn });
+  const warnings = secure(directory, "state directory", { isOwn, passShared: true });
   makeDirectory(directory);
   if (warnings.length > 0) hideNames(directory);
   for (const text of warnings) log.warn("agent", text);
@@ -91,7 +91,7 @@ function makeDirectory(directory: string): void {
   if (lstatSync(directory, { throwIfNoEntry: false }) !== undefined) return;
   makeDirectory(dirname(directory));
   mkdirSync(directory, { mode: 0o700 });
-  secure(directory, "state directory", { isOwn: () => false });
+  secure(directory, "state directory", { isOwn: () => false, passShared: true });
 }
 
 /** Sets mode 0711: tasks may have their home below and must pass through, but not list it. */

@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { type PathStep, type TrustRules, decideTrust } from "../../src/platform/trust/decide.ts";
 
 const [WRITABLE, STICKY] = [0o022, 0o1000];
-const STRICT: TrustRules = { isOwn: () => false };
+const STRICT: TrustRules = { isOwn: () => false, passShared: false };
 
 const owner = fc.constantFrom(0, 0, 0, 1_000, 65_534);
 const mode = fc.oneof(
@@ -50,35 +50,43 @@ describe("whether root may use a path", () => {
     );
   });
 
-  test("the sticky directories on the way to a trusted path are named, each once", () => {
+  test("shared directories may be passed, but nothing of another user's, and not at the end", () => {
     fc.assert(
       fc.property(steps, (way) => {
-        const decision = decideTrust(way, STRICT);
-        if (decision.do !== "trust") return;
-        const shared = way.filter(({ kind, mode }) => kind === "directory" && (mode & WRITABLE) !== 0);
-        expect(decision.shared).toEqual(shared.map(({ path }) => path));
+        const decision = decideTrust(way, { ...STRICT, passShared: true });
+        const isShared = ({ kind, mode }: PathStep): boolean =>
+          kind === "directory" && (mode & WRITABLE) !== 0;
+        const refused = way.some(
+          (one, n) =>
+            (one.kind !== "missing" && one.uid !== 0) ||
+            (isShared(one) && n === way.length - 1) ||
+            (one.kind === "file" && (one.mode & WRITABLE) !== 0),
+        );
+        expect(decision.do).toBe(refused ? "refuse" : "trust");
+        if (decision.do === "trust")
+          expect(decision.shared).toEqual(way.filter(isShared).map(({ path }) => path));
       }),
       { numRuns: 2_000 },
     );
   });
 
   test("what another user made in a shared directory is never taken over", () => {
-    const [root, tmp] = [
-      { path: "/", kind: "directory", uid: 0, mode: 0o755 },
-      { path: "/tmp", kind: "directory", uid: 0, mode: 0o1777 },
-    ] as const;
+    const root = { path: "/", kind: "directory", uid: 0, mode: 0o755 } as const;
     const planted = { path: "/tmp/state", kind: "directory", uid: 7, mode: 0o700 } as const;
-    const below = { path: "/tmp/mine/state", kind: "directory", uid: 7, mode: 0o700 } as const;
     const mine = { path: "/tmp/mine", kind: "directory", uid: 0, mode: 0o700 } as const;
-    const rules = { isOwn: () => true };
-    expect(decideTrust([root, tmp, planted], rules)).toMatchObject({ do: "refuse", step: planted });
-    expect(decideTrust([root, tmp, mine, below], rules)).toMatchObject({ do: "take-over", steps: [below] });
+    const below = { path: "/tmp/mine/state", kind: "directory", uid: 7, mode: 0o700 } as const;
+    for (const mode of [0o777, 0o1777]) {
+      const tmp = { path: "/tmp", kind: "directory", uid: 0, mode } as const;
+      const rules = { isOwn: () => true, passShared: true };
+      expect(decideTrust([root, tmp, planted], rules)).toMatchObject({ do: "refuse", step: planted });
+      expect(decideTrust([root, tmp, mine, below], rules)).toMatchObject({ do: "take-over", steps: [below] });
+    }
   });
 
   test("one thing that is not the agent's own refuses the whole path, whatever else is", () => {
     fc.assert(
       fc.property(steps, fc.func(fc.boolean()), (way, own) => {
-        const decision = decideTrust(way, { isOwn: (step) => own(step) });
+        const decision = decideTrust(way, { ...STRICT, isOwn: (step) => own(step) });
         const unsafe = way.filter((one, n) => canInterfere(one, n === way.length - 1));
         if (decision.do === "take-over") expect(decision.steps).toEqual(unsafe);
         if (decision.do === "refuse") expect(own(decision.step)).toBeFalse();
@@ -90,7 +98,7 @@ describe("whether root may use a path", () => {
   test("what is taken over is trusted afterwards", () => {
     fc.assert(
       fc.property(steps, (way) => {
-        const decision = decideTrust(way, { isOwn: () => true });
+        const decision = decideTrust(way, { ...STRICT, isOwn: () => true });
         if (decision.do !== "take-over") return;
         const taken = new Set(decision.steps.map(({ path }) => path));
         const after = way.map((one) =>

@@ -42,7 +42,7 @@ export default command({
 function databaseOf(settings: Pick<Settings, "state_file">): string {
   const directory = stateDirectory(settings);
   const path = databasePath(directory);
-  requireTrusted(path, "state");
+  requireTrusted(path, "state", { passShared: true });
   try {
     accessSync(path, constants.R_OK | constants.W_OK);
     return path;

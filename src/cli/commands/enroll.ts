@@ -91,7 +91,7 @@ export async function enrollMachine(
 ): Promise<ExitCode | void> {
   // Checked before a token is used up: credentials that cannot be stored would be lost.
   checkStateDirectory(config.settings);
-  requireTrusted(config.savePath(), "configuration");
+  requireTrusted(config.savePath(), "configuration", { passShared: true });
   const open = openEnrollment(config, args);
   const knownUrl = config.settings.api_url ?? open?.api_url;
   using progress = createProgress(args.json !== true);

@@ -25,7 +25,7 @@ export interface TrustRefusal {
 export type TrustDecision =
   | {
       readonly do: "trust";
-      /** Sticky directories above that belong to root and are writable by others, each once. */
+      /** Directories above that belong to root and are writable by others, each once. */
       readonly shared: readonly string[];
     }
   /**
@@ -43,17 +43,23 @@ export interface TrustRules {
    * itself. Not asked about another user's entry of a shared directory, which anyone could have made there.
    */
   readonly isOwn: (step: PathStep, isLast: boolean) => boolean;
+  /**
+   * Whether a directory of root above the path may be writable by others. They can exchange the entries of
+   * root in it, but not make entries that belong to root: only for paths whose owner is checked at each use.
+   * Sticky directories (/tmp) are always allowed, since only root can rename or remove the entries of root in
+   * them.
+   */
+  readonly passShared: boolean;
 }
 
-/**
- * Trusts a path when every step belongs to root and can be written by nobody else. Directories above it may be
- * writable by others if they are sticky, as /tmp is: only root can rename or remove the entries of root in them.
- */
-export function decideTrust(steps: readonly PathStep[], { isOwn }: TrustRules): TrustDecision {
+/** Trusts a path when every step belongs to root and can be written by nobody else. */
+export function decideTrust(steps: readonly PathStep[], { isOwn, passShared }: TrustRules): TrustDecision {
   const isLast = (step: PathStep): boolean => step === steps.at(-1);
   const isShared = (step: PathStep): boolean => isSharedDirectory(step) && !isLast(step);
   const shared = new Set(steps.filter(isShared).map(({ path }) => path));
-  const unsafe = steps.filter((step) => isUnsafe(step) && !isShared(step));
+  const unsafe = steps.filter(
+    (step) => isUnsafe(step) && !(isShared(step) && (passShared || (step.mode & STICKY) !== 0)),
+  );
   const isPlanted = ({ path, uid }: PathStep): boolean => uid !== 0 && shared.has(dirname(path));
   const foreign = unsafe.find((step) => isPlanted(step) || !isOwn(step, isLast(step)));
   if (foreign !== undefined) return refusal(foreign);
@@ -68,7 +74,7 @@ const isWritable = ({ kind, mode }: PathStep): boolean =>
 const isUnsafe = (step: PathStep): boolean => step.kind !== "missing" && (step.uid !== 0 || isWritable(step));
 
 const isSharedDirectory = (step: PathStep): boolean =>
-  step.kind === "directory" && step.uid === 0 && isWritable(step) && (step.mode & STICKY) !== 0;
+  step.kind === "directory" && step.uid === 0 && isWritable(step);
 
 function refusal(step: PathStep): TrustRefusal {
   const { kind, path, uid } = step;

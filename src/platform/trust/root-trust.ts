@@ -24,7 +24,7 @@ export interface Distrust {
   readonly mend: string;
 }
 
-/** Default: the places of the agent are taken over. */
+/** Default: the places of the agent are taken over, and no directory above may be writable by others. */
 export type Rules = Partial<TrustRules>;
 
 /** Returns why root must not use `path`; undefined when it may, and for what `secure` would take over. */
@@ -68,11 +68,11 @@ export function secure(path: string, what: string, rules: Rules = {}): string[] 
 const ROUNDS = 3;
 
 const look = (path: string, rules: Rules): TrustDecision =>
-  decideTrust(readChain(path), { isOwn: isAgentsPlace, ...rules });
+  decideTrust(readChain(path), { isOwn: isAgentsPlace, passShared: false, ...rules });
 
-/** The sticky directories above `path` that belong to root and may be written by others, such as /tmp. */
+/** The directories above `path` that belong to root and may be written by others, such as /tmp. */
 export function sharedAbove(path: string): readonly string[] {
-  const decision = look(path, { isOwn: () => false });
+  const decision = look(path, { isOwn: () => false, passShared: true });
   return decision.do === "trust" ? decision.shared : [];
 }
 

@@ -86,7 +86,7 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
   const { directory, runner, view, mode } = order;
   try {
     // Checked before each launch: a parent directory may have changed its owner, or been exchanged, since the start.
-    requireTrusted(dirname(directory), "run directory");
+    requireTrusted(dirname(directory), "run directory", { passShared: true });
     mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
     using made = makePrivateDirectory(directory);
     made.write("command.sh", commandScript(order.script));

@@ -90,11 +90,12 @@ describe.skipIf(!isRoot())("root (needs root)", () => {
     );
   });
 
-  test("trusts no file in a directory of its own that everybody may write to, where it can be exchanged", () => {
+  test("trusts no executable in a directory of its own that everybody may write to, where it can be exchanged", () => {
     using directory = scratch();
     writeFileSync(directory.at("program"), "");
     chmodSync(directory.path, 0o777);
     expect(distrustOf(directory.at("program"))?.mend).toBe(`chmod go-w ${directory.path}`);
+    expect(distrustOf(directory.at("program"), { passShared: true })).toBeUndefined();
   });
 
   test("does not trust a file of its own in a directory that another user can rename", () => {

@@ -45,7 +45,7 @@ export default command({
     if (value !== undefined && problem !== undefined) throw wrongSettings([quoteValue(key, value, problem)]);
     const sources = await sourcesFrom(args, { requireFile: false });
     const path = sources.savePath(key);
-    requireTrusted(path, "configuration");
+    requireTrusted(path, "configuration", { passShared: true });
     const warnings = await editConfig({
       path,
       changes: new Map([[key, value]]),
