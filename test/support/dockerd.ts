@@ -87,7 +87,13 @@ export async function startDaemon(): Promise<Daemon> {
       await docker("network", "prune", "--force");
       await daemon.stop();
       // A daemon that was killed forgets the supervisors of its containers; they name this directory as their place.
-      for (const pid of processesNaming(`${directory}/`)) process.kill(pid, "SIGKILL");
+      for (const pid of processesNaming(directory)) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // It ended meanwhile.
+        }
+      }
       // It leaves its mounts behind.
       const mounts = readFileSync("/proc/self/mountinfo", "utf8")
         .split("\n")

@@ -1,5 +1,5 @@
 // The processes of a test: whether they live, what they use, and how those an agent left are ended.
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { identify, parseProcessStat } from "../../src/platform/processes.ts";
 import { namesIn, scribble } from "./scribble.ts";
@@ -48,12 +48,23 @@ export const processesOf = (...command: readonly string[]): number[] =>
     .filter((pid) => scribble(`/proc/${pid}/cmdline`).text() === `${command.join("\0")}\0`)
     .map(Number);
 
-/** The processes that have this text among their arguments. */
+/** The processes that have this text among their arguments, in their environment, or in the name of their directory. */
 export const processesNaming = (text: string): number[] =>
   namesIn("/proc")
-    .filter((name) => /^\d+$/.test(name) && isAlive(name))
-    .filter((pid) => scribble(`/proc/${pid}/cmdline`).text()?.includes(text) ?? false)
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid && isAlive(name))
+    .filter((pid) => tracesOf(pid).some((trace) => trace.includes(text)))
     .map(Number);
+
+function tracesOf(pid: string): string[] {
+  const read = (name: string): string => scribble(`/proc/${pid}/${name}`).text() ?? "";
+  let directory = "";
+  try {
+    directory = `${readlinkSync(`/proc/${pid}/cwd`)}/`;
+  } catch {
+    // It ended meanwhile.
+  }
+  return [read("cmdline"), read("environ"), directory];
+}
 
 /** Of a process: how many descriptors it has open. */
 export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
