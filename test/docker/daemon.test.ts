@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import type { Engine, EngineEvent } from "../../src/projects/plan/engine.ts";
-import { certificateFor } from "../support/certificates.ts";
+import { certificateFor, noOpenssl } from "../support/certificates.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 import { type Daemon, missingDaemon, startDaemon } from "../support/dockerd.ts";
 
@@ -93,37 +93,40 @@ describe("without a daemon", () => {
     }
   });
 
-  test("is reached over TLS, with a certificate of its own, and only one that is trusted", async () => {
-    const { ca, cert, key } = certificateFor(directory, "IP:127.0.0.1", "Docker test");
-    for (const [from, to] of [
-      [cert, "cert.pem"],
-      [key, "key.pem"],
-    ] as const)
-      copyFileSync(from, join(directory, to));
-    const tls = {
-      cert: Bun.file(cert),
-      key: Bun.file(key),
-      ca: Bun.file(ca),
-      requestCert: true,
-      rejectUnauthorized: true,
-    };
-    using server = versioned({ ApiVersion: "1.41" }, tls);
-    const host = `tcp://127.0.0.1:${server.port}`;
-    const environment = { DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: directory };
-    expect(await engine({ host, environment }).info(signal)).toMatchObject({ apiVersion: "1.41" });
+  test.skipIf(noOpenssl)(
+    "is reached over TLS, by its own certificate and a trusted one only (needs openssl)",
+    async () => {
+      const { ca, cert, key } = certificateFor(directory, "IP:127.0.0.1", "Docker test");
+      for (const [from, to] of [
+        [cert, "cert.pem"],
+        [key, "key.pem"],
+      ] as const)
+        copyFileSync(from, join(directory, to));
+      const tls = {
+        cert: Bun.file(cert),
+        key: Bun.file(key),
+        ca: Bun.file(ca),
+        requestCert: true,
+        rejectUnauthorized: true,
+      };
+      using server = versioned({ ApiVersion: "1.41" }, tls);
+      const host = `tcp://127.0.0.1:${server.port}`;
+      const environment = { DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: directory };
+      expect(await engine({ host, environment }).info(signal)).toMatchObject({ apiVersion: "1.41" });
 
-    expect(await failure(engine({ host }).info(signal))).toMatchObject({
-      code: expect.stringMatching(/^docker\.(away|refused)$/),
-    });
-    const strangers = mkdtempSync(join(directory, "strangers-"));
-    certificateFor(strangers, "IP:127.0.0.1", "Somebody else");
-    for (const name of ["cert.pem", "key.pem"]) copyFileSync(join(directory, name), join(strangers, name));
-    const distrustful = engine({ host, environment: { DOCKER_CERT_PATH: strangers } });
-    expect(await failure(distrustful.info(signal))).toMatchObject({
-      code: "docker.away",
-      message: expect.stringMatching(/certificate/),
-    });
-  });
+      expect(await failure(engine({ host }).info(signal))).toMatchObject({
+        code: expect.stringMatching(/^docker\.(away|refused)$/),
+      });
+      const strangers = mkdtempSync(join(directory, "strangers-"));
+      certificateFor(strangers, "IP:127.0.0.1", "Somebody else");
+      for (const name of ["cert.pem", "key.pem"]) copyFileSync(join(directory, name), join(strangers, name));
+      const distrustful = engine({ host, environment: { DOCKER_CERT_PATH: strangers } });
+      expect(await failure(distrustful.info(signal))).toMatchObject({
+        code: "docker.away",
+        message: expect.stringMatching(/certificate/),
+      });
+    },
+  );
 
   test("a call is given up at once when it is aborted", async () => {
     const server = await listen(join(directory, "deaf"), (socket) => socket.on("error", () => {}));
