@@ -3,63 +3,25 @@ import { connect, createServer } from "node:net";
 import { type Duration, milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
 import { type DesiredProject, desire } from "../../src/projects/plan/desired.ts";
 import { planProject } from "../../src/projects/plan/project.ts";
-import { PROJECT_LABEL, containerName } from "../../src/projects/plan/names.ts";
-import { type Machine, type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
-import { createPlayground, docker, dockerHost, missing } from "../support/docker.ts";
+import { containerName } from "../../src/projects/plan/names.ts";
+import { type Operator, enrolled, until } from "../support/dev.ts";
+import { docker } from "../support/docker.ts";
 import { World } from "../support/docker-world.ts";
 import { missingRegistry, startRegistry } from "../support/registry.ts";
 import type { Bench } from "./bench.ts";
 import { busyTimeOf, coldCopy, memoryOf, once } from "./process-figures.ts";
+import { SOCKET, bothPlanes, phases, project, unmet, untilReady, untilRunning, world } from "./world.ts";
 
 const NODE = "bench-1";
 const MANY = 50;
 const IDLE_FOR = seconds(30);
 const PULLING_FOR = seconds(20);
-const SOCKET = dockerHost.replace("unix://", "");
+
+const planes = (sandbox: { readonly url: string }, socket = SOCKET): Record<string, string> =>
+  bothPlanes(NODE, sandbox, socket);
 
 /** Between one project and the next, so that they meet the agent's poll at all its moments. */
 const stagger = (n: number): Duration => milliseconds((n * 370) % 3_000);
-
-function project(name: string, image: string): object {
-  const services = [{ name: "web", image }];
-  return { apiVersion: "caravanserai/v1", kind: "Project", metadata: { name }, spec: { services } };
-}
-
-interface Seen {
-  readonly metadata: { readonly name: string };
-  readonly status: { readonly phase?: string; readonly state?: string };
-}
-
-const phases = async (sandbox: Operator): Promise<(string | undefined)[]> =>
-  ((await sandbox.call("GET", "/cara/projects")) as Seen[]).map(({ status }) => status.phase);
-
-const isReady = async (sandbox: Operator): Promise<boolean> =>
-  ((await sandbox.call("GET", "/cara/nodes")) as Seen[]).some(({ status }) => status.state === "Ready");
-
-/** Only on a Docker that no other agent works with: what that one does would be measured, too. */
-async function world(): Promise<
-  AsyncDisposable & { host: Machine; sandbox: Operator; image: string; name: (n: number) => string }
-> {
-  const others = await docker("ps", "--all", "--quiet", "--filter", `label=${PROJECT_LABEL}`);
-  if (others !== "") throw new Error(`on ${dockerHost} are containers of another agent`);
-  await using stack = new AsyncDisposableStack();
-  const playground = stack.use(await createPlayground());
-  const host = stack.use(machine());
-  const sandbox = stack.use(await startSandbox(host));
-  const image = await playground.image("exec sleep 1000000");
-  const kept = stack.move();
-  return {
-    host,
-    sandbox,
-    image,
-    name: (n) => `${playground.project}-${n}`,
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
-  };
-}
-
-function planes(sandbox: { readonly url: string }, socket = SOCKET): Record<string, string> {
-  return { SERVER_URL: sandbox.url, NODE_NAME: NODE, DOCKER_HOST: `unix://${socket}` };
-}
 
 /** An enrolled agent is started again and again, as after an update. */
 async function startToReady(): Promise<number[]> {
@@ -70,7 +32,7 @@ async function startToReady(): Promise<number[]> {
   for (let repetition = -1; repetition < 10; repetition++) {
     const begun = performance.now();
     await using _agent = host.start(["run"], { env: planes(sandbox) });
-    await until("it is Ready", () => isReady(sandbox));
+    await untilReady(sandbox);
     if (repetition >= 0) samples.push(performance.now() - begun);
     await sandbox.call("DELETE", `/cara/nodes/${NODE}`);
   }
@@ -82,16 +44,13 @@ const single = once(async () => {
   await using here = await world();
   const { host, sandbox, image, name } = here;
   await using _agent = host.start(["run"], { env: planes(sandbox) });
-  await until("it is Ready", () => isReady(sandbox));
+  await untilReady(sandbox);
   const up: number[] = [];
   for (let n = 0; n < 15; n++) {
     await Bun.sleep(stagger(n));
     const begun = performance.now();
     await sandbox.call("PUT", "/cara/projects", project(name(n), image));
-    await until("it runs", async () => {
-      const { status } = (await sandbox.call("GET", `/cara/projects/${name(n)}`)) as Seen;
-      return status.phase === "Running";
-    });
+    await untilRunning(sandbox, name(n));
     up.push(performance.now() - begun);
   }
   const back: number[] = [];
@@ -120,7 +79,7 @@ const fifty = once(async () => {
   await enrolled(host, sandbox, NODE);
   using counted = await countCalls(host.at("docker"));
   await using agent = host.start(["run"], { file, env: planes(sandbox, counted.socket) });
-  await until("it is Ready", () => isReady(sandbox));
+  await untilReady(sandbox);
   await Bun.sleep(seconds(5)); // What a start costs is not counted.
   const before = counted.calls();
   const begun = performance.now();
@@ -222,7 +181,7 @@ async function lateness(): Promise<number[]> {
   const every = seconds(1);
   const env = { ...planes(heard), HEARTBEAT_INTERVAL: "1s", NODERAX_MAX_PARALLEL_PULLS: `${MANY}` };
   await using _agent = host.start(["run"], { env });
-  await until("it is Ready", () => isReady(sandbox));
+  await untilReady(sandbox);
   for (const { n } of pushed)
     await sandbox.call("PUT", "/cara/projects", project(name(n), `${registry.host}/app${n}:1`));
   await Bun.sleep(seconds(2)); // The agent has heard of them, and asks the registry.
@@ -272,7 +231,6 @@ const onDocker = [
   { name: "calls to Docker then", unit: "calls/min", run: async () => [(await fifty()).idleCalls] },
 ] satisfies Bench[];
 
-const unmet = missing ?? (dockerHost.startsWith("unix://") ? undefined : "a Docker daemon on a Unix socket");
 if (unmet !== undefined) console.warn(`benches of projects are skipped: this machine lacks ${unmet}`);
 else if (missingRegistry !== undefined)
   console.warn(`the bench of pulls is skipped: this machine lacks ${missingRegistry}`);
