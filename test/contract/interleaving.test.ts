@@ -1,10 +1,10 @@
-// For any interleaving of output, outages, crashes and a cancel: one final state, one completion, and a log that tells
-// everything the node has kept, in order, or says what it leaves out.
+// For any interleaving of output, outages, frozen servers, crashes and a cancel: one final state, one completion, and a log
+// that tells everything the node has kept, in order, or says what it leaves out.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
-import { seconds } from "../../src/lib/duration.ts";
+import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { NO_FAULTS } from "../../src/sandbox/faults.ts";
 import { type ProcessNode, enrolledProcess } from "../support/agent.ts";
@@ -14,6 +14,7 @@ import { until } from "../support/until.ts";
 /** No new run begins after this. */
 const BUDGET = seconds(11);
 setDefaultTimeout(BUDGET + seconds(90));
+const REQUEST_TIMEOUT = seconds(1);
 
 /** So many lines, then a pause in milliseconds. */
 const burst = fc.record({
@@ -36,6 +37,7 @@ const event = fc.record({
   what: fc.oneof(
     { weight: 3, arbitrary: fc.constant({ do: "crash" as const }) },
     { weight: 2, arbitrary: fc.constant({ do: "outage" as const }) },
+    { weight: 2, arbitrary: fc.constant({ do: "freeze" as const }) },
     { weight: 3, arbitrary: fault.map((faults) => ({ do: "faults" as const, faults })) },
     { weight: 2, arbitrary: fc.constant({ do: "calm" as const }) },
     { weight: 1, arbitrary: fc.constant({ do: "cancel" as const }) },
@@ -52,6 +54,13 @@ async function happen(node: ProcessNode, task: TaskHandle, { after, what }: Even
     await node.plane.goesAway();
     await Bun.sleep(after);
     await node.plane.comesBack();
+  } else if (what.do === "freeze") {
+    // Beginning with the first row, so that the next one is sent to a server that does not answer.
+    for (let waits = 0; waits < 50 && task.rows().length === 0; waits++) await Bun.sleep(milliseconds(10));
+    node.sandbox.setFaults({ freeze: true });
+    // Requests are given up meanwhile, and handled nevertheless afterwards, in any order.
+    await Bun.sleep(REQUEST_TIMEOUT + 4 * after);
+    node.sandbox.setFaults({ freeze: false });
   } else if (what.do === "faults") node.sandbox.setFaults({ ...NO_FAULTS, seed: after, ...what.faults });
   else if (what.do === "calm") node.sandbox.setFaults(NO_FAULTS);
   else if (!isFinal(task.document().status)) task.cancels("enough");
@@ -77,7 +86,11 @@ function tellsAll(task: TaskHandle): void {
 async function holds(bursts: { lines: number; pause: number }[], events: Event[]): Promise<void> {
   await using node = await enrolledProcess({
     sandbox: { timings: { claimLease: 1_500, sweepInterval: 200 } },
-    settings: { task_poll_interval: "500ms", task_kill_grace: "300ms" },
+    settings: {
+      task_poll_interval: "500ms",
+      task_kill_grace: "300ms",
+      request_timeout: `${REQUEST_TIMEOUT}ms`,
+    },
   });
   const marker = node.file("ran");
   let total = 0;
@@ -114,7 +127,7 @@ async function holds(bursts: { lines: number; pause: number }[], events: Event[]
 describe.concurrent("any interleaving", () => {
   const bursts = fc.array(burst, { minLength: 1, maxLength: 3 });
   const events = fc.array(event, { maxLength: 6 });
-  test.each([1, 2, 3])("of output, outages, crashes and a cancel (%d)", async () => {
+  test.each([1, 2, 3])("of output, outages, frozen servers, crashes and a cancel (%d)", async () => {
     const end = performance.now() + BUDGET;
     let runs = 0;
     const property = fc.asyncProperty(bursts, events, async (output, around) => {
