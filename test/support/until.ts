@@ -1,4 +1,6 @@
 // Waiting for a condition instead of for a time: what must come does come, on a slow machine too.
+import { jest } from "bun:test";
+import { readFileSync } from "node:fs";
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
 
 /** Two busy cores: whatever must happen, happens within this. */
@@ -17,16 +19,22 @@ export async function until(
   await eventually(what, holds, within, explain);
 }
 
-/** What `look` finds, once that is neither undefined nor false. */
+/** What `look` finds, once that is neither undefined nor false. While a test has stopped the clock, sockets are waited for. */
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
   within: Duration = SOON,
   explain: () => string = () => "",
 ): Promise<T> {
-  for (const end = performance.now() + within; ; await Bun.sleep(milliseconds(5))) {
+  for (const end = realNow() + within; ; await pause()) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
-    if (performance.now() > end) throw new Error(`not within ${within} ms: ${what}${explain()}`);
+    if (realNow() > end) throw new Error(`not within ${within} ms: ${what}${explain()}`);
   }
 }
+
+const pause = (): Promise<void> =>
+  jest.isFakeTimers() ? new Promise((resolve) => setImmediate(resolve)) : Bun.sleep(milliseconds(5));
+
+/** Milliseconds since the boot, also while a test has stopped the clock. */
+const realNow = (): Duration => seconds(Number.parseFloat(readFileSync("/proc/uptime", "latin1")));

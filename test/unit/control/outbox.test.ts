@@ -5,8 +5,8 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { milliseconds, minutes } from "../../../src/lib/duration.ts";
-import { sleep } from "../../../src/lib/loop.ts";
+import { minutes } from "../../../src/lib/duration.ts";
+import { aborted } from "../../../src/lib/until.ts";
 import {
   type OutboxSender,
   type Outbox,
@@ -15,7 +15,8 @@ import {
   outboxMigration,
 } from "../../../src/control/outbox.ts";
 import { openDatabase } from "../../../src/platform/database.ts";
-import { until } from "../../support/until.ts";
+import { quickClock, stopClock } from "../../support/fake-time.ts";
+import { turn, until } from "../../support/until.ts";
 
 let root: string;
 let life: AbortController;
@@ -28,7 +29,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   life.abort();
-  await sleep(0); // Workers that were pausing take notice before their database goes.
+  await turn(); // Workers that were pausing take notice before their database goes.
   for (const database of databases) database.close();
   rmSync(root, { recursive: true, force: true });
 });
@@ -59,7 +60,7 @@ function sender(...failures: (Error | undefined)[]) {
 /** Lets a queue that pauses after a failure try again at once. */
 async function afterFailure(outbox: Outbox, tries: readonly OutboxEntry[], count: number): Promise<void> {
   await until(`try ${count}`, () => tries.length === count && outbox.state().lastError !== undefined);
-  await sleep(0);
+  await turn();
   outbox.nudge();
 }
 
@@ -70,7 +71,7 @@ test("entries of a queue leave in the order they were pushed, one in flight", as
   for (let k = 0; k < 20; k++) outbox.push("a", "log", { k });
   outbox.start(async ({ body }) => {
     expect(++inFlight).toBe(1);
-    await sleep(milliseconds(k(body) % 3));
+    for (let turns = k(body) % 3; turns > 0; turns--) await turn();
     inFlight--;
     seen.push(k(body));
   }, life.signal);
@@ -93,10 +94,7 @@ test("an entry arrives with its kind, its body and the number of tries before", 
 
 test("a queue that gets no answer holds up no other queue", async () => {
   const { outbox } = open();
-  outbox.start(
-    ({ queue }, signal) => (queue === "stuck" ? sleep(minutes(10), signal) : Promise.resolve()),
-    life.signal,
-  );
+  outbox.start(({ queue }, signal) => (queue === "stuck" ? aborted(signal) : Promise.resolve()), life.signal);
   outbox.push("stuck", "log", 1);
   outbox.push("b", "log", 2);
   outbox.push("c", "log", 3);
@@ -118,6 +116,7 @@ test("what fails is tried until it is delivered, and what comes behind it waits"
 });
 
 test("between two tries there is a pause, by itself", async () => {
+  using _clock = quickClock();
   const { outbox } = open();
   const it = sender(unreachable());
   outbox.push("a", "log", 1);
@@ -141,6 +140,7 @@ test("what comes while the queue is being emptied is delivered too", async () =>
 });
 
 test("pushed in a transaction that is rolled back, nothing is left and nothing is sent", async () => {
+  using clock = stopClock();
   const { outbox, database } = open();
   const it = sender();
   outbox.start(it.deliver, life.signal);
@@ -150,7 +150,7 @@ test("pushed in a transaction that is rolled back, nothing is left and nothing i
       throw new Error("no");
     })(),
   ).toThrow("no");
-  await sleep(milliseconds(5));
+  await clock.pass(minutes(10));
   expect(outbox.isEmpty("a")).toBe(true);
   expect(it.tries).toEqual([]);
 });
@@ -176,7 +176,7 @@ test("a disk that is full for a while delays an entry and does not lose it", asy
   expect(outbox.state().lastError).toContain("full");
   expect(it.tries).toEqual([]);
   database.run("DROP TRIGGER full");
-  await sleep(0);
+  await turn();
   outbox.nudge();
   await outbox.drained("a", life.signal);
   expect(it.tries).toMatchObject([{ attempts: 0, doubtful: false }]);
@@ -216,12 +216,12 @@ describe("doubt", () => {
     let trying = false;
     outbox.start(async (_, signal) => {
       trying = true;
-      await sleep(minutes(1), signal);
+      await aborted(signal);
       throw new AgentError("aborted", "interrupted");
     }, life.signal);
     await until("the try", () => trying);
     life.abort();
-    await sleep(0);
+    await turn();
     life = new AbortController();
     const it = sender();
     const { outbox: next } = open();

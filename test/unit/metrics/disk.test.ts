@@ -1,10 +1,10 @@
 // The fullest real disk is the one that is told; what is no disk, or may hang, is not even asked.
 import { expect, test } from "bun:test";
 import { seconds } from "../../../src/lib/duration.ts";
-import { sleep } from "../../../src/lib/loop.ts";
 import { createDiskMeter, diskUsage, fullest } from "../../../src/metrics/disk.ts";
 import type { Filesystem } from "../../../src/metrics/machine.ts";
 import { diskMounts, parseMountinfo } from "../../../src/metrics/mounts.ts";
+import { turn } from "../../support/until.ts";
 import { disk, machineOf, text } from "./fixture.ts";
 
 const mountsOf = (name: string) => diskMounts(parseMountinfo(text(name, "/proc/self/mountinfo")));
@@ -99,7 +99,7 @@ test("a disk that does not answer keeps its last number, is named, and is asked 
   expect(asked).toBe(before);
 
   stuck.resolve(disk(75));
-  await sleep(0);
+  await turn();
   disks["/data"] = disk(76);
   const answered = await meter();
   expect(answered).toMatchObject({ usage: 76, mount: "/data" });

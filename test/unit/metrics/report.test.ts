@@ -9,6 +9,7 @@ import { hours, milliseconds, minutes, seconds } from "../../../src/lib/duration
 import { LoopRegistry, sleep } from "../../../src/lib/loop.ts";
 import { type MetricsPace, metricsLoop } from "../../../src/metrics/report.ts";
 import type { MetricsSample } from "../../../src/protocol/noderax/realtime.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
 import { serve } from "../control/servers.ts";
 
@@ -29,7 +30,7 @@ interface Sent {
   readonly at: number;
 }
 
-/** A session that goes up and down as told, and answers as told. */
+/** A session that goes up and down when the test says so, and answers what the test wants. */
 function channelOf(up: boolean, answer: () => unknown = () => ({ ok: true })) {
   let comes = Promise.withResolvers<void>();
   const sent: Sent[] = [];
@@ -95,6 +96,7 @@ function start(
   const log = (_: string, event: string) => void lines.push(event);
   const sampler = countingSampler();
   let accepted = 0;
+  let overHttp = 0;
   const counted = <Answer>(answer: Answer): Answer => {
     if ((answer as { ok?: boolean } | undefined)?.ok !== false) accepted++;
     return answer;
@@ -106,7 +108,10 @@ function start(
         channel.request<Schema>(event, body).then(counted),
     },
     api: {
-      metrics: (...call: Parameters<typeof server.api.metrics>) => server.api.metrics(...call).then(counted),
+      metrics(...call: Parameters<typeof server.api.metrics>) {
+        overHttp++;
+        return server.api.metrics(...call).then(counted);
+      },
     },
     identity,
     sampler,
@@ -120,6 +125,8 @@ function start(
     sampler,
     record,
     accepted: () => accepted,
+    /** Samples that were sent over HTTP, answered or not. */
+    overHttp: () => overHttp,
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await done;
@@ -128,19 +135,19 @@ function start(
 }
 
 test("the first sample leaves as soon as the session is online, the next after the interval", async () => {
+  using clock = stopClock();
   await using server = apiOf();
   const channel = channelOf(false);
   await using run = start(channel, server, seconds(2));
-  await sleep(50);
+  await clock.pass(minutes(10));
   expect(channel.sent).toEqual([]);
   const up = performance.now();
   channel.goesUp();
-  await until("two samples", () => channel.sent.length >= 2);
+  await clock.pass(seconds(3));
   const [first, second] = channel.sent;
-  expect((first?.at ?? 0) - up).toBeLessThan(seconds(1.5));
-  expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(seconds(1.8));
-  await until("both accepted", () => run.accepted() >= 2);
-  expect(server.posted).toEqual([]);
+  expect((first?.at ?? 0) - up).toBe(0);
+  expect((second?.at ?? 0) - up).toBeWithin(seconds(1.8), seconds(2.2));
+  expect([run.accepted(), run.overHttp()]).toEqual([2, 0]);
 });
 
 test("an event carries what the contract asks for, and the sample flat beside it", async () => {
@@ -161,30 +168,32 @@ test("an event carries what the contract asks for, and the sample flat beside it
 });
 
 test("while an ack is outstanding, nothing else is sent; then the newest sample goes, not the missed ones", async () => {
+  using clock = stopClock();
   await using server = apiOf();
   const ack = Promise.withResolvers<unknown>();
   let asked = 0;
   const channel = channelOf(true, () => (++asked === 1 ? ack.promise : { ok: true }));
   await using run = start(channel, server, milliseconds(5));
-  await until("the first sample", () => channel.sent.length === 1);
-  await sleep(100); // twenty intervals
+  await clock.pass(seconds(2)); // 400 intervals
   expect(channel.sent).toHaveLength(1);
   expect(run.sampler.taken()).toBe(1);
   ack.resolve({ ok: true });
-  await until("more samples", () => channel.sent.length >= 4);
+  await clock.pass(milliseconds(40));
+  expect(channel.sent.length).toBeGreaterThanOrEqual(4);
   expect(channel.peak()).toBe(1);
 });
 
 test("what was measured while there was no session is not sent afterwards", async () => {
+  using clock = stopClock();
   await using server = apiOf(() => new Response("", { status: 503 }));
   const channel = channelOf(false);
   await using run = start(channel, server, seconds(20), QUICK);
+  await clock.pass(QUICK.http * 2);
   await until("a failed try over HTTP", () => run.record?.lastError !== undefined);
   const before = run.sampler.taken();
   channel.goesUp();
-  await until("a sample", () => channel.sent.length > 0);
+  await clock.pass(seconds(10));
   expect(channel.sent[0]?.body.cpuUsage).toBe(before + 1);
-  await sleep(50);
   expect(channel.sent).toHaveLength(1);
 });
 
@@ -236,18 +245,19 @@ test("HTTP takes over when the session ends, until it is online again", async ()
 });
 
 test("a short loss of the session causes no call over HTTP", async () => {
+  using clock = stopClock();
   await using server = apiOf();
   const channel = channelOf(true);
-  const http = seconds(1.5);
-  await using run = start(channel, server, milliseconds(10), { ...QUICK, http });
-  const started = performance.now();
-  await until("more than HTTP's own pace", () => performance.now() - started > http + milliseconds(100));
+  const http = minutes(1);
+  await using run = start(channel, server, seconds(10), { ...QUICK, http });
+  await clock.pass(http + seconds(1));
   channel.goesDown();
-  await sleep(100);
+  await clock.pass(http - seconds(10));
   const before = run.accepted();
   channel.goesUp();
-  await until("samples again", () => run.accepted() >= before + 3);
-  expect(server.posted).toEqual([]);
+  await clock.pass(seconds(30));
+  expect(run.accepted()).toBeGreaterThan(before);
+  expect(run.overHttp()).toBe(0);
 });
 
 test("a session that is expected gets its time before HTTP is tried", async () => {
@@ -304,10 +314,11 @@ test("good samples leave no line in the log", async () => {
 });
 
 test("it stops at once, whatever it waits for", async () => {
+  using clock = stopClock();
   await using server = apiOf();
   const runs = [start(channelOf(false), server, hours(1)), start(channelOf(true), server, hours(1))];
-  await sleep(20);
-  const started = performance.now();
+  await clock.pass(minutes(1));
+  // It would not end while the clock stands if it waited for any time.
   for (const run of runs) await run[Symbol.asyncDispose]();
-  expect(performance.now() - started).toBeLessThan(seconds(5));
+  expect(runs.map(({ record }) => record?.note)).toEqual(["stopped", "stopped"]);
 });

@@ -3,9 +3,9 @@ import { expect, test } from "bun:test";
 import { createHttp } from "../../../src/control/http.ts";
 import { publicApi } from "../../../src/control/noderax-api.ts";
 import { seconds } from "../../../src/lib/duration.ts";
-import { sleep } from "../../../src/lib/loop.ts";
 import { type Machine, thisMachine } from "../../../src/metrics/machine.ts";
 import { createSampler, parseNumbers } from "../../../src/metrics/sampler.ts";
+import { turn } from "../../support/until.ts";
 import { enrolled, sandboxWith } from "../sandbox/harness.ts";
 import { disk, fixture, machineOf } from "./fixture.ts";
 
@@ -13,7 +13,7 @@ import { disk, fixture, machineOf } from "./fixture.ts";
 async function sampleOf(machine: Machine, change: () => void = () => {}) {
   let now = 0;
   const sampler = createSampler(machine, () => now);
-  await sleep(5); // the baseline is read
+  await turn(); // the baseline is read
   now = seconds(10);
   change();
   return sampler.sample();
@@ -136,7 +136,7 @@ test("a disk that cannot be read any more keeps its last number", async () => {
   const disks = { "/": disk(40) } as Record<string, ReturnType<typeof disk>>;
   let now = 0;
   const sampler = createSampler(machineOf(fixture("alpine-3.20"), disks), () => now);
-  await sleep(5);
+  await turn();
   now = seconds(10);
   expect((await sampler.sample()).diskUsage).toBe(40);
   delete disks["/"];

@@ -270,11 +270,11 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
   return { reconcile, reports, daemon, registry, lines, crash, [Symbol.asyncDispose]: crash };
 }
 
-/** Waits until it holds; says what was waited for when it does not. */
+/** Waits until it holds, for `limit` of the clock that the test runs by. Says what was waited for when it does not. */
 export async function until(what: string, holds: () => boolean, limit: Duration = seconds(8)): Promise<void> {
   const end = performance.now() + limit;
   while (!holds()) {
-    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+    if (performance.now() > end) throw new Error(`not within ${limit} ms: ${what}`);
     await Bun.sleep(2);
   }
 }

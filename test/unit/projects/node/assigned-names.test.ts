@@ -1,10 +1,13 @@
 // Whose a project is that the server does not know: removed only where it was assigned once, and only while that holds.
 import { expect, test } from "bun:test";
-import { milliseconds } from "../../../../src/lib/duration.ts";
+import { seconds } from "../../../../src/lib/duration.ts";
 import { openDatabase } from "../../../../src/platform/database.ts";
 import { createAssignedNames } from "../../../../src/projects/node/assigned-names.ts";
+import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { MIGRATIONS, type ProjectsState, Server, runProjects, stateWith, until } from "../harness.ts";
+
+runByQuickClock();
 
 const open = (): ReturnType<typeof openDatabase> => openDatabase(":memory:", MIGRATIONS);
 
@@ -57,11 +60,11 @@ test("one that it assigned to an earlier run is removed", async () => {
 test("once nothing is left of a project its name is forgotten, and not while it is listed or its data is left", async () => {
   const [engine, server, state] = [new WorldEngine(), new Server(), stateWith()];
   server.put("shop");
-  await using _run = runProjects(engine, server, { state, grace: milliseconds(200) });
+  await using _run = runProjects(engine, server, { state, grace: seconds(5) });
   await until("it runs", () => server.phase("shop") === "Running");
   expect(state.assigned.has("shop")).toBe(true);
   server.projects_.delete("shop");
-  await Bun.sleep(100);
+  await elapse(seconds(4));
   expect(engine.isDown("shop")).toBe(false);
   await until("it is gone", () => engine.isDown("shop"));
   expect(state.assigned.has("shop")).toBe(true);

@@ -15,7 +15,10 @@ import {
   readAssignment,
 } from "../../../../src/projects/node/assignment.ts";
 import { onList } from "../../../../src/projects/reconcile/change.ts";
+import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
 import { emptyStore, spec, until } from "../harness.ts";
+
+runByQuickClock();
 
 const item = (name: string, phase = "Running", nodeRef = "here", what: unknown = spec()) => ({
   metadata: { name },
@@ -128,11 +131,11 @@ test("a server that refuses makes what was kept count at once", async () => {
 });
 
 test("a server that hangs makes what was kept count after a while, once", async () => {
-  const hangs = () => new Promise<unknown[]>((_, reject) => setTimeout(() => reject(new Error("late")), 400));
+  const hangs = () => elapse(minutes(1)).then(() => Promise.reject(new Error("late")));
   await using it = polling(hangs, keeping(item("old")), milliseconds(50));
   await until("what was kept is taken", () => it.seen.length === 1, seconds(1));
   expect(it.seen[0]?.askedAt).toBeUndefined();
-}, 5_000);
+});
 
 test("while projects change the server is asked twice a second, on a quiet node at the configured interval", () => {
   const quick = [milliseconds(20), milliseconds(20), milliseconds(20)];
@@ -154,7 +157,7 @@ test("one slow answer does not hold up the next question", async () => {
   );
   let calls = 0;
   await using it = polling(async () => {
-    if (++calls === 2) await Bun.sleep(700);
+    if (++calls === 2) await elapse(milliseconds(700)); // the slow answer
     return [];
   }, emptyStore());
   await until("it was asked four times", () => calls > 3, seconds(2));

@@ -19,6 +19,7 @@ import { nodeState, startNode } from "../../../../src/projects/node/registration
 import { mebibytes, millicores } from "../../../../src/projects/node/quantity.ts";
 import { asResources, createResources } from "../../../../src/projects/node/capacity.ts";
 import { routeAddress } from "../../../../src/projects/node/own-address.ts";
+import { elapse, quickClock } from "../../../support/fake-time.ts";
 import { until } from "../harness.ts";
 
 test.each([
@@ -215,6 +216,7 @@ test("a name that the server does not take is explained by its setting, and not 
 });
 
 test("a server that is away is asked again soon, and sooner than every interval", async () => {
+  using _clock = quickClock();
   await using it = running((_, nth) =>
     nth <= 1 ? new AgentError("net.refused", "connection refused") : undefined,
   );
@@ -240,11 +242,12 @@ test("the first heartbeat waits for no state, and the state follows as soon as i
 });
 
 test("a hurry that has nothing new to tell is no heartbeat", async () => {
+  using _clock = quickClock();
   await using it = running();
   await until("it rests", () => it.record()?.nextAt !== undefined);
   for (let n = 0; n < 20; n++) {
     it.node.hurry();
-    await Bun.sleep(2);
+    await elapse(seconds(1));
   }
   expect(it.beats).toHaveLength(1);
 });

@@ -1,12 +1,15 @@
 // Reports: the newest only, only what the server does not know, delivered in the end, and never in a storm.
-import { afterEach, expect, jest, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { AgentError } from "../../../../src/lib/agent-error.ts";
-import { type Duration, milliseconds, seconds } from "../../../../src/lib/duration.ts";
+import { milliseconds, seconds } from "../../../../src/lib/duration.ts";
 import { silent } from "../../../../src/platform/log.ts";
 import { steadyNow } from "../../../../src/lib/clock.ts";
 import type { ProjectStatus } from "../../../../src/protocol/caravanserai/resources.ts";
 import { createReports, dueReport } from "../../../../src/projects/node/reports.ts";
+import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
 import { until } from "../harness.ts";
+
+runByQuickClock();
 
 const RUNNING: ProjectStatus = {
   phase: "Running",
@@ -76,25 +79,14 @@ const refused = (): Promise<never> => Promise.reject(new AgentError("net.refused
 const status = (status: number) => (): Promise<never> =>
   Promise.reject(new AgentError("http.status", "no", { status }));
 
-afterEach(() => jest.useRealTimers());
-
-/** Moves the fake clocks on, and lets run what that starts. */
-async function pass(length: Duration): Promise<void> {
-  for (let passed = 0; passed <= length; passed += 50) {
-    jest.advanceTimersByTime(50);
-    await new Promise<void>((resolve) => setImmediate(resolve));
-  }
-}
-
 test("one that fails is sent again after a list that still shows the project as ours, not before", async () => {
-  jest.useFakeTimers();
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
   it.reports.submit("shop", RUNNING, steadyNow());
-  await pass(seconds(4));
+  await elapse(seconds(4));
   expect(it.reports.state().lastError).toBeDefined();
   expect(it.sent.length).toBe(1);
   it.reports.submit("shop", RUNNING, steadyNow());
-  await pass(seconds(1));
+  await elapse(seconds(1));
   expect(it.reports.delivered("shop")).toBeDefined();
   expect(it.sent.length).toBe(2);
   expect(it.reports.state()).toEqual({ waiting: 0, lastError: undefined });
@@ -110,22 +102,20 @@ test("of what waits only the newest is sent", async () => {
 });
 
 test("what is not true any more is taken back", async () => {
-  jest.useFakeTimers();
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
   it.reports.submit("shop", FAILED, steadyNow());
-  await pass(0);
+  await elapse(milliseconds(50));
   expect(it.reports.state().lastError).toBeDefined();
   it.reports.submit("shop", undefined, steadyNow());
-  await pass(seconds(4));
+  await elapse(seconds(4));
   expect(it.sent.length).toBe(1);
   expect(it.reports.state().waiting).toBe(0);
 });
 
-test("nothing is sent on a list from an earlier life", async () => {
-  jest.useFakeTimers();
+test("nothing is sent on a list that an earlier process was given", async () => {
   await using it = reporting(() => Promise.resolve());
   it.reports.submit("shop", RUNNING, undefined);
-  await pass(seconds(4));
+  await elapse(seconds(4));
   expect(it.sent).toEqual([]);
 });
 

@@ -1,13 +1,15 @@
 // The reconcile loop: what the server wants comes about on Docker, whatever goes away meanwhile.
 import { expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import { steadyNow } from "../../../../src/lib/clock.ts";
-import { hours, milliseconds, seconds } from "../../../../src/lib/duration.ts";
+import { hours, milliseconds, minutes, seconds } from "../../../../src/lib/duration.ts";
 import { AgentError } from "../../../../src/lib/agent-error.ts";
 import { fullReference } from "../../../../src/projects/plan/images.ts";
+import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { Server, emptyStore, runProjects, service, spec, stateWith, until } from "../harness.ts";
 
 setDefaultTimeout(seconds(60));
+runByQuickClock();
 
 test("a scheduled project comes up and is told of as running, once", async () => {
   const [engine, server] = [new WorldEngine(), new Server()];
@@ -275,13 +277,17 @@ test("while Docker is away nothing fails and nothing is told; when it is back al
   engine.crash("shop", "web");
   server.put("late");
   await until("Docker is known to be away", () => run.daemon.problem()?.includes("no such socket") === true);
-  await Bun.sleep(300);
+  await elapse(seconds(20));
   expect(server.reports.length).toBe(1);
   expect(run.registry.all().find(({ name }) => name === "docker")?.lastError?.message).toContain(
     "no such socket",
   );
   engine.away = false;
-  await until("both run", () => engine.running("shop").length === 1 && server.phase("late") === "Running");
+  await until(
+    "both run",
+    () => engine.running("shop").length === 1 && server.phase("late") === "Running",
+    minutes(1),
+  );
   expect(server.told("shop")).toEqual(["Running"]);
 });
 
@@ -291,7 +297,7 @@ test("steps that Docker went away under count for nothing, however often that ha
   engine.onStep = (text, when) => {
     if (text !== "shop startContainer web" || when !== "before" || ++times > 4) return;
     engine.leave();
-    setTimeout(() => (engine.away = false), 5);
+    setTimeout(() => (engine.away = false), 5); // Docker is back after 5 ms.
   };
   server.put("shop");
   await using _run = runProjects(engine, server);
@@ -320,7 +326,7 @@ test("a report that could not be delivered arrives once when the server is back"
     if (text === "shop startContainer web" && when === "before") server.away = true;
   };
   await until("it runs on Docker", () => engine.running("shop").length === 1);
-  await Bun.sleep(300);
+  await elapse(seconds(8)); // Reports are kept for 10 s here.
   expect(server.told("shop")).toEqual([]);
   engine.onStep = () => {};
   server.away = false;
@@ -383,10 +389,10 @@ test("what is deleted while the server is away stays until the server has said s
   await until("it runs", () => server.phase("shop") === "Running");
   server.away = true;
   server.projects_.delete("shop");
-  await Bun.sleep(500);
+  await elapse(seconds(20));
   expect(engine.running("shop")).toEqual(["shop-web"]);
   server.away = false;
-  await until("it is gone", () => engine.isDown("shop"));
+  await until("it is gone", () => engine.isDown("shop"), minutes(1));
 });
 
 test("one that the server has forced to terminated is taken down here too", async () => {

@@ -4,10 +4,12 @@ import * as fc from "fast-check";
 import { seconds } from "../../../../src/lib/duration.ts";
 import { openDatabase } from "../../../../src/platform/database.ts";
 import { isDataLoss } from "../../../../src/projects/plan/orphans.ts";
+import { runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { MIGRATIONS, REGISTERED, Server, emptyStore, runProjects, spec, stateIn, until } from "../harness.ts";
 
 setDefaultTimeout(seconds(30));
+runByQuickClock();
 
 const LATER = "2026-02-02T00:00:00Z";
 
