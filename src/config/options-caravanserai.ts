@@ -170,6 +170,6 @@ export const caravanseraiOptions = {
     type: "string",
     env: ["OTEL_COLLECTOR_URL"],
     planes: ["caravanserai"],
-    doc: "OpenTelemetry collector to send traces to.",
+    doc: "Accepted from the configuration of a cara-agent, without effect: the agent sends no traces.",
   },
 } as const satisfies Record<string, Option>;
