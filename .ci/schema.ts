@@ -14,6 +14,7 @@ const PURPOSES: Readonly<Record<string, string>> = {
   open_claim: "tasks/journal.ts: until when a claim of an earlier process may still be answered (a Moment)",
   root_access:
     "identity/root-access.ts: the root profile that the control plane wants, and when it was applied",
+  location_refused: "identity/location/report.ts: control planes that refuse `agent.auth` with a location",
   terminals: "terminal/session-store.ts: terminals whose end the control plane has not acknowledged",
   assignment: "projects/node/assignment.ts: the last list of projects from the Caravanserai server, one row",
   assigned_name:

@@ -218,7 +218,7 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   };
 }
 
-const infoOf = ({ kernelVersion, platformVersion: osImage }: Host): NodeInfo => ({
+const infoOf = ({ kernelVersion, osImage }: Host): NodeInfo => ({
   kernelVersion,
   osImage,
   agentVersion: version,

@@ -18,6 +18,7 @@ import type { Host } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
 import type { HeldDirectory } from "../platform/private-directory.ts";
 import type { ServiceRun } from "../platform/service.ts";
+import type { LocationStatus } from "../identity/location/report.ts";
 import { type NoderaxPlane, startNoderaxPlane } from "./noderax-plane.ts";
 
 export interface NoderaxLifePorts {
@@ -92,6 +93,7 @@ export function startNoderax(
       standing: plane?.auth.status() ?? "not_enrolled",
       since: isoOf(wallOf(plane?.auth.since() ?? startedAt)),
       root_profile: plane?.rootAccess.profile() ?? null,
+      location: locationOf(plane?.location.status()),
       session: session(),
       terminals: (plane?.realtime?.terminals.active() ?? []).map(({ id, account, age, idle, mode }) => ({
         id,
@@ -125,4 +127,10 @@ export function startNoderax(
     },
     done,
   };
+}
+
+function locationOf(found: LocationStatus | undefined): NoderaxStatus["location"] {
+  if (found === undefined) return null;
+  const { zone = null, latitude = null, longitude = null, ...location } = found.location;
+  return { ...location, zone, latitude, longitude, state: found.state };
 }

@@ -11,6 +11,8 @@ import { type Outbox, createOutbox } from "../control/outbox.ts";
 import { type AuthState, createAuthState, isRejected } from "../identity/auth-state.ts";
 import { beat, heartbeats } from "../identity/heartbeat.ts";
 import type { Identity } from "../identity/identity-file.ts";
+import { awaitLocation, locationPorts } from "../identity/location/location.ts";
+import { type LocationReport, createLocationReport } from "../identity/location/report.ts";
 import { type RootAccess, createRootAccess } from "../identity/root-access.ts";
 import type { Account } from "../platform/account.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
@@ -59,6 +61,7 @@ export interface NoderaxPlane {
   readonly outbox: Outbox;
   readonly tasks: Tasks;
   readonly rootAccess: RootAccess;
+  readonly location: LocationReport;
   readonly protection: Protection;
   /** Undefined when the owner switched the realtime session off. */
   readonly realtime: { readonly session: RealtimeSession; readonly terminals: Terminals } | undefined;
@@ -90,6 +93,9 @@ export function startNoderaxPlane(
   const wake = new Wake(() => outbox.nudge());
   const auth = createAuthState(sendBeat, log, () => wake.call());
   const rootAccess = createRootAccess(database, rootVetoes(settings));
+  const location = createLocationReport(database, ports.apiUrl, () =>
+    log.info("session", "the location of this node is not reported: this control plane does not take it"),
+  );
   const protection = createProtection(settings, ports.account);
   const tasks = createTasks(
     {
@@ -131,6 +137,7 @@ export function startNoderaxPlane(
     !isRejected(auth.status()) && session?.keepsOnline(settings.heartbeat_interval) === true;
   const hungUp = abortScope([abandon]);
   const sampler = createSampler();
+  void locate();
   const done = Promise.all([
     claiming,
     session?.run(hungUp.signal),
@@ -139,6 +146,11 @@ export function startNoderaxPlane(
     sweepLoop({ journal, runs, registry }, settings, stop),
     cleared,
   ]);
+
+  async function locate(): Promise<void> {
+    const found = await awaitLocation(settings, locationPorts(ports.authorities), stop);
+    if (found !== undefined) location.found(found);
+  }
 
   function openRealtime(): { session: RealtimeSession; terminals: Terminals } {
     const endpoint = {
@@ -154,6 +166,7 @@ export function startNoderaxPlane(
       host,
       auth,
       rootAccess,
+      location,
       wake,
       registry,
       log,
@@ -179,6 +192,7 @@ export function startNoderaxPlane(
     outbox,
     tasks,
     rootAccess,
+    location,
     protection,
     realtime,
     async hangUp(grace) {

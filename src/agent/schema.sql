@@ -116,3 +116,8 @@ CREATE TABLE making (
   fingerprint TEXT NOT NULL,
   PRIMARY KEY (kind, name)
 ) STRICT;
+
+-- identity/location/report.ts: control planes that refuse `agent.auth` with a location
+CREATE TABLE location_refused (
+  api_url TEXT PRIMARY KEY
+) STRICT;

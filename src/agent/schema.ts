@@ -1,5 +1,6 @@
 // The agent's database, composed from the tables of its parts. schema.sql shows the result (`npm run format` renders it).
 import { outboxMigration } from "../control/outbox.ts";
+import { locationMigration } from "../identity/location/report.ts";
 import { rootAccessMigration } from "../identity/root-access.ts";
 import type { Migration } from "../platform/database.ts";
 import { assignedNamesMigration } from "../projects/node/assigned-names.ts";
@@ -27,4 +28,5 @@ export const AGENT_MIGRATIONS: readonly Migration[] = [
   momentsMigration,
   announcedMigration,
   recordsMigration,
+  locationMigration,
 ];

@@ -23,6 +23,19 @@ const ProtectionStatus = v.object({
 });
 export type ProtectionStatus = v.InferOutput<typeof ProtectionStatus>;
 
+/** Where the node stands. */
+const LocationDocument = v.object({
+  provider: v.string(),
+  source: v.string(),
+  region: v.string(),
+  zone: v.nullable(v.string()),
+  latitude: v.nullable(v.number()),
+  longitude: v.nullable(v.number()),
+  /** waiting (for a session), accepted, refused (by this control plane, for good). */
+  state: v.string(),
+});
+export type LocationDocument = v.InferOutput<typeof LocationDocument>;
+
 const NoderaxStatus = v.object({
   api_url: v.string(),
   node_id: v.nullable(v.string()),
@@ -42,6 +55,8 @@ const NoderaxStatus = v.object({
       note: v.string(),
     }),
   ),
+  /** Null where none is known; absent in an agent of before. */
+  location: v.optional(v.nullable(LocationDocument)),
   terminals: v.array(
     v.object({
       id: v.string(),

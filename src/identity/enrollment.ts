@@ -14,6 +14,7 @@ import type { PublicApi } from "../control/noderax-api.ts";
 import { mayPass, pauseAfter, retry } from "../control/retry.ts";
 import type { Host } from "../platform/host.ts";
 import { version } from "../platform/build.ts";
+import type { Location } from "../protocol/noderax/location.ts";
 import { ENROLLMENT_LIFE } from "../protocol/noderax/limits.ts";
 import type { Identity, PendingEnrollment } from "./identity-file.ts";
 
@@ -43,12 +44,14 @@ export async function initiate(
     readonly email: string;
     readonly hostname: string;
     readonly host: Host;
+    readonly location?: Location | undefined;
   },
   signal: AbortSignal,
   onProblem: OnProblem = () => {},
 ): Promise<PendingEnrollment> {
-  const { apiUrl, email, hostname, host } = request;
-  const body = { email, hostname, additionalInfo: hostInfo(host) };
+  const { apiUrl, email, hostname, host, location } = request;
+  const additionalInfo = { ...hostInfo(host), ...(location === undefined ? {} : { location }) };
+  const body = { email, hostname, additionalInfo };
   const { token, expiresAt } = await patiently(() => api.initiate(body, signal), signal, { onProblem });
   return { api_url: apiUrl, email, hostname, token, expires_at: expiresAt };
 }

@@ -4,23 +4,32 @@ import { arch, hostname, release } from "node:os";
 
 export interface Host {
   readonly hostname: string;
+  /** The distribution by the id of its os-release: "debian", "ubuntu", "alpine"; "linux" where there is none. */
   readonly os: string;
   /** By the names of Go, which the servers use: "amd64", "arm64". */
   readonly arch: string;
-  /** "Debian GNU/Linux 12 (bookworm)" */
+  /** The release of the distribution: "12.11", "24.04"; "rolling" where it has none. */
   readonly platformVersion: string;
+  /** For people: "Debian GNU/Linux 12 (bookworm)" */
+  readonly osImage: string;
   readonly kernelVersion: string;
 }
 
+/** Returns the text of a file; undefined when it cannot be read. */
+export type ReadText = (path: string) => string | undefined;
+
 /** Never throws. Leaves no field empty, which the control plane refuses; cuts them to its column widths. */
-export function readHost(osRelease = readOsRelease()): Host {
+export function readHost(read: ReadText = readText): Host {
+  const osRelease = parseOsRelease(read("/etc/os-release") ?? read("/usr/lib/os-release") ?? "");
   const machine = arch();
+  const os = (osRelease.get("ID") ?? "").toLowerCase().slice(0, 64) || "linux";
+  const image = osRelease.get("PRETTY_NAME") || osRelease.get("NAME") || "Linux";
   return {
     hostname: hostname() || "localhost",
-    os: "linux",
+    os,
     arch: machine === "x64" ? "amd64" : machine,
-    platformVersion:
-      (osRelease.get("PRETTY_NAME") ?? osRelease.get("NAME") ?? "Linux").slice(0, 120) || "Linux",
+    platformVersion: (pointRelease(os, read) ?? versionOf(osRelease)).slice(0, 120),
+    osImage: image.slice(0, 120),
     kernelVersion: release().slice(0, 120) || "unknown",
   };
 }
@@ -29,18 +38,32 @@ export function readHost(osRelease = readOsRelease()): Host {
 export function parseOsRelease(text: string): Map<string, string> {
   const pairs = new Map<string, string>();
   for (const [, key, value] of text.matchAll(/^([A-Z_0-9]+)=(.*)$/gm)) {
-    pairs.set(key ?? "", (value ?? "").replace(/^(["'])(.*)\1$/, "$2"));
+    pairs.set(key ?? "", (value ?? "").trim().replace(/^(["'])(.*)\1$/, "$2"));
   }
   return pairs;
 }
 
-function readOsRelease(): Map<string, string> {
-  for (const path of ["/etc/os-release", "/usr/lib/os-release"]) {
-    try {
-      return parseOsRelease(readFileSync(path, "utf8"));
-    } catch {
-      // Try the next path; a machine without either is "Linux".
-    }
+/** Files with the point release, which os-release of these distributions does not name. */
+const POINT_RELEASES = new Map([
+  ["debian", "/etc/debian_version"],
+  ["raspbian", "/etc/debian_version"],
+]);
+
+/** Returns "12.11"; undefined where only os-release knows, as on a Debian that is not released yet ("trixie/sid"). */
+function pointRelease(os: string, read: ReadText): string | undefined {
+  const path = POINT_RELEASES.get(os);
+  const text = path === undefined ? "" : (read(path) ?? "").trim();
+  return /^\d[\w.-]*$/.test(text) ? text : undefined;
+}
+
+/** Distributions without releases have no VERSION_ID: the BUILD_ID of Arch Linux is "rolling". */
+const versionOf = (osRelease: ReadonlyMap<string, string>): string =>
+  osRelease.get("VERSION_ID") || osRelease.get("BUILD_ID") || osRelease.get("VERSION_CODENAME") || "unknown";
+
+export function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
   }
-  return new Map();
 }

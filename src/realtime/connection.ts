@@ -9,6 +9,7 @@ import { type Duration, formatDuration, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
 import type { Settings } from "../config/options.ts";
 import type { Identity } from "../identity/identity-file.ts";
+import type { LocationReport } from "../identity/location/report.ts";
 import type { RootAccess } from "../identity/root-access.ts";
 import { version } from "../platform/build.ts";
 import type { Host } from "../platform/host.ts";
@@ -31,6 +32,7 @@ export interface ConnectionPorts {
   readonly identity: Pick<Identity, "nodeId" | "agentToken">;
   readonly host: Pick<Host, "platformVersion" | "kernelVersion">;
   readonly rootAccess: Pick<RootAccess, "desire" | "report">;
+  readonly location: Pick<LocationReport, "due" | "accepted" | "failed">;
   readonly log: Log;
   readonly settings: Pick<Settings, "realtime_ping_interval" | "request_timeout">;
   readonly random: Random;
@@ -73,6 +75,7 @@ export type ConnectionEnd =
 const EARLY_MAX = 64;
 const PING_DEADLINE = seconds(10);
 const PING_SPREAD = 0.1;
+const NO_LOCATION = "the control plane does not take the location of a node: it is not sent again";
 const UNKNOWN_PROFILE =
   "the control plane sent a root-access profile this agent does not know: the previous one stays in force; update the agent";
 
@@ -82,7 +85,7 @@ export async function runConnection(
   hooks: ConnectionHooks,
   signal: AbortSignal,
 ): Promise<ConnectionEnd> {
-  const { rootAccess, log, random } = ports;
+  const { rootAccess, location, log, random } = ports;
   const { request_timeout: requestTimeout, realtime_ping_interval: pingInterval } = ports.settings;
   const over = new AbortController();
   const accepted = Promise.withResolvers<void>();
@@ -92,6 +95,8 @@ export async function runConnection(
   /** The last root-access report that was sent; undefined when the server may not have it. */
   let sentReport: string | undefined;
   let authenticating: Promise<void> | undefined;
+  /** Whether the `agent.auth` in flight carries the location. */
+  let carriesLocation = false;
   /** Whether the report has changed while `agent.auth` was in flight. */
   let changedMeanwhile = false;
 
@@ -167,7 +172,7 @@ export async function runConnection(
         const parsed = v.safeParse(AuthError, body);
         refusal = parsed.success ? parsed.output.message : "no reason given";
         // The server closes the socket as well.
-        return wire.close(refusal);
+        return wire.close(carriesLocation ? NO_LOCATION : refusal);
       }
       case "root-access.updated": {
         const parsed = v.safeParse(RootAccessUpdated, body);
@@ -202,7 +207,8 @@ export async function runConnection(
   }
 
   function reportChanges(): void {
-    if (onlineSince !== undefined && JSON.stringify(rootAccess.report()) !== sentReport)
+    if (onlineSince === undefined) return;
+    if (JSON.stringify(rootAccess.report()) !== sentReport || location.due() !== undefined)
       void reauthenticate();
   }
 
@@ -220,6 +226,8 @@ export async function runConnection(
       changedMeanwhile = false;
       const report = rootAccess.report();
       sentReport = JSON.stringify(report);
+      const place = onlineSince === undefined ? undefined : location.due();
+      carriesLocation = place !== undefined;
       const body: AuthRequest = {
         type: "agent.auth",
         nodeId: ports.identity.nodeId,
@@ -228,12 +236,16 @@ export async function runConnection(
         platformVersion: ports.host.platformVersion,
         kernelVersion: ports.host.kernelVersion,
         rootAccess: report,
+        ...(place === undefined ? {} : { location: place }),
       };
       try {
         admit(await wire.request("agent.auth", body, requestTimeout));
+        if (place !== undefined) location.accepted(place);
       } catch {
         sentReport = undefined; // Sent again after the next ping.
+        if (place !== undefined) location.failed(refusal);
       }
+      carriesLocation = false;
     } while (changedMeanwhile && !over.signal.aborted);
   }
 }

@@ -36,6 +36,7 @@ export const NODES = entity("nodes", {
   platformVersion: nullable(varchar(120)),
   kernelVersion: nullable(varchar(120)),
   maintenance: boolean,
+  location: nullable(record),
   rootProfile: hidden(oneOf(ROOT_PROFILES)),
   rootUpdatedAt: hidden(nullable(text)),
   appliedProfile: hidden(oneOf(ROOT_PROFILES)),

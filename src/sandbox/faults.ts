@@ -33,6 +33,8 @@ export interface Faults {
   websocketBlocked: boolean;
   /** Not a fault: pushes queued tasks over the socket, which is off by default in the original, too. */
   taskDispatch: boolean;
+  /** Not a fault: takes the location of a node in `agent.auth`, as some versions of the original do. */
+  acceptLocation: boolean;
 }
 
 export const NO_FAULTS: Readonly<Faults> = {
@@ -46,6 +48,7 @@ export const NO_FAULTS: Readonly<Faults> = {
   seed: null,
   websocketBlocked: false,
   taskDispatch: false,
+  acceptLocation: false,
 };
 
 /** Time in which a server handles its queue after a freeze: 5 ms a call in the original, some hundred calls. */

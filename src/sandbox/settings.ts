@@ -32,6 +32,7 @@ const FaultsPatch = v.partial(
     seed: v.nullable(v.number()),
     websocket_blocked: v.boolean(),
     task_dispatch: v.boolean(),
+    accept_location: v.boolean(),
   }),
 );
 

@@ -19,6 +19,7 @@ const session = createSession({
   identity: { nodeId: crypto.randomUUID(), agentToken: "token-of-the-bench-".repeat(3) },
   host: { platformVersion: "Bench Linux 1", kernelVersion: "6.0" },
   rootAccess: { desire() {}, report: () => ({ appliedProfile: "off" as const, lastError: null }) },
+  location: { due: () => undefined, accepted() {}, failed() {} },
   auth: createAuthState(() => Promise.resolve(), silent),
   wake: new Wake(),
   registry: new LoopRegistry(),

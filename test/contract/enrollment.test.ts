@@ -55,7 +55,7 @@ describe.concurrent("an enrollment", () => {
     writeIdentity(node.stateFile, await approval, new Date());
     await node.starts();
     await node.runs("true").finishes("success");
-    expect(node.sandbox.node(NODE)).toMatchObject({ hostname: NODE, os: "linux", arch: host.arch });
+    expect(node.sandbox.node(NODE)).toMatchObject({ hostname: NODE, os: host.os, arch: host.arch });
   });
 
   test("that was revoked, has expired or is unknown is said to be so", async () => {

@@ -11,6 +11,7 @@ import { createHttp } from "../../control/http.ts";
 import { type PublicApi, publicApi, withoutApiPrefix } from "../../control/noderax-api.ts";
 import { explainTls } from "../../control/tls-peer.ts";
 import { trustedAuthorities } from "../../control/trust.ts";
+import { enrollmentLocation, locationPorts } from "../../identity/location/location.ts";
 import { awaitApproval, consumeBootstrapToken, initiate } from "../../identity/enrollment.ts";
 import { beat } from "../../identity/heartbeat.ts";
 import {
@@ -283,9 +284,12 @@ async function begin(
   const email = await emailOf(person, signal);
   asking();
   const hostname = host.hostname.toLowerCase();
-  const pending = await initiate(api, { apiUrl, email, hostname, host }, signal, asking);
+  const { settings } = config;
+  const ports = locationPorts(() => trustedAuthorities(settings.api_tls_ca_file));
+  const location = await enrollmentLocation(settings, ports, signal);
+  const pending = await initiate(api, { apiUrl, email, hostname, host, location }, signal, asking);
   // Written before the wait begins: from here on an interruption loses nothing.
-  writePending(config.settings.state_file, pending);
+  writePending(settings.state_file, pending);
   return pending;
 }
 

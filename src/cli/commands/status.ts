@@ -6,6 +6,7 @@ import { humanDuration, seconds } from "../../lib/duration.ts";
 import { printableIn } from "../../lib/printable.ts";
 import {
   type CaravanseraiStatus,
+  type LocationDocument,
   type LoopOwner,
   type NoderaxStatus,
   type Status,
@@ -103,7 +104,8 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
   print(`noderax        ${standingText(noderax.standing).padEnd(12)} ${noderax.api_url}`);
   print(`  node         ${noderax.node_id ?? asCalled("none: enroll with  noderax-agent enroll")}`);
   for (const loop of loops) showLoop(loop);
-  const { tasks, outbox, terminals, protection } = noderax;
+  const { tasks, outbox, terminals, protection, location } = noderax;
+  if (location) print(`  location     ${locationText(location)}`);
   if (protection) showProtection(protection);
   const waiting = outbox.waiting === 0 ? "outbox empty" : `${outbox.waiting} waiting in the outbox`;
   print(
@@ -122,6 +124,18 @@ function showNoderax(noderax: NonNullable<Status["noderax"]>, loops: Status["loo
       `    ${shortId(terminal.id)}  ${humanDuration(seconds(terminal.age_seconds)).padEnd(8)} ${terminal.user}  ${idle}`,
     );
   }
+}
+
+const REPORTED: Readonly<Record<string, string>> = {
+  waiting: "not reported yet",
+  refused: "not reported: this control plane does not take it",
+};
+
+/** Words where the node stands, who says so, and whether the control plane knows it. */
+export function locationText({ region, zone, source, state }: LocationDocument): string {
+  const place = zone === null || zone === "" ? region : `${region}, ${zone}`;
+  const by = { cloud_metadata: "from the cloud", manual: "configured", ipinfo: "from ipinfo.io" }[source];
+  return [place, by ?? source, REPORTED[state] ?? "reported"].join(" · ");
 }
 
 function showProtection({ in_force: inForce, missing }: NonNullable<NoderaxStatus["protection"]>): void {

@@ -8,11 +8,13 @@
 // POST /agent/heartbeat       → 200; sets the node online. 401 wrong token, 404 node deleted. Send all three
 //                               versions or none: a missing one is overwritten with null. Never an empty string
 import * as v from "valibot";
+import type { Location } from "./location.ts";
 
 export interface InitiateEnrollment {
   email: string;
   hostname: string;
-  additionalInfo?: Record<string, unknown>;
+  /** The only place that takes further keys. */
+  additionalInfo?: HostInfo & { location?: Location };
 }
 
 export const EnrollmentStarted = v.object({

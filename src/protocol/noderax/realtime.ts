@@ -13,6 +13,7 @@
 // at once, with an alert. A message above 1 000 000 bytes closes the socket.
 import * as v from "valibot";
 import { printable } from "../../lib/printable.ts";
+import type { Location } from "./location.ts";
 import { AnsweredRootAccess, type AppliedRootAccess, DesiredRootAccess } from "./root-access.ts";
 
 export interface AuthRequest {
@@ -24,6 +25,8 @@ export interface AuthRequest {
   platformVersion: string;
   kernelVersion: string;
   rootAccess?: AppliedRootAccess;
+  /** Some versions refuse the whole event for it. */
+  location?: Location;
 }
 
 export const AuthAck = v.object({

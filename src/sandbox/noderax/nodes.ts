@@ -25,6 +25,7 @@ export function insertNode(store: Store, facts: Facts): NodeRow {
     status: "offline",
     lastSeenAt: null,
     maintenance: false,
+    location: null,
     rootProfile: "off",
     rootUpdatedAt: null,
     appliedProfile: "off",

@@ -203,7 +203,7 @@ class Agents {
       if (verdict === "drop") return this.#connections.cutLink(link);
       if (verdict === "fail") throw new Error("Internal server error");
       if (faults.faults.databaseDown) throw new Error(DATABASE_DOWN);
-      const { nodeId, ack: answer } = authenticate(store, body);
+      const { nodeId, ack: answer } = authenticate(store, body, faults.faults);
       link.lastSign = performance.now();
       this.#connections.adopt(link, nodeId);
       log.debug("sandbox", "an agent connected", { node_id: nodeId });

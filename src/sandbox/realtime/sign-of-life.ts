@@ -6,6 +6,7 @@ import { reported, versionsOf } from "../noderax/heartbeat.ts";
 import { storeSample } from "../noderax/metrics.ts";
 import { desiredRootAccess, markAlive, reportRootAccess } from "../noderax/nodes.ts";
 import { observeVersion } from "../noderax/updates.ts";
+import type { Faults } from "../faults.ts";
 import { notFound } from "../http/api-error.ts";
 import { type Store, isoNow } from "../store.ts";
 import { type AgentEvent, agentEvent, iso, maybe, strictly, uuidText } from "./event.ts";
@@ -26,9 +27,24 @@ const Auth = v.strictObject({
   ),
 });
 
+const Place = v.strictObject({
+  provider: v.string(),
+  source: v.string(),
+  region: v.string(),
+  zone: maybe(v.string()),
+  latitude: maybe(v.number()),
+  longitude: maybe(v.number()),
+});
+
+const LocatedAuth = v.strictObject({ ...Auth.entries, location: maybe(Place) });
+
 /** Checks the credentials and stores the reported versions. Returns the ack; throws the text of the refusal. */
-export function authenticate(store: Store, raw: unknown): { readonly nodeId: string; readonly ack: object } {
-  const body = strictly(Auth, raw);
+export function authenticate(
+  store: Store,
+  raw: unknown,
+  { acceptLocation }: Pick<Faults, "acceptLocation">,
+): { readonly nodeId: string; readonly ack: object } {
+  const body = strictly(acceptLocation ? LocatedAuth : Auth, raw);
   const node = authenticateBody({ nodeId: body.nodeId.toLowerCase(), agentToken: body.agentToken }, store);
   const versions = versionsOf({
     agentVersion: body.agentVersion,
@@ -36,7 +52,8 @@ export function authenticate(store: Store, raw: unknown): { readonly nodeId: str
     kernelVersion: body.kernelVersion,
   });
   if (body.rootAccess) reportRootAccess(store, node, body.rootAccess);
-  observeVersion(store, markAlive(store, node, reported(node, versions)));
+  const place = "location" in body && body.location ? { location: body.location } : {};
+  observeVersion(store, markAlive(store, node, { ...reported(node, versions), ...place }));
   const rootAccess = desiredRootAccess(node);
   return {
     nodeId: node.id,

@@ -77,15 +77,60 @@ test("os-release is read with and without quotes", () => {
 });
 
 test.each([
-  [new Map(), "Linux"],
-  [new Map([["PRETTY_NAME", ""]]), "Linux"],
-  [new Map([["NAME", "Void"]]), "Void"],
-  [new Map([["PRETTY_NAME", "x".repeat(500)]]), "x".repeat(120)],
-])(
-  "a host names its system within the control plane's width, and never emptily",
-  (osRelease, platformVersion) => {
-    const host = readHost(osRelease);
-    expect(host.platformVersion).toBe(platformVersion);
+  ["nothing", {}, "linux", "unknown", "Linux"],
+  [
+    "empty values",
+    { "/etc/os-release": 'ID=\nVERSION_ID=""\nPRETTY_NAME=""\n' },
+    "linux",
+    "unknown",
+    "Linux",
+  ],
+  [
+    "Debian",
+    {
+      "/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n',
+      "/etc/debian_version": "12.11\n",
+    },
+    "debian",
+    "12.11",
+    "Debian GNU/Linux 12 (bookworm)",
+  ],
+  [
+    "a Debian before its release",
+    { "/etc/os-release": "ID=debian\nVERSION_CODENAME=forky\n", "/etc/debian_version": "forky/sid\n" },
+    "debian",
+    "forky",
+    "Linux",
+  ],
+  [
+    "Ubuntu, whose debian_version is another's",
+    {
+      "/usr/lib/os-release": 'ID=ubuntu\nVERSION_ID="24.04"\nNAME="Ubuntu"\n',
+      "/etc/debian_version": "trixie/sid\n",
+    },
+    "ubuntu",
+    "24.04",
+    "Ubuntu",
+  ],
+  [
+    "a rolling one",
+    { "/etc/os-release": "ID=arch\nBUILD_ID=rolling\nNAME=Arch\n" },
+    "arch",
+    "rolling",
+    "Arch",
+  ],
+  [
+    "too long ones",
+    { "/etc/os-release": `ID=a\nVERSION_ID=${"9".repeat(500)}\nPRETTY_NAME=${"x".repeat(500)}\n` },
+    "a",
+    "9".repeat(120),
+    "x".repeat(120),
+  ],
+] satisfies [string, Record<string, string>, string, string, string][])(
+  "a host names its distribution and release within the control plane's width, and never emptily: %s",
+  (_, files: Record<string, string>, os, platformVersion, osImage) => {
+    const host = readHost((path) => files[path]);
+    expect(host).toMatchObject({ os, platformVersion, osImage });
     for (const fact of Object.values(host)) expect(fact).not.toBe("");
   },
 );

@@ -177,6 +177,7 @@ export function start(
     identity,
     host: { platformVersion: "Test Linux 1", kernelVersion: "6.0" },
     rootAccess: access,
+    location: { due: () => undefined, accepted() {}, failed() {} },
     auth,
     wake: new Wake(),
     registry,

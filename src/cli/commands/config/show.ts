@@ -3,9 +3,13 @@ import type { Config } from "../../../config/load.ts";
 import { optionKeys, optionOf } from "../../../config/options.ts";
 import { describeOrigin } from "../../../config/origin.ts";
 import { formatValue } from "../../../config/value.ts";
+import { printableIn } from "../../../lib/printable.ts";
 import { mask } from "../../../lib/mask.ts";
+import type { LocationDocument } from "../../../agent/status.ts";
 import { command } from "../../command.ts";
 import { configFlags, configFrom } from "../../config-flags.ts";
+import { runningAgent } from "../../running-agent.ts";
+import { locationText } from "../status.ts";
 import { print, printJson, table, warn } from "../../ui/output.ts";
 
 export default command({
@@ -21,11 +25,20 @@ export default command({
     const config = await configFrom(args);
     for (const warning of config.warnings) warn(warning);
     const rows = shownSettings(config);
-    if (args.json) return printJson(document(rows, config, args.sources === true));
+    const location = await reportedLocation(config);
+    if (args.json)
+      return printJson({ ...document(rows, config, args.sources === true), reported_location: location });
     const lines = rows.map(({ key, value, source }) => (args.sources ? [key, value, source] : [key, value]));
     for (const line of table(lines)) print(line);
+    if (location !== null) print(`\nlocation: ${locationText(printableIn(location))}`);
   },
 });
+
+/** Where the running agent says this node stands; null where none runs, or it does not know. */
+async function reportedLocation(config: Config): Promise<LocationDocument | null> {
+  const status = await runningAgent(config.settings).catch(() => undefined);
+  return status?.noderax?.location ?? null;
+}
 
 interface ShownSetting {
   readonly key: string;

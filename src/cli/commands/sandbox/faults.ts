@@ -18,6 +18,7 @@ const OFF = {
   seed: null,
   websocket_blocked: false,
   task_dispatch: false,
+  accept_location: false,
 };
 
 export default command({
@@ -55,6 +56,10 @@ export default command({
       description: "refuse new WebSockets with 403, as some proxies do",
     },
     "task-dispatch": { type: "boolean", description: "push queued tasks over the realtime session" },
+    "accept-location": {
+      type: "boolean",
+      description: "take the location of nodes, as some versions of the API do",
+    },
     "drop-sockets": {
       type: "boolean",
       description: "close the agents' realtime sockets now; they may reconnect at once",
@@ -106,12 +111,14 @@ function switchesOf(args: {
   readonly "database-down"?: boolean | undefined;
   readonly "websocket-blocked"?: boolean | undefined;
   readonly "task-dispatch"?: boolean | undefined;
+  readonly "accept-location"?: boolean | undefined;
 }): Record<string, boolean> {
   const given = Object.entries({
     freeze: args.freeze,
     database_down: args["database-down"],
     websocket_blocked: args["websocket-blocked"],
     task_dispatch: args["task-dispatch"],
+    accept_location: args["accept-location"],
   });
   return Object.fromEntries(given.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
 }

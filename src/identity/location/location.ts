@@ -1,0 +1,113 @@
+// Finds where this machine stands: as configured, else as its cloud says, else, if allowed, by its public address.
+import type { Settings } from "../../config/options.ts";
+import { createHttp } from "../../control/http.ts";
+import * as v from "valibot";
+import { type Duration, minutes, seconds } from "../../lib/duration.ts";
+import { sleep } from "../../lib/loop.ts";
+import { type ReadText, readText } from "../../platform/host.ts";
+import type { Location } from "../../protocol/noderax/location.ts";
+import { type AskMetadata, cloudLocation } from "./cloud.ts";
+import { locationFromIpinfo } from "./ipinfo.ts";
+import { metadataService } from "./metadata-service.ts";
+
+export type LocationSettings = Pick<
+  Settings,
+  | "location_manual_region"
+  | "location_manual_zone"
+  | "location_manual_latitude"
+  | "location_manual_longitude"
+  | "location_public_ip_enabled"
+  | "ipinfo_token"
+>;
+
+export interface LocationPorts {
+  readonly metadata: (signal: AbortSignal) => AskMetadata;
+  /** Returns the parsed body of ipinfo.io's answer. Rejects without one. */
+  readonly ipinfo: (token: string | undefined, signal: AbortSignal) => Promise<unknown>;
+}
+
+/** Pauses before the tries after the first: the network of a machine that boots may not be up yet. */
+const PAUSES: readonly Duration[] = [seconds(5), seconds(30), minutes(2), minutes(5), minutes(15)];
+
+/** The location from the configuration; undefined when none is set. */
+export function manualLocation(settings: LocationSettings): Location | undefined {
+  const {
+    location_manual_region: region,
+    location_manual_zone: zone,
+    location_manual_latitude: latitude,
+    location_manual_longitude: longitude,
+  } = settings;
+  if (region === undefined || latitude === undefined || longitude === undefined) return undefined;
+  const label = region.slice(0, 80);
+  const inside = zone === undefined ? {} : { zone };
+  return { provider: "manual", source: "manual", region: label, ...inside, latitude, longitude };
+}
+
+/** One try. Undefined where nothing knows the location. Never rejects. */
+export async function findLocation(
+  settings: LocationSettings,
+  ports: LocationPorts,
+  signal: AbortSignal,
+): Promise<Location | undefined> {
+  const configured = manualLocation(settings);
+  if (configured !== undefined) return configured;
+  const inCloud = await cloudLocation(ports.metadata(signal));
+  if (inCloud !== undefined || !settings.location_public_ip_enabled) return inCloud;
+  const answer = await ports.ipinfo(settings.ipinfo_token, signal).catch(() => undefined);
+  return locationFromIpinfo(answer);
+}
+
+/** Files that name the maker of a machine: "Amazon EC2", "Google", "Microsoft Corporation" (Hyper-V elsewhere, too). */
+const MAKERS = ["/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_vendor", "/sys/hypervisor/uuid"];
+
+/**
+ * The location for an enrollment, which does not wait for it: as configured, or, on what looks like a machine of a cloud, as
+ * its metadata service says, at once. Undefined elsewhere; the agent finds it later. Never rejects.
+ */
+export async function enrollmentLocation(
+  settings: LocationSettings,
+  ports: LocationPorts,
+  signal: AbortSignal,
+  read: ReadText = readText,
+): Promise<Location | undefined> {
+  const configured = manualLocation(settings);
+  const isCloud = MAKERS.some((path) => /^(amazon|ec2|google|microsoft)/i.test(read(path) ?? ""));
+  return configured ?? (isCloud ? await cloudLocation(ports.metadata(signal)) : undefined);
+}
+
+/** Tries for 22 minutes; undefined when nothing has known it by then, or `signal` aborted. Never rejects. */
+export async function awaitLocation(
+  settings: LocationSettings,
+  ports: LocationPorts,
+  signal: AbortSignal,
+): Promise<Location | undefined> {
+  for (const pause of [0, ...PAUSES]) {
+    if (pause > 0) await sleep(pause, signal);
+    if (signal.aborted) return undefined;
+    const found = await findLocation(settings, ports, signal);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The ports of a real machine. `authorities` returns the PEM of all trusted authorities. */
+export function locationPorts(authorities: () => string): LocationPorts {
+  return {
+    metadata: metadataService,
+    ipinfo(token, signal) {
+      const http = createHttp({ baseUrl: "https://ipinfo.io", authorities });
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      return http(
+        {
+          method: "GET",
+          path: "/json",
+          headers,
+          answer: v.unknown(),
+          timeout: seconds(10),
+          idempotent: true,
+        },
+        signal,
+      );
+    },
+  };
+}
