@@ -1,7 +1,11 @@
 // Control planes over plain HTTP: what is said of them, and what gets no root over them.
 import { expect, test } from "bun:test";
-import { clearTextWarnings, tlsVeto } from "../../../src/agent/clear-text.ts";
+import { clearTextWarnings, repeatWarnings, tlsVeto } from "../../../src/agent/clear-text.ts";
+import { hours } from "../../../src/lib/duration.ts";
+import { LoopRegistry } from "../../../src/lib/loop.ts";
+import { createLog } from "../../../src/platform/log.ts";
 import { refusalOf } from "../../../src/terminal/refusal.ts";
+import { stopClock } from "../../support/fake-time.ts";
 
 const FAR = "http://user:secret@api.example.com:3001/base";
 
@@ -34,4 +38,19 @@ test("each plane that is reached so is warned of by its setting, without what el
   expect(clearTextWarnings(both, { require_tls: true })[0]).toContain("require_tls refuses root tasks");
   const here = { noderax: "https://api.example.com", caravanserai: undefined };
   expect(clearTextWarnings(here, { require_tls: false })).toEqual([]);
+});
+
+test("the warnings are logged at the start, and again every day", async () => {
+  using clock = stopClock();
+  const lines: string[] = [];
+  const log = createLog({ level: "info", format: "human", write: (line) => void lines.push(line) });
+  const end = new AbortController();
+  const done = repeatWarnings(["in the clear"], { registry: new LoopRegistry(), log }, end.signal);
+  await clock.pass(hours(20));
+  expect(lines).toHaveLength(1);
+  await clock.pass(hours(8));
+  expect(lines).toHaveLength(2);
+  expect(lines[1]).toContain("in the clear");
+  end.abort();
+  await done;
 });

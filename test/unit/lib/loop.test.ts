@@ -132,6 +132,19 @@ test("a loop that pauses after a failure is woken, and the pause after the next 
   await done;
 });
 
+test("a loop that is woken begins up to half a second later, so that a fleet does not return at once", async () => {
+  using clock = stopClock();
+  const { record, wake, rounds, stop, done } = sleeper(1, { random: () => 1 });
+  await rested(record);
+  wake.call();
+  await clock.pass(milliseconds(450));
+  expect(rounds()).toBe(1);
+  await clock.pass(milliseconds(100));
+  expect(rounds()).toBe(2);
+  stop();
+  await done;
+});
+
 test("a loop whose last round was good is not woken", async () => {
   using clock = stopClock();
   const { record, wake, rounds, stop, done } = sleeper(0);

@@ -506,9 +506,25 @@ describe.skipIf(other === undefined || noPrivateView !== undefined)(
   },
 );
 
-test("a command has the soft limit of open files it is given, and dies before the agent for want of memory", async () => {
-  const { stdout } = await finish("ulimit -Sn; cat /proc/self/oom_score_adj", { openFiles: 512 });
-  expect(stdout()).toBe("512\n0\n");
+test("a command has the soft limit of open files it is given", async () => {
+  const { stdout } = await finish("ulimit -Sn", { openFiles: 512 });
+  expect(stdout()).toBe("512\n");
+});
+
+test("a command has an out-of-memory score of 0, whatever the agent's is", async () => {
+  const own = "/proc/self/oom_score_adj";
+  const before = readFileSync(own, "utf8");
+  try {
+    writeFileSync(own, "-500");
+  } catch {
+    writeFileSync(own, "500"); // Only CAP_SYS_RESOURCE may lower it.
+  }
+  try {
+    const { stdout } = await finish(`cat ${own}`);
+    expect(stdout()).toBe("0\n");
+  } finally {
+    writeFileSync(own, before);
+  }
 });
 
 test("on a full disk a large stream is counted from then on, a small one is kept, and the command notices nothing", async () => {
