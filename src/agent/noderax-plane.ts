@@ -27,8 +27,10 @@ import { type RealtimeSession, createSession } from "../realtime/session.ts";
 import { socketIo } from "../realtime/transport.ts";
 import { claimLoop } from "../tasks/claim.ts";
 import { createJournal, createOpenClaim } from "../tasks/journal.ts";
+import { TASK_KINDS } from "../tasks/kinds/kinds.ts";
 import { makeRoom, sweepLoop } from "../tasks/sweep.ts";
 import { type Tasks, createTasks } from "../tasks/tasks.ts";
+import { createTurns } from "../tasks/turns.ts";
 import { type Terminals, createTerminals, endStaleSessions } from "../terminal/terminals.ts";
 import { rootVetoes } from "./accounts.ts";
 import { type Protection, createProtection } from "./protection.ts";
@@ -99,10 +101,13 @@ export function startNoderaxPlane(
   const protection = createProtection(settings, ports.account);
   const tasks = createTasks(
     {
+      kinds: TASK_KINDS,
       journal,
       outbox,
       api: tasksApi,
       slots: createSlots(settings.max_parallel_tasks),
+      workSlots: createSlots(settings.max_parallel_tasks),
+      turns: createTurns(),
       rootAccess,
       log,
       disk: ports.disk,

@@ -96,6 +96,24 @@ export const options = {
     planes: ["noderax"],
     doc: "Time limit of a task without one of its own.",
   },
+  allow_tasks: {
+    type: "boolean",
+    default: true,
+    planes: ["noderax"],
+    doc: "The owner's veto: false refuses every shell command of the control plane.",
+  },
+  allow_packages: {
+    type: "boolean",
+    default: true,
+    planes: ["noderax"],
+    doc: "The owner's veto: false refuses to list, search and change packages.",
+  },
+  allow_log_scan: {
+    type: "boolean",
+    default: true,
+    planes: ["noderax"],
+    doc: "The owner's veto: false refuses to show logs of this machine.",
+  },
   task_user: {
     type: "string",
     default: "noderax",

@@ -14,7 +14,7 @@ import type { Log } from "../platform/log.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
 import type { ClaimAnswer } from "../protocol/noderax/tasks.ts";
 import type { OpenClaim } from "./journal.ts";
-import { CAPABILITIES } from "./run/prepare.ts";
+import { TASK_KINDS } from "./kinds/kinds.ts";
 import type { Tasks } from "./tasks.ts";
 
 export interface ClaimPorts {
@@ -94,7 +94,7 @@ export function claimLoop(
     try {
       return await api.claim(
         pollLength,
-        { capabilities: [...CAPABILITIES], rootAccess: rootAccess.report() },
+        { capabilities: TASK_KINDS.map(({ type }) => type), rootAccess: rootAccess.report() },
         claims.signal,
       );
     } catch (error) {

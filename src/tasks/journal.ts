@@ -92,11 +92,18 @@ export const Launch = v.object({
   bootId: v.string(),
   /** Counts the run directories: a launch that never began is repeated in a new one. */
   attempt: v.number(),
-  mode: v.picklist(["session", "unit"]),
+  /** "agent": work in the agent's own process. */
+  mode: v.picklist(["session", "unit", "agent"]),
   /** The command is ended at this time. */
   deadline: v.number(),
   /** The limit in words. */
   limit: v.string(),
+  /** Milliseconds between SIGTERM and SIGKILL; absent: task_kill_grace. */
+  grace: v.optional(v.number()),
+  /** The name of which only one task runs at a time. */
+  exclusive: v.optional(v.string()),
+  /** How often work in the agent was begun again after a restart. */
+  repeats: v.optional(v.number()),
   /** The start of the agent's service that ends its tasks when it stops. */
   service: v.optional(v.object({ name: v.string(), invocation: v.string() })),
 });

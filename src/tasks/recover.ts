@@ -141,7 +141,7 @@ export function reportInterrupted(
       outbox.push(
         id,
         OUTBOX_KIND.completed,
-        completionOf(task, outcome, "", { at: wallNow(), duration: undefined }),
+        completionOf(task, outcome, { output: "" }, { at: wallNow(), duration: undefined }),
       );
       journal.reported(id, outcome);
     });

@@ -37,28 +37,51 @@ export interface TaskEnd {
   readonly duration: Duration | undefined;
 }
 
-/** Returns the body of the completion. No `result`: with one, the server would discard exit code, duration and error. */
+/** What a task produced: its output, and the structured result of kinds that have one. */
+export interface Product {
+  readonly output: string;
+  readonly result?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/**
+ * Returns the body of the completion. With a result the server discards exit code, duration and error, so that they are in
+ * it, too; without one the server makes it of them.
+ */
 export function completionOf(
   task: TaskRecord,
   outcome: TaskOutcome,
-  output: string,
+  { output, result }: Product,
   end: TaskEnd,
 ): CompletedRequest {
   const isSuccess = outcome.status === "success";
-  const error = isSuccess ? null : outcome.text;
+  const error = isSuccess || outcome.text === null ? undefined : storable(outcome.text.slice(0, ERROR_MAX));
   // A success has no error; without output, the text says what was done instead of a command.
   const shown = isSuccess && output === "" ? (outcome.text ?? "") : output;
+  const facts = {
+    ...(error === undefined ? {} : { error }),
+    exitCode: outcome.exitCode,
+    ...(end.duration === undefined ? {} : { durationMs: Math.max(0, Math.round(end.duration)) }),
+  };
   return {
     taskId: task.id,
     status: outcome.status === "dropped" ? "failed" : outcome.status,
     timestamp: isoOf(end.at),
     // Without output, the server shows the error in its place; an empty one would hide it.
-    ...(shown === "" && error !== null ? {} : { output: shown }),
-    ...(error === null ? {} : { error: storable(error.slice(0, ERROR_MAX)) }),
-    exitCode: outcome.exitCode,
-    ...(end.duration === undefined ? {} : { durationMs: Math.max(0, Math.round(end.duration)) }),
+    ...(shown === "" && error !== undefined ? {} : { output: storable(shown) }),
+    ...facts,
+    ...(result === undefined ? {} : { result: storableRecord({ ...result, ...facts }) }),
   };
 }
 
 /** Replaces lone surrogates and NUL, which may come from a payload: the server would answer 500 to every try. */
 const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "\uFFFD");
+
+const storableRecord = (record: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [storable(key), storableValue(value)]));
+
+function storableValue(value: unknown): unknown {
+  if (typeof value === "string") return storable(value);
+  if (Array.isArray(value)) return value.map(storableValue);
+  if (typeof value !== "object" || value === null) return value;
+  return storableRecord({ ...value });
+}

@@ -10,7 +10,8 @@ import { retry } from "../control/retry.ts";
 import { momentNow } from "../platform/moment.ts";
 import type { Task } from "../protocol/noderax/tasks.ts";
 import { taskSender } from "./output/delivery.ts";
-import { type DrivePorts, drive } from "./drive.ts";
+import type { DrivePorts } from "./context.ts";
+import { drive } from "./drive.ts";
 import { createShipper } from "./output/shipping.ts";
 import { type StopRequest, createStopRequest, watchControl } from "./run/stop.ts";
 
@@ -126,7 +127,10 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
 
   return {
     resume() {
-      for (const { id } of journal.unfinished()) start(id);
+      const unfinished = journal.unfinished();
+      // Those that run take their slots and turns before others wait for them.
+      for (const { id, phase } of unfinished) if (phase === "launched") start(id);
+      for (const { id, phase } of unfinished) if (phase !== "launched") start(id);
       outbox.start(
         taskSender({
           api,

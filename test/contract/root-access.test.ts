@@ -1,11 +1,9 @@
 // Root access: what the operator wants travels with the claims, what the owner forbids stays forbidden.
 //
-// Nothing in here may reach `reboot` or `systemctl`: of the operational commands only refusals are run; the commands
-// themselves are looked at as what the pure function makes of them.
+// Nothing in here may reach `reboot` or `systemctl`: of the operational commands only refusals are run. What becomes of the
+// commands themselves is tested with the pure functions (test/unit/tasks).
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { seconds } from "../../src/lib/duration.ts";
-import { ROOT_PROFILES, type RootProfile, allows } from "../../src/protocol/noderax/root-access.ts";
-import { shellExec } from "../../src/tasks/kinds/shell.ts";
+import type { RootProfile } from "../../src/protocol/noderax/root-access.ts";
 import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
 import { until } from "../support/until.ts";
 
@@ -155,44 +153,4 @@ describe.concurrent("a root task", () => {
       });
     },
   );
-});
-
-describe("the operational commands, decided and not run", () => {
-  const prepare = (command: string, rootProfile: RootProfile, rootScope = "operational") =>
-    shellExec.prepare(
-      { command, runAsRoot: true, rootScope },
-      {
-        rootProfile,
-        rootRefusal: () => undefined,
-        defaultTimeout: seconds(60),
-        ownService: "noderax-agent.service",
-        rebootRefusal: undefined,
-      },
-    );
-
-  test.each([
-    ["reboot", "afterwards"],
-    ["  reboot\n", "afterwards"],
-    ["systemctl  restart noderax-agent", "afterwards"],
-    ["systemctl restart noderax-agent.service", "afterwards"],
-    ["apt-get   update", "run"],
-    ["reboot -f", "reject"],
-    ["reboot now", "reject"],
-    ["systemctl restart sshd", "reject"],
-    ["apt-get update; id", "reject"],
-    ["apt-get upgrade", "reject"],
-    ["rebootx", "reject"],
-    ["systemctl restart noderax-agentx", "reject"],
-  ])("%p: %s", (command, outcome) => {
-    expect(prepare(command, "operational").do).toBe(outcome as "run");
-  });
-
-  test.each(ROOT_PROFILES.map((profile) => [profile]))("under profile %s only what it names", (profile) => {
-    for (const [scope, command] of [
-      ["task", "id"],
-      ["operational", "apt-get update"],
-    ] as const) {
-      expect(prepare(command, profile, scope).do).toBe(allows(profile, scope) ? "run" : "reject");
-    }
-  });
 });

@@ -55,7 +55,11 @@ test("any environment value and any command reach the shell unchanged", () => {
       const names = Object.keys(environment);
       const prints = [quote(argument), ...names.map((name) => `"$${name}"`)].join(" ");
       const command = `printf '%s\\0' ${prints}`;
-      const script = commandScript({ shell: "/bin/sh", command, environment, workingDirectory: undefined });
+      const script = commandScript({
+        argv: ["/bin/sh", "-lc", command],
+        environment,
+        workingDirectory: undefined,
+      });
       const expected = [argument, ...Object.values(environment)].map((text) => `${text.toWellFormed()}\0`);
       expect(run(script)).toEqual({ stdout: expected.join(""), stderr: "", code: 0 });
     }),
@@ -65,7 +69,7 @@ test("any environment value and any command reach the shell unchanged", () => {
 
 test("any directory is entered by its own name", () => {
   const script = (workingDirectory: string) =>
-    commandScript({ shell: "/bin/sh", command: "pwd", environment: {}, workingDirectory });
+    commandScript({ argv: ["/bin/sh", "-lc", "pwd"], environment: {}, workingDirectory });
   expect(run(script("/usr/bin")).stdout).toBe("/usr/bin\n");
   expect(run(script("/no/such'dir $(id)"))).toMatchObject({ stdout: "", code: 126 });
 });

@@ -64,6 +64,7 @@ const logs = command({
     }
     const directory = runDirectory(runsPath(stateDirectory(settings)), task.id, task.launch.attempt);
     if (!existsSync(directory)) {
+      if (task.launch.mode === "agent") return note(`task ${shortId(task.id)} wrote nothing`);
       throw new AgentError(
         "tasks.no_output",
         `the output of task ${shortId(task.id)} is not retained any more`,

@@ -5,9 +5,8 @@
 // `timeout` is a Go duration. Root comes in two scopes: "task" runs any command, "operational" only the three below,
 // of which two end the agent itself and therefore run after the completion has been delivered.
 import * as v from "valibot";
-import { type Duration, parseDuration, seconds } from "../../lib/duration.ts";
-import { allows } from "../../protocol/noderax/root-access.ts";
-import type { KindContext, Prepared, TaskKind } from "./kind.ts";
+import { parseDuration, seconds } from "../../lib/duration.ts";
+import { type KindContext, type Prepared, type RunCommand, defineKind } from "./kind.ts";
 
 /** The kernel's limit for one argument, less the terminating NUL. */
 const COMMAND_MAX = 131_071;
@@ -64,36 +63,28 @@ const Payload = v.object({
 });
 type Payload = v.InferOutput<typeof Payload>;
 
-export const shellExec: TaskKind = {
+export const shellExec = defineKind({
   type: "shell.exec",
+  allowedBy: "allow_tasks",
+  payload: Payload,
   prepare(payload, context) {
-    const parsed = v.safeParse(Payload, payload);
-    if (!parsed.success) {
-      const problems = parsed.issues.map(
-        (issue) => `${v.getDotPath(issue) ?? "payload"} ${problemOf(issue)}`,
-      );
-      return { do: "reject", text: `invalid payload of shell.exec: ${problems.join("; ")}` };
-    }
-    if (parsed.output.runAsRoot === true) return prepareRoot(parsed.output, context);
-    return run(parsed.output, context.defaultTimeout, false);
+    if (payload.runAsRoot !== true) return run(payload, payload.shell ?? SH, context);
+    if (payload.rootScope === "operational") return prepareOperational(payload, context);
+    // Root gets the system's own shell, whatever the payload names. Every other scope is that of any command.
+    return { ...run(payload, SH, context), root: "task" };
   },
-};
+});
 
-/** A missing key is the object's issue; every other one is worded above. */
-const problemOf = (issue: v.BaseIssue<unknown>): string =>
-  issue.type === "object" ? "is missing" : issue.message;
+const SH = "/bin/sh";
 
-function run(payload: Payload, defaultTimeout: Duration, asRoot: boolean): Prepared {
+function run(payload: Payload, shell: string, { settings }: KindContext): RunCommand {
   const asked = payload.timeoutSeconds ?? payload.timeout_seconds;
   return {
     do: "run",
-    asRoot,
-    // Root gets the system's own shell, whatever the payload names.
-    shell: asRoot ? "/bin/sh" : (payload.shell ?? "/bin/sh"),
-    command: payload.command,
-    workingDirectory: payload.working_dir ?? undefined,
-    environment: payload.environment ?? {},
-    timeout: asked == null ? (payload.timeout ?? defaultTimeout) : seconds(asked),
+    argv: [shell, "-lc", payload.command],
+    ...(payload.working_dir == null ? {} : { workingDirectory: payload.working_dir }),
+    environment: { SHELL: shell, ...payload.environment },
+    timeout: asked == null ? (payload.timeout ?? settings.task_timeout) : seconds(asked),
   };
 }
 
@@ -101,38 +92,33 @@ const SELF_RESTART = /^systemctl restart noderax-agent(?:\.service)?$/;
 const OPERATIONAL =
   "Operational root access is limited to reboot, restarting noderax-agent, and apt-get update.";
 
-function prepareRoot(payload: Payload, context: KindContext): Prepared {
-  const { rootProfile, rootRefusal, defaultTimeout } = context;
-  const scope = payload.rootScope === "operational" ? "operational" : "task";
-  if (!allows(rootProfile, scope)) {
-    const why = rootRefusal(scope) ?? `the root access profile applied on this node is "${rootProfile}"`;
-    return { do: "reject", text: `root access refused (${scope}): ${why}` };
-  }
-  if (scope === "task") return run(payload, defaultTimeout, true);
+function prepareOperational(payload: Payload, context: KindContext): Prepared {
   const command = payload.command.trim().replace(/\s+/g, " ");
   if (command === "apt-get update") {
     // Ignore the environment of the payload: LD_PRELOAD or APT_CONFIG would make it any command.
-    return run({ ...payload, command, environment: {}, working_dir: null }, defaultTimeout, true);
+    const plain = { ...payload, command, environment: {}, working_dir: null };
+    return { ...run(plain, SH, context), root: "operational" };
   }
   if (command === "reboot") return prepareReboot(context);
   if (SELF_RESTART.test(command)) return prepareRestart(context);
-  return { do: "reject", text: OPERATIONAL };
+  return { do: "refuse", text: OPERATIONAL };
 }
 
-/** Reboot and restart are rejected where they would do nothing: they follow the completion, which already says success. */
+/** Reboot and restart are refused where they would do nothing: they follow the completion, which already says success. */
 function prepareReboot({ rebootRefusal }: KindContext): Prepared {
-  if (rebootRefusal !== undefined) return { do: "reject", text: `not rebooted: ${rebootRefusal}` };
-  return { do: "afterwards", command: ["reboot"], text: "The machine reboots now." };
+  if (rebootRefusal !== undefined) return { do: "refuse", text: `not rebooted: ${rebootRefusal}` };
+  return { do: "act", root: "operational", command: ["reboot"], text: "The machine reboots now." };
 }
 
 function prepareRestart({ ownService }: KindContext): Prepared {
   if (ownService === undefined) {
     const text =
       "not restarted: this agent is not a service of systemd, so nothing would start it again. Restart it where it was started.";
-    return { do: "reject", text };
+    return { do: "refuse", text };
   }
   return {
-    do: "afterwards",
+    do: "act",
+    root: "operational",
     command: ["systemctl", "--no-block", "restart", ownService],
     text: "The agent restarts now.",
   };

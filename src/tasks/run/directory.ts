@@ -42,9 +42,14 @@ import { requireTrusted } from "../../platform/trust/root-trust.ts";
 import type { Launch } from "../journal.ts";
 import { type CommandScript, ENTER, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
 
+/** How a program is started. */
+export type LaunchMode = Exclude<Launch["mode"], "agent">;
+
 const SLICE = "noderax-tasks.slice";
 /** Content of `began` when the agent created it, so that the wrapper does not begin. */
 const PREVENTED = "prevented\n";
+/** What the command wrote to descriptor 4. */
+export const REPORT = "report";
 /** The environment marker of every task, by which processes that left its session are found. */
 export const TASK_VARIABLE = "TASK_ID";
 /** Bytes of output that are kept even on a full disk: more than most commands write. */
@@ -59,15 +64,17 @@ export const runDirectory = (root: string, taskId: string, attempt: number): str
   join(root, attempt === 1 ? taskId : `${taskId}.${attempt}`);
 
 /** A unit of its own where systemd runs the machine and we are root; else a session of its own. */
-export const launchMode = (): Launch["mode"] => (systemdRun() === undefined ? "session" : "unit");
+export const launchMode = (): LaunchMode => (systemdRun() === undefined ? "session" : "unit");
 
 export interface LaunchOrder {
   readonly directory: string;
   readonly taskId: string;
   readonly attempt: number;
-  readonly mode: Launch["mode"];
+  readonly mode: LaunchMode;
   readonly runner: Runner;
   readonly script: CommandScript;
+  /** Whether the command writes a report to descriptor 4. */
+  readonly hasReport: boolean;
   /** Bytes kept of each stream. */
   readonly outputLimit: number;
   /** Whether the command sees the processes of other tasks. */
@@ -100,7 +107,17 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
   const blocks = String(Math.max(1, Math.ceil(order.outputLimit / 512)));
   const openFiles = mode === "unit" ? undefined : order.openFiles;
   const command = confined({ view, openFiles, onTerminal: false }, runner.shell(READ_COMMAND));
-  const wrapper = supervised(view, ["/bin/sh", "-c", ENTER, "sh", directory, blocks, view, ...command]);
+  const wrapper = supervised(view, [
+    "/bin/sh",
+    "-c",
+    ENTER,
+    "sh",
+    directory,
+    blocks,
+    view,
+    order.hasReport ? "report" : "none",
+    ...command,
+  ]);
   return mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
 }
 

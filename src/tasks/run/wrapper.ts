@@ -32,11 +32,15 @@ import { REAP } from "../../platform/isolation.ts";
  */
 export const ENTER = 'cd "$1" && [ -O . ] && . ./wrapper.sh';
 
-/** Arguments: run directory, limit of a stream in 512-byte blocks, the view, and the command line that reads descriptor 3. */
+/**
+ * Arguments: run directory, limit of a stream in 512-byte blocks, the view, whether the command has a report ("report" or
+ * "none"), and the command line that reads descriptor 3.
+ */
 export const WRAPPER = `#!/bin/sh
 limit=$2
 view=$3
-shift 3
+report=$4
+shift 4
 umask 077
 trap : TERM INT HUP
 set -C
@@ -63,9 +67,10 @@ err=$!
 read -r stat </proc/self/stat
 read -r up idle </proc/uptime
 printf '%s\\n%s\\n%s %s %s ok\\n' "$stat" "$init" "$out" "$err" "$up" >session
+[ "$report" = none ] || exec 4>report
 ( exec "$@" ) </dev/null >stdout.pipe 2>stderr.pipe
 code=$?
-exec 3<&-
+exec 3<&- 4>&-
 read -r up idle </proc/uptime
 printf '%s %s ok\\n' "$code" "$up" 1<>exit
 wait "$out" "$err"
@@ -77,15 +82,14 @@ rm -f stdout.pipe stderr.pipe
 export const READ_COMMAND = 'eval "$(cat <&3)"';
 
 export interface CommandScript {
-  readonly shell: string;
-  readonly command: string;
+  readonly argv: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   /** Entered before the command; undefined: the home directory, or / where that cannot be entered. */
   readonly workingDirectory: string | undefined;
 }
 
 /** The text of command.sh: a POSIX shell script that ends by becoming the command. */
-export function commandScript({ shell, command, environment, workingDirectory }: CommandScript): string {
+export function commandScript({ argv, environment, workingDirectory }: CommandScript): string {
   const exports = Object.entries(environment).map(([name, value]) => `export ${name}=${quote(value)}`);
   const enter =
     workingDirectory === undefined
@@ -96,7 +100,7 @@ export function commandScript({ shell, command, environment, workingDirectory }:
     ...exports,
     enter,
     "unset OLDPWD",
-    `exec 3<&-; exec ${quote(shell)} -lc ${quote(command)}`,
+    `exec 3<&-; exec ${argv.map(quote).join(" ")}`,
     "",
   ].join("\n");
 }

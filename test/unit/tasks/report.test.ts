@@ -66,9 +66,11 @@ test("a time-out says how long the command ran and whose limit it was", () => {
   expect(timeoutText("the limit is 90s", seconds(91))).toBe("timed out after 1m 31s (the limit is 90s)");
 });
 
+const silent = { output: "" };
+
 test("exit code, duration and error are sent beside each other, and no result that would hide them", () => {
   const outcome = outcomeOf(3, undefined);
-  expect(completionOf(task, outcome, "out\n", at(3_500, 2_500))).toEqual({
+  expect(completionOf(task, outcome, { output: "out\n" }, at(3_500, 2_500))).toEqual({
     taskId: "t",
     status: "failed",
     timestamp: new Date(3_500).toISOString(),
@@ -80,15 +82,15 @@ test("exit code, duration and error are sent beside each other, and no result th
 });
 
 test("a duration is a whole number, and never negative", () => {
-  expect(completionOf(task, success, "", at(1_000, 0.6)).durationMs).toBe(1);
-  expect(completionOf(task, success, "", at(10, -10)).durationMs).toBe(0);
+  expect(completionOf(task, success, silent, at(1_000, 0.6)).durationMs).toBe(1);
+  expect(completionOf(task, success, silent, at(10, -10)).durationMs).toBe(0);
 });
 
 test("a task that never ran has no duration and no exit code", () => {
   const completion = completionOf(
     { ...task, launch: undefined },
     unrun("failed", "not supported"),
-    "",
+    silent,
     at(5),
   );
   expect(completion).not.toHaveProperty("durationMs");
@@ -96,20 +98,36 @@ test("a task that never ran has no duration and no exit code", () => {
 });
 
 test("an error without output is not hidden behind an empty output; a silent success has an empty one", () => {
-  expect(completionOf(task, unrun("failed", "no"), "", at(5))).not.toHaveProperty("output");
-  expect(completionOf(task, success, "", at(5)).output).toBe("");
+  expect(completionOf(task, unrun("failed", "no"), silent, at(5))).not.toHaveProperty("output");
+  expect(completionOf(task, success, silent, at(5)).output).toBe("");
 });
 
 test("a success carries no error: what it says instead of a command's output is its output", () => {
   const rebooting: TaskOutcome = { ...success, text: "The machine reboots now.", afterwards: ["reboot"] };
-  const completion = completionOf({ ...task, launch: undefined }, rebooting, "", at(5));
+  const completion = completionOf({ ...task, launch: undefined }, rebooting, silent, at(5));
   expect(completion).toMatchObject({ status: "success", output: "The machine reboots now." });
   expect(completion).not.toHaveProperty("error");
 });
 
 test("an error is cut to what the control plane takes, never inside a character, and holds no NUL", () => {
-  const { error = "" } = completionOf(task, unrun("failed", `a\0${"😀".repeat(9_000)}`), "", at(5));
+  const { error = "" } = completionOf(task, unrun("failed", `a\0${"😀".repeat(9_000)}`), silent, at(5));
   expect(Array.from(error).length).toBeLessThanOrEqual(10_000);
   expect(error.isWellFormed()).toBe(true);
   expect(error).not.toContain("\0");
+});
+
+test("a result holds exit code, duration and error, since the control plane discards those beside it", () => {
+  const result = { names: ["nano"] };
+  expect(completionOf(task, success, { output: "", result }, at(3_500, 2_500))).toMatchObject({
+    exitCode: 0,
+    result: { names: ["nano"], exitCode: 0, durationMs: 2_500 },
+  });
+  const failed = completionOf(task, outcomeOf(100, undefined), { output: "", result }, at(5));
+  expect(failed.result).toEqual({ names: ["nano"], error: "exit code 100", exitCode: 100 });
+});
+
+test("a result holds no lone surrogate and no NUL, in keys and at any depth: the control plane would answer 500", () => {
+  const result = { "a\0": [{ b: "x\uD800", n: 1, t: true, z: null }] };
+  const sent = completionOf(task, success, { output: "", result }, at(5)).result;
+  expect(sent).toEqual({ "a\uFFFD": [{ b: "x\uFFFD", n: 1, t: true, z: null }], exitCode: 0 });
 });

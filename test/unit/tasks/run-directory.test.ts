@@ -44,7 +44,12 @@ const launched: Launch = {
 };
 const me = runnerFor(currentAccount());
 const other = isRoot() ? findAccount("nobody") : undefined;
-const free = { view: "shared", openFiles: undefined, record: { name: "task.json", text: "{}" } } as const;
+const free = {
+  view: "shared",
+  openFiles: undefined,
+  hasReport: false,
+  record: { name: "task.json", text: "{}" },
+} as const;
 const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
 
 let scratch: ReturnType<typeof scratchDirectory>;
@@ -90,7 +95,11 @@ async function start(command: string, wish: Wish = {}): Promise<Started> {
     outputLimit: 1_000_000,
     ...free,
     ...order,
-    script: { shell, command, environment: { ...ENVIRONMENT, ...environment }, workingDirectory },
+    script: {
+      argv: [shell, "-lc", command],
+      environment: { ...ENVIRONMENT, ...environment },
+      workingDirectory,
+    },
   });
   expect(failure).toBeUndefined();
   const it = {
@@ -263,7 +272,7 @@ test.skipIf(!isRoot())(
   "nothing is launched in a directory that was there before, or below another user's (needs root)",
   async () => {
     const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1, ...free } as const;
-    const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
+    const script = { argv: ["true"], environment: {}, workingDirectory: undefined };
     mkdirSync(join(scratch.path, "theirs/there"), { recursive: true });
     const tried = (directory: string) =>
       launch({ ...order, script, directory: join(scratch.path, directory) });
@@ -399,7 +408,7 @@ test.skipIf(other === undefined)(
 
 test("a directory that cannot be made fails the launch in words", async () => {
   const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1, ...free } as const;
-  const script = { shell: "/bin/sh", command: "true", environment: {}, workingDirectory: undefined };
+  const script = { argv: ["true"], environment: {}, workingDirectory: undefined };
   const failure = await launch({ ...order, directory: "/proc/no/where", script });
   expect(failure).toStartWith("the run directory cannot be written: ");
 });

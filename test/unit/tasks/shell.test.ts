@@ -1,14 +1,11 @@
-// shell.exec: what a payload asks for is run as asked, or refused with the reason; root only where the profile says so.
+// shell.exec: what a payload asks for is run as asked, or refused with the reason.
 import { describe, expect, test } from "bun:test";
 import { minutes, seconds } from "../../../src/lib/duration.ts";
-import { ROOT_PROFILES, type RootProfile } from "../../../src/protocol/noderax/root-access.ts";
 import type { KindContext, Prepared } from "../../../src/tasks/kinds/kind.ts";
 import { shellExec } from "../../../src/tasks/kinds/shell.ts";
 
 const context: KindContext = {
-  rootProfile: "off",
-  rootRefusal: () => undefined,
-  defaultTimeout: minutes(10),
+  settings: { task_timeout: minutes(10) },
   ownService: "noderax-agent.service",
   rebootRefusal: undefined,
 };
@@ -16,17 +13,14 @@ const prepare = (payload: Record<string, unknown>, changes: Partial<KindContext>
   shellExec.prepare(payload, { ...context, ...changes });
 const refusal = (payload: Record<string, unknown>): string => {
   const prepared = prepare(payload);
-  return prepared.do === "reject" ? prepared.text : `not refused: ${prepared.do}`;
+  return prepared.do === "refuse" ? prepared.text : `not refused: ${prepared.do}`;
 };
 
 test("a command alone runs unprivileged in /bin/sh, with the node's time-out", () => {
   expect(prepare({ command: "echo hi" })).toEqual({
     do: "run",
-    asRoot: false,
-    shell: "/bin/sh",
-    command: "echo hi",
-    workingDirectory: undefined,
-    environment: {},
+    argv: ["/bin/sh", "-lc", "echo hi"],
+    environment: { SHELL: "/bin/sh" },
     timeout: minutes(10),
   });
 });
@@ -41,10 +35,9 @@ test("shell, working directory and environment are taken as given; what is infor
     scheduleId: "s",
   };
   expect(prepare(payload)).toMatchObject({
-    command: " ls\n",
-    shell: "/bin/bash",
+    argv: ["/bin/bash", "-lc", " ls\n"],
     workingDirectory: "/srv/a b",
-    environment: { A: "x y", N: "7", T: "true", _b1: "" },
+    environment: { SHELL: "/bin/bash", A: "x y", N: "7", T: "true", _b1: "" },
   });
 });
 
@@ -110,71 +103,42 @@ test("the longest command the kernel takes is taken", () => {
 });
 
 describe("root", () => {
-  const surfaces: Record<RootProfile, { task: boolean; operational: boolean }> = {
-    off: { task: false, operational: false },
-    operational: { task: false, operational: true },
-    task: { task: true, operational: false },
-    terminal: { task: false, operational: false },
-    operational_task: { task: true, operational: true },
-    operational_terminal: { task: false, operational: true },
-    task_terminal: { task: true, operational: false },
-    all: { task: true, operational: true },
-  };
-
-  test.each(ROOT_PROFILES)("the profile %s gives what it names and nothing else", (rootProfile) => {
-    const ask = (rootScope?: string) =>
-      prepare(
-        { command: "apt-get update", runAsRoot: true, ...(rootScope && { rootScope }) },
-        { rootProfile },
-      );
-    const { task, operational } = surfaces[rootProfile];
-    expect(ask("task")).toMatchObject(task ? { do: "run", asRoot: true } : { do: "reject" });
-    expect(ask("operational")).toMatchObject(operational ? { do: "run", asRoot: true } : { do: "reject" });
-    // Without a scope, and with one we do not know, it is the scope of any command.
-    expect(ask()).toEqual(ask("task"));
-    expect(ask("all")).toEqual(ask("task"));
+  test("is asked of the surface of any command, unless the scope is operational", () => {
+    const surface = (rootScope?: string) =>
+      prepare({ command: "apt-get update", runAsRoot: true, rootScope });
+    for (const scope of [undefined, "task", "all", ""])
+      expect(surface(scope)).toMatchObject({ do: "run", root: "task" });
+    expect(surface("operational")).toMatchObject({ do: "run", root: "operational" });
   });
 
-  test("a refusal names the profile, or this machine's own reason", () => {
-    const payload = { command: "id", runAsRoot: true };
-    expect(prepare(payload, { rootProfile: "terminal" })).toEqual({
-      do: "reject",
-      text: 'root access refused (task): the root access profile applied on this node is "terminal"',
-    });
-    expect(prepare(payload, { rootRefusal: () => "the owner forbids it" })).toEqual({
-      do: "reject",
-      text: "root access refused (task): the owner forbids it",
-    });
-  });
-
-  test("root gets the system's shell whatever the payload names", () => {
-    const prepared = prepare({ command: "id", shell: "/tmp/evil", runAsRoot: true }, { rootProfile: "all" });
-    expect(prepared).toMatchObject({ do: "run", asRoot: true, shell: "/bin/sh" });
+  test("gets the system's shell whatever the payload names", () => {
+    const prepared = prepare({ command: "id", shell: "/tmp/evil", runAsRoot: true });
+    expect(prepared).toMatchObject({ argv: ["/bin/sh", "-lc", "id"], environment: { SHELL: "/bin/sh" } });
   });
 
   test("a scope without runAsRoot asks for no root", () => {
-    expect(prepare({ command: "id", rootScope: "task" }, { rootProfile: "all" })).toMatchObject({
-      asRoot: false,
-    });
-    expect(prepare({ command: "id", runAsRoot: false }, { rootProfile: "all" })).toMatchObject({
-      asRoot: false,
-    });
+    expect(prepare({ command: "id", rootScope: "task" })).not.toHaveProperty("root");
+    expect(prepare({ command: "id", runAsRoot: false })).not.toHaveProperty("root");
   });
 
   const operational = (command: string, here: Partial<KindContext> = {}): Prepared =>
-    prepare({ command, runAsRoot: true, rootScope: "operational" }, { rootProfile: "operational", ...here });
+    prepare({ command, runAsRoot: true, rootScope: "operational" }, here);
 
   test.each(["apt-get update", "  apt-get\t\tupdate\n", "apt-get \n update"])(
     "%j updates the package lists",
     (command) => {
-      expect(operational(command)).toMatchObject({ do: "run", asRoot: true, command: "apt-get update" });
+      expect(operational(command)).toMatchObject({
+        do: "run",
+        root: "operational",
+        argv: ["/bin/sh", "-lc", "apt-get update"],
+      });
     },
   );
 
   test.each(["reboot", " reboot ", "\treboot\n"])(
     "%j reboots after the completion was delivered",
     (command) => {
-      expect(operational(command)).toMatchObject({ do: "afterwards", command: ["reboot"] });
+      expect(operational(command)).toMatchObject({ do: "act", root: "operational", command: ["reboot"] });
     },
   );
 
@@ -182,7 +146,8 @@ describe("root", () => {
     "%j restarts the agent after the completion was delivered",
     (command) => {
       expect(operational(command)).toMatchObject({
-        do: "afterwards",
+        do: "act",
+        root: "operational",
         command: ["systemctl", "--no-block", "restart", "noderax-agent.service"],
       });
     },
@@ -196,11 +161,11 @@ describe("root", () => {
 
   test("a restart of an agent that is no service, and a reboot that would do nothing, are refused", () => {
     expect(operational("systemctl restart noderax-agent", { ownService: undefined })).toMatchObject({
-      do: "reject",
+      do: "refuse",
       text: expect.stringContaining("not a service of systemd"),
     });
     expect(operational("reboot", { rebootRefusal: "the agent runs in a container" })).toEqual({
-      do: "reject",
+      do: "refuse",
       text: "not rebooted: the agent runs in a container",
     });
   });
@@ -209,6 +174,9 @@ describe("root", () => {
     "id",
     "reboot; id",
     "reboot -f",
+    "reboot now",
+    "rebootx",
+    "apt-get upgrade",
     "apt-get update && id",
     "apt-get\u00A0update -o x",
     "apt-getupdate",
@@ -218,22 +186,21 @@ describe("root", () => {
     "$(reboot)",
   ])("%j is more than operational root gives", (command) => {
     expect(operational(command)).toEqual({
-      do: "reject",
+      do: "refuse",
       text: "Operational root access is limited to reboot, restarting noderax-agent, and apt-get update.",
     });
   });
 
   test("what runs under operational root brings no environment or directory of its own", () => {
-    const prepared = prepare(
-      {
-        command: "apt-get update",
-        runAsRoot: true,
-        rootScope: "operational",
-        environment: { LD_PRELOAD: "/tmp/x.so", APT_CONFIG: "/tmp/apt.conf" },
-        working_dir: "/tmp",
-      },
-      { rootProfile: "operational" },
-    );
-    expect(prepared).toMatchObject({ do: "run", environment: {}, workingDirectory: undefined });
+    const prepared = prepare({
+      command: "apt-get update",
+      runAsRoot: true,
+      rootScope: "operational",
+      environment: { LD_PRELOAD: "/tmp/x.so", APT_CONFIG: "/tmp/apt.conf" },
+      working_dir: "/tmp",
+    });
+    expect(prepared).toMatchObject({ do: "run", environment: { SHELL: "/bin/sh" } });
+    expect(Object.keys(prepared.do === "run" ? prepared.environment : {})).toEqual(["SHELL"]);
+    expect(prepared).not.toHaveProperty("workingDirectory");
   });
 });

@@ -1,0 +1,135 @@
+// Runs the command of a task: launches it, or takes up a launch of an earlier process, and follows it to its end.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { epochOf, steadyNow, wallNow } from "../../lib/clock.ts";
+import { humanDuration } from "../../lib/duration.ts";
+import { MIB } from "../../lib/size.ts";
+import { shortId } from "../../lib/text.ts";
+import { decodeText } from "../../lib/utf8.ts";
+import { bootId } from "../../platform/processes.ts";
+import { type DrivePorts, type EndedTask, type WithSlot, graceOf, withFinished } from "../context.ts";
+import type { Launch, TaskOutcome, TaskRecord } from "../journal.ts";
+import { type RunCommand, type TaskKind, taskKindOf } from "../kinds/kind.ts";
+import type { Stream } from "../output/rows.ts";
+import { runRecord } from "../recover.ts";
+import { unrun } from "../report.ts";
+import { limitOf } from "../time-limit.ts";
+import { REPORT, launch, launchMode, openRun, runDirectory } from "./directory.ts";
+import { environmentOf } from "./environment.ts";
+import { follow } from "./follow.ts";
+import { type Spool, openSpool } from "./spool.ts";
+
+/** Resolves with the end of the task; with undefined when `signal` aborted: the next process goes on. */
+export async function launchCommand(
+  task: TaskRecord,
+  prepared: RunCommand,
+  attempt: number,
+  ports: DrivePorts,
+  context: WithSlot,
+  signal: AbortSignal,
+): Promise<EndedTask | undefined> {
+  const { journal, runners, settings, disk, log } = ports;
+  disk.look();
+  const shortage = disk.shortage();
+  if (shortage !== undefined) return { outcome: unrun("failed", `not run: ${shortage}`) };
+  const asRoot = prepared.root !== undefined;
+  const runner = asRoot ? runners.root : runners.task;
+  const view = await ports.view(asRoot);
+  const now = steadyNow();
+  const grace = graceOf({ grace: prepared.killGrace }, settings);
+  const { deadline, limit } = limitOf(task, prepared.timeout, grace, now);
+  if (deadline < now + prepared.timeout) {
+    context.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
+  }
+  const mode = launchMode();
+  const record: Launch = {
+    at: now,
+    wall: epochOf(wallNow()),
+    bootId: bootId(),
+    attempt,
+    mode,
+    deadline,
+    limit,
+    ...(prepared.killGrace === undefined ? {} : { grace }),
+    ...(prepared.exclusive === undefined ? {} : { exclusive: prepared.exclusive }),
+    ...(mode === "unit" || ports.service === undefined ? {} : { service: ports.service }),
+  };
+  journal.launched(task.id, record);
+  const failure = await launch({
+    directory: runDirectory(ports.runs, task.id, attempt),
+    taskId: task.id,
+    attempt,
+    mode,
+    runner,
+    script: {
+      argv: prepared.argv,
+      environment: environmentOf(prepared.environment, runner.account, task.id),
+      workingDirectory: prepared.workingDirectory,
+    },
+    hasReport: prepared.report === true,
+    outputLimit: settings.task_output_limit,
+    view,
+    openFiles: ports.openFiles,
+    record: runRecord(task.id, task.type, record),
+  });
+  if (failure !== undefined) return { outcome: unrun("failed", `could not be started: ${failure}`) };
+  const text = `${task.type} as ${runner.account.name}, limit ${humanDuration(deadline - now)}`;
+  log.info("tasks", `${shortId(task.id)} started: ${text}`, { task_id: task.id });
+  return followCommand(task, record, ports, context, signal);
+}
+
+/** Follows a launch to its end. Resolves as `launchCommand` does. */
+export async function followCommand(
+  task: TaskRecord,
+  launched: Launch,
+  { kinds, held, outbox, disk, settings }: DrivePorts,
+  { stop, shipper, say, ended, leave }: WithSlot,
+  signal: AbortSignal,
+): Promise<EndedTask | undefined> {
+  const directory = runDirectory(held.path(), task.id, launched.attempt);
+  const spool = openSpool(directory);
+  say("running");
+  const over = (): void => {
+    leave();
+    ended();
+  };
+  try {
+    const run = openRun(directory, task.id, launched);
+    const grace = graceOf(launched, settings);
+    const outcome = await follow(
+      task.id,
+      launched,
+      { run, spool, shipper, outbox, stop, grace, disk, ended: over },
+      signal,
+    );
+    return outcome && (await finishCommand(task, outcome, taskKindOf(kinds, task.type), spool, directory));
+  } finally {
+    spool.close();
+  }
+}
+
+/** Bytes of each stream that a kind reads. */
+const STREAM_MAX = MIB;
+/** Bytes of a report that a kind reads. */
+const REPORT_MAX = 8 * MIB;
+
+/** Adds what the kind reads from the end of the command. Reads journal and run directory alone: it may be repeated. */
+async function finishCommand(
+  task: TaskRecord,
+  outcome: TaskOutcome,
+  kind: TaskKind | undefined,
+  spool: Spool,
+  directory: string,
+): Promise<EndedTask> {
+  const { status, exitCode, text } = outcome;
+  const finish = kind?.finish;
+  if (finish === undefined || status === "dropped") return { outcome };
+  const end = (stream: Stream): string => {
+    const reader = spool.readerOf(stream);
+    return decodeText(reader.read(Math.max(0, reader.length - STREAM_MAX), reader.length));
+  };
+  const file = join(directory, REPORT);
+  const report = existsSync(file) ? await Bun.file(file).slice(0, REPORT_MAX).text() : undefined;
+  const run = { status, exitCode, text, stdout: end("stdout"), stderr: end("stderr"), report };
+  return withFinished(outcome, finish(run, task.payload));
+}
