@@ -1,36 +1,9 @@
 // Runs one command line: finds the command, reads its arguments, runs it, prints its error. Returns the exit code.
 import { AgentError, type ExitCode, exit, messageOf } from "../lib/agent-error.ts";
-import { type Command, command } from "./command.ts";
+import type { Command } from "./command.ts";
+import { root } from "./commands.ts";
 import { note, paint, print, printError } from "./ui/output.ts";
 import { type Destination, type Walked, findCommand, usageError, walk } from "./walk.ts";
-
-const root: Command = command({
-  name: "noderax-agent",
-  description: "turns a Linux machine into a managed node",
-  examples: ["install", "enroll", "run", "status", "dev"],
-  subCommands: {
-    install: () => import("./commands/install.ts"),
-    uninstall: () => import("./commands/uninstall.ts"),
-    start: async () => ({ default: (await import("./commands/service.ts")).start }),
-    stop: async () => ({ default: (await import("./commands/service.ts")).stop }),
-    restart: async () => ({ default: (await import("./commands/service.ts")).restart }),
-    run: () => import("./commands/run.ts"),
-    enroll: () => import("./commands/enroll.ts"),
-    bootstrap: () => import("./commands/bootstrap.ts"),
-    status: () => import("./commands/status.ts"),
-    drain: () => import("./commands/drain.ts"),
-    gc: () => import("./commands/gc.ts"),
-    task: () => import("./commands/task.ts"),
-    forward: () => import("./commands/forward.ts"),
-    logs: () => import("./commands/logs.ts"),
-    config: () => import("./commands/config.ts"),
-    sandbox: () => import("./commands/sandbox.ts"),
-    dev: () => import("./commands/dev.ts"),
-    version: () => import("./commands/version.ts"),
-    "log-scan": async () => ({ default: (await import("./commands/go-helpers.ts")).logScan }),
-    update: async () => ({ default: (await import("./commands/go-helpers.ts")).update }),
-  },
-});
 
 /** Runs one command line and returns the exit code of the process. Throws nothing. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {

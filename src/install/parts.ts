@@ -1,9 +1,11 @@
 // Lists what an installation on this machine consists of. Pure.
 import type { Duration } from "../lib/duration.ts";
+import { join } from "node:path";
 import { hashOf } from "./found.ts";
 import {
   CONFIG_DIRECTORY,
   PROGRAM_DIRECTORY,
+  SHARED,
   STATE_DIRECTORY,
   TASK_HOME,
   TASK_USER,
@@ -26,6 +28,14 @@ export interface PartsOptions {
   readonly proxy: string | undefined;
   /** Certificate authorities to keep a copy of. */
   readonly authorities: string | undefined;
+  /** Completions and manual page, below SHARED. */
+  readonly shared: readonly SharedText[];
+}
+
+/** A text among those of other programs, for a program that looks for it there. */
+export interface SharedText {
+  readonly path: string;
+  readonly text: string;
 }
 
 export type TaskUser = "ours" | "other";
@@ -48,7 +58,7 @@ const USER_PARTS: readonly Part[] = [
 
 /** Lists the parts in the order in which they are created; they are removed in the reverse order. Pure. */
 export function partsOf(options: PartsOptions): Part[] {
-  const { from, hash, config, init, systemd, user, shutdownTimeout, proxy, authorities } = options;
+  const { from, hash, config, init, systemd, user, shutdownTimeout, proxy, authorities, shared } = options;
   const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
   const script = renderInitScript({ program: places.program, config });
   return [
@@ -62,10 +72,30 @@ export function partsOf(options: PartsOptions): Part[] {
     ...(authorities === undefined ? [] : [{ ...text(places.authorities, authorities, 0o644), isData: true }]),
     { kind: "program", path: places.program, from, hash },
     { kind: "link", path: places.link, target: places.program },
+    ...sharedDirectories(shared).map(sharedDirectory),
+    ...shared.map(({ path, text: content }) => text(path, content, 0o644)),
     ...(init === "systemd" ? [text(places.unit, unit, 0o644)] : []),
     ...(init === "openrc" ? [text(places.initScript, script, 0o755)] : []),
   ];
 }
+
+/** Lists the directories between SHARED and the texts, each once and before those below it. */
+function sharedDirectories(texts: readonly SharedText[]): readonly string[] {
+  const all = new Set<string>();
+  for (const { path } of texts) {
+    const names = path.slice(SHARED.length + 1).split("/");
+    for (let depth = 1; depth < names.length; depth++) all.add(join(SHARED, ...names.slice(0, depth)));
+  }
+  return [...all];
+}
+
+const sharedDirectory = (path: string): Part => ({
+  kind: "directory",
+  path,
+  mode: 0o755,
+  isData: false,
+  isShared: true,
+});
 
 const text = (path: string, content: string, mode: number): Extract<Part, { kind: "text" }> => ({
   kind: "text",

@@ -3,6 +3,8 @@
 export const PROGRAM_DIRECTORY = "/opt/noderax-agent";
 export const CONFIG_DIRECTORY = "/etc/noderax-agent";
 export const STATE_DIRECTORY = "/var/lib/noderax-agent";
+/** Completions and the manual page go below it. */
+export const SHARED = "/usr/local/share";
 export const UNIT = "noderax-agent.service";
 
 export const places = {

@@ -11,6 +11,8 @@ export type Part =
       readonly isData: boolean;
       /** The user who gets it; otherwise root does, also when it belonged to another user before. */
       readonly owner?: string;
+      /** True for one of the system's: it is left as it is where it exists, and removed only if an installation made it. */
+      readonly isShared?: boolean;
     }
   | { readonly kind: "program"; readonly path: string; readonly from: string; readonly hash: string }
   | {
@@ -54,6 +56,7 @@ export function planInstall(parts: readonly Part[], found: ReadonlyMap<string, F
     if (is.kind === "missing") {
       steps.push({ part, how: "make" });
     } else if (part.kind === "directory") {
+      if (part.isShared === true) continue;
       if (is.kind !== "directory") refused.push({ path: part.path, why: "it is no directory" });
       else if (part.owner === undefined && isOthers(is)) steps.push({ part, how: "own" });
     } else if (part.kind === "program" || part.kind === "text") {
@@ -87,12 +90,16 @@ export function recordInstall(
   earlier: Manifest | undefined,
 ): Manifest {
   const before = new Map(earlier?.entries.map((entry) => [`${entry.kind} ${entry.path}`, entry]));
-  // A file inside a data directory is kept or removed with it.
-  const recorded = parts.filter((part) => part.kind !== "text" || part.isData !== true);
+  const existedBefore = (part: Part): boolean =>
+    before.get(`${part.kind} ${part.path}`)?.existed ??
+    (found.get(part.path) ?? { kind: "missing" }).kind !== "missing";
+  const recorded = parts.filter((part) => {
+    // A file inside a data directory is kept or removed with it.
+    if (part.kind === "text") return part.isData !== true;
+    return part.kind !== "directory" || part.isShared !== true || !existedBefore(part);
+  });
   const entries = recorded.map((part): Entry => {
-    const existed =
-      before.get(`${part.kind} ${part.path}`)?.existed ??
-      (found.get(part.path) ?? { kind: "missing" }).kind !== "missing";
+    const existed = existedBefore(part);
     return {
       path: part.path,
       kind: part.kind,
@@ -103,7 +110,10 @@ export function recordInstall(
       ...(part.kind === "user" ? { home: part.home } : {}),
     };
   });
-  return { version: 1, entries };
+  // Parts of an earlier version, or for a program that is gone by now, are ours to remove still.
+  const current = new Set(parts.map(({ kind, path }) => `${kind} ${path}`));
+  const others = [...before].filter(([key]) => !current.has(key)).map(([, entry]) => entry);
+  return { version: 1, entries: [...entries, ...others] };
 }
 
 export interface Removal {

@@ -9,7 +9,7 @@ import { binary } from "./binary.ts";
 /** On everything we make in Docker. */
 const LABEL = "noderax.test=1";
 /** Made once per Docker daemon; the number changes with what goes into it. */
-const IMAGE = "noderax-test-systemd:bookworm-2";
+const IMAGE = "noderax-test-systemd:bookworm-3";
 
 /** Systemd wants the unified hierarchy; on a hybrid one it stands aside, with the controllers left to version 1. */
 const cgroups = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((path) =>
@@ -136,7 +136,7 @@ async function makeImage(): Promise<void> {
       "--mount-proc",
       "debootstrap",
       "--variant=minbase",
-      "--include=systemd,systemd-sysv,dbus,sudo",
+      "--include=systemd,systemd-sysv,dbus,sudo,bash-completion,man-db",
       "bookworm",
       directory,
     ]);

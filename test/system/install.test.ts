@@ -109,6 +109,18 @@ describe.skipIf(missing !== undefined)(
       expect(await runTask("web", "id -un; pwd")).toStartWith("noderax\n/var/lib/noderax\n");
     });
 
+    test("puts completion and manual page where bash and man look for them", async () => {
+      const loaded = await machine.sh(
+        "bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader noderax-agent; complete -p noderax-agent'",
+      );
+      expect(loaded).toBe("complete -F _noderax_agent noderax-agent");
+      expect(await machine.sh("realpath $(man -w noderax-agent)")).toBe(
+        "/usr/local/share/man/man8/noderax-agent.8",
+      );
+      // Nobody reads them as zsh or fish.
+      expect(await machine.sh("ls /usr/local/share")).not.toMatch(/zsh|fish/);
+    });
+
     test("is a unit that systemd takes without a warning, with an exposure of at most 5.5", async () => {
       expect((await attempt("systemd-analyze verify /etc/systemd/system/noderax-agent.service")).text).toBe(
         "exit 0",

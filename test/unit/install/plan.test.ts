@@ -12,7 +12,7 @@ import {
 } from "../../../src/install/plan.ts";
 import { seconds } from "../../../src/lib/duration.ts";
 
-const parts = partsOf({
+const options = {
   from: "/tmp/agent",
   hash: hashOf("agent"),
   config: places.config,
@@ -22,7 +22,22 @@ const parts = partsOf({
   shutdownTimeout: seconds(4),
   proxy: undefined,
   authorities: undefined,
+  shared: [],
+} as const;
+const parts = partsOf(options);
+/** A manual page: its section has other pages already, its directory of completions is new. */
+const withTexts = partsOf({
+  ...options,
+  shared: [
+    { path: "/usr/local/share/zsh/site-functions/_noderax-agent", text: "#compdef noderax-agent" },
+    { path: "/usr/local/share/man/man8/noderax-agent.8", text: ".TH" },
+  ],
 });
+const shared: Found = { kind: "directory", uid: 0, mode: 0o2775, isEmpty: false };
+const withManuals = new Map<string, Found>([
+  ["/usr/local/share/man", shared],
+  ["/usr/local/share/man/man8", shared],
+]);
 
 /** The machine after these parts were made. */
 function installed(of: readonly Part[] = parts): Map<string, Found> {
@@ -57,6 +72,17 @@ describe("an installation", () => {
     ]);
   });
 
+  test("makes only the missing directories of completions and manual page, and takes over none", () => {
+    const lines = planInstall(withTexts, withManuals).steps.map(describeStep);
+    expect(lines.filter((line) => line.includes("/usr/local/share"))).toEqual([
+      "make the directory /usr/local/share/zsh",
+      "make the directory /usr/local/share/zsh/site-functions",
+      "write /usr/local/share/zsh/site-functions/_noderax-agent",
+      "write /usr/local/share/man/man8/noderax-agent.8",
+    ]);
+    expect(planInstall(withTexts, installed(withTexts)).steps).toEqual([]);
+  });
+
   test("changes nothing where it was made already", () => {
     expect(planInstall(parts, installed())).toEqual({ steps: [], refused: [] });
   });
@@ -82,13 +108,7 @@ describe("an installation", () => {
 
   test("keeps proxy and authorities beside the configuration, which outlives an uninstall", () => {
     const withData = partsOf({
-      from: "/tmp/agent",
-      hash: hashOf("agent"),
-      config: places.config,
-      init: "systemd",
-      systemd: 252,
-      user: "ours",
-      shutdownTimeout: seconds(4),
+      ...options,
       proxy: "HTTPS_PROXY='http://p:1'\n",
       authorities: "PEM",
     });
@@ -130,6 +150,26 @@ describe("a removal", () => {
 
   test("with --purge removes all of it, in the order opposite to its making", () => {
     expect(paths(true)).toEqual(parts.map(({ path }) => path).toReversed());
+  });
+
+  test("leaves the directories of other programs' texts, also when an installation ran twice", () => {
+    const first = recordInstall(withTexts, withManuals, undefined);
+    const second = recordInstall(withTexts, installed(withTexts), first);
+    for (const record of [first, second]) {
+      const removed = planUninstall(record, installed(withTexts), false).remove.map(({ path }) => path);
+      expect(removed.filter((path) => path.startsWith("/usr/local/share"))).toEqual([
+        "/usr/local/share/man/man8/noderax-agent.8",
+        "/usr/local/share/zsh/site-functions/_noderax-agent",
+        "/usr/local/share/zsh/site-functions",
+        "/usr/local/share/zsh",
+      ]);
+    }
+  });
+
+  test("removes what an earlier installation made for a program that is gone by now", () => {
+    const record = recordInstall(parts, installed(), recordInstall(withTexts, fresh, undefined));
+    const removed = planUninstall(record, installed(withTexts), false).remove.map(({ path }) => path);
+    expect(removed).toContain("/usr/local/share/zsh/site-functions/_noderax-agent");
   });
 
   test("keeps data and the user without --purge", () => {

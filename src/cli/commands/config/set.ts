@@ -28,7 +28,12 @@ export default command({
   ],
   args: {
     ...configFlags,
-    key: { type: "positional", required: true, description: "the setting, as `config show` lists it" },
+    key: {
+      type: "positional",
+      required: true,
+      description: "the setting, as `config show` lists it",
+      valueHint: optionKeys.join("|"),
+    },
     value: {
       type: "positional",
       required: false,

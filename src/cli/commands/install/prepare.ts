@@ -18,6 +18,7 @@ import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { findAccount } from "../../../platform/account.ts";
 import { configFrom, sourcesFrom } from "../../config-flags.ts";
 import { distrustOf } from "../../../platform/trust/root-trust.ts";
+import { sharedTexts } from "./shared-texts.ts";
 import { type SettingsChange, settingsChange } from "./settings.ts";
 
 export interface Preparation {
@@ -63,6 +64,7 @@ export async function prepare(args: Args): Promise<Preparation> {
     shutdownTimeout: config.settings.shutdown_timeout,
     proxy: proxyEnvironment(process.env),
     authorities,
+    shared: await sharedTexts(),
   });
   const found = new Map(parts.map((part) => [part.path, lookers[part.kind](part.path)]));
   const plan = planInstall(parts, found);

@@ -13,7 +13,7 @@ export default command({
   description: "terminate a project, or remove a node of the Caravanserai side",
   examples: ["sandbox delete project shop", "sandbox delete project shop --force", "sandbox delete node n1"],
   args: {
-    kind: { type: "positional", required: true, description: "project or node" },
+    kind: { type: "positional", required: true, description: "project or node", valueHint: "project|node" },
     name: { type: "positional", required: true, description: "which one" },
     force: {
       type: "boolean",

@@ -29,7 +29,12 @@ export default command({
   description: "list nodes or projects of the Caravanserai side, or show one",
   examples: ["sandbox get nodes", "sandbox get projects --json", "sandbox get project shop"],
   args: {
-    kind: { type: "positional", required: true, description: "nodes or projects" },
+    kind: {
+      type: "positional",
+      required: true,
+      description: "nodes or projects",
+      valueHint: "nodes|projects",
+    },
     name: { type: "positional", required: false, description: "only this one, in detail" },
     ...operatorArgs,
   },
