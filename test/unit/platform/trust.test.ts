@@ -4,6 +4,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  existsSync,
   lchownSync,
   linkSync,
   lstatSync,
@@ -11,6 +12,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -21,7 +23,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isRoot } from "../../../src/platform/account.ts";
-import { holdDirectory } from "../../../src/platform/private-directory.ts";
+import { holdDirectory, makePrivateDirectory } from "../../../src/platform/private-directory.ts";
 import { ownerInside, readChain } from "../../../src/platform/trust/chain.ts";
 import { distrustOf, requireTrusted, secure, sharedAbove } from "../../../src/platform/trust/root-trust.ts";
 
@@ -196,5 +198,35 @@ describe("a directory that is held", () => {
     chownSync(directory.at("tasks"), OTHER, OTHER);
     expect(() => held.path()).toThrow("belongs to nobody");
     expect(readFileSync(join(path, "session"), "utf8")).toBe("ours");
+  });
+});
+
+describe("a directory that was just made", () => {
+  test("gets its files also when another one is put in its place, and that is noticed before its path is used", () => {
+    using directory = scratch();
+    const [path, moved] = [directory.at("run"), directory.at("moved")];
+    using made = makePrivateDirectory(path);
+    made.check();
+    renameSync(path, moved);
+    mkdirSync(path);
+    made.write("wrapper.sh", "ours");
+    expect([readdirSync(path), readdirSync(moved)]).toEqual([[], ["wrapper.sh"]]);
+    expect(() => made.check()).toThrow("is another directory now");
+  });
+
+  test("is not made where something has its name already", () => {
+    using directory = scratch();
+    mkdirSync(directory.at("run"));
+    symlinkSync(directory.at("run"), directory.at("link"));
+    for (const name of ["run", "link"])
+      expect(() => makePrivateDirectory(directory.at(name))).toThrow("EEXIST");
+  });
+
+  test("takes no file under a name that is there, as a link that somebody planted", () => {
+    using directory = scratch();
+    using made = makePrivateDirectory(directory.at("run"));
+    symlinkSync(directory.at("victim"), directory.at("run/wrapper.sh"));
+    expect(() => made.write("wrapper.sh", "ours")).toThrow("EEXIST");
+    expect(existsSync(directory.at("victim"))).toBe(false);
   });
 });
