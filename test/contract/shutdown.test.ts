@@ -1,8 +1,9 @@
 // The agent is told to stop: what is owed goes out, what runs goes on, and the next agent takes it up.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
+import { cpuTime } from "../support/cpu-time.ts";
 import { isAlive } from "../support/processes.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
@@ -82,7 +83,7 @@ describe.concurrent("SIGTERM", () => {
       settings: { shutdown_timeout: "15s", task_poll_interval: "500ms" },
     });
     node.gateway.interfere(async (route, forward) => {
-      if (route === "logs" || route === "completed") await Bun.sleep(1_000);
+      if (route === "logs" || route === "completed") await elapse(1_000);
       return forward();
     });
     const task = node.runs("echo 1");
@@ -103,7 +104,7 @@ describe.concurrent("a stop in a hurry", () => {
   test("a stop that cuts the last rows short leaves the note about held output for the next agent, once", async () => {
     await using node = await enrolledAgent({ watched: true });
     node.gateway.interfere(async (route, forward) => {
-      if (route === "logs") await Bun.sleep(400);
+      if (route === "logs") await elapse(400);
       return forward();
     });
     const task = node.runs("seq 1 3000; sleep 300 &");
@@ -118,6 +119,16 @@ describe.concurrent("a stop in a hurry", () => {
     expect(task.rows().at(-1)?.line).toContain("output still held open by");
     expect(task.text("stdout").split("\n")).toEqual(Array.from({ length: 3_000 }, (_, i) => String(i + 1)));
   });
+});
+
+test("an agent that waits for a command's last output stops without using the processor meanwhile", async () => {
+  await using node = await enrolledAgent();
+  const task = node.runs("sleep 300 &");
+  await until("the command has ended", () => task.hasExited());
+  const used = cpuTime();
+  await node.stops(0);
+  // The wait is 2 s long.
+  expect(used()).toBeLessThan(250);
 });
 
 describe.concurrent("one state directory, one agent:", () => {
@@ -147,7 +158,7 @@ describe.concurrent("one state directory, one agent:", () => {
     await node.starts();
     await until("it says so", () => node.log.some((line) => line.includes(`(pid ${old}) to end`)));
     // Longer than an agent that goes on is waited for.
-    await Bun.sleep(3_500);
+    await elapse(3_500);
     reporting.resolve();
     await node.statusBecomes("the new one is in charge", ({ pid }) => pid === node.pid);
     expect(node.pid).not.toBe(old);

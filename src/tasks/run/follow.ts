@@ -178,7 +178,7 @@ function unended(stop: Stop | undefined, text: string): TaskOutcome {
 }
 
 async function drain(run: Run, signal: AbortSignal): Promise<void> {
-  for (const end = steadyNow() + DRAIN; run.copying() && steadyNow() < end;)
+  for (const end = steadyNow() + DRAIN; !signal.aborted && run.copying() && steadyNow() < end;)
     await sleep(milliseconds(5), signal);
 }
 
