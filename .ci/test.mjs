@@ -74,7 +74,7 @@ function lanes() {
   const files = testFiles();
   const onEngine = (file) => /^test\/(docker|browser)\/|^test\/system\/(systemd|install)\./.test(file);
   return [
-    { name: "parallel", flags: ["--parallel=2", ...args], files: files.filter((file) => !onEngine(file)) },
+    { name: "parallel", flags: ["--parallel=4", ...args], files: files.filter((file) => !onEngine(file)) },
     { name: "engine", flags: args, files: files.filter(onEngine) },
   ].filter(({ files }) => files.length > 0);
 }

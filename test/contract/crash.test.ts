@@ -6,7 +6,7 @@ import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { type ProcessNode, TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
 import { type TaskHandle } from "../support/task.ts";
 import { isAlive } from "../support/processes.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
@@ -31,7 +31,7 @@ async function killedAtRandom(node: ProcessNode, seed: number, until: number): P
     const task = node.runs(command(marker.path));
     state = (state * 48_271) % 2_147_483_647;
     const pause = state % 900;
-    await Bun.sleep(pause);
+    await elapse(pause);
     await node.dies();
     await node.starts();
     try {
@@ -94,7 +94,7 @@ describe.concurrent("killed", () => {
     await node.dies();
     await until("the command has ended", () => task.hasExited());
     const ended = statSync(`${task.directory}/exit`).mtimeMs;
-    await Bun.sleep(2_000); // The length of the outage, which must not count.
+    await elapse(seconds(1)); // The length of the outage, which must not count.
     await node.starts();
     const { result, finished_at } = await task.finishes("failed");
     survived(task, marker.lines());
@@ -120,7 +120,7 @@ describe.concurrent("killed", () => {
     const task = node.runs(`echo $$ > ${node.file("pid").path}; sleep 300`, { timeout: "4s" });
     const pid = await node.file("pid").appears();
     await node.dies();
-    await Bun.sleep(4_100);
+    await elapse(4_100);
     expect(isAlive(pid)).toBe(true);
     await node.starts();
     expect((await task.finishes("failed")).result).toMatchObject({ reason: "timeout" });

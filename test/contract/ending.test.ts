@@ -1,8 +1,10 @@
 // How tasks are ended: cancelled, out of time, or given up by the server; with everything they started.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { enrolledAgent, TEST_LIMIT } from "../support/agent.ts";
+import { runsPath } from "../../src/agent/agent.ts";
+import { namesIn } from "../support/scribble.ts";
 import { isAlive } from "../support/processes.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
@@ -130,7 +132,7 @@ describe.concurrent("given up by the server", () => {
     });
     // The command is over at once, its rows are slow.
     node.gateway.interfere(async (route, forward) => {
-      if (route === "logs") await Bun.sleep(300);
+      if (route === "logs") await elapse(300);
       return forward();
     });
     const task = node.runs("seq 1 40000");
@@ -165,7 +167,9 @@ describe.concurrent("an agent that will not come back", () => {
     await task.becomes("accepted", ({ status }) => status === "accepted");
     await until("the agent was told", () => ended !== undefined);
     await ended;
-    await Bun.sleep(500);
+    // The end of the loops: what the claim brought has been handled.
+    await node.stops();
+    expect(namesIn(runsPath(node.stateDirectory))).toEqual([]);
     expect(node.file("ran").text()).toBeUndefined();
     expect(task.document().status).toBe("accepted");
   });

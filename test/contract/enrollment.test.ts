@@ -14,7 +14,7 @@ import {
 import { readInstall, reportEnrolled, writeInstall } from "../../src/identity/install-record.ts";
 import { readHost } from "../../src/platform/host.ts";
 import { type AgentNode, NODE, TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -68,7 +68,7 @@ describe.concurrent("an enrollment", () => {
     });
     await using hasty = await stranger({ sandbox: { timings: { enrollmentLife: 100 } } });
     const second = await begin(hasty);
-    await Bun.sleep(150);
+    await elapse(150);
     expect(await failureOf(awaitApproval(apiOf(hasty), second, patient, never))).toMatchObject({
       code: "enroll.expired",
     });
@@ -193,7 +193,7 @@ describe.concurrent("a bootstrap token", () => {
     expect(await failureOf(consume(node, token))).toMatchObject({ code: "enroll.hostname_exists" });
     await consume(node, token, "another-name");
     const { token: late } = node.sandbox.createInstall("late");
-    await Bun.sleep(INSTALL_LIFE + 100);
+    await elapse(INSTALL_LIFE + 100);
     expect(await failureOf(consume(node, late, "third"))).toMatchObject({ code: "enroll.expired" });
   });
 
@@ -250,7 +250,7 @@ describe.concurrent("an agent without an identity", () => {
       await node.starts();
       await node.statusBecomes("it says why", ({ loops }) => loops.some(({ note }) => note.includes(why)));
       const asked = node.gateway.count(pending.token);
-      await Bun.sleep(5_000);
+      await elapse(5_000);
       expect(node.gateway.count(pending.token)).toBe(asked);
       expect(node.log.filter((line) => line.includes(why))).toHaveLength(1);
       node.gateway.interfere(undefined);

@@ -5,7 +5,7 @@ import * as v from "valibot";
 import { seconds } from "../../src/lib/duration.ts";
 import { type AgentNode, enrolledAgent, TEST_LIMIT } from "../support/agent.ts";
 import { type TaskHandle } from "../support/task.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -39,7 +39,7 @@ describe.concurrent("without a 200 of started nothing is run:", () => {
       watched: true,
     });
     node.gateway.interfere(async (route, forward) => {
-      if (route === "started") await Bun.sleep(600);
+      if (route === "started") await elapse(600);
       // Claimed once: a second claim would renew the lease.
       else if (route === "claim" && node.gateway.count("started") > 0) return Response.json({ task: null });
       return forward();
@@ -134,10 +134,13 @@ describe.concurrent("a command is run exactly once", () => {
   });
 
   test("when the answers of started are lost", async () => {
-    await using node = await enrolledAgent({ sandbox: { faults: { lostAnswers: 1, routes: ["started"] } } });
+    await using node = await enrolledAgent({
+      sandbox: { faults: { lostAnswers: 1, routes: ["started"] } },
+      watched: true,
+    });
     const task = node.runs(`echo x >> ${node.file("ran").path}`);
-    await task.isRunning();
-    await Bun.sleep(500);
+    await until("started was tried three times", () => node.gateway.count("started") >= 3);
+    expect(task.document().status).toBe("running");
     expect(node.file("ran").text()).toBeUndefined();
     node.sandbox.setFaults({ lostAnswers: 0 });
     await task.finishes("success");
@@ -145,7 +148,10 @@ describe.concurrent("a command is run exactly once", () => {
   });
 
   test("when the answer of started is lost and the server stays away for longer than the lease", async () => {
-    await using node = await enrolledAgent({ sandbox: { faults: { errorRate: 1, routes: ["started"] } } });
+    await using node = await enrolledAgent({
+      sandbox: { faults: { errorRate: 1, routes: ["started"] } },
+      watched: true,
+    });
     const task = node.runs(`echo x >> ${node.file("ran").path}`);
     await task.becomes("accepted", ({ status }) => status === "accepted");
     await node.stops(0);
@@ -153,7 +159,8 @@ describe.concurrent("a command is run exactly once", () => {
     node.sandbox.setFaults({ errorRate: 0, lostAnswers: 1 });
     await node.starts();
     await task.isRunning();
-    await Bun.sleep(500);
+    const tried = node.gateway.count("started");
+    await until("started was tried again, twice", () => node.gateway.count("started") >= tried + 2);
     node.sandbox.setFaults({ lostAnswers: 0 });
     await task.finishes("success");
     expect(node.file("ran").lines()).toEqual(["x"]);
@@ -172,8 +179,10 @@ describe.concurrent("a command is run exactly once", () => {
     });
     const task = node.runs(`echo x >> ${node.file("ran").path}; sleep 0.3`);
     await task.finishes("success");
-    await until("it was handed out again", () => node.log.some((line) => line.includes("handed out again")));
-    await Bun.sleep(200);
+    await until(
+      "it was handed out again three times",
+      () => node.log.filter((line) => line.includes("handed out again")).length >= 3,
+    );
     expect(node.file("ran").lines()).toEqual(["x"]);
   });
 });
@@ -190,7 +199,7 @@ describe.concurrent("the limit of the server", () => {
     await using node = await enrolledAgent({ sandbox: { faults: { lostAnswers: 1, routes: ["started"] } } });
     const task = node.runs("echo quick", { timeout_seconds: 3_600 });
     await task.isRunning();
-    await Bun.sleep(seconds(3));
+    await elapse(seconds(3));
     node.sandbox.setFaults({ lostAnswers: 0 });
     await task.finishes("success");
     const [, left] = /ended after 29m (\d+)s/.exec(task.text("info")) ?? [];

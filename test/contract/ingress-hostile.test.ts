@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { type TestIngress, ask, client, ingress, routeTo } from "../support/ingress.ts";
 import { type Service, service } from "../support/tunnel.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(seconds(60));
 
@@ -237,7 +237,7 @@ test("a client that drips its head is closed in time", async () => {
   let n = 0;
   while (!one.isClosed()) {
     one.socket.write(`X-${n++}: 1\r\n`);
-    await Bun.sleep(milliseconds(50));
+    await elapse(milliseconds(50));
     expect(n).toBeLessThan(100);
   }
 });

@@ -14,7 +14,7 @@ import {
   routeTo,
 } from "../support/ingress.ts";
 import { flood, service } from "../support/tunnel.ts";
-import { until } from "../support/until.ts";
+import { elapse, settled, until } from "../support/until.ts";
 
 setDefaultTimeout(seconds(120));
 
@@ -87,7 +87,7 @@ async function slowHash(socket: Socket, slowBytes: number): Promise<{ bytes: num
     hash.update(body);
     if (bytes > slowBytes) return;
     socket.pause();
-    setTimeout(() => socket.resume(), milliseconds(2));
+    void elapse(milliseconds(2)).then(() => socket.resume());
   });
   socket.on("close", () => done.resolve()).on("end", () => done.resolve());
   await done.promise;
@@ -118,20 +118,11 @@ test("200 MB are taken from a client complete", async () => {
   expect(await one.sees("trailers")).toContain(`"bytes":${LARGE},"sha256":"${sumOf(LARGE)}"`);
 });
 
-/** Resolves when it has stood still for a while. */
-async function standstill(what: () => Promise<number> | number): Promise<number> {
-  for (let before = -1; ; await Bun.sleep(milliseconds(500))) {
-    const now = await what();
-    if (now === before && now > 0) return now;
-    before = now;
-  }
-}
-
 test("a client that stops reading stops the server behind", async () => {
   await using one = client(proxy.port, `GET /bytes?n=${LARGE} HTTP/1.1\r\nHost: app.test\r\n\r\n`);
   await one.sees("\r\n\r\n");
   one.socket.pause();
-  expect(await standstill(async () => (await backend.seen()).written)).toBeLessThan(HELD);
+  expect(await settled(async () => (await backend.seen()).written)).toBeLessThan(HELD);
 });
 
 test("a server that does not read stops the client", async () => {
@@ -141,7 +132,7 @@ test("a server that does not read stops the client", async () => {
   );
   const bytes = { written: 0 };
   flood(bytes)(one.socket);
-  expect(await standstill(() => bytes.written - one.socket.writableLength)).toBeLessThan(HELD);
+  expect(await settled(() => bytes.written - one.socket.writableLength)).toBeLessThan(HELD);
 });
 
 test.each(["length", "chunked"])(
@@ -210,11 +201,10 @@ test.each([
     // So that the stream does not end before the client disconnects.
     one.socket.once("data", () => one.socket.pause());
     // The question is a request, too.
-    for (let seen = await own.seen(), n = 1; seen.requests <= n; seen = await own.seen(), n++)
-      await Bun.sleep(milliseconds(10));
+    let asked = 0;
+    await until("the request has come", async () => (await own.seen()).requests > ++asked);
     one.socket.destroy();
-    for (let seen = await own.seen(); seen.aborted === 0; seen = await own.seen())
-      await Bun.sleep(milliseconds(10));
+    await until("it is aborted", async () => (await own.seen()).aborted > 0);
     expect(proxy.status().failed).toBe(0);
   },
 );
@@ -224,7 +214,7 @@ test("an upload may take longer than the time for an answer, which begins behind
   await using one = client(proxy.port, "POST /sum HTTP/1.1\r\nHost: app.test\r\nContent-Length: 20\r\n\r\n");
   for (let n = 0; n < 20; n++) {
     one.socket.write("x");
-    await Bun.sleep(milliseconds(200));
+    await elapse(milliseconds(200));
   }
   expect(await one.sees("sha256")).toContain('"bytes":20');
 });

@@ -11,7 +11,7 @@ import {
   routeTo,
 } from "../support/ingress.ts";
 import { service } from "../support/tunnel.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(seconds(60));
 
@@ -147,7 +147,7 @@ test("an upgraded connection outlives the times that are for requests", async ()
   });
   await using one = client(proxy.port, upgrade("/any"));
   await one.sees("first");
-  await Bun.sleep(5 * short);
+  await elapse(5 * short);
   one.socket.write("still here");
   await one.sees("still here");
   expect(one.isClosed()).toBe(false);

@@ -251,8 +251,7 @@ test("a server that does not answer in time gets 502, and its request is given u
   await using own = await nodeServer();
   await using proxy = await ingress([routeTo(own.port)], { header: milliseconds(200) });
   expect((await ask(proxy.port, "GET /hang HTTP/1.1\nHost: app.test")).head).toStartWith("HTTP/1.1 502 ");
-  for (let seen = await own.seen(); seen.aborted === 0; seen = await own.seen())
-    await Bun.sleep(milliseconds(10));
+  await until("it is given up", async () => (await own.seen()).aborted > 0);
 });
 
 test("a server that does not take the connection gets 502 after the time for that", async () => {

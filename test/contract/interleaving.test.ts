@@ -9,7 +9,7 @@ import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { NO_FAULTS } from "../../src/sandbox/faults.ts";
 import { type ProcessNode, enrolledProcess } from "../support/agent.ts";
 import { type TaskHandle } from "../support/task.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 /** No new run begins after this. */
 const BUDGET = seconds(11);
@@ -46,13 +46,13 @@ const event = fc.record({
 type Event = typeof event extends fc.Arbitrary<infer T> ? T : never;
 
 async function happen(node: ProcessNode, task: TaskHandle, { after, what }: Event): Promise<void> {
-  await Bun.sleep(after);
+  await elapse(after);
   if (what.do === "crash") {
     await node.dies();
     await node.starts();
   } else if (what.do === "outage") {
     await node.plane.goesAway();
-    await Bun.sleep(after);
+    await elapse(after);
     await node.plane.comesBack();
   } else if (what.do === "freeze") {
     // Beginning with the first row, so that the next one is sent to a server that does not answer.
@@ -105,8 +105,11 @@ async function holds(bursts: { lines: number; pause: number }[], events: Event[]
 
   const { status } = await task.becomes("final", (document) => isFinal(document.status), seconds(40));
   await until(
-    "the agent is done with it",
-    async () => (await node.status()).noderax?.tasks.length === 0,
+    "the agent is done with it and has nothing to send",
+    async () => {
+      const { noderax } = await node.status();
+      return noderax?.tasks.length === 0 && noderax.outbox.waiting === 0;
+    },
     seconds(40),
     () => task.story(),
   );
@@ -120,7 +123,6 @@ async function holds(bursts: { lines: number; pause: number }[], events: Event[]
   } catch (error) {
     throw new Error(task.story(), { cause: error });
   }
-  await Bun.sleep(100);
   expect(task.document()).toEqual(end);
 }
 

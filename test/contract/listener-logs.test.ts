@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { AgentError } from "../../src/lib/agent-error.ts";
 import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { open, problemOf, rawRequest, startTestListener } from "../support/listener.ts";
-import { until } from "../support/until.ts";
+import { settled, until } from "../support/until.ts";
 
 setDefaultTimeout(seconds(60));
 
@@ -98,13 +98,9 @@ test("a client that does not read is not read for", async () => {
   const socket = connect(place.port, "127.0.0.1");
   socket.pause();
   socket.write(`GET ${LOGS} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-  let before = -1;
-  do {
-    before = place.containers.taken;
-    await Bun.sleep(milliseconds(500));
-  } while (before === 0 || place.containers.taken > before);
+  const taken = await settled(() => place.containers.taken);
   // What lies in the sockets of both sides, of the 64 MB that are to be had.
-  expect(before).toBeLessThan(48 * 1_024 * 1_024);
+  expect(taken).toBeLessThan(48 * 1_024 * 1_024);
   socket.destroy();
   await until("Docker's stream is closed", () => place.containers.reading === 0);
 });

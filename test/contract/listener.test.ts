@@ -20,7 +20,7 @@ import {
   rawRequest,
   startTestListener,
 } from "../support/listener.ts";
-import { until } from "../support/until.ts";
+import { changes, until } from "../support/until.ts";
 
 setDefaultTimeout(seconds(60));
 
@@ -387,7 +387,8 @@ describe.skipIf(noOpenssl)("certificates (needs openssl)", () => {
     copyFileSync(files.two.cert, files.cert);
     const complaints = () => place.lines.filter((line) => line.includes("stays in use"));
     await until("a complaint", () => complaints().length > 0);
-    await Bun.sleep(milliseconds(500));
+    const upkeep = () => place.registry.all().find(({ name }) => name === "listener-upkeep");
+    await changes("the pair is read", () => upkeep()?.lastSuccess, 5);
     expect(complaints()).toHaveLength(1);
     expect(complaints().join()).toContain("listen_tls_key");
     expect(await issuer(place.port)).toBe("one");

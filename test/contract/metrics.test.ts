@@ -1,7 +1,7 @@
 // Metrics and heartbeats against a real control plane: what is sent, how often, and which of them keeps the node online.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { NODE, TEST_LIMIT } from "../support/agent.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 import type { Said } from "../support/frames.ts";
 import { type Network, network } from "../support/network.ts";
 import { agentBehind, alerts, nodeIs, sessionOnline } from "../support/session.ts";
@@ -56,13 +56,12 @@ describe.concurrent("over the session, samples", () => {
     await until("it measures", () => samples(wire).length > 0);
     wire.refuse({ status: 403 });
     wire.cut();
-    await Bun.sleep(4_000);
+    await elapse(2_500);
     const before = samples(wire).length;
     wire.refuse(undefined);
     const back = Date.now();
     await sessionOnline(node, { reconnects: 1 });
-    await until("it measures again", () => samples(wire).length > before);
-    await Bun.sleep(1_500);
+    await until("it measures again, three times", () => samples(wire).length >= before + 3);
     const after = samples(wire).slice(before);
     for (const gap of gapsOf(after)) expect(gap).toBeGreaterThan(850);
     for (const sample of after) expect(takenAt(sample)).toBeGreaterThanOrEqual(back);
@@ -92,7 +91,9 @@ describe.concurrent("a heartbeat over HTTP", () => {
     const before = wire.count("/agent/heartbeat");
     // The one of the start, before there was a session.
     expect(before).toBeLessThanOrEqual(1);
-    await Bun.sleep(6_000);
+    // One a second: for longer than a heartbeat's interval.
+    const taken = samples(wire).length;
+    await until("six samples were sent", () => samples(wire).length >= taken + 6);
     expect(wire.count("/agent/heartbeat")).toBe(before);
     expect(node.sandbox.node(NODE).status).toBe("online");
     wire.refuse({ status: 403 });
@@ -108,13 +109,13 @@ describe.concurrent("a heartbeat over HTTP", () => {
     await using node = await agentBehind(wire, {
       sandbox: {
         faults: { errorRate: 1, routes: ["realtime.metrics"] },
-        timings: { heartbeatTimeout: 3_500, offlineCheck: 100 },
+        timings: { heartbeatTimeout: 5_000, offlineCheck: 100 },
       },
       settings: { heartbeat_interval: "1s" },
     });
     await sessionOnline(node);
-    await until("heartbeats come", () => wire.count("/agent/heartbeat") >= 3);
-    await Bun.sleep(2_000);
+    // One a second: for longer than the server's timeout.
+    await until("heartbeats come", () => wire.count("/agent/heartbeat") >= 7);
     expect(alerts(node)).toBe(0);
     expect(node.agent.status().noderax?.session?.state).toBe("online");
     expect(

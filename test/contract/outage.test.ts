@@ -1,12 +1,14 @@
 // The server goes away, stumbles, or does not answer what it has heard: the log stays whole, the completion is one.
 import { seconds } from "../../src/lib/duration.ts";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
+import { enrolledAgent } from "../support/agent.ts";
 import { type TaskHandle } from "../support/task.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
 
-setDefaultTimeout(TEST_LIMIT);
+/** An unlucky row pauses 1, 2, 4 … s between its tries, and all tests of this file share the processor. */
+const PATIENCE = seconds(100);
+setDefaultTimeout(seconds(120));
 
 const numbered = (to: number): string => Array.from({ length: to }, (_, i) => String(i + 1)).join("\n");
 
@@ -27,7 +29,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       () => (node.agent.status().noderax?.outbox.last_error ?? null) !== null,
     );
     await node.plane.comesBack();
-    await task.finishes("success");
+    await task.finishes("success", PATIENCE);
     isWhole(task, 20);
   });
 
@@ -44,7 +46,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       ({ noderax }) => noderax?.tasks[0]?.note === "reporting" || (noderax?.outbox.waiting ?? 0) > 0,
     );
     await node.plane.comesBack();
-    expect((await task.finishes("failed")).result).toMatchObject({ exitCode: 3 });
+    expect((await task.finishes("failed", PATIENCE)).result).toMatchObject({ exitCode: 3 });
     isWhole(task, 2);
   });
 
@@ -53,7 +55,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       sandbox: { faults: { lostAnswers: 0.5, routes: ["logs"], seed: 7 } },
     });
     const task = node.runs("i=0; while [ $i -lt 12 ]; do echo $((i=i+1)); sleep 0.4; done");
-    await task.finishes("success");
+    await task.finishes("success", PATIENCE);
     isWhole(task, 12);
   });
 
@@ -63,7 +65,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       route === "logs" && node.gateway.count("logs") % 2 === 1 ? Promise.reject(new Error("cut")) : forward(),
     );
     const task = node.runs("i=0; while [ $i -lt 6 ]; do echo $((i=i+1)); sleep 0.4; done");
-    await task.finishes("success");
+    await task.finishes("success", PATIENCE);
     isWhole(task, 6);
   });
 
@@ -72,7 +74,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       sandbox: { faults: { lostAnswers: 0.5, routes: ["logs"], seed: 3 } },
     });
     const task = node.runs("i=0; while [ $((i=i+1)) -le 5 ]; do echo same line; sleep 1; done");
-    await task.finishes("success");
+    await task.finishes("success", PATIENCE);
     expect(
       task
         .rows()
@@ -86,20 +88,19 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
     "and so are the logs of its neighbours, when the server stands still for %d ms and then works off its queue in any order",
     async (length) => {
       await using node = await enrolledAgent({
-        settings: { request_timeout: "1s", max_parallel_tasks: 12 },
+        settings: { request_timeout: "1s", max_parallel_tasks: 8 },
         sandbox: { timings: { logRaceWindow: 20 } },
       });
-      const tasks = Array.from({ length: 12 }, () =>
+      const tasks = Array.from({ length: 8 }, () =>
         node.runs("i=0; while [ $i -lt 12 ]; do echo $((i=i+1)); sleep 0.25; done"),
       );
       for (const task of tasks) await task.shows("1");
       node.sandbox.setFaults({ freeze: true });
-      await Bun.sleep(length);
+      await elapse(length);
       node.sandbox.setFaults({ freeze: false });
-      for (const task of tasks) await task.finishes("success", seconds(100));
+      for (const task of tasks) await task.finishes("success", PATIENCE);
       for (const task of tasks) isWhole(task, 12);
     },
-    120_000,
   );
 
   test("when answers to its completion are lost", async () => {
@@ -111,7 +112,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       return answer;
     });
     const task = node.runs("echo 1");
-    const first = await task.finishes("success");
+    const first = await task.finishes("success", PATIENCE);
     await node.statusBecomes("done with it", ({ noderax }) => noderax?.tasks.length === 0);
     isWhole(task, 1);
     expect(task.document()).toEqual(first);
@@ -122,10 +123,9 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
     const tasks = [1, 2, 3].map(() =>
       node.runs("i=0; while [ $i -lt 10 ]; do echo $((i=i+1)); sleep 0.1; done"),
     );
-    for (const task of tasks) await task.finishes("success", seconds(80));
+    for (const task of tasks) await task.finishes("success", PATIENCE);
     for (const task of tasks) isWhole(task, 10);
-    // An unlucky row pauses 1, 2, 4 … seconds between its tries.
-  }, 90_000);
+  });
 
   test("when logs are refused for a while although everything else goes well", async () => {
     await using node = await enrolledAgent({ watched: true });
@@ -134,9 +134,9 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
     );
     const task = node.runs("echo 1");
     await until("its row was refused", () => node.gateway.count("logs") > 0);
-    for (let i = 0; i < 10; i++) await node.runs("true").finishes("success");
+    for (let i = 0; i < 10; i++) await node.runs("true").finishes("success", PATIENCE);
     node.gateway.interfere(undefined);
-    await task.finishes("success");
+    await task.finishes("success", PATIENCE);
     isWhole(task, 1);
   });
 
@@ -153,7 +153,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       const body = (await answer.json()) as Record<string, unknown>;
       return Response.json({ ...body, status: "running" });
     });
-    await node.runs("echo 1").finishes("success");
+    await node.runs("echo 1").finishes("success", PATIENCE);
     await until("it was completed again", () => node.gateway.count("completed") >= 2);
   });
 
@@ -165,7 +165,9 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
         ? refusal(400, "output must be shorter")
         : forward(),
     );
-    expect((await node.runs("echo 1; exit 4").finishes("failed")).result).toMatchObject({ exitCode: 4 });
+    expect((await node.runs("echo 1; exit 4").finishes("failed", PATIENCE)).result).toMatchObject({
+      exitCode: 4,
+    });
   });
 
   test("when the server refuses a row for good: the gap is stated", async () => {
@@ -174,7 +176,7 @@ describe.concurrent("a task's log is whole and its completion is one", () => {
       route === "logs" && node.gateway.count("logs") === 1 ? refusal(400, "line must be nicer") : forward(),
     );
     const task = node.runs("echo bad; sleep 1.5; echo good");
-    await task.finishes("success");
+    await task.finishes("success", PATIENCE);
     expect(task.text("stdout")).toBe("good");
     expect(task.text("info")).toContain(
       "a part of the log was refused by the control plane: line must be nicer",

@@ -53,7 +53,8 @@ describe.concurrent("where a proxy lets no websocket through", () => {
     await nodeIs(node, "online");
     await until("a sample came", () => node.sandbox.metrics(NODE).length > 0, LATER);
     expect(await node.runs("echo alive").finishes("success")).toMatchObject({ output: "alive\n" });
-    await Bun.sleep(2_500);
+    const beats = wire.count("/agent/heartbeat");
+    await until("three heartbeats later", () => wire.count("/agent/heartbeat") >= beats + 3);
     expect(wire.count("/agent/metrics")).toBe(1);
     expect(alerts(node)).toBe(0);
     expect(wire.upgrades()).toBeLessThan(20);
@@ -207,8 +208,9 @@ describe.concurrent("two agents with one identity", () => {
     expect(sessionOf(loser.agent.status())?.note).toContain("another agent uses this identity");
     const auths = wire.events("agent.auth").length;
     expect(auths).toBeLessThanOrEqual(2 + (performance.now() - began) / 900);
-    // Longer than any pause but that of two who know.
-    await Bun.sleep(5_500);
+    // Longer than any pause but that of two who know: the winner sends a sample a second.
+    const samples = wire.events("agent.metrics").length;
+    await until("seven samples later", () => wire.events("agent.metrics").length >= samples + 7, LATER);
     expect(wire.events("agent.auth").length).toBe(auths);
     expect(complaints(one).length + complaints(two).length).toBe(1);
     expect(sessionOf(winner.agent.status())?.state).toBe("online");

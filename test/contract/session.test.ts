@@ -37,7 +37,9 @@ describe.concurrent("the session is back", () => {
     await sessionOnline(node);
     await node.plane.goesAway();
     await node.statusBecomes("it is lost", ({ noderax }) => noderax?.session?.state === "waiting");
-    await Bun.sleep(1_500);
+    await node.statusBecomes("it tried in vain", ({ loops }) =>
+      loops.some((loop) => loop.name === "session" && loop.consecutive_failures >= 2),
+    );
     await node.plane.comesBack();
     await sessionOnline(node, { reconnects: 1 });
     const before = node.sandbox.metrics(NODE).length;

@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
 import { until } from "../support/until.ts";
-import { refusal } from "../support/sandbox.ts";
+import { type Seen, refusal } from "../support/sandbox.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
@@ -55,9 +55,13 @@ describe.concurrent("the agent goes on by itself", () => {
     const { node_id: id } = JSON.parse(await Bun.file(node.stateFile).text()) as { node_id: string };
     node.hasIdentity({ node_id: id, agent_token: "f".repeat(64) });
     await node.starts();
-    await node.statusBecomes("refused", ({ noderax }) => noderax?.standing === "refused");
-    await Bun.sleep(300);
-    expect(node.agent.status().loops.map(({ note }) => note)).not.toContain("stopped");
+    const { loops } = await node.statusBecomes(
+      "refused, and the claims have seen it",
+      ({ noderax, loops }) =>
+        noderax?.standing === "refused" &&
+        loops.some((loop) => loop.name === "claim" && loop.consecutive_failures > 0),
+    );
+    expect(loops.map(({ note }) => note)).not.toContain("stopped");
   });
 });
 
@@ -76,12 +80,14 @@ describe.concurrent("heartbeats", () => {
 
   test("keep it online, and its versions", async () => {
     await using node = await enrolledAgent({
-      sandbox: { timings: { heartbeatTimeout: 1_500, offlineCheck: 100 } },
+      sandbox: { timings: { heartbeatTimeout: 4_000, offlineCheck: 100 } },
       settings: { heartbeat_interval: "300ms" },
+      watched: true,
     });
     await node.isOnline();
     const { last_seen_at: first, ...facts } = node.sandbox.node("node-1");
-    await Bun.sleep(3_000);
+    // 15 × 0.3 s are more than the server's timeout.
+    await until("15 heartbeats were sent", () => node.gateway.count("heartbeat") >= 15);
     const { last_seen_at: later, ...then } = node.sandbox.node("node-1");
     expect(then).toMatchObject({ status: "online", kernel_version: facts.kernel_version });
     expect(Date.parse(later ?? "")).toBeGreaterThan(Date.parse(first ?? ""));
@@ -107,19 +113,19 @@ describe.concurrent("heartbeats", () => {
       sandbox: { throttle: true, timings: { throttleLimit: 3, throttleWindow: 6_000 } },
       settings: { heartbeat_interval: "100ms" },
     });
-    await until("it is throttled", () =>
-      node.gateway.seen.some(({ route, status }) => route === "heartbeat" && status === 429),
-    );
-    const told = node.gateway.count("heartbeat");
-    await Bun.sleep(5_000);
-    expect(node.gateway.count("heartbeat")).toBe(told);
-    await until("it beats again", () => node.gateway.count("heartbeat") > told);
+    const beats = (): Seen[] => node.gateway.seen.filter(({ route }) => route === "heartbeat");
+    const throttled = (): number => beats().findIndex(({ status }) => status === 429);
+    await until("it is throttled", () => throttled() >= 0);
+    await until("it beats again", () => beats().length > throttled() + 1);
+    // Retry-After leads to the end of the window, which the first of them began.
+    const again = beats()[throttled() + 1];
+    expect((again?.at ?? 0) - (beats()[0]?.at ?? 0)).toBeGreaterThan(5_900);
   });
 });
 
 describe.concurrent("maintenance", () => {
   test("lets nothing new in, lets what runs go on, and ends by itself", async () => {
-    await using node = await enrolledAgent();
+    await using node = await enrolledAgent({ watched: true, settings: { task_poll_interval: "500ms" } });
     const { path: go } = node.file("go");
     const running = node.runs(`while [ ! -e ${go} ]; do sleep 0.05; done; echo ran on`);
     await running.isRunning();
@@ -131,7 +137,8 @@ describe.concurrent("maintenance", () => {
     await Bun.write(go, "");
     expect((await running.finishes("success")).output).toBe("ran on\n");
     if (was === "queued") {
-      await Bun.sleep(500);
+      const claims = node.gateway.count("claim");
+      await until("it claimed again, twice", () => node.gateway.count("claim") >= claims + 2);
       expect(queued.document().status).toBe("queued");
     }
     expect(node.sandbox.node("node-1").status).toBe("online");

@@ -7,25 +7,11 @@ import { milliseconds } from "../../src/lib/duration.ts";
 import { forwardPath } from "../../src/protocol/caravanserai/tunnel.ts";
 import { type Listener, echo, flood, listener, running, service } from "../support/tunnel.ts";
 import { tunnelClient } from "../support/tunnel-client.ts";
+import { elapse, settled, until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
 const MB = 1024 * 1024;
-
-async function until(what: string, met: () => boolean): Promise<void> {
-  for (const end = performance.now() + 50_000; !met(); await Bun.sleep(milliseconds(10)))
-    if (performance.now() > end) throw new Error(`never: ${what}`);
-}
-
-/** Resolves with a number once it has not grown for a second. */
-async function settled(count: () => number): Promise<number> {
-  for (let last = -1; ;) {
-    const now = count();
-    if (now === last && now > 0) return now;
-    last = now;
-    await Bun.sleep(1_000);
-  }
-}
 
 interface WsReport {
   received: number;
@@ -102,7 +88,7 @@ test("an address that does not answer is refused with 502 within the limit", asy
       const filler = connect(port, "127.0.0.1").on("error", () => {});
       fillers.push(filler);
       const connected = new Promise<boolean>((resolve) => void filler.once("connect", () => resolve(false)));
-      full = await Promise.race([connected, Bun.sleep(500).then(() => true)]);
+      full = await Promise.race([connected, elapse(500).then(() => true)]);
     }
     await using agent = listener({ dialTimeout: milliseconds(300) });
     expect(await refused(tunnelClient(agent, port))).toMatchObject({
@@ -287,7 +273,7 @@ test("what a client sent before it closed reaches a slow service, and then its e
     void (async () => {
       for await (const bytes of socket) {
         heard += (bytes as Buffer).length;
-        await Bun.sleep(1);
+        await elapse(1);
       }
     })();
   });

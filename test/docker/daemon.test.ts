@@ -80,7 +80,7 @@ describe("without a daemon", () => {
           socket.write(
             `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}`,
           );
-          if (isPull) setTimeout(() => socket.destroy(), 50);
+          if (isPull) socket.end();
         });
     });
     try {

@@ -4,6 +4,7 @@ import { minutes, seconds } from "../../src/lib/duration.ts";
 import { BOX, boxRuns, boxService } from "../support/box.ts";
 import { IMAGE, missing } from "../support/docker.ts";
 import { type ProjectHandle, ProjectNode, type Service } from "../support/project-node.ts";
+import { elapse } from "../support/until.ts";
 
 setDefaultTimeout(minutes(4));
 
@@ -183,7 +184,7 @@ describe.skipIf(missing !== undefined)("the ingress (needs Docker)", () => {
     const answer = await fetch(`http://127.0.0.1:${port}/large`, { headers: { host } });
     let received = 0;
     for await (const chunk of answer.body ?? []) {
-      if (received === 0) await Bun.sleep(seconds(1));
+      if (received === 0) await elapse(seconds(1));
       received += chunk.length;
     }
     expect(received).toBe(64 * 1024 * 1024);

@@ -13,7 +13,7 @@ import { IMAGE, missing } from "../support/docker.ts";
 import { missingDaemon, startDaemon } from "../support/dockerd.ts";
 import { ProjectNode } from "../support/project-node.ts";
 import { tunnelClient } from "../support/tunnel-client.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 /** As the kernel knows this process: "bun", "bun.exe". */
 const ownName = readFileSync("/proc/self/comm", "utf8").trim();
@@ -176,7 +176,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     await using follower = command(["logs", `${shop.name}/web`, "-f", "--node", agent]);
     await until("it is being read", async () => (await reading()) === 1, PATIENCE);
     // An answer that has not begun is given up after half a minute, if it is not this one.
-    await Bun.sleep(AGENT_TIMEOUT + seconds(2));
+    await elapse(AGENT_TIMEOUT + seconds(2));
     await shop.exec("web", "sh", "-c", "echo at last >>/say");
     await follower.says("at last\n");
     follower.kill("SIGINT");

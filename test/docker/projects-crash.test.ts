@@ -4,6 +4,7 @@ import { minutes, seconds } from "../../src/lib/duration.ts";
 import { IMAGE, docker, dockerIn, missing, testImage } from "../support/docker.ts";
 import { type Daemon, missingDaemon, startDaemon } from "../support/dockerd.ts";
 import { type ProjectHandle, ProjectNode } from "../support/project-node.ts";
+import { elapse } from "../support/until.ts";
 
 setDefaultTimeout(minutes(5));
 
@@ -33,7 +34,7 @@ describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)",
     await using node = await ProjectNode.start({ process: true });
     for (const [index, after] of [150, 500].entries()) {
       const shop = node.project(`up-${index}`, [WEB, { name: "db" }], ["data"]).apply();
-      await Bun.sleep(after * (0.8 + 0.4 * Math.random()));
+      await elapse(after * (0.8 + 0.4 * Math.random()));
       await node.dies();
       await node.starts();
       await shop.becomes("Running");
@@ -47,7 +48,7 @@ describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)",
     await shop.exec("web", "sh", "-c", "echo kept >/data/file");
     for (const [index, after] of [200, 700, 1_500].entries()) {
       shop = shop.with([{ ...WEB, env: { VERSION: String(index) } }]).apply({ force: true });
-      await Bun.sleep(after * (0.8 + 0.4 * Math.random()));
+      await elapse(after * (0.8 + 0.4 * Math.random()));
       await node.dies();
       await node.starts();
       await shop.until(
@@ -66,7 +67,7 @@ describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)",
       const shop = node.project(`down-${index}`, [WEB, { name: "db" }], ["data"]);
       await shop.apply().becomes("Running");
       shop.delete();
-      await Bun.sleep(after * (0.8 + 0.4 * Math.random()));
+      await elapse(after * (0.8 + 0.4 * Math.random()));
       await node.dies();
       await node.starts();
       await shop.becomes("Terminated");
@@ -79,7 +80,7 @@ describe.skipIf(missing !== undefined)("an agent that is killed (needs Docker)",
     /** Kills it at a moment of chance within what follows, and again soon after it is back. */
     const diesThrice = async (): Promise<void> => {
       for (const within of [1_200, 900, 600]) {
-        await Bun.sleep(within * Math.random());
+        await elapse(within * Math.random());
         await node.dies();
         await node.starts();
       }

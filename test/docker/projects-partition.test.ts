@@ -5,6 +5,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { IMAGE, missing } from "../support/docker.ts";
 import { type Container, type ProjectHandle, ProjectNode } from "../support/project-node.ts";
+import { elapse, eventually } from "../support/until.ts";
 
 setDefaultTimeout(minutes(4));
 
@@ -21,7 +22,7 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     const before = await kept.running("web");
     deleted.delete({ force: true });
     await node.plane.goesAway();
-    await Bun.sleep(seconds(2)); // Five times the grace.
+    await node.orphanRounds(20); // Five times the grace.
     await deleted.running("web");
     await node.plane.comesBack();
     await deleted.isGone();
@@ -37,21 +38,21 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
       .becomes("Running");
     await node.plane.goesAway();
     const before = await shop.running("web");
-    await Bun.sleep(seconds(6));
+    await elapse(seconds(6));
     await node.docker("kill", before.id);
     await shop.until("it runs again", async () => {
       const now = await shop.container("web");
       return now?.state === "running" && now.startedAt !== before.startedAt;
     });
     // Reports wait for a list of the last ten seconds.
-    await Bun.sleep(seconds(6));
+    await elapse(seconds(6));
     const { startedAt } = await shop.running("web");
     await node.plane.comesBack();
     await shop.until(
       "the node is Ready, and it runs",
       () => node.sandbox.caraNode(node.name).status.state === "Ready" && shop.phase() === "Running",
     );
-    await Bun.sleep(seconds(1));
+    await node.orphanRounds(10);
     expect(await shop.running("web")).toMatchObject({ id: before.id, startedAt });
     expect(shop.reports()).toHaveLength(1);
   });
@@ -67,7 +68,7 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
       .becomes("Running");
     await node.plane.goesAway();
     await node.docker("kill", (await shop.running("web")).id);
-    await Bun.sleep(seconds(1));
+    await elapse(seconds(1));
     await node.plane.comesBack();
     await shop.becomes("Failed");
     expect(shop.reports().filter(({ phase }) => phase === "Failed")).toHaveLength(1);
@@ -80,10 +81,14 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     const shop = node.project("shop", [{ name: "web", mounts: { data: "/data" } }], ["data"]);
     await shop.apply().becomes("Running");
     shop.delete({ force: true });
-    await Bun.sleep(seconds(1));
-    await shop.running("web");
+    const due = await eventually(
+      "its removal is planned",
+      () =>
+        node.agent.status().caravanserai?.orphans.find(({ name }) => name === shop.name)?.due ?? undefined,
+    );
     const volume = `cara-${shop.name}-data`;
     await shop.until("its volume is left", async () => (await shop.remains()).join() === volume);
+    expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(due));
     await shop.until(
       "it is named",
       () =>
@@ -117,7 +122,7 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     const before = await shop.running("web");
     await node.stops();
     await node.starts();
-    await Bun.sleep(seconds(2)); // Five times the grace, in another run of the agent.
+    await node.orphanRounds(20); // Five times the grace, in another run of the agent.
     expect(await shop.running("web")).toEqual(before);
     // Applied again, it is taken over as it is; deleted, it goes with its data.
     await shop.apply().becomes("Running");
@@ -132,7 +137,7 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     const image = await node.image("exit 1");
     const shop = node.project("shop", [{ name: "web", image }, { name: "db" }]);
     await shop.apply().becomes("Failed");
-    await Bun.sleep(seconds(1));
+    await node.orphanRounds(10);
     await shop.running("db");
     shop.delete();
     await shop.isGone();
@@ -180,7 +185,7 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
       "each has asked its server after the other's",
       () => keeps(one, theirs.name) && keeps(two, mine.name),
     );
-    await Bun.sleep(seconds(1)); // Twice the grace.
+    await Promise.all([one.orphanRounds(10), two.orphanRounds(10)]);
     expect([await mine.running("web"), await theirs.running("web")]).toEqual(before);
   });
 
@@ -195,7 +200,7 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
     await mine.until("it is forgotten", () => !one.remembers(mine.name));
     await byStranger(mine);
     const before = await mine.running("web");
-    await Bun.sleep(seconds(2));
+    await one.orphanRounds(20);
     expect(await mine.running("web")).toEqual(before);
   });
 
@@ -251,7 +256,7 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
         const reasons = node.agent.status().caravanserai?.orphans.map(({ reason }) => reason) ?? [];
         return reasons.filter((reason) => reason === "not on record as made here").length === 2;
       });
-      await Bun.sleep(seconds(1)); // Twice the grace.
+      await node.orphanRounds(10);
       const running = "{{.State.Running}} {{len .Mounts}}";
       expect(await node.docker("inspect", "--format", running, copy)).toBe("true 1");
       expect(await node.docker("inspect", "--format", "{{.State.Running}}", `${node.prefix}-gone-web`)).toBe(
@@ -272,7 +277,7 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
     await shop.apply().becomes("Failed");
     expect(shop.ready().message).toContain("is not ours");
     shop.delete();
-    await Bun.sleep(seconds(1)); // Twice the grace.
+    await node.orphanRounds(10);
     expect(await shop.running("web")).toEqual(before);
   });
 
@@ -314,13 +319,13 @@ describe.skipIf(missing !== undefined)("two nodes of one server on one Docker (n
       "each knows the other's",
       () => keeps(one, theirs, "node-2") && keeps(two, mine, "node-1"),
     );
-    await Bun.sleep(seconds(1)); // Twice the grace.
+    await Promise.all([one.orphanRounds(10), two.orphanRounds(10)]);
     expect([await mine.running("web"), await theirs.running("web")]).toEqual(before);
 
     // While its own agent is down the other one does not take it away, even when the server knows it no more.
     await one.stops();
     mine.delete({ force: true });
-    await Bun.sleep(seconds(1));
+    await two.orphanRounds(10);
     expect(await mine.running("web")).toEqual(before[0] as Container);
     await one.starts();
     await mine.until(

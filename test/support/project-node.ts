@@ -13,7 +13,7 @@ import type { ProjectResource, Report } from "../../src/sandbox/caravanserai/res
 import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
 import { IMAGE, type Playground, createPlayground, dockerHost, dockerIn } from "./docker.ts";
 import { type ControlPlane, controlPlane } from "./sandbox.ts";
-import { eventually, until } from "./until.ts";
+import { changes, eventually, until } from "./until.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -145,6 +145,15 @@ export class ProjectNode implements AsyncDisposable {
       return address === undefined ? undefined : Number(/\d+$/.exec(address)?.[0]);
     };
     return eventually(`the ${of} listens`, look, PATIENCE, () => this.story());
+  }
+
+  /** Resolves after so many more rounds of the loop that removes orphans, 0.1 s each: a grace is four of them. */
+  orphanRounds(count: number): Promise<void> {
+    const last = async (): Promise<string> => {
+      const loop = (await this.status()).loops.find(({ name }) => name === "orphans");
+      return `${loop?.last_success} ${loop?.last_error?.at}`;
+    };
+    return changes("orphans are looked for", last, count);
   }
 
   docker(...args: string[]): Promise<string> {

@@ -6,6 +6,12 @@ import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts"
 /** Two busy cores: whatever must happen, happens within this. */
 export const SOON = seconds(40);
 
+/**
+ * Lets time pass that is itself what is tested: the length of an outage, a server that answers late. Not for waiting: use
+ * `until`. To prove that nothing happens, wait for something that comes after it, or for rounds of the loop that would do it.
+ */
+export const elapse = (time: Duration): Promise<void> => Bun.sleep(time);
+
 /** Lets everything that is ready to run do so. It waits for no time: a test that needs it knows the steps. */
 export const turn = (): Promise<void> => Bun.sleep(0);
 
@@ -31,6 +37,31 @@ export async function eventually<T>(
     if (found !== undefined && found !== false) return found;
     if (realNow() > end) throw new Error(`not within ${within} ms: ${what}${explain()}`);
   }
+}
+
+/** Resolves with a count that is above zero and did not change for `quiet`. */
+export async function settled(
+  count: () => number | Promise<number>,
+  quiet: Duration = seconds(1),
+): Promise<number> {
+  for (let last = 0; ;) {
+    const now = await count();
+    if (now === last && now > 0) return now;
+    last = now;
+    await Bun.sleep(quiet);
+  }
+}
+
+/** Resolves once a value has changed `times`: the last success of a loop, for so many rounds. */
+export async function changes(what: string, value: () => unknown, times: number): Promise<void> {
+  let last = await value();
+  for (let n = 0; n < times; n++)
+    await until(`${what} for the ${n + 1}. time`, async () => {
+      const now = await value();
+      if (now === last) return false;
+      last = now;
+      return true;
+    });
 }
 
 const pause = (): Promise<void> =>

@@ -107,7 +107,10 @@ describe.each([
     using host = machine();
     await using dev = await startDev(host);
     const pidFile = host.at("work/pid");
-    const id = await dev.order("demo-1", `trap '' TERM; echo $$ > ${pidFile}; while :; do sleep 1; done`);
+    const id = await dev.order(
+      "demo-1",
+      `trap 'echo > ${host.at("work/asked")}' TERM; echo $$ > ${pidFile}; while :; do sleep 1; done`,
+    );
     await dev.sees(id, "running");
     const pid = await until(
       "the task says its pid",
@@ -115,8 +118,8 @@ describe.each([
     );
     expect(leftIn(host)).not.toEqual([]);
     dev.process.signal(signal);
-    // Impatience changes nothing about it: the task, deaf to SIGTERM, has two seconds before it is killed.
-    await Bun.sleep(200);
+    // Impatience changes nothing about it: the task, which ignores SIGTERM, has two seconds before it is killed.
+    await until("the task is asked to end", () => host.has("work/asked"));
     dev.process.signal(signal);
     expect(await dev.process.exited).toBe(code);
     expect(runs(dev.process.pid)).toBeFalse();

@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { binary } from "../support/binary.ts";
 import { inTerminal } from "../support/screen.ts";
 import { type Machine, enrolled, machine, runs, startSandbox, until } from "../support/dev.ts";
+import { elapse } from "../support/until.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(20_000);
@@ -134,7 +135,7 @@ describe("a signal while dev starts", () => {
       // Spread over the whole start, which takes about half a second.
       for (const delay of [0, 40, 80, 120, 200, 350]) {
         const dev = host.start(["dev", "--port", "0"]);
-        await Bun.sleep(delay);
+        await elapse(delay);
         dev.signal(signal);
         await dev.exited;
         expect(runs(dev.pid)).toBeFalse();
