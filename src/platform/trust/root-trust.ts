@@ -88,7 +88,11 @@ function distrust({ step, problem, mend }: TrustRefusal): Distrust {
 }
 
 const refused = ({ problem, mend }: Distrust, path: string, what: string): AgentError =>
-  new AgentError("trust.refused", `${what}: ${path} must not be used by root: ${problem}`, {
-    hint: ["Whoever can change it could become root through it.", `Mend it:  ${mend}`],
-    exit: exit.refused,
-  });
+  new AgentError(
+    "trust.refused",
+    `${what}: ${path} must not be used by root: ${problem}; mend it with: ${mend}`,
+    {
+      hint: "Whoever can change it could become root through it.",
+      exit: exit.refused,
+    },
+  );

@@ -4,7 +4,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { trustedAuthorities } from "../../../src/control/trust.ts";
-import { AgentError } from "../../../src/lib/agent-error.ts";
+import { messageOf } from "../../../src/lib/agent-error.ts";
 import { readTlsPair } from "../../../src/listener/tls.ts";
 import { findCredentials } from "../../../src/projects/docker/credentials.ts";
 import { readCertificates } from "../../../src/projects/docker/host.ts";
@@ -57,6 +57,7 @@ describe.if(process.getuid?.() === 0)("root (needs root)", () => {
     const refusal = await refusalOf(read(place));
     expect(refusal).toContain(name);
     expect(refusal).toContain(`${path} belongs to `);
+    expect(refusal).toEndWith(`chown root: ${path}`);
   });
 
   test.each(READINGS)(
@@ -92,10 +93,5 @@ describe.if(process.getuid?.() === 0)("root (needs root)", () => {
   });
 });
 
-/** Message and hints of the AgentError; "used" when there is none. */
-const refusalOf = (reading: Promise<unknown>): Promise<string> =>
-  reading.then(
-    () => "used",
-    (error: unknown) =>
-      error instanceof AgentError ? [error.message, ...error.hint].join("\n") : String(error),
-  );
+/** The message, which log and status show without hints; "used" when nothing was refused. */
+const refusalOf = (reading: Promise<unknown>): Promise<string> => reading.then(() => "used", messageOf);
