@@ -10,6 +10,8 @@ const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolv
 export interface StoppedClock extends Disposable {
   /** Lets `span` pass, timer by timer, each followed by what it started. */
   pass(span: Duration): Promise<void>;
+  /** Lets time pass while `work` waits for sockets and short timers alike, a millisecond a turn of the loop. */
+  during<T>(work: Promise<T>): Promise<T>;
 }
 
 /** Stops the clock until it is disposed: for tests that also wait for sockets or files. */
@@ -24,6 +26,16 @@ export function stopClock(): StoppedClock {
         jest.advanceTimersToNextTimer();
         await settle();
       }
+    },
+    async during(work) {
+      const over = new AbortController();
+      const end = (): void => over.abort();
+      void work.then(end, end);
+      while (!over.signal.aborted) {
+        jest.advanceTimersByTime(1);
+        await settle();
+      }
+      return work;
     },
     [Symbol.dispose]: () => void jest.useRealTimers(),
   };

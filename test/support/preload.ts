@@ -1,5 +1,5 @@
 // Runs before every test file. A bare `bun test` becomes `npm test` here: what that prepares, tests rely on.
-import { setDefaultTimeout } from "bun:test";
+import { afterEach, jest, setDefaultTimeout } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -16,6 +16,9 @@ if (process.env["NODERAX_TESTS_PREPARED"] === undefined && !args.includes("--tes
 
 // 60 s: starting the executable a few times takes 1 s on an idle machine and 30 s on one that is very busy.
 setDefaultTimeout(60_000);
+
+// A test that timed out while it had stopped the clock does not stop it for those behind it.
+afterEach(() => void jest.useRealTimers());
 
 declare global {
   namespace NodeJS {

@@ -1,6 +1,8 @@
 // The operator's terminals over REST and over the websocket of a viewer.
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { type AgentSocket, base64, onlineAgent, plain } from "./agent-socket.ts";
 import { type TestNode, enrolled, sandboxWith, until } from "./harness.ts";
 
@@ -110,12 +112,18 @@ test("what a viewer types, resizes and stops reaches the agent; a refusal is ans
 });
 
 test("a viewer counts: the grace begins when its connection closes", async () => {
-  await using on = await stage({ terminalDetachGrace: 20 });
+  using clock = stopClock();
+  await using on = await clock.during(stage({ terminalDetachGrace: seconds(1) }));
   const viewer = attach(on.sandbox, on.id);
   await until(() => viewer.heard.length > 0);
-  await Bun.sleep(40);
+  await clock.pass(seconds(10));
   expect(on.sandbox.terminal(on.id).status).toBe("open");
   viewer.socket.close();
+  // The server hears of the end a moment later, and counts from then.
+  await until(async () => {
+    await clock.pass(seconds(1));
+    return on.sandbox.terminal(on.id).status === "terminating";
+  });
   expect(await on.agent.hears("terminal.stop")).toMatchObject({ reason: "controller-detached-timeout" });
 });
 

@@ -83,6 +83,14 @@ export async function reaches(sandbox: Sandbox, name: string, phase: string): Pr
 export const isGone = (sandbox: Sandbox, name: string): Promise<void> =>
   until(() => !sandbox.projects().some(({ metadata }) => metadata.name === name));
 
+/** Resolves after two passes of the scheduler: each has placed a project that was made before it. */
+export async function twoPasses(sandbox: Sandbox): Promise<void> {
+  for (const name of ["marker-1", "marker-2"]) {
+    await cara(sandbox, "POST /api/v1/projects", projectDocument(name));
+    await reaches(sandbox, name, "Scheduled");
+  }
+}
+
 /** A project that the node `node` runs. */
 export async function runningProject(sandbox: Sandbox, name: string, node = "n1"): Promise<ProjectResource> {
   await readyNode(sandbox, node);

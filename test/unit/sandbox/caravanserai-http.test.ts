@@ -1,5 +1,6 @@
 // The envelope of the Caravanserai side: problem documents, foreign pages, faults, the other server on the same port.
 import { expect, test } from "bun:test";
+import { seconds } from "../../../src/lib/duration.ts";
 import {
   beat,
   cara,
@@ -11,6 +12,7 @@ import {
   report,
   runningProject,
 } from "./caravanserai-harness.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { enrolled } from "./harness.ts";
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : error);
@@ -88,10 +90,11 @@ test("a lost answer is processed; the connection is cut", async () => {
 });
 
 test("while the database is down everything is 500, no node becomes NotReady and nothing is moved", async () => {
-  await using sandbox = await caraSandbox({ timings: { nodeSilence: 1_000, rescheduleGrace: 1 } });
+  using clock = stopClock();
+  await using sandbox = await caraSandbox({ timings: { nodeSilence: seconds(1), rescheduleGrace: 1 } });
   await runningProject(sandbox, "shop");
   sandbox.setFaults({ databaseDown: true });
-  await Bun.sleep(1_100);
+  await clock.pass(seconds(10));
   expect((await beat(sandbox, "n1")).status).toBe(500);
   expect((await cara(sandbox, "GET /api/v1/projects")).status).toBe(500);
   expect(sandbox.caraNode("n1").status.state).toBe("Ready");
@@ -99,13 +102,15 @@ test("while the database is down everything is 500, no node becomes NotReady and
 });
 
 test("while the database is down nothing is scheduled, and afterwards it is", async () => {
+  using clock = stopClock();
   await using sandbox = await caraSandbox();
   await readyNode(sandbox, "n1");
   sandbox.setFaults({ databaseDown: true });
   sandbox.applyProject(projectDocument("shop"));
-  await Bun.sleep(40);
+  await clock.pass(seconds(10));
   expect(sandbox.project("shop").status.phase).toBe("Pending");
   sandbox.setFaults({ databaseDown: false });
+  await clock.pass(seconds(1));
   await reaches(sandbox, "shop", "Scheduled");
 });
 

@@ -1,6 +1,8 @@
 // Nodes of the Caravanserai side: registered, heard of, missed, changed, deleted.
 import { expect, test } from "bun:test";
+import { seconds } from "../../../src/lib/duration.ts";
 import { parseQuantity } from "../../../src/sandbox/caravanserai/quantity.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { beat, cara, caraSandbox, nodeDocument, readyNode } from "./caravanserai-harness.ts";
 import { until } from "./harness.ts";
 
@@ -72,10 +74,11 @@ test("heartbeats are merged field by field", async () => {
 });
 
 test("an empty heartbeat is a sign of life and changes nothing else", async () => {
+  using clock = stopClock();
   await using sandbox = await caraSandbox();
   await readyNode(sandbox, "n1");
   const before = sandbox.caraNode("n1").status;
-  await Bun.sleep(3);
+  await clock.pass(seconds(1));
   expect((await cara(sandbox, "POST /api/v1/nodes/n1/heartbeat")).status).toBe(204);
   const { lastHeartbeat, ...after } = sandbox.caraNode("n1").status;
   expect(after).toEqual({ state: "Ready" });
@@ -109,10 +112,11 @@ test.each([
 });
 
 test("the time of a condition is that of its change, not that of the last heartbeat", async () => {
+  using clock = stopClock();
   await using sandbox = await caraSandbox();
   await readyNode(sandbox, "n1");
   const since = async (allocatable: string): Promise<string | undefined> => {
-    await Bun.sleep(3);
+    await clock.pass(seconds(1));
     await beat(sandbox, "n1", { capacity: { disk: "100" }, allocatable: { disk: allocatable } });
     return sandbox.caraNode("n1").status.conditions?.[0]?.lastTransitionTime;
   };
@@ -147,10 +151,13 @@ test("a node that is silent for too long is NotReady at the next check, and Read
 });
 
 test("a node is not missed between two checks", async () => {
-  await using sandbox = await caraSandbox({ timings: { nodeSilence: 1, nodeCheck: 60_000 } });
+  using clock = stopClock();
+  await using sandbox = await caraSandbox({ timings: { nodeSilence: 1, nodeCheck: seconds(60) } });
   await readyNode(sandbox, "n1");
-  await Bun.sleep(30);
+  await clock.pass(seconds(59));
   expect(sandbox.caraNode("n1").status.state).toBe("Ready");
+  await clock.pass(seconds(1));
+  expect(sandbox.caraNode("n1").status.state).toBe("NotReady");
 });
 
 test("an operator changes labels and spec of a node, not its status", async () => {

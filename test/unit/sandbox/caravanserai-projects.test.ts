@@ -10,6 +10,7 @@ import {
   readyNode,
   report,
   runningProject,
+  twoPasses,
 } from "./caravanserai-harness.ts";
 
 const ZERO = "0001-01-01T00:00:00Z";
@@ -240,7 +241,7 @@ test("a Failed project takes another spec in place: it stays Failed, on its node
   await report(sandbox, "shop", "Failed", "ReconcileError", "no such image");
   const change = projectDocument("shop", { services: [{ name: "web", image: "busybox:2" }] });
   expect((await cara(sandbox, "PUT /api/v1/projects/shop", change)).status).toBe(200);
-  await Bun.sleep(50);
+  await twoPasses(sandbox);
   const { spec, status } = sandbox.project("shop");
   expect(spec.services[0]?.image).toBe("busybox:2");
   expect(status).toMatchObject({ phase: "Failed", nodeRef: "n1" });

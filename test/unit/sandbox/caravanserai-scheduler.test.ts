@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { hours, seconds } from "../../../src/lib/duration.ts";
 import {
   beat,
   cara,
@@ -12,17 +13,10 @@ import {
   reaches,
   readyNode,
   runningProject,
+  twoPasses,
 } from "./caravanserai-harness.ts";
-import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { until } from "./harness.ts";
-
-/** Resolves after two passes of the scheduler: each has placed a project that was made before it. */
-async function twoPasses(sandbox: Sandbox): Promise<void> {
-  for (const name of ["marker-1", "marker-2"]) {
-    await cara(sandbox, "POST /api/v1/projects", projectDocument(name));
-    await reaches(sandbox, name, "Scheduled");
-  }
-}
 
 test("the first Ready node by name gets the project", async () => {
   await using sandbox = await caraSandbox();
@@ -88,17 +82,20 @@ test("a Running project stays for the grace and moves then; the old node is not 
 });
 
 test("a node that is back within the grace keeps its Running project, and the next loss begins a grace of its own", async () => {
-  await using sandbox = await caraSandbox({ timings: { rescheduleGrace: 60_000 } });
+  using clock = stopClock();
+  const timings = { rescheduleGrace: seconds(60), nodeSilence: hours(1), projectPass: seconds(1) };
+  await using sandbox = await caraSandbox({ timings });
   await runningProject(sandbox, "shop");
   await readyNode(sandbox, "n2");
   await beat(sandbox, "n1", { state: "NotReady" });
-  await Bun.sleep(60);
+  await clock.pass(seconds(50));
   await beat(sandbox, "n1");
-  await Bun.sleep(20);
-  sandbox.setTimings({ rescheduleGrace: 60 });
+  await clock.pass(seconds(20));
   await beat(sandbox, "n1", { state: "NotReady" });
-  await Bun.sleep(20);
+  await clock.pass(seconds(50));
   expect(sandbox.project("shop").status).toMatchObject({ phase: "Running", nodeRef: "n1" });
+  await clock.pass(seconds(12));
+  expect(sandbox.project("shop").status.nodeRef).toBe("n2");
 });
 
 test("the silence of a node moves its projects", async () => {

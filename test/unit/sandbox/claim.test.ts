@@ -1,6 +1,6 @@
 // Claiming: order, leases, the long poll, and the two weaknesses an agent must live with.
 import { expect, test } from "bun:test";
-import { enrolled, sandboxWith, taskIn, until } from "./harness.ts";
+import { enrolled, sandboxWith, taskIn, until, waitingClaim } from "./harness.ts";
 
 const shell = (node: { id: string }) => ({ node: node.id, payload: { command: "true" } });
 const taskId = ({ body }: { body: Record<string, unknown> }): unknown => {
@@ -32,22 +32,18 @@ test("tasks come oldest first, with a lease, and without those that were cancell
 test("a waiting claim gets a task that is created meanwhile", async () => {
   await using sandbox = await sandboxWith({ timings: { claimStep: 5 } });
   const node = await enrolled(sandbox);
-  const waiting = node.claim({ waitMs: 5_000 });
-  await Bun.sleep(10);
+  const waiting = await waitingClaim(sandbox, node);
   const { id } = sandbox.createTask(shell(node));
-  expect(taskId(await waiting)).toBe(id);
+  expect(taskId(await waiting.answer)).toBe(id);
 });
 
 test("an abandoned claim polls on and swallows the next task", async () => {
   await using sandbox = await sandboxWith({ timings: { claimStep: 5 } });
   const node = await enrolled(sandbox);
   const hangUp = new AbortController();
-  const abandoned = node
-    .post("/agent/tasks/claim", { waitMs: 5_000 }, { signal: hangUp.signal })
-    .catch(() => "gone");
-  await Bun.sleep(20);
+  const abandoned = await waitingClaim(sandbox, node, { signal: hangUp.signal });
   hangUp.abort();
-  expect(await abandoned).toBe("gone");
+  expect(await abandoned.answer.catch(() => "broken off")).toBe("broken off");
   const { id } = sandbox.createTask(shell(node));
   await until(() => sandbox.task(id).status === "accepted");
   expect(taskId(await node.claim())).toBeNull();

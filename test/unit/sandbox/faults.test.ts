@@ -1,6 +1,8 @@
 // Each fault switch does what it says, on agent routes only.
 import { expect, test } from "bun:test";
-import { caller, enrolled, sandboxWith, taskIn, until } from "./harness.ts";
+import { seconds } from "../../../src/lib/duration.ts";
+import { stopClock } from "../../support/fake-time.ts";
+import { caller, enrolled, sandboxWith, taskIn, until, waitingClaim } from "./harness.ts";
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : error);
 
@@ -108,16 +110,19 @@ test("freeze: nothing is answered, and what came meanwhile is handled after it, 
 });
 
 test("databaseDown: sweeps pause, waiting claims fail, and all is well afterwards", async () => {
-  await using sandbox = await sandboxWith({ timings: { claimStep: 5, sweepInterval: 2, queuedLimit: 1 } });
+  using clock = stopClock();
+  const timings = { claimStep: 5, sweepInterval: seconds(1), queuedLimit: 1 };
+  await using sandbox = await sandboxWith({ timings });
   const node = await enrolled(sandbox);
-  const waiting = node.claim({ waitMs: 5_000 });
-  await Bun.sleep(10);
+  const waiting = await waitingClaim(sandbox, node);
   sandbox.setFaults({ databaseDown: true });
-  expect((await waiting).status).toBe(500);
+  await clock.pass(seconds(1));
+  expect((await waiting.answer).status).toBe(500);
   const { id } = sandbox.createTask({ node: node.id });
-  await Bun.sleep(20);
+  await clock.pass(seconds(10));
   expect(sandbox.task(id).status).toBe("queued");
   sandbox.setFaults({ databaseDown: false });
+  await clock.pass(seconds(1));
   await until(() => sandbox.task(id).status === "failed");
 });
 

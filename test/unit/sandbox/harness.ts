@@ -72,6 +72,21 @@ export function nodeCaller(sandbox: Sandbox, id: string, token: string): TestNod
   };
 }
 
+/** Sends a claim that finds no task, and resolves when the server lets it wait. */
+export async function waitingClaim(
+  sandbox: Sandbox,
+  node: TestNode,
+  init: RequestInit = {},
+): Promise<{ readonly answer: Promise<Answer> }> {
+  // The root access that it reports is how to see that it has arrived.
+  const lastError = `claim ${crypto.randomUUID()}`;
+  const rootAccess = { appliedProfile: "off", lastError };
+  const answer = node.post("/agent/tasks/claim", { waitMs: 30_000, rootAccess }, init);
+  answer.catch(() => {}); // Its failure is for whoever awaits it.
+  await until(() => sandbox.node(node.id).root_access.last_error === lastError);
+  return { answer };
+}
+
 /** A task in the state a test wants to begin with. */
 export async function taskIn(
   state: "queued" | "accepted" | "running" | "success" | "failed" | "cancelled",

@@ -1,7 +1,7 @@
 // Signs of life over HTTP: heartbeat with its trap, metrics, the legacy registration, and update progress.
 import { expect, test } from "bun:test";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
-import { type TestNode, caller, enrolled, sandboxWith, uuid } from "./harness.ts";
+import { type TestNode, caller, enrolled, sandboxWith, until, uuid } from "./harness.ts";
 
 const versions = { agentVersion: "1.2.3", platformVersion: "Debian 12", kernelVersion: "6.1" };
 const beat = (node: TestNode, extra: Record<string, unknown> = {}) =>
@@ -32,7 +32,7 @@ test("an offline node that sends some of the versions loses the others; an onlin
   await beat(node, { agentVersion: "1.2.4" });
   expect(versionsOf(sandbox, node)).toEqual(["1.2.4", "Debian 12", "6.1"]);
   sandbox.setTimings({ heartbeatTimeout: 0, offlineCheck: 1 });
-  while (sandbox.node(node.id).status === "online") await Bun.sleep(1);
+  await until(() => sandbox.node(node.id).status === "offline");
   sandbox.setTimings({ offlineCheck: 100_000 });
   await beat(node);
   expect(versionsOf(sandbox, node)).toEqual(["1.2.4", "Debian 12", "6.1"]);

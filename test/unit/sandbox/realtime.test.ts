@@ -3,6 +3,8 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { agentSocket, onlineAgent, rawSocket } from "./agent-socket.ts";
 import { enrolled, sandboxWith, until, uuid } from "./harness.ts";
 
@@ -121,13 +123,14 @@ describe("before agent.auth is through", () => {
   );
 
   test("through means done, not sent", async () => {
-    await using sandbox = await sandboxWith({ timings: { authWindow: 30 } });
+    using clock = stopClock();
+    await using sandbox = await sandboxWith({ timings: { authWindow: seconds(1) } });
     const node = await enrolled(sandbox);
     using agent = await agentSocket(sandbox);
     agent.socket.emit("agent.auth", { type: "agent.auth", nodeId: node.id, agentToken: node.token });
     agent.socket.emit("agent.ping", { type: "agent.ping" });
     await until(() => agent.reason() !== undefined);
-    await Bun.sleep(40);
+    await clock.pass(seconds(10));
     expect(sandbox.node(node.id).status).toBe("offline");
   });
 
@@ -229,18 +232,19 @@ describe("signs of life", () => {
   });
 
   test("metrics keep both, and invalid ones keep the socket", async () => {
+    using clock = stopClock();
     await using sandbox = await sandboxWith({ timings: quick });
     const node = await enrolled(sandbox);
-    using agent = await onlineAgent(sandbox, node);
+    using agent = await clock.during(onlineAgent(sandbox, node));
     const body = { ...sample, nodeId: node.id, agentToken: node.token };
-    const until300 = performance.now() + 300;
-    while (performance.now() < until300) {
-      expect(await agent.ask("agent.metrics", body)).toMatchObject({ ok: true });
-      await Bun.sleep(20);
+    for (let rounds = 0; rounds < 10; rounds++) {
+      expect(await clock.during(agent.ask("agent.metrics", body))).toMatchObject({ ok: true });
+      await clock.pass(milliseconds(100));
     }
     expect(sandbox.node(node.id).status).toBe("online");
     await until(async () => {
-      await agent.ask("agent.metrics", { ...body, cpuUsage: 101 });
+      await clock.during(agent.ask("agent.metrics", { ...body, cpuUsage: 101 }));
+      await clock.pass(milliseconds(20));
       return sandbox.node(node.id).status === "offline";
     });
     expect(agent.reason()).toBeUndefined();

@@ -1,6 +1,7 @@
 // What the control plane does by itself with shortened clocks: requeue, fail, put offline.
 import { expect, test } from "bun:test";
-import { minutes } from "../../../src/lib/duration.ts";
+import { minutes, seconds } from "../../../src/lib/duration.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { enrolled, sandboxWith, taskIn, until } from "./harness.ts";
 
 const quick = { sweepInterval: 5, offlineCheck: 5 };
@@ -25,13 +26,14 @@ test("a queued task that is too old is failed, with a result that says why", asy
 });
 
 test("a task requeued after a lost claim can be failed in the same sweep: age counts from creation", async () => {
+  using clock = stopClock();
   await using sandbox = await sandboxWith({ timings: { ...quick, claimLease: 20, queuedLimit: 10 } });
   const node = await enrolled(sandbox);
   sandbox.setTimings({ sweepInterval: 100_000 });
-  const id = await taskIn("accepted", sandbox, node);
-  await Bun.sleep(25);
+  const id = await clock.during(taskIn("accepted", sandbox, node));
+  await clock.pass(seconds(1));
   sandbox.setTimings({ sweepInterval: 1 });
-  await until(() => sandbox.task(id).status !== "accepted");
+  await clock.pass(seconds(1));
   expect(sandbox.task(id).status).toBe("failed");
 });
 

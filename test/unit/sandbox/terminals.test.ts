@@ -1,6 +1,8 @@
 // The life of a terminal session as the control plane sees it, and what its agent is told and answered.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { seconds } from "../../../src/lib/duration.ts";
 import type { Sandbox, SandboxOptions } from "../../../src/sandbox/sandbox.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { type AgentSocket, type Json, base64, onlineAgent, plain } from "./agent-socket.ts";
 import { type TestNode, enrolled, sandboxWith, until, uuid } from "./harness.ts";
 
@@ -165,11 +167,12 @@ describe("a stop", () => {
   });
 
   test("followed by terminal.opened opens the session again", async () => {
-    await using on = await stage({ terminalStopLimit: 20 });
+    using clock = stopClock();
+    await using on = await clock.during(stage({ terminalStopLimit: seconds(1) }));
     const sessionId = on.pending();
     on.sandbox.stopTerminal(sessionId);
     expect(await on.agent.ask("terminal.opened", { sessionId })).toMatchObject({ status: "open" });
-    await Bun.sleep(40);
+    await clock.pass(seconds(10));
     expect(on.sandbox.terminal(sessionId).status).toBe("open");
   });
 });
@@ -183,16 +186,18 @@ test("terminal.error fails the session with its message", async () => {
 });
 
 test("when the last viewer has left, the grace begins; a viewer who comes in time saves the session", async () => {
-  await using on = await stage({ terminalDetachGrace: 40 });
+  using clock = stopClock();
+  await using on = await clock.during(stage({ terminalDetachGrace: seconds(5) }));
   const sessionId = await on.open();
   const [one, two] = [1, 2].map(() => on.sandbox.watchTerminal(sessionId, () => {}));
   one?.[Symbol.dispose]();
-  await Bun.sleep(60);
+  await clock.pass(seconds(6));
   two?.[Symbol.dispose]();
   const three = on.sandbox.watchTerminal(sessionId, () => {});
-  await Bun.sleep(60);
+  await clock.pass(seconds(6));
   expect(on.sandbox.terminal(sessionId).status).toBe("open");
   three[Symbol.dispose]();
+  await clock.pass(seconds(5));
   expect(await on.agent.hears("terminal.stop")).toMatchObject({ reason: "controller-detached-timeout" });
 });
 
