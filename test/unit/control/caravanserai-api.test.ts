@@ -95,16 +95,22 @@ const PAGES: [string, () => Response][] = [
   ["another service's word", () => Response.json({ ok: true })],
 ];
 
-test.each(PAGES)("%s is not taken for a delivered report, heartbeat or registration", async (_, answer) => {
-  await using it = apiOf(answer);
-  const report = { phase: "Running", reason: "ContainersRunning", message: "" } as const;
-  for (const call of [
-    it.api.report("shop", report, forever),
-    it.api.heartbeat("a", { state: "Ready" }, forever),
-    it.api.register(NODE, forever),
-  ])
-    expect(await failureOf(call)).toMatchObject({ code: "http.answer" });
-});
+test.each(PAGES)(
+  "%s is taken neither for a delivered report, heartbeat or registration, nor for a list or a place",
+  async (_, answer) => {
+    await using it = apiOf(answer);
+    const report = { phase: "Running", reason: "ContainersRunning", message: "" } as const;
+    for (const call of [
+      it.api.report("shop", report, forever),
+      it.api.heartbeat("a", { state: "Ready" }, forever),
+      it.api.register(NODE, forever),
+      it.api.projects("a", forever),
+      it.api.place("shop", forever),
+      it.api.nodePlace("a", forever),
+    ])
+      expect(await failureOf(call)).toMatchObject({ code: "http.answer" });
+  },
+);
 
 test("a 204 is a delivered report and heartbeat, and a node that was made is registered", async () => {
   await using it = apiOf((request) =>
