@@ -268,13 +268,15 @@ facts() {
 
 become_root() {
   [ "$(id -u)" -ne 0 ] || return 0
+  tried=''
   for tool in sudo doas run0; do
-    if has "$tool"; then
-      elevate=$tool
-      as_root true || fail 5 "$tool did not let $(id -un) become root"
-      return
-    fi
+    has "$tool" || continue
+    elevate=$tool
+    if as_root true; then return; fi
+    tried="$tried${tried:+ and }$tool"
   done
+  elevate=''
+  [ -z "$tried" ] || fail 5 "$tried did not let $(id -un) become root" "Run it as root."
   fail 5 "this needs root, and there is no sudo, doas or run0" "Run it as root."
 }
 

@@ -4,6 +4,7 @@ import { type LoopRegistry, loop } from "../lib/loop.ts";
 import { retry } from "../control/retry.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Log } from "../platform/log.ts";
+import { boundLogFile } from "../platform/log-file.ts";
 import { RECLAIM_PERIOD, createReclaim } from "../platform/reclaim.ts";
 import { repeatWarnings } from "./clear-text.ts";
 
@@ -24,6 +25,7 @@ export async function machineLoops(ports: MachineLoopsPorts, signal: AbortSignal
     { name: "disk", every: seconds(2), retry: retry.local, bounded: true },
     async (_, report) => {
       disk.look();
+      boundLogFile();
       report.note(disk.shortage() ?? "");
       const given = disk.shortage() === undefined ? 0 : ports.makeRoom();
       if (given > 0) log.warn("disk", `the kept output of ${given} finished tasks was given up`);

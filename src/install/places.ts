@@ -1,4 +1,5 @@
 // The paths of an installed agent, as the documentation promises them.
+import { SERVICE_LOG } from "../platform/log-file.ts";
 
 export const PROGRAM_DIRECTORY = "/opt/noderax-agent";
 export const CONFIG_DIRECTORY = "/etc/noderax-agent";
@@ -24,8 +25,10 @@ export const places = {
   /** The owner's drop-ins: systemd reads them, we never write them, only `uninstall --purge` removes them. */
   dropIns: `/etc/systemd/system/${UNIT}.d`,
   initScript: "/etc/init.d/noderax-agent",
-  /** Under OpenRC, which has no journal; removed by `uninstall --purge` alone. */
-  log: "/var/log/noderax-agent.log",
+  /** The owner's variables for the init script, as the drop-ins are for the unit. */
+  initSettings: "/etc/conf.d/noderax-agent",
+  /** Under OpenRC, which has no journal; with its predecessor removed by `uninstall --purge` alone. */
+  log: SERVICE_LOG,
 } as const;
 
 export const TASK_USER = "noderax";

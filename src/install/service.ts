@@ -70,6 +70,13 @@ export function describeService(state: ServiceState): string {
     .join(", ");
 }
 
+/** Returns what happens to a service that was started and does not work yet, and what to type. Pure. */
+export function nextOf(state: ServiceState | undefined): string {
+  return state === undefined || state.active === "failed" || state.active === "inactive"
+    ? "It is not started again by itself. When the reason is mended:  noderax-agent start"
+    : "It goes on trying. Look at it:  noderax-agent status";
+}
+
 /** Returns the state of the service; undefined when it is not installed, or there is no init system. */
 export function serviceState(init: InitSystem = initSystem()): ServiceState | undefined {
   if (init === "systemd") {

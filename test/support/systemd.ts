@@ -1,4 +1,4 @@
-// A machine run by systemd: a Debian in a container whose PID 1 is systemd, without network, the executable in /opt.
+// A machine run by systemd, or by OpenRC: a Debian in a container with that as PID 1, without network, the executable in /opt.
 import { existsSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,8 +8,39 @@ import { binary } from "./binary.ts";
 
 /** On everything we make in Docker. */
 const LABEL = "noderax.test=1";
-/** Made once per Docker daemon; the number changes with what goes into it. */
-const IMAGE = "noderax-test-systemd:bookworm-3";
+
+interface MachineKind {
+  /** Made once per Docker daemon; the number changes with what goes into it. */
+  readonly image: string;
+  readonly packages: string;
+  readonly without?: string;
+  readonly init: string;
+  readonly stopSignal: string;
+  /** Holds when it has booted. */
+  readonly isUp: string;
+  /** Prints what helps to understand a failure. */
+  readonly diagnosis: string;
+}
+
+const kinds = {
+  systemd: {
+    image: "noderax-test-systemd:bookworm-3",
+    packages: "systemd,systemd-sysv,dbus,sudo,bash-completion,man-db",
+    init: "/sbin/init",
+    stopSignal: "SIGRTMIN+3",
+    isUp: "systemctl is-system-running --wait",
+    diagnosis: "journalctl --no-pager --lines=40 2>&1; systemctl list-units --failed",
+  },
+  openrc: {
+    image: "noderax-test-openrc:bookworm-1",
+    packages: "openrc,opendoas,sudo",
+    without: "sysv-rc",
+    init: "/sbin/openrc-init",
+    stopSignal: "SIGKILL",
+    isUp: "rc-status --runlevel | grep default && ! ls /run/openrc/starting | grep .",
+    diagnosis: "rc-status --all; tail -c 4000 /var/log/noderax-agent.log",
+  },
+} satisfies Record<string, MachineKind>;
 
 /** Systemd wants the unified hierarchy; on a hybrid one it stands aside, with the controllers left to version 1. */
 const cgroups = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((path) =>
@@ -21,7 +52,7 @@ export const missing: string | undefined = [
   process.getuid?.() === 0 ? "" : "root",
   cgroups === undefined ? "cgroups v2" : "",
   docker("version") ? "" : "a Docker daemon",
-  Bun.which("debootstrap") !== null || docker("image", "inspect", IMAGE) ? "" : "debootstrap",
+  Bun.which("debootstrap") !== null ? "" : "debootstrap",
 ]
   .filter(Boolean)
   .reduce<string | undefined>((all, one) => (all === undefined ? one : `${all} and ${one}`), undefined);
@@ -53,8 +84,9 @@ export interface Machine extends AsyncDisposable {
 export const AGENT = "/opt/noderax-agent/noderax-agent";
 
 /** Boots a machine of its own; makes the image before, which takes half a minute, when this daemon has none. */
-export async function bootMachine(): Promise<Machine> {
-  if (!docker("image", "inspect", IMAGE)) await makeImage();
+export async function bootMachine(name: keyof typeof kinds = "systemd"): Promise<Machine> {
+  const kind: MachineKind = kinds[name];
+  if (!docker("image", "inspect", kind.image)) await makeImage(kind);
   const id = await succeed([
     "docker",
     "run",
@@ -72,9 +104,9 @@ export async function bootMachine(): Promise<Machine> {
     "--tmpfs=/run/lock",
     "--tmpfs=/tmp",
     "--env=container=docker",
-    "--stop-signal=SIGRTMIN+3",
-    IMAGE,
-    "/sbin/init",
+    `--stop-signal=${kind.stopSignal}`,
+    kind.image,
+    kind.init,
   ]);
 
   const run: Machine["run"] = (command, stdin) =>
@@ -93,8 +125,8 @@ export async function bootMachine(): Promise<Machine> {
       try {
         await run(["timeout", String(within / 1_000), "sh", "-c", script]);
       } catch (error) {
-        const journal = await sh("journalctl --no-pager --lines=40 2>&1; systemctl list-units --failed");
-        throw new Error(`not within ${within} ms: ${condition}\n${journal}`, { cause: error });
+        const diagnosis = await sh(`${kind.diagnosis}; true`);
+        throw new Error(`not within ${within} ms: ${condition}\n${diagnosis}`, { cause: error });
       }
     },
     async reboot() {
@@ -106,7 +138,7 @@ export async function bootMachine(): Promise<Machine> {
     },
     async boot() {
       await succeed(["docker", "start", id]);
-      await machine.until("systemctl is-system-running --wait");
+      await machine.until(kind.isUp);
     },
     async [Symbol.asyncDispose]() {
       await succeed(["docker", "rm", "--force", "--volumes", id]);
@@ -115,7 +147,7 @@ export async function bootMachine(): Promise<Machine> {
   try {
     await run(["mkdir", "-p", AGENT.slice(0, AGENT.lastIndexOf("/"))]);
     await succeed(["docker", "cp", binary, `${id}:${AGENT}`]);
-    await machine.until("systemctl is-system-running --wait");
+    await machine.until(kind.isUp);
   } catch (error) {
     await machine[Symbol.asyncDispose]();
     throw error;
@@ -123,7 +155,7 @@ export async function bootMachine(): Promise<Machine> {
   return machine;
 }
 
-async function makeImage(): Promise<void> {
+async function makeImage({ image, packages, without }: MachineKind): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "noderax-systemd-"));
   try {
     // In namespaces of its own: should it be cut short, neither a process nor a mount stays behind.
@@ -136,12 +168,13 @@ async function makeImage(): Promise<void> {
       "--mount-proc",
       "debootstrap",
       "--variant=minbase",
-      "--include=systemd,systemd-sysv,dbus,sudo,bash-completion,man-db",
+      `--include=${packages}`,
+      ...(without === undefined ? [] : [`--exclude=${without}`]),
       "bookworm",
       directory,
     ]);
     const pipe = `tar -C "$1" -c . | docker import --change "LABEL ${LABEL}" - "$2"`;
-    await succeed(["sh", "-c", pipe, "sh", directory, IMAGE]);
+    await succeed(["sh", "-c", pipe, "sh", directory, image]);
   } finally {
     await succeed(["rm", "-rf", "--one-file-system", directory]);
   }

@@ -12,7 +12,7 @@ import { type Transaction, transaction } from "../../install/apply.ts";
 import { type InstallStep, describeStep, recordInstall } from "../../install/plan.ts";
 import { readManifest, writeManifest } from "../../install/manifest.ts";
 import { STATE_DIRECTORY, places } from "../../install/places.ts";
-import { manage, serviceState } from "../../install/service.ts";
+import { manage, nextOf, serviceState } from "../../install/service.ts";
 import { AgentError, type ExitCode, exit, hasCode, messageOf } from "../../lib/agent-error.ts";
 import { isRoot } from "../../platform/account.ts";
 import { compiled, version } from "../../platform/build.ts";
@@ -239,7 +239,7 @@ async function bringUp(
   changes.commit();
   if (why === undefined) return tellWorks(config, settings.path);
   throw new AgentError("install.waiting", `installed and started, but ${why}`, {
-    hint: ["It goes on trying. Look at it:  noderax-agent status", "Its log:  noderax-agent logs --agent -f"],
+    hint: [nextOf(serviceState(init)), "Its log:  noderax-agent logs --agent --tail 50"],
     exit: exit.degraded,
   });
 }

@@ -1,6 +1,6 @@
 // `start`, `stop`, `restart`: control the installed service.
 import { existsSync } from "node:fs";
-import { type ServiceAction, initSystem, manage, serviceState } from "../../install/service.ts";
+import { type ServiceAction, initSystem, manage, nextOf, serviceState } from "../../install/service.ts";
 import { places } from "../../install/places.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { type Command, command } from "../command.ts";
@@ -30,7 +30,7 @@ export async function bringUpService(action: "start" | "restart"): Promise<void>
   const why = await whyNotHealthy(config, signal);
   if (why === undefined) return;
   throw new AgentError("service.waiting", `the agent was started, but ${why}`, {
-    hint: "It goes on trying. Look at it:  noderax-agent status",
+    hint: nextOf(serviceState()),
     exit: exit.degraded,
   });
 }

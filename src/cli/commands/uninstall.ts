@@ -60,9 +60,11 @@ export default command({
   },
 });
 
-/** Returns the data that others have made for the service: the owner's drop-ins, and OpenRC's log. */
+/** Returns the data that others have made for the service: the owner's drop-ins and variables, and OpenRC's log. */
 const unrecorded = (purge: boolean): readonly string[] =>
-  purge ? [places.dropIns, places.log].filter((path) => existsSync(path)) : [];
+  purge
+    ? [places.dropIns, places.initSettings, places.log, `${places.log}.1`].filter((path) => existsSync(path))
+    : [];
 
 const user = (name: string): Found =>
   findAccount(name) === undefined ? { kind: "missing" } : { kind: "other" };

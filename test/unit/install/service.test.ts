@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chooseIdentity, type IdentityCheck } from "../../../src/install/credentials.ts";
-import { describeService, parseServiceState, supervisedState } from "../../../src/install/service.ts";
+import { describeService, nextOf, parseServiceState, supervisedState } from "../../../src/install/service.ts";
 import { renderInitScript, renderUnit } from "../../../src/install/unit.ts";
 import { userCommands } from "../../../src/install/user.ts";
 import { minutes, seconds } from "../../../src/lib/duration.ts";
@@ -97,6 +97,14 @@ describe("the state of the service", () => {
     expect(describeService(state)).toBe(
       "active since Thu 2026-11-26 20:00:00 UTC, enabled, 1 restart, last end: watchdog (exit code 6)",
     );
+  });
+
+  test("says that it goes on trying only of a service that does", () => {
+    for (const active of ["activating", "active"])
+      expect(nextOf({ ...state, active })).toContain("goes on trying");
+    for (const active of ["failed", "inactive"])
+      expect(nextOf({ ...state, active })).toContain("not started again by itself");
+    expect(nextOf(undefined)).toContain("not started again by itself");
   });
 
   test("of a service that is not there says so", () => {
