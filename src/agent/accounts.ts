@@ -5,6 +5,7 @@ import type { RootVetoes } from "../identity/root-access.ts";
 import { type Account, currentAccount, findAccount, isRoot } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import type { ServiceRun } from "../platform/service.ts";
+import { ROOT_SURFACES, allows } from "../protocol/noderax/root-access.ts";
 import { tlsVeto } from "./clear-text.ts";
 
 /** Returns the reasons to refuse root, by surface. Features ask through `RootAccess`. */
@@ -15,7 +16,10 @@ export function rootVetoes(settings: Settings): RootVetoes {
   if (all !== undefined) return { operational: all, task: all, terminal: all };
   const tasks = "the owner of this machine forbids root tasks (allow_root_tasks)";
   const terminals = "the owner of this machine forbids root terminals (allow_root_terminals)";
+  const most = `the owner of this machine allows no more root than "${settings.root_access_max}" (root_access_max)`;
+  const beyond = ROOT_SURFACES.filter((surface) => !allows(settings.root_access_max, surface));
   return {
+    ...Object.fromEntries(beyond.map((surface) => [surface, most])),
     ...(settings.allow_root_tasks ? {} : { operational: tasks, task: tasks }),
     ...(settings.allow_root_terminals ? {} : { terminal: terminals }),
   };

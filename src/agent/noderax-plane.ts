@@ -94,7 +94,12 @@ export function startNoderaxPlane(
   // The first loop that reaches the server again ends the pauses of the others.
   const wake = new Wake(() => outbox.nudge());
   const auth = createAuthState(sendBeat, log, () => wake.call());
-  const rootAccess = createRootAccess(database, rootVetoes(settings));
+  const rootAccess = createRootAccess({
+    database,
+    vetoes: rootVetoes(settings),
+    serverClock: tasksApi.serverClock,
+    log,
+  });
   const location = createLocationReport(database, ports.apiUrl, () =>
     log.info("session", "the location of this node is not reported: this control plane does not take it"),
   );

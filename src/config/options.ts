@@ -126,6 +126,22 @@ export const options = {
     planes: ["noderax"],
     doc: "The owner's veto: false refuses root tasks whatever the control plane's profile says.",
   },
+  root_access_max: {
+    type: "enum",
+    values: [
+      "off",
+      "operational",
+      "task",
+      "terminal",
+      "operational_task",
+      "operational_terminal",
+      "task_terminal",
+      "all",
+    ],
+    default: "all",
+    planes: ["noderax"],
+    doc: "The owner's veto: the most root access that the control plane can have here.",
+  },
   task_isolation: {
     type: "enum",
     values: ["auto", "all", "off"],

@@ -22,7 +22,6 @@ import {
   EventError,
   type PingRequest,
   RootAccessUpdated,
-  SaysRootAccess,
   authRefusals,
 } from "../protocol/noderax/realtime.ts";
 import type { OpenWire } from "./transport.ts";
@@ -76,8 +75,6 @@ const EARLY_MAX = 64;
 const PING_DEADLINE = seconds(10);
 const PING_SPREAD = 0.1;
 const NO_LOCATION = "the control plane does not take the location of a node: it is not sent again";
-const UNKNOWN_PROFILE =
-  "the control plane sent a root-access profile this agent does not know: the previous one stays in force; update the agent";
 
 /** Resolves with the reason when the connection has ended. Aborting `signal` closes it with a handshake. Never rejects. */
 export async function runConnection(
@@ -176,8 +173,7 @@ export async function runConnection(
       }
       case "root-access.updated": {
         const parsed = v.safeParse(RootAccessUpdated, body);
-        if (!parsed.success)
-          return v.is(SaysRootAccess, body) ? log.warn("session", UNKNOWN_PROFILE) : ignored(event);
+        if (!parsed.success) return ignored(event);
         rootAccess.desire(parsed.output.rootAccess);
         return reportChanges();
       }
@@ -201,7 +197,6 @@ export async function runConnection(
     const parsed = v.safeParse(AuthAck, answer);
     if (!parsed.success) return ignored("agent.auth.ack");
     if (parsed.output.rootAccess !== undefined) rootAccess.desire(parsed.output.rootAccess);
-    else if (v.is(SaysRootAccess, answer)) log.warn("session", UNKNOWN_PROFILE);
     hooks.accepted();
     accepted.resolve();
   }

@@ -3,8 +3,10 @@
 // Nothing in here may reach `reboot` or `systemctl`: of the operational commands only refusals are run. What becomes of the
 // commands themselves is tested with the pure functions (test/unit/tasks).
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { RootProfile } from "../../src/protocol/noderax/root-access.ts";
+import { ROOT_PROFILES, type RootProfile, allows } from "../../src/protocol/noderax/root-access.ts";
+import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
+import { asks, isConnected, opens } from "../support/terminal.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -50,6 +52,73 @@ describe.concurrent("a root-access profile", () => {
     const task = node.runs(asRootIn("task", `touch ${node.file("ran").path}`));
     expect(String((await task.finishes("failed")).result?.["error"])).toContain("root access refused (task)");
     expect(node.file("ran").text()).toBeUndefined();
+  });
+});
+
+test.skipIf(!asRoot)(
+  "every profile gives tasks and terminals the user ids it names (needs root)",
+  async () => {
+    await using node = await enrolledAgent({ settings: { task_poll_interval: "300ms" } });
+    await isConnected(node);
+    const outcomes: Record<string, unknown> = {};
+    const expected: Record<string, unknown> = {};
+    for (const profile of ROOT_PROFILES) {
+      node.sandbox.setRootAccess(NODE, profile);
+      await applied(node, profile);
+      const task = node.runs(asRootIn("task", "id -u"));
+      const { status, output } = await task.becomes("final", ({ status }) => isFinal(status));
+      const plain = await node.runs("id -u").finishes("success");
+      outcomes[profile] = {
+        rootTask: status === "success" ? output : status,
+        task: plain.output,
+        rootTerminal: await uidOfTerminal(node, true),
+        terminal: await uidOfTerminal(node, false),
+      };
+      expected[profile] = {
+        rootTask: allows(profile, "task") ? "0\n" : "failed",
+        task: "65534\n",
+        rootTerminal: allows(profile, "terminal") ? "0" : "refused",
+        terminal: "65534",
+      };
+    }
+    expect(outcomes).toEqual(expected);
+  },
+);
+
+/** The user id of a shell; "refused" when the control plane does not ask the agent for it. */
+async function uidOfTerminal(node: AgentNode, runAsRoot: boolean): Promise<string> {
+  const profile = node.sandbox.node(NODE).root_access.applied_profile;
+  if (runAsRoot && !allows(profile, "terminal")) {
+    expect(() => asks(node, { runAsRoot })).toThrow("does not currently allow terminal");
+    return "refused";
+  }
+  using shell = await opens(node, { runAsRoot });
+  return await shell.runs("id -u");
+}
+
+describe.concurrent("the most that the owner allows", () => {
+  test.skipIf(!asRoot)("is what is applied of a profile that gives more (needs root)", async () => {
+    await using node = await enrolledAgent({
+      settings: { task_poll_interval: "300ms", root_access_max: "operational_terminal" },
+    });
+    node.sandbox.setRootAccess(NODE, "all");
+    await until("it failed", () => node.sandbox.node(NODE).root_access.status === "failed");
+    const { applied_profile: now, last_error: error } = node.sandbox.node(NODE).root_access;
+    expect(now).toBe("operational_terminal");
+    expect(error).toContain(
+      'the owner of this machine allows no more root than "operational_terminal" (root_access_max)',
+    );
+    const task = await node.runs(asRootIn("task", "id -u")).finishes("failed");
+    expect(String(task.result?.["error"])).toContain("(root_access_max)");
+  });
+
+  test("is no root by root_access_max off, and no task by allow_tasks, each with its setting", async () => {
+    await using node = await enrolledAgent({
+      settings: { task_poll_interval: "300ms", root_access_max: "off", allow_tasks: false },
+    });
+    const task = await node.runs("id -u").finishes("failed");
+    expect(task.result?.["error"]).toBe("the owner of this machine forbids shell.exec (allow_tasks)");
+    expect(node.story()).toContain("the owner of this machine forbids shell.exec (allow_tasks)");
   });
 });
 

@@ -93,9 +93,6 @@ export const StoredSample = v.looseObject({ id: v.union([v.string(), v.number()]
 export const Ack = v.looseObject({ ok: v.boolean(), message: v.optional(words) });
 export type Ack = v.InferOutput<typeof Ack>;
 
-/** Has a part about root access, perhaps with an unknown profile. */
-export const SaysRootAccess = v.object({ rootAccess: v.object({ profile: v.string() }) });
-
 /** Pushed when an operator changes the profile; not acknowledged. Apply it, then send `agent.auth` again. */
 export const RootAccessUpdated = v.object({ rootAccess: DesiredRootAccess });
 

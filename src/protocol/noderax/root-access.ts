@@ -4,6 +4,7 @@
 // the profile it applied with every claim. The API authorises by the applied one; the agent checks again
 // before it acts.
 import * as v from "valibot";
+import { printable } from "../../lib/printable.ts";
 
 export const ROOT_PROFILES = [
   "off",
@@ -34,17 +35,24 @@ export const profileOf = (surfaces: readonly RootSurface[]): RootProfile =>
     ROOT_SURFACES.every((surface) => allows(profile, surface) === surfaces.includes(surface)),
   ) ?? "off";
 
-/** The profile the operator asked for. `updatedAt` is null until the first change. */
+/**
+ * The profile the operator asked for. A newer server may send one that is unknown here: it counts as `off`.
+ * `updatedAt` is null until the first change.
+ */
 export const DesiredRootAccess = v.object({
-  profile: v.picklist(ROOT_PROFILES),
+  profile: v.pipe(
+    v.string(),
+    v.transform((profile) => printable(profile.slice(0, 64))),
+  ),
   updatedAt: v.nullish(v.string()),
 });
 export type DesiredRootAccess = v.InferOutput<typeof DesiredRootAccess>;
 
-/**
- * As part of an answer: undefined for an unknown profile of a newer server, so that the rest is still
- * accepted.
- */
+/** Returns the profile of this name; undefined for an unknown one. */
+export const rootProfileNamed = (name: string): RootProfile | undefined =>
+  ROOT_PROFILES.find((profile) => profile === name);
+
+/** As part of an answer: undefined for one in another form, so that the rest is still accepted. */
 export const AnsweredRootAccess = v.fallback(v.optional(DesiredRootAccess), undefined);
 
 /** The profile the agent applied. Leave out an empty `lastAppliedAt`, which is refused with 400. */

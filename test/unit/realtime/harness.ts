@@ -6,7 +6,11 @@ import { type Duration, milliseconds, seconds } from "../../../src/lib/duration.
 import { LoopRegistry, Wake } from "../../../src/lib/loop.ts";
 import { type AuthState, createAuthState } from "../../../src/identity/auth-state.ts";
 import type { Log } from "../../../src/platform/log.ts";
-import type { AppliedRootAccess, DesiredRootAccess } from "../../../src/protocol/noderax/root-access.ts";
+import {
+  type AppliedRootAccess,
+  type DesiredRootAccess,
+  rootProfileNamed,
+} from "../../../src/protocol/noderax/root-access.ts";
 import { endpointCheck } from "../../../src/realtime/check.ts";
 import {
   type RealtimeSession,
@@ -133,7 +137,7 @@ export function rootAccess() {
     desired,
     desire(snapshot: DesiredRootAccess) {
       desired.push(snapshot);
-      report = { appliedProfile: snapshot.profile, lastError: null };
+      report = { appliedProfile: rootProfileNamed(snapshot.profile) ?? "off", lastError: null };
     },
     report: () => report,
   };

@@ -140,7 +140,7 @@ describe.concurrent("on the channel", () => {
     await agent.becomes("online");
     const socket = server.sockets()[0];
     for (const event of ["root-access.updated", "agent.auth.ack", "agent.error", "nobody.knows", "__proto__"])
-      for (const body of [undefined, null, 7, "x", [], {}, { rootAccess: { profile: "god" } }])
+      for (const body of [undefined, null, 7, "x", [], {}, { rootAccess: { profile: 7 } }])
         socket?.emit(event, body);
     const pings = server.count("agent.ping");
     await until("it goes on", () => server.count("agent.ping") > pings + 1);
@@ -172,16 +172,13 @@ describe.concurrent("root access", () => {
     expect(server.count("agent.auth")).toBe(2);
   });
 
-  test("with an unknown profile from a newer server stays as it was, with a warning", async () => {
+  test("with an unknown profile from a newer server is passed on: it counts as off there", async () => {
     await using server = plane({
-      onAuth: (socket, ack) => letIn(socket, ack, { profile: "god" as never, updatedAt: "2026-01-01" }),
+      onAuth: (socket, ack) => letIn(socket, ack, { profile: "god", updatedAt: "2026-01-01" }),
     });
     await using agent = start(server.url);
     await agent.becomes("online");
-    expect(agent.rootAccess.desired).toEqual([]);
-    expect(agent.log.lines.filter(({ level }) => level === "warn").map(({ text }) => text)).toContain(
-      "the control plane sent a root-access profile this agent does not know: the previous one stays in force; update the agent",
-    );
+    expect(agent.rootAccess.desired[0]?.profile).toBe("god");
   });
 
   test("that is pushed is applied and reported on the same socket", async () => {

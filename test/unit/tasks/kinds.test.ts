@@ -7,10 +7,16 @@ import { minutes, seconds } from "../../../src/lib/duration.ts";
 import { createSlots } from "../../../src/lib/slots.ts";
 import type { TaskApi } from "../../../src/control/noderax-api.ts";
 import { createServerClock } from "../../../src/control/server-clock.ts";
-import { currentAccount, runnerFor } from "../../../src/platform/account.ts";
+import {
+  type Runner,
+  currentAccount,
+  findAccount,
+  isRoot,
+  runnerFor,
+} from "../../../src/platform/account.ts";
 import { silent } from "../../../src/platform/log.ts";
 import { holdDirectory } from "../../../src/platform/private-directory.ts";
-import type { RootProfile } from "../../../src/protocol/noderax/root-access.ts";
+import { ROOT_PROFILES, type RootProfile, allows } from "../../../src/protocol/noderax/root-access.ts";
 import type { CompletedRequest } from "../../../src/protocol/noderax/tasks.ts";
 import type { DrivePorts } from "../../../src/tasks/context.ts";
 import { type Prepared, type TaskKind, defineKind } from "../../../src/tasks/kinds/kind.ts";
@@ -84,10 +90,13 @@ interface Agent {
 
 /** A process of an agent that knows these kinds, with the state of those before it. */
 function agentWith(...kinds: TaskKind[]): Agent {
+  return agentAs(runnerFor(currentAccount()), ...kinds);
+}
+
+function agentAs(task: Runner, ...kinds: TaskKind[]): Agent {
   const process = new AbortController();
   processes.push(process);
   const runs = join(scratch.path, "runs");
-  const runner = runnerFor(currentAccount());
   const ports: DrivePorts = {
     kinds,
     journal: store.journal,
@@ -108,7 +117,7 @@ function agentWith(...kinds: TaskKind[]): Agent {
     service: undefined,
     runs,
     held: holdDirectory(runs),
-    runners: { task: runner, root: runner },
+    runners: { root: runnerFor(currentAccount()), task },
     view: () => Promise.resolve("shared"),
     openFiles: undefined,
     settings: {
@@ -383,6 +392,35 @@ test("root that is withdrawn while a task waits is refused when its turn comes",
     'root access refused (operational): the root access profile applied on this node is "task"',
   );
 });
+
+test.skipIf(!isRoot())(
+  "each profile gives root to the surfaces it names, as a real user id, and to no other (needs root)",
+  async () => {
+    const of = (root?: "operational" | "task"): TaskKind =>
+      defineKind({
+        type: `test.${root ?? "plain"}`,
+        allowedBy: "allow_tasks",
+        payload: v.object({}),
+        prepare: () => shell("id -u", root && { root }),
+      });
+    const nobody = findAccount("nobody") ?? currentAccount();
+    const agent = agentAs(runnerFor(nobody), of("operational"), of("task"), of());
+    const outcomes: Record<string, string> = {};
+    const expected: Record<string, string> = {};
+    for (const it of ROOT_PROFILES) {
+      profile = it;
+      for (const surface of ["operational", "task", "plain"] as const) {
+        const id = `${it}.${surface}`;
+        agent.runs(id, `test.${surface}`);
+        const { status, output, error } = await server.completion(id);
+        outcomes[id] = status === "success" ? String(output).trim() : String(error);
+        const refusal = `root access refused (${surface}): the root access profile applied on this node is "${it}"`;
+        expected[id] = surface === "plain" ? "65534" : allows(it, surface) ? "0" : refusal;
+      }
+    }
+    expect(outcomes).toEqual(expected);
+  },
+);
 
 test("the payload of a kind is checked by its schema, and a refusal names the field", async () => {
   const agent = agentWith(
