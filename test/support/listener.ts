@@ -14,7 +14,7 @@ import {
 import { problem } from "../../src/listener/problem.ts";
 import type { Tunnels } from "../../src/listener/tunnels-port.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { until } from "./until.ts";
+import { turn, until } from "./until.ts";
 
 /** Who reads on where nobody takes it shall not fill the machine: then nothing more comes, and no end either. */
 const LOG_MAX = 64 * 1_024 * 1_024;
@@ -36,14 +36,14 @@ export class MadeUpContainers implements Containers {
 
   async findService(project: string, service: string): Promise<ServingContainer | undefined> {
     this.asked.push(`${project}/${service}`);
-    await Bun.sleep(0);
+    await turn();
     if (this.failure !== undefined) throw this.failure;
     return this.targets.get(`${project}/${service}`);
   }
 
   async logs(_id: string, query: ContainerLogQuery, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     this.queries.push(query);
-    await Bun.sleep(0);
+    await turn();
     return this.#pieces(query.follow, signal);
   }
 
@@ -72,7 +72,7 @@ export function echoTunnels(): Tunnels<undefined> & { readonly opened: string[] 
   return {
     opened,
     async open(request, server, { project, service, port }) {
-      await Bun.sleep(0);
+      await turn();
       if (!server.upgrade(request, { data: undefined }))
         return problem(426, "Upgrade Required", "ask for a WebSocket");
       opened.push(`${project}/${service}:${port}`);

@@ -15,6 +15,13 @@ export const elapse = (time: Duration): Promise<void> => Bun.sleep(time);
 /** Lets everything that is ready to run do so. It waits for no time: a test that needs it knows the steps. */
 export const turn = (): Promise<void> => Bun.sleep(0);
 
+/** A megabyte of another program arrives: whatever was ready to be read before has been read by then. */
+export async function anotherMegabyte(): Promise<void> {
+  const program = Bun.spawn(["head", "-c", "1000000", "/dev/zero"], { stdout: "pipe" });
+  await new Response(program.stdout).arrayBuffer();
+  await program.exited;
+}
+
 /** The error names what was not so, and what `explain` knows by then. */
 export async function until(
   what: string,

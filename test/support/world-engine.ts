@@ -1,4 +1,6 @@
 // An engine on models of Docker: the real reconcile loop runs on it, and it sees whether two work on one thing at once.
+import { type Duration, milliseconds } from "../../src/lib/duration.ts";
+import { turn } from "./until.ts";
 import { AgentError } from "../../src/lib/agent-error.ts";
 import type {
   Engine,
@@ -14,6 +16,9 @@ import { nameInRole, roleOf } from "../../src/projects/plan/names.ts";
 import type { ObservedProject } from "../../src/projects/plan/observed.ts";
 import type { Step } from "../../src/projects/plan/step.ts";
 import { type Behaviour, World, type WorldContainer } from "./docker-world.ts";
+
+/** Docker needs some time for everything: others have their turn meanwhile. */
+const worksFor = (time: Duration): Promise<void> => Bun.sleep(time);
 
 export class WorldEngine implements Engine {
   readonly worlds = new Map<string, World>();
@@ -99,7 +104,7 @@ export class WorldEngine implements Engine {
   }
 
   async info(signal: AbortSignal) {
-    await Bun.sleep(0);
+    await turn();
     this.#check(signal);
     return { version: "28.0.0", apiVersion: "1.48", root: "/" };
   }
@@ -108,7 +113,7 @@ export class WorldEngine implements Engine {
     this.#check(signal);
     this.snapshots++;
     const at = steadyNow();
-    await Bun.sleep(1);
+    await worksFor(milliseconds(1));
     this.#check(signal);
     const projects = new Map<string, ObservedProject>();
     for (const [name, world] of this.worlds)
@@ -156,7 +161,7 @@ export class WorldEngine implements Engine {
     signal: AbortSignal,
   ): Promise<ServiceContainer | undefined> {
     this.#check(signal);
-    await Bun.sleep(0);
+    await turn();
     const own = this.#observe(this.world(project)).containers.filter((one) => one.service === service);
     const found = own.find(({ role }) => role === "current") ?? own.find(({ role }) => role === "previous");
     return found && { id: found.id, state: found.state, addresses: [...found.networks.values()] };
@@ -169,7 +174,7 @@ export class WorldEngine implements Engine {
     signal: AbortSignal,
   ): Promise<AsyncIterable<Uint8Array>> {
     this.#check(signal);
-    await Bun.sleep(0);
+    await turn();
     const [project = "", own = ""] = id.split("/");
     const service = this.world(project).containers.get(own)?.service;
     if (service === undefined) throw new AgentError("docker.gone", `No such container: ${id}`);
@@ -190,7 +195,7 @@ export class WorldEngine implements Engine {
     this.#busy.set(key, 1);
     try {
       this.onStep(text, "before");
-      await Bun.sleep(1);
+      await worksFor(milliseconds(1));
       this.#check(signal);
       if (this.refuse(text)) throw new AgentError("docker.refused", `Docker does not want to: ${step.do}`);
       const world = this.world(project);
@@ -271,7 +276,7 @@ export class WorldEngine implements Engine {
   }
   async pull(...[image, , , signal]: Parameters<Engine["pull"]>): Promise<void> {
     this.#check(signal);
-    await Bun.sleep(1);
+    await worksFor(milliseconds(1));
     const failure = this.pullFailure(image);
     if (failure !== undefined) throw failure;
     if (this.unpullable.has(image)) throw new AgentError("pull.unknown", "manifest unknown");

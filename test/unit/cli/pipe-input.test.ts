@@ -4,6 +4,8 @@ import { type AddressInfo, type Socket, createServer } from "node:net";
 import { Readable } from "node:stream";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { typePipe } from "../../../src/cli/commands/sandbox/pipe-input.ts";
+import { seconds } from "../../../src/lib/duration.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -41,6 +43,7 @@ async function slowServer() {
 }
 
 test("a pipe is paused while the socket buffers too much, and resumed after", async () => {
+  using clock = stopClock();
   using server = await slowServer();
   const socket = new WebSocket(server.url);
   await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }));
@@ -58,12 +61,11 @@ test("a pipe is paused while the socket buffers too much, and resumed after", as
   using _typing = typePipe(socket, pipe);
   await until("the socket is full", () => pipe.isPaused());
   const before = read;
-  // Twenty polls of the buffer.
-  await Bun.sleep(200);
+  await clock.pass(seconds(1)); // a hundred polls of the buffer
   expect(read).toBe(before);
   expect(socket.bufferedAmount).toBeLessThan(2 * 1_048_576);
   server.reads();
-  await until("all of it arrived", () => server.received() > chunks * chunk.length);
+  await clock.during(until("all of it arrived", () => server.received() > chunks * chunk.length));
   await until("nothing is left to send", () => socket.bufferedAmount === 0);
   socket.close();
 });

@@ -44,7 +44,7 @@ function serveShells(agent: AgentSocket): void {
     shells.set(sessionId, shell);
     send("terminal.opened", { cols, rows });
     void shell.exited.then(async () => {
-      await Bun.sleep(20);
+      await Bun.sleep(20); // The last output is read a moment after the end.
       send("terminal.exited", { exitCode: shell.exitCode });
     });
   });

@@ -74,7 +74,7 @@ test.each([
   const stop = new AbortController();
   await using server = await serveBytes((socket) => {
     socket.write(beginning);
-    setTimeout(() => stop.abort(), 20);
+    setTimeout(() => stop.abort(), 20); // The client reads the beginning first.
   });
   const error = await failureOf(httpTo(server)(get, stop.signal));
   expect([error.code, error.exit]).toEqual(["aborted", exit.interrupted]);

@@ -11,6 +11,7 @@ import { createLog } from "../../../src/platform/log.ts";
 import { identify, isAlive, parentOf, parseProcessStat, terminate } from "../../../src/platform/processes.ts";
 import { rebootRefusal, serviceOf } from "../../../src/platform/service.ts";
 import { scopePrefix, systemdVersion, transientUnit, unitProperties } from "../../../src/platform/systemd.ts";
+import { until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 
 const STAT =
@@ -51,8 +52,7 @@ test("a zombie is not alive", async () => {
     const pid = Number(Buffer.from(value ?? []).toString());
     const born = identify(pid);
     if (born === undefined) throw new Error("it was waited for");
-    for (const end = Date.now() + seconds(5); isAlive(born); await Bun.sleep(2))
-      if (Date.now() > end) throw new Error("still alive");
+    await until("it has ended", () => !isAlive(born));
     expect(existsSync(`/proc/${pid}`)).toBe(true);
   } finally {
     child.kill("SIGKILL");

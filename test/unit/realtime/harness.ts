@@ -79,8 +79,8 @@ export function plane(options: PlaneOptions = {}): Plane {
     socket.onAny((event: string, body: Record<string, unknown>, answer: Answer) => {
       heard.push({ event, body });
       if (event === "agent.auth") return (onAuth ?? letIn)(socket, answer);
-      const said = onEvent?.(event, body, socket) ?? { ok: true };
-      if (said !== false) answer(said);
+      const reply = onEvent?.(event, body, socket) ?? { ok: true };
+      if (reply !== false) answer(reply);
     });
   });
   const { websocket } = engine.handler();
@@ -221,7 +221,7 @@ export function pauseOf({ registry }: Running): Duration {
 /** A network between agent and control plane that can freeze: connections stay open, no data passes. */
 export async function network(
   port: number,
-): Promise<AsyncDisposable & { readonly url: string; freeze(): void; thaw(): void }> {
+): Promise<AsyncDisposable & { readonly url: string; connections(): number; freeze(): void; thaw(): void }> {
   const sockets = new Set<TcpSocket>();
   let frozen = false;
   const server = createServer((near) => {
@@ -244,6 +244,7 @@ export async function network(
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    connections: () => sockets.size,
     freeze() {
       frozen = true;
       for (const socket of sockets) socket.pause();

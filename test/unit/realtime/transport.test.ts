@@ -9,12 +9,17 @@ import { certificateFor, noOpenssl } from "../../support/certificates.ts";
 import { serveBytes } from "../control/servers.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { printedBy, tunnelProxy } from "../../support/proxy.ts";
-import { until } from "../../support/until.ts";
+import { turn, until } from "../../support/until.ts";
 import { plane, start } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
-function open(url: string, own: Partial<Endpoint> = {}, timeout: Duration = seconds(2)): Promise<Wire> {
+function open(
+  url: string,
+  own: Partial<Endpoint> = {},
+  timeout: Duration = seconds(2),
+  onEvent: (name: string) => void = () => {},
+): Promise<Wire> {
   const endpoint = {
     apiUrl: url,
     path: "/socket.io/",
@@ -22,10 +27,10 @@ function open(url: string, own: Partial<Endpoint> = {}, timeout: Duration = seco
     authorities: () => "",
     ...own,
   };
-  return socketIo(endpoint, timeout)(() => {});
+  return socketIo(endpoint, timeout)(onEvent);
 }
 
-/** A websocket server that says `frames` to whoever comes, and nothing else. */
+/** A websocket server that sends `frames` to every client, and answers nothing. */
 function talker(frames: (string | Uint8Array)[]) {
   const server = Bun.serve({
     port: 0,
@@ -74,11 +79,13 @@ describe.concurrent("a peer that sends", () => {
       "43/agent-realtime,[]",
       "6",
       '42/other,["x"]',
+      '42/agent-realtime,["last",{}]',
     ]);
-    const wire = await open(server.url);
+    const heard: string[] = [];
+    const wire = await open(server.url, {}, seconds(2), (event) => heard.push(event));
     await wire.connected;
-    const early = await Promise.race([wire.ended, Bun.sleep(200)]);
-    expect(early).toBeUndefined();
+    await until("the last event", () => heard.includes("last"));
+    await turn();
     wire.close("enough");
     expect(await wire.ended).toEqual({ stage: "connected", by: "us", reason: "enough" });
   });
@@ -86,10 +93,12 @@ describe.concurrent("a peer that sends", () => {
   test("nothing after the handshake is told apart from one that never opens", async () => {
     await using server = talker([handshake]);
     await using silent = await serveBytes(() => {});
-    const near = await open(silent.url, {}, milliseconds(200));
+    const limit = milliseconds(200);
+    const far = await open(server.url, {}, limit);
+    let early: unknown;
+    void far.ended.then((end) => (early = end));
+    const near = await open(silent.url, {}, limit);
     expect(await near.ended).toMatchObject({ stage: "transport", by: "network", reason: "timeout" });
-    const far = await open(server.url);
-    const early = await Promise.race([far.ended, Bun.sleep(300)]);
     expect(early).toBeUndefined();
     far.close("no answer");
     expect(await far.ended).toEqual({ stage: "namespace", by: "us", reason: "no answer" });

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { steadyNow, steadyOf, wallFrom } from "../../../src/lib/clock.ts";
-import { milliseconds, seconds } from "../../../src/lib/duration.ts";
+import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
 import {
   type Account,
   currentAccount,
@@ -30,6 +30,7 @@ import {
   runDirectory,
 } from "../../../src/tasks/run/directory.ts";
 import { ENTER, READ_COMMAND, WRAPPER } from "../../../src/tasks/run/wrapper.ts";
+import { stopClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 
@@ -417,7 +418,8 @@ test("the wrapper writes down when the command ended and how long it ran, whenev
   const before = steadyNow();
   const { run } = await finish("sleep 0.3");
   const after = steadyNow();
-  await Bun.sleep(100);
+  using clock = stopClock();
+  await clock.pass(hours(1));
   const span = run.span();
   expect(span?.duration).toBeWithin(280, after - before + 20);
   expect(span?.ended).toBeWithin(before + 280, after + 20);

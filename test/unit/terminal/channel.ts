@@ -1,7 +1,7 @@
 // The realtime session of the terminal tests, in this process: a server that keeps sessions and answers as the real one.
 import * as v from "valibot";
 import { AgentError } from "../../../src/lib/agent-error.ts";
-import { sleep } from "../../../src/lib/loop.ts";
+import { aborted } from "../../../src/lib/until.ts";
 import type { Channel } from "../../../src/realtime/channel.ts";
 
 type Body = Record<string, unknown> & { sessionId: string };
@@ -23,7 +23,7 @@ export interface TestChannel extends Channel {
   status(sessionId: string): string | undefined;
   setStatus(sessionId: string, status: string): void;
   of(event: string, sessionId: string): Body[];
-  /** How long an ack takes; undefined: within the same turn. */
+  /** How long the server delays its acks; undefined: within the same turn. */
   ackAfter: number | undefined;
   /** Called with every event before it is handled; may throw an AgentError as the session does. */
   fault: ((sent: Sent) => void) | undefined;
@@ -84,7 +84,7 @@ export function testChannel(): TestChannel {
     mostInFlight: () => most,
     online: () => connected,
     async whenOnline(signal) {
-      while (!channel.online() && !signal.aborted) await Promise.race([back.promise, sleep(50, signal)]);
+      while (!channel.online() && !signal.aborted) await Promise.race([back.promise, aborted(signal)]);
     },
     async request(event, body, ack) {
       if (!connected) throw new AgentError("realtime.offline", "no session");

@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../../src/lib/duration.ts";
 import { loadFlowControl } from "../../../src/terminal/pty/flow-control.ts";
 import { PTY_MODES, type Pty, type PtyMode, type PtyOrder, spawnPty } from "../../../src/terminal/pty/pty.ts";
-import { until } from "../../support/until.ts";
+import { anotherMegabyte, until } from "../../support/until.ts";
 import { openTerminals } from "./harness.ts";
 
 setDefaultTimeout(60_000);
@@ -158,9 +158,9 @@ test("a paused pty holds its program, and nothing is lost (needs FFI)", async ()
   expect(pty.pausable).toBe(true);
   await until("it begins", () => received() > 0);
   pty.pause();
-  await Bun.sleep(100);
+  await anotherMegabyte();
   const held = received();
-  await Bun.sleep(100);
+  await anotherMegabyte();
   expect(received()).toBe(held);
   expect(held).toBeLessThan(all);
   pty.resume();
@@ -186,7 +186,7 @@ test("what the kernel held of a paused pty when its program ended comes out (nee
     const { pty, said } = await running(mode, "echo on; read line; printf '%03000d' 7; exit 6");
     await until("it is on", () => said().includes("on\r\n"));
     pty.pause();
-    await Bun.sleep(20);
+    await anotherMegabyte();
     pty.write(Buffer.from("\n"));
     expect((await pty.exited).exitCode).toBe(6);
     await pty.drained;
