@@ -150,6 +150,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         ...common,
         serverUrl: urls.caravanserai,
         nodeName: name,
+        assignmentCopyPath: join(directory, "assignment.json"),
         registry: registries.caravanserai,
         loops,
         ...(options.engine === undefined ? {} : { engine: options.engine }),

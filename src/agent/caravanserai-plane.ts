@@ -16,6 +16,7 @@ import type { NodeInfo } from "../protocol/caravanserai/resources.ts";
 import { applyStep } from "../projects/reconcile/apply.ts";
 import { createAssignedNames } from "../projects/node/assigned-names.ts";
 import { assignmentLoop, createAssignmentStore } from "../projects/node/assignment.ts";
+import { createAssignmentCopy } from "../projects/node/assignment-copy.ts";
 import { createContinuity } from "../projects/node/continuity.ts";
 import { type DockerOptions, createDocker } from "../projects/docker/engine.ts";
 import { isDockerLocal, socketPathOf } from "../lib/address.ts";
@@ -45,6 +46,8 @@ export interface CaravanseraiPorts {
   /** PEM of all trusted authorities. */
   readonly authorities: () => string;
   readonly database: Database;
+  /** File with a copy of the last list of projects. */
+  readonly assignmentCopyPath: string;
   readonly registry: LoopRegistry;
   /** Of both planes. */
   readonly loops: () => readonly LoopRecord[];
@@ -67,7 +70,7 @@ const RESTART_WINDOW = minutes(10);
 
 /** Starts the plane. Waits while server or Docker fail, and reports that in the status; never throws. */
 export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSignal): CaravanseraiPlane {
-  const { settings, serverUrl, nodeName: node, database, registry, log } = ports;
+  const { settings, serverUrl, nodeName: node, database, assignmentCopyPath, registry, log } = ports;
   const http = createHttp({ baseUrl: serverUrl, dialect: CARAVANSERAI, authorities: ports.authorities });
   const api = caravanseraiApi(http, settings.request_timeout);
   const records = createRecords(database);
@@ -153,7 +156,12 @@ export function startCaravanseraiPlane(ports: CaravanseraiPorts, signal: AbortSi
   const assignment = assignmentLoop(
     {
       api,
-      store: createAssignmentStore(database, serverUrl, node),
+      store: createAssignmentStore(
+        database,
+        serverUrl,
+        node,
+        createAssignmentCopy(assignmentCopyPath, serverUrl, node, log),
+      ),
       node,
       onAssignment: (assignment) => reconcile.assign(assignment),
       isLost: (name) => reconcile.isLost(name),

@@ -16,7 +16,7 @@ import { createJournal, createOpenClaim } from "../tasks/journal.ts";
 import { adoptRuns, interruptedTasks, reportInterrupted } from "../tasks/recover.ts";
 
 const PENDING = "pending_enrollment.json";
-const FILES = ["agent.lock", "agent.sock", "disk-reserve", PENDING];
+const FILES = ["agent.lock", "agent.sock", "disk-reserve", "assignment.json", PENDING];
 
 /**
  * Restores a damaged identity, and sets aside files of a wrong kind in the place of the agent's. Returns

@@ -30,7 +30,15 @@ const STICKY = 0o1000;
 
 /** Files that the agent writes and reads in its state directory. */
 const DATABASE = "state.db";
-const OWN = [DATABASE, `${DATABASE}-wal`, `${DATABASE}-shm`, "agent.lock", "agent.sock", "tasks"];
+const OWN = [
+  DATABASE,
+  `${DATABASE}-wal`,
+  `${DATABASE}-shm`,
+  "agent.lock",
+  "agent.sock",
+  "tasks",
+  "assignment.json",
+];
 /** Kept with any owner: it holds an approval that waits for a person. */
 const KEPT = ["pending_enrollment.json"];
 

@@ -82,6 +82,7 @@ test("whatever stands in the place of its files, the node comes back as the same
     "agent.sock",
     "pending_enrollment.json",
     "agent_identity.json",
+    "assignment.json",
   ]) {
     rmSync(at(name), { force: true });
     mkdirSync(join(at(name), "in", "the", "way"), { recursive: true });
@@ -92,8 +93,8 @@ test("whatever stands in the place of its files, the node comes back as the same
   await node.isOnline();
   expect(readFileSync(node.stateFile, "utf8")).toBe(identity);
   expect(lstatSync(at("tasks"), { throwIfNoEntry: false })?.isDirectory() ?? true).toBeTrue();
-  // Six places; each says what became of it.
-  expect((await node.status()).warnings.filter((text) => text.includes("damaged"))).toHaveLength(6);
+  // Seven places; each says what became of it.
+  expect((await node.status()).warnings.filter((text) => text.includes("damaged"))).toHaveLength(7);
 });
 
 test.skipIf(!asRoot)(

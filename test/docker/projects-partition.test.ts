@@ -1,8 +1,10 @@
 // Server, node and other agents on the same Docker: who is away, who has forgotten whom, and what stays untouched.
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { databasePath } from "../../src/agent/agent.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
+import { BOX, boxRuns, boxService } from "../support/box.ts";
 import { IMAGE, missing } from "../support/docker.ts";
 import { type Container, type ProjectHandle, ProjectNode } from "../support/project-node.ts";
 import { elapse, eventually } from "../support/until.ts";
@@ -55,6 +57,35 @@ describe.skipIf(missing !== undefined)("a node and its server (needs Docker)", (
     await node.orphanRounds(10);
     expect(await shop.running("web")).toMatchObject({ id: before.id, startedAt });
     expect(shop.reports()).toHaveLength(1);
+  });
+
+  test.concurrent("a database that is lost while the server is away costs no container its supervision and no route", async () => {
+    await using node = await ProjectNode.start({ settings: { proxy_listen_addr: "127.0.0.1:0" } });
+    const shop = node
+      .project("shop", [await boxService(node)])
+      .at("web", "box", BOX.http)
+      .apply();
+    await boxRuns(shop);
+    await node.plane.goesAway();
+    await node.stops();
+    const state = join(node.directory, "state");
+    for (const suffix of ["-wal", "-shm"]) rmSync(`${databasePath(state)}${suffix}`, { force: true });
+    writeFileSync(databasePath(state), "\0".repeat(8_192));
+    const before = await shop.running("box");
+    await node.starts();
+    expect((await node.status()).warnings.join()).toContain("state.db is damaged");
+    const port = await node.port("ingress");
+    const serves = (): Promise<boolean> =>
+      fetch(`http://127.0.0.1:${port}/`, { headers: { host: `web.${shop.name}.local` }, keepalive: false })
+        .then(async (answer) => answer.ok && (await answer.text()) === "hello\n")
+        .catch(() => false);
+    await shop.until("it is routed", serves);
+    expect(await shop.running("box")).toMatchObject({ id: before.id, startedAt: before.startedAt });
+    await node.docker("kill", before.id);
+    await shop.until("it runs again and is routed", async () => {
+      const now = await shop.container("box");
+      return now?.state === "running" && now.startedAt !== before.startedAt && (await serves());
+    });
   });
 
   test.concurrent("what happened while the server was away is reported when it is back, and the heartbeats go on", async () => {

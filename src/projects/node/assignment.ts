@@ -1,5 +1,5 @@
 // Polls the server for the projects of this node and stores the answer, so that a machine that boots without its server
-// still starts its containers. While the server does not answer, the last answer holds.
+// still starts its containers, also after its database was damaged. While the server does not answer, the last answer holds.
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { messageOf } from "../../lib/agent-error.ts";
@@ -11,6 +11,7 @@ import { pauseAfter, retry } from "../../control/retry.ts";
 import type { Migration } from "../../platform/database.ts";
 import type { Log } from "../../platform/log.ts";
 import { type SteadyTime, steadyNow } from "../../lib/clock.ts";
+import type { AssignmentCopy } from "./assignment-copy.ts";
 import { type Condition, NAME, Project, ProjectPlace } from "../../protocol/caravanserai/resources.ts";
 
 /** Includes Failed: what still runs keeps serving, the rest is tried again, and a corrected specification repairs it. */
@@ -117,7 +118,13 @@ export interface AssignmentStore {
   write(items: readonly unknown[]): boolean;
 }
 
-export function createAssignmentStore(database: Database, server: string, node: string): AssignmentStore {
+/** `copy` is read where the database knows nothing, and written with every change. */
+export function createAssignmentStore(
+  database: Database,
+  server: string,
+  node: string,
+  copy: AssignmentCopy,
+): AssignmentStore {
   let stored: string | undefined;
   return {
     read() {
@@ -126,15 +133,19 @@ export function createAssignmentStore(database: Database, server: string, node: 
           "SELECT items FROM assignment WHERE version = ? AND server = ? AND node = ?",
         )
         .get(VERSION, server, node);
-      if (row === null) return undefined;
+      if (row === null) return copy.read();
       stored = row.items;
       const items: unknown = JSON.parse(row.items);
-      return Array.isArray(items) ? items : undefined;
+      if (!Array.isArray(items)) return undefined;
+      // A crash may have come between the two writes, and an earlier version kept no copy.
+      copy.write(items);
+      return items;
     },
     write(items) {
       const text = JSON.stringify(items);
       if (text === stored) return false;
       database.run("INSERT OR REPLACE INTO assignment VALUES (1, ?, ?, ?, ?)", [VERSION, server, node, text]);
+      copy.write(items);
       stored = text;
       return true;
     },

@@ -1,5 +1,8 @@
 // The assignment: what of the server's answer counts, and that the last answer outlives server and agent.
+import type { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { AgentError } from "../../../../src/lib/agent-error.ts";
 import { milliseconds, minutes, seconds } from "../../../../src/lib/duration.ts";
 import { LoopRegistry } from "../../../../src/lib/loop.ts";
@@ -14,7 +17,9 @@ import {
   pollPause,
   readAssignment,
 } from "../../../../src/projects/node/assignment.ts";
+import { createAssignmentCopy } from "../../../../src/projects/node/assignment-copy.ts";
 import { onList } from "../../../../src/projects/reconcile/change.ts";
+import { temporaryDirectory } from "../../../support/binary.ts";
 import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
 import { emptyStore, spec, until } from "../harness.ts";
 
@@ -78,12 +83,26 @@ test("a text that is not a project name is not passed to Docker", () => {
   expect(found?.spec).toMatchObject({ problem: '"../../etc" is not a name for a project' });
 });
 
-test("the last answer is kept for this server and this node alone", () => {
-  const database = openDatabase(":memory:", [assignmentMigration]);
-  createAssignmentStore(database, "http://a", "here").write([item("shop")]);
-  expect(createAssignmentStore(database, "http://a", "here").read()).toEqual([item("shop")]);
-  expect(createAssignmentStore(database, "http://b", "here").read()).toBeUndefined();
-  expect(createAssignmentStore(database, "http://a", "there").read()).toBeUndefined();
+test("the last answer is kept for this server and this node alone, in the database and in its copy", () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "assignment.json");
+  const storeIn = (database: Database, server: string, node: string): AssignmentStore =>
+    createAssignmentStore(database, server, node, createAssignmentCopy(path, server, node, silent));
+  using database = openDatabase(":memory:", [assignmentMigration]);
+  storeIn(database, "http://a", "here").write([item("shop")]);
+  using empty = openDatabase(":memory:", [assignmentMigration]);
+  for (const each of [database, empty]) {
+    expect(storeIn(each, "http://a", "here").read()).toEqual([item("shop")]);
+    expect(storeIn(each, "http://b", "here").read()).toBeUndefined();
+    expect(storeIn(each, "http://a", "there").read()).toBeUndefined();
+  }
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+
+  // Made where an earlier version kept none, and not obeyed where it is torn.
+  writeFileSync(path, readFileSync(path, "utf8").slice(0, -9));
+  expect(storeIn(empty, "http://a", "here").read()).toBeUndefined();
+  storeIn(database, "http://a", "here").read();
+  expect(storeIn(empty, "http://a", "here").read()).toEqual([item("shop")]);
 });
 
 function polling(
