@@ -19,6 +19,7 @@ export const root: Command = command({
     drain: () => import("./commands/drain.ts"),
     gc: () => import("./commands/gc.ts"),
     task: () => import("./commands/task.ts"),
+    packages: () => import("./commands/packages.ts"),
     forward: () => import("./commands/forward.ts"),
     logs: () => import("./commands/logs.ts"),
     config: () => import("./commands/config.ts"),

@@ -60,6 +60,7 @@ interface Codes {
   net: "refused" | "reset" | "timeout" | "unresolved";
   node: "name";
   output: "closed" | "failed";
+  packages: "failed" | "locked" | "names" | "none";
   pull: "failed" | "stalled" | "unauthorized" | "unknown";
   realtime: "answer" | "ended" | "lost" | "offline" | "proxy" | "timeout" | "too_large" | "url";
   sandbox:

@@ -1,4 +1,5 @@
 // Version and commit, defined by the build.
+import { join } from "node:path";
 
 declare const BUILD_VERSION: string | undefined;
 declare const BUILD_COMMIT: string | undefined;
@@ -10,3 +11,7 @@ export const commit: string = typeof BUILD_COMMIT === "string" ? BUILD_COMMIT : 
 export const buildDate: string = typeof BUILD_DATE === "string" ? BUILD_DATE : "unknown";
 /** True in the compiled executable. */
 export const compiled: boolean = typeof BUILD_VERSION === "string";
+
+/** The command line that starts this program again, as the executable or from its source. */
+export const ownCommand = (): string[] =>
+  compiled ? [process.execPath] : [process.execPath, join(import.meta.dir, "../main.ts")];

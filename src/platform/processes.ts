@@ -174,7 +174,7 @@ async function signalUntilGone(
     for (const pid of alive) {
       if (signalled.has(pid) && !signals.includes("SIGKILL")) continue;
       signalled.add(pid);
-      for (const signal of signals) send(pid, signal);
+      for (const signal of signals) signalProcess(pid, signal);
     }
     const left = end - steadyNow();
     if (left <= 0) return false;
@@ -182,7 +182,8 @@ async function signalUntilGone(
   }
 }
 
-function send(pid: number, signal: NodeJS.Signals): void {
+/** Signals a process that may have ended meanwhile. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {

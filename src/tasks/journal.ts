@@ -100,6 +100,8 @@ export const Launch = v.object({
   limit: v.string(),
   /** Milliseconds between SIGTERM and SIGKILL; absent: task_kill_grace. */
   grace: v.optional(v.number()),
+  /** Whether a stop signals the program alone, and kills nothing. */
+  stopsItself: v.optional(v.literal(true)),
   /** The name of which only one task runs at a time. */
   exclusive: v.optional(v.string()),
   /** How often work in the agent was begun again after a restart. */

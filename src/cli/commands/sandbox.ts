@@ -66,6 +66,7 @@ export default command({
     approve: () => import("./sandbox/approve.ts"),
     nodes: () => import("./sandbox/nodes.ts"),
     task: () => import("./sandbox/task.ts"),
+    packages: () => import("./sandbox/packages.ts"),
     show: () => import("./sandbox/show.ts"),
     cancel: () => import("./sandbox/cancel.ts"),
     terminal: () => import("./sandbox/terminal.ts"),

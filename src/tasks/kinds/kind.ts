@@ -37,6 +37,8 @@ export interface RunCommand extends Needs {
   readonly timeout: Duration;
   /** Time between SIGTERM and SIGKILL instead of task_kill_grace. */
   readonly killGrace?: Duration;
+  /** A stop sends SIGTERM to the program alone, which ends what it has started, and SIGKILL to nothing. */
+  readonly stopsItself?: true;
   /** Descriptor 4 of the program is the file `report`, which `finish` receives. It is not part of the log. */
   readonly report?: true;
 }

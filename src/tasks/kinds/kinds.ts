@@ -1,5 +1,14 @@
 // The kinds of tasks that this agent runs. A new kind is a file beside this one, and a name in the list.
 import type { TaskKind } from "./kind.ts";
+import { packageInstall, packagePurge, packageRemove } from "./package-changes.ts";
+import { packageList, packageSearch } from "./package-queries.ts";
 import { shellExec } from "./shell.ts";
 
-export const TASK_KINDS: readonly TaskKind[] = [shellExec];
+export const TASK_KINDS: readonly TaskKind[] = [
+  shellExec,
+  packageList,
+  packageSearch,
+  packageInstall,
+  packageRemove,
+  packagePurge,
+];

@@ -51,6 +51,7 @@ export async function launchCommand(
     deadline,
     limit,
     ...(prepared.killGrace === undefined ? {} : { grace }),
+    ...(prepared.stopsItself === undefined ? {} : { stopsItself: true }),
     ...(prepared.exclusive === undefined ? {} : { exclusive: prepared.exclusive }),
     ...(mode === "unit" || ports.service === undefined ? {} : { service: ports.service }),
   };

@@ -178,6 +178,10 @@ export interface Run {
   wrapperAlive(): boolean | undefined;
   /** The processes of the command, without wrapper, output copiers, and the init of their namespace, which ends with them. */
   members(): number[];
+  /** The program itself, without what it has started; none before it runs and after its end. */
+  program(): number[];
+  /** Whether a stop signals the program alone. */
+  readonly stopsItself: boolean;
   /** True while an output copier still waits for output. */
   copying(): boolean;
   /** "pid 4711 (sleep)" for each process that keeps the output open. */
@@ -239,6 +243,11 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       return wrapper && isAlive(wrapper);
     },
     members,
+    program() {
+      const wrapper = known()?.wrapper.pid;
+      return wrapper === undefined ? [] : members().filter((pid) => parentOf(pid) === wrapper);
+    },
+    stopsItself: launched.stopsItself === true,
     copying: () => (known()?.copiers ?? []).some(isAlive),
     outputHolders() {
       const place = realpathSync(directory);

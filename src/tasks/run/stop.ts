@@ -5,7 +5,7 @@ import { type Duration, milliseconds, seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import { jitter } from "../../lib/backoff.ts";
 import type { TaskApi } from "../../control/noderax-api.ts";
-import { terminate } from "../../platform/processes.ts";
+import { signalProcess, terminate } from "../../platform/processes.ts";
 import { isFinal } from "../../protocol/noderax/tasks.ts";
 import type { Journal, Stop, TaskRecord } from "../journal.ts";
 import type { Run } from "./directory.ts";
@@ -72,6 +72,7 @@ export async function watchControl(
  */
 export async function endRun(run: Run, grace: Duration): Promise<boolean> {
   if (!run.hasBegun() && run.prevent()) return true;
+  if (run.stopsItself) return askToStop(run, grace);
   const giveUp = steadyNow() + grace + seconds(10);
   while (run.exitCode() === undefined && run.wrapperAlive() !== false) {
     if (steadyNow() > giveUp) return false;
@@ -80,4 +81,23 @@ export async function endRun(run: Run, grace: Duration): Promise<boolean> {
   }
   // The command has ended; end its background processes, too.
   return terminate(() => run.members(), grace);
+}
+
+/** How often the end of a program is looked for that stops by itself: reading /proc blocks the agent. */
+const STOP_POLL = milliseconds(250);
+
+/** Sends the program SIGTERM, once. Resolves with true when it has ended; with false when it goes on after `grace`. */
+async function askToStop(run: Run, grace: Duration): Promise<boolean> {
+  const giveUp = steadyNow() + grace;
+  const asked = new Set<number>();
+  while (run.exitCode() === undefined && run.wrapperAlive() !== false) {
+    if (steadyNow() > giveUp) return false;
+    for (const pid of run.program()) {
+      if (asked.has(pid)) continue;
+      asked.add(pid);
+      signalProcess(pid, "SIGTERM");
+    }
+    await sleep(STOP_POLL);
+  }
+  return run.exitCode() !== undefined || run.members().length === 0;
 }

@@ -94,6 +94,8 @@ function startWork(prepared: InnerWork, ports: Parameters<InnerWork["run"]>[0]):
     span: () => undefined,
     wrapperAlive: () => end === undefined,
     members: () => [],
+    program: () => [],
+    stopsItself: false,
     copying: () => false,
     outputHolders: () => [],
     stopKeeping: () => false,
