@@ -11,7 +11,7 @@ import {
   realpathSync,
   rmSync,
 } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { availableParallelism, homedir, tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 
 const root = join(import.meta.dirname, "..");
@@ -66,20 +66,32 @@ async function main() {
 }
 
 /**
- * Files named on the command line run as `bun test` would run them. All of them run in two lanes side by side: what needs
- * the Docker Engine one after the other, since it is the engine that is busy; everything else in parallel.
+ * Files named on the command line run as `bun test` would run them. All of them run in lanes side by side: what needs the
+ * Docker Engine one file after the other, since it is the engine that is busy; so what boots systemd, since both of its
+ * files make the same image; and everything else in parallel, the longest first, with more files than cores because tests
+ * mostly wait. `--update-timings` writes down how long its files take.
  */
 function lanes() {
   if (args.some((arg) => !arg.startsWith("-"))) return [{ name: "named", flags: args, files: [] }];
   const files = testFiles();
-  const onEngine = (file) => /^test\/(docker|browser)\/|^test\/system\/(systemd|install)\./.test(file);
+  const laneOf = (file) =>
+    /^test\/(docker|browser)\//.test(file)
+      ? "engine"
+      : /^test\/system\/(systemd|install)\./.test(file)
+        ? "systemd"
+        : "parallel";
+  const own = args.filter((arg) => arg !== "--update-timings");
+  const workers = [`--parallel=${2 * availableParallelism()}`, "--timings=.ci/test-times.json"];
   return [
-    { name: "parallel", flags: ["--parallel=4", ...args], files: files.filter((file) => !onEngine(file)) },
-    { name: "engine", flags: args, files: files.filter(onEngine) },
-  ].filter(({ files }) => files.length > 0);
+    { name: "parallel", flags: [...workers, ...args] },
+    { name: "engine", flags: own },
+    { name: "systemd", flags: own },
+  ]
+    .map((lane) => ({ ...lane, files: files.filter((file) => laneOf(file) === lane.name) }))
+    .filter((lane) => lane.files.length > 0);
 }
 
-/** Resolves with whether all its tests passed. The output of the second lane is shown at its end, in one piece. */
+/** Resolves with whether all its tests passed. The output of all lanes but the first is shown at their end, in one piece. */
 function run({ name, flags, files }, index) {
   const report =
     junit === undefined ? [] : ["--reporter=junit", `--reporter-outfile=${join(junit, `junit-${name}.xml`)}`];
