@@ -3,22 +3,19 @@ import { Database } from "bun:sqlite";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Agent, databasePath, runsPath, startAgent } from "../../src/agent/agent.ts";
-import { loadConfig } from "../../src/config/load.ts";
-import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
-import { askStatus } from "../../src/agent/control-socket.ts";
+import { type Agent, databasePath, runsPath } from "../../src/agent/agent.ts";
+import { type Duration, seconds } from "../../src/lib/duration.ts";
 import type { Status } from "../../src/agent/status.ts";
-import { createLog } from "../../src/platform/log.ts";
 import type { TaskRequest } from "../../src/sandbox/operations.ts";
 import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
 import { enrolled } from "../unit/sandbox/harness.ts";
+import { type AgentPlace, type AgentRunner, ChildAgent, InProcessAgent } from "./agent-runner.ts";
 import { endCommands } from "./processes.ts";
 import { type ControlPlane, type Gateway, controlPlane, gateway } from "./sandbox.ts";
 import { type Scribble, scribble } from "./scribble.ts";
 import { TaskHandle } from "./task.ts";
-import { SOON, until } from "./until.ts";
+import { until } from "./until.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** Of a whole test. Every file sets it: what the preload sets holds for the first file only (Bun 1.4.5). */
 export const TEST_LIMIT = seconds(60);
 export const NODE = "node-1";
@@ -41,7 +38,7 @@ export interface NodeOptions {
 }
 
 /** A machine with a control plane of its own, all in one temporary directory. */
-export abstract class Machine {
+export abstract class Machine implements AgentPlace, AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "noderax-contract-"));
   readonly configFile = join(this.directory, "config.json");
   readonly stateDirectory = join(this.directory, "state");
@@ -49,6 +46,7 @@ export abstract class Machine {
   /** What the agent has logged. */
   readonly log: string[] = [];
   protected readonly options: NodeOptions;
+  protected abstract readonly runner: AgentRunner;
   #plane: ControlPlane | undefined;
   #gateway: Gateway | undefined;
 
@@ -71,11 +69,15 @@ export abstract class Machine {
     return this.#gateway;
   }
 
-  abstract starts(): Promise<void>;
-  /** What the running agent says of itself. */
-  abstract status(): Promise<Status>;
-  /** Ends the agent, whatever it does. */
-  protected abstract end(): Promise<void>;
+  /** In a process of its own it is only begun: `status` shows when it is there. */
+  starts(): Promise<void> {
+    return this.runner.start();
+  }
+
+  /** The status document of the running agent. */
+  status(): Promise<Status> {
+    return this.runner.status();
+  }
 
   async prepare(): Promise<void> {
     const { sandbox, settings, watched, started, named = (url) => url } = this.options;
@@ -163,11 +165,11 @@ export abstract class Machine {
   }
 
   story(): string {
-    return `\nthe agent said:\n${this.log.slice(-40).join("\n")}`;
+    return `\nthe log of the agent:\n${this.log.slice(-40).join("\n")}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.end();
+    await this.runner[Symbol.asyncDispose]();
     endCommands(runsPath(this.stateDirectory));
     this.#gateway?.[Symbol.dispose]();
     await this.#plane?.[Symbol.asyncDispose]();
@@ -177,105 +179,39 @@ export abstract class Machine {
 
 /** The agent in this process. */
 export class AgentNode extends Machine {
-  #agent: Agent | undefined;
+  protected readonly runner = new InProcessAgent(this);
 
   get agent(): Agent {
-    if (this.#agent === undefined) throw new Error("the agent does not run");
-    return this.#agent;
-  }
-
-  async starts(): Promise<void> {
-    const { settings } = await loadConfig({ configFile: this.configFile, env: {}, cwd: this.directory });
-    const { api_url: apiUrl = "" } = settings;
-    const log = createLog({ level: "debug", format: "json", write: (line) => void this.log.push(line) });
-    this.#agent = await startAgent({ settings: { ...settings, api_url: apiUrl }, log, warnings: [] });
+    return this.runner.agent;
   }
 
   /** In order, within `grace`; tasks go on. */
-  async stops(grace: Duration = seconds(10)): Promise<void> {
-    const agent = this.#agent;
-    this.#agent = undefined;
-    await agent?.stop(grace);
-  }
-
-  status(): Promise<Status> {
-    return Promise.resolve(this.agent.status());
-  }
-
-  protected end(): Promise<void> {
-    return this.stops(milliseconds(0));
+  stops(grace?: Duration): Promise<void> {
+    return this.runner.stop(grace);
   }
 }
 
 /** The agent in a process of its own, as the service unit runs it. */
 export class ProcessNode extends Machine {
-  #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
+  protected readonly runner = new ChildAgent(this, this.options.env);
 
   get pid(): number {
-    if (this.#child === undefined) throw new Error("the agent does not run");
-    return this.#child.pid;
-  }
-
-  /** Without waiting for anything: `status` tells when it is there. */
-  starts(): Promise<void> {
-    const child = Bun.spawn([process.execPath, "--no-env-file", MAIN, "run", "--config", this.configFile], {
-      cwd: this.directory,
-      env: {
-        PATH: process.env["PATH"] ?? "",
-        HOME: process.env["HOME"] ?? "",
-        TMPDIR: this.directory,
-        ...this.options.env,
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.#child = child;
-    void this.#listen(child.stdout);
-    void this.#listen(child.stderr);
-    return Promise.resolve();
-  }
-
-  async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) this.log.push(decoder.decode(bytes, { stream: true }).trimEnd());
+    return this.runner.pid;
   }
 
   /** SIGKILL: a crash. */
-  async dies(): Promise<void> {
-    const child = this.#child;
-    this.#child = undefined;
-    child?.kill("SIGKILL");
-    await child?.exited;
+  dies(): Promise<void> {
+    return this.runner.kill();
   }
 
   /** Resolves with the exit status. */
-  async ends(signal: "SIGTERM" | "SIGINT" = "SIGTERM"): Promise<number | null> {
-    const child = this.#child;
-    child?.kill(signal);
-    await child?.exited;
-    this.#child = undefined;
-    return child?.exitCode ?? null;
+  ends(signal?: "SIGTERM" | "SIGINT"): Promise<number | null> {
+    return this.runner.end(signal);
   }
 
   /** Resolves with the exit status of an agent that ends by itself. */
-  async exits(): Promise<number | null> {
-    await this.#child?.exited;
-    return this.#child?.exitCode ?? null;
-  }
-
-  async status(): Promise<Status> {
-    let status: Status | undefined;
-    await until(
-      "an agent answers",
-      async () => (status = await askStatus(this.stateDirectory)) !== undefined,
-      SOON,
-      () => this.story(),
-    );
-    if (status === undefined) throw new Error("no agent answers");
-    return status;
-  }
-
-  protected end(): Promise<void> {
-    return this.dies();
+  exits(): Promise<number | null> {
+    return this.runner.exited();
   }
 }
 

@@ -3,19 +3,15 @@ import { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Agent, databasePath, startAgent } from "../../src/agent/agent.ts";
-import { loadConfig } from "../../src/config/load.ts";
+import { type Agent, databasePath } from "../../src/agent/agent.ts";
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
-import { askStatus } from "../../src/agent/control-socket.ts";
 import type { Status } from "../../src/agent/status.ts";
-import { createLog } from "../../src/platform/log.ts";
 import type { ProjectResource, Report } from "../../src/sandbox/caravanserai/resources.ts";
 import type { Sandbox, SandboxOptions } from "../../src/sandbox/sandbox.ts";
+import { type AgentPlace, ChildAgent, InProcessAgent } from "./agent-runner.ts";
 import { IMAGE, type Playground, createPlayground, dockerHost, dockerIn } from "./docker.ts";
 import { type ControlPlane, controlPlane } from "./sandbox.ts";
 import { changes, eventually, until } from "./until.ts";
-
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 
 export interface ProjectNodeOptions {
   /** Default "node-1". */
@@ -61,16 +57,17 @@ const QUICK = {
 };
 const QUICK_SERVER = { projectPass: milliseconds(50), nodeCheck: milliseconds(100) };
 
-export class ProjectNode implements AsyncDisposable {
+export class ProjectNode implements AgentPlace, AsyncDisposable {
   readonly directory: string;
+  readonly configFile: string;
+  readonly stateDirectory: string;
   readonly name: string;
   /** What the agent has logged, of all its lives. */
   readonly log: string[] = [];
   readonly #options: ProjectNodeOptions;
   readonly #plane: ControlPlane;
   readonly #place: Playground | undefined;
-  #agent: Agent | undefined;
-  #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
+  readonly #runner: InProcessAgent | ChildAgent;
   /** Nobody else has a project whose name begins so. */
   readonly prefix: string;
 
@@ -81,7 +78,10 @@ export class ProjectNode implements AsyncDisposable {
     place: Playground | undefined,
   ) {
     this.directory = directory;
+    this.configFile = join(directory, "config.json");
+    this.stateDirectory = join(directory, "state");
     this.#options = options;
+    this.#runner = options.process ? new ChildAgent(this, options.env) : new InProcessAgent(this);
     this.#plane = plane;
     this.#place = place;
     this.name = options.name ?? "node-1";
@@ -121,21 +121,27 @@ export class ProjectNode implements AsyncDisposable {
     return this.#plane.sandbox;
   }
   get agent(): Agent {
-    if (this.#agent === undefined) throw new Error("no agent runs in this process");
-    return this.#agent;
+    return this.#inProcess().agent;
   }
 
   /** Of an agent in a process of its own. */
   get pid(): number {
-    if (this.#child === undefined) throw new Error("no agent runs in a process of its own");
-    return this.#child.pid;
+    return this.#child().pid;
   }
 
-  /** What the running agent says of itself, wherever it runs. */
-  async status(): Promise<Status> {
-    return (
-      this.#agent?.status() ?? eventually("an agent answers", () => askStatus(join(this.directory, "state")))
-    );
+  /** The status document of the running agent, wherever it runs. */
+  status(): Promise<Status> {
+    return this.#runner.status();
+  }
+
+  #inProcess(): InProcessAgent {
+    if (this.#runner instanceof InProcessAgent) return this.#runner;
+    throw new Error("the agent runs in a process of its own");
+  }
+
+  #child(): ChildAgent {
+    if (this.#runner instanceof ChildAgent) return this.#runner;
+    throw new Error("the agent runs in this process; start the node with `process: true`");
   }
 
   /** Where the agent's HTTP server, or its ingress, listens now. */
@@ -161,61 +167,32 @@ export class ProjectNode implements AsyncDisposable {
   }
 
   async starts(): Promise<void> {
-    const configFile = join(this.directory, "config.json");
     const document = {
       ...QUICK,
       server_url: this.plane.url,
       node_name: this.name,
       docker_host: this.#options.host ?? dockerHost,
-      state_file: join(this.directory, "state/agent_identity.json"),
+      state_file: join(this.stateDirectory, "agent_identity.json"),
       log_level: "debug",
       ...this.#options.settings,
     };
-    writeFileSync(configFile, JSON.stringify(document), { mode: 0o600 });
-    if (this.#options.process) return this.#spawn(configFile);
-    const { settings } = await loadConfig({ configFile, env: {}, cwd: this.directory });
-    const log = createLog({ level: "debug", format: "json", write: (line) => void this.log.push(line) });
-    this.#agent = await startAgent({ settings, nodeNameChosen: true, log, warnings: [] });
-  }
-
-  #spawn(configFile: string): void {
-    const child = Bun.spawn([process.execPath, "--no-env-file", MAIN, "run", "--config", configFile], {
-      cwd: this.directory,
-      env: {
-        PATH: process.env["PATH"] ?? "",
-        HOME: process.env["HOME"] ?? "",
-        TMPDIR: this.directory,
-        ...this.#options.env,
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.#child = child;
-    for (const stream of [child.stdout, child.stderr]) void this.#listen(stream);
-  }
-
-  async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) this.log.push(decoder.decode(bytes, { stream: true }).trimEnd());
+    writeFileSync(this.configFile, JSON.stringify(document), { mode: 0o600 });
+    await this.#runner.start();
   }
 
   /** In order; containers run on. */
-  async stops(): Promise<void> {
-    const agent = this.#agent;
-    this.#agent = undefined;
-    await agent?.stop(seconds(2));
+  stops(): Promise<void> {
+    return this.#inProcess().stop(seconds(2));
   }
 
   /** SIGKILL. */
-  async dies(): Promise<void> {
-    const child = this.#child;
-    this.#child = undefined;
-    child?.kill("SIGKILL");
-    await child?.exited;
+  dies(): Promise<void> {
+    return this.#child().kill();
   }
 
   /** Whether the agent still takes a project of this name for one that was assigned to it. */
   remembers(project: string): boolean {
-    using database = new Database(databasePath(join(this.directory, "state")), { readonly: true });
+    using database = new Database(databasePath(this.stateDirectory), { readonly: true });
     return database.query("SELECT 1 FROM assigned_name WHERE name = ?").get(project) !== null;
   }
 
@@ -231,12 +208,13 @@ export class ProjectNode implements AsyncDisposable {
   }
 
   story(): string {
-    return `\nthe agent said:\n${this.log.slice(-40).join("\n")}`;
+    return `\nthe log of the agent:\n${this.log.slice(-40).join("\n")}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stops();
-    await this.dies();
+    // In order: what a step still did on Docker would outlive the removal of what the test has made there.
+    if (this.#runner instanceof InProcessAgent) await this.stops();
+    await this.#runner[Symbol.asyncDispose]();
     if (this.#options.beside === undefined) await this.#plane[Symbol.asyncDispose]();
     await this.#place?.[Symbol.asyncDispose]();
     rmSync(this.directory, { recursive: true, force: true });
