@@ -94,7 +94,7 @@ describe.concurrent("agent.auth", () => {
   test("is the first event of every socket, and nothing else is sent before its ack", async () => {
     await using wire = await network();
     await using node = await agentBehind(wire, {
-      sandbox: { timings: { authWindow: 1_200 } },
+      sandbox: { timings: { authWindow: 5_000 } },
       settings: { realtime_ping_interval: "100ms" },
     });
     await sessionOnline(node);

@@ -31,7 +31,7 @@ describe.skipIf(missing !== undefined)(
       await machine.sh("systemctl enable --quiet --now sandbox");
       await machine.until(`${DOWNLOADED} sandbox nodes`);
       before = await machine.sh(LIST);
-    }, minutes(4));
+    }, minutes(10));
 
     afterAll(async () => {
       await machine?.[Symbol.asyncDispose]();

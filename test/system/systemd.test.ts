@@ -14,13 +14,13 @@ describe.skipIf(missing !== undefined)(
   () => {
     let node: Node;
 
-    // The image is made when it is not there: half a minute, twice that on a busy machine.
+    // The image is made when it is not there: half a minute, minutes on a busy machine.
     beforeAll(async () => {
       node = await bootNode({
         stateDirectory: STATE,
         settings: { task_poll_interval: "1s", task_kill_grace: "2s", task_timeout: "1m" },
       });
-    }, minutes(3));
+    }, minutes(10));
 
     afterAll(async () => {
       await node?.[Symbol.asyncDispose]();
