@@ -4,7 +4,6 @@ import { existsSync, readdirSync } from "node:fs";
 import { binary } from "../support/binary.ts";
 import { inTerminal } from "../support/screen.ts";
 import { type Machine, enrolled, machine, runs, startSandbox, until } from "../support/dev.ts";
-import { elapse } from "../support/until.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
 setDefaultTimeout(20_000);
@@ -132,14 +131,16 @@ describe("a signal while dev starts", () => {
     "%s leaves neither a process nor a file",
     async (signal) => {
       using host = machine();
-      // Spread over the whole start, which takes about half a second.
-      for (const delay of [0, 40, 80, 120, 200, 350]) {
+      // Sent at once, and when each of these has appeared: one after the other, over the whole start.
+      for (const moment of ["", "noderax-dev-", "config.json", "agent_identity.json", "state.db"]) {
         const dev = host.start(["dev", "--port", "0"]);
-        await elapse(delay);
+        await until(`there is ${moment}`, () =>
+          ["", ...filesBelow(host.at("tmp"))].some((name) => name.startsWith(moment)),
+        );
         dev.signal(signal);
         await dev.exited;
         expect(runs(dev.pid)).toBeFalse();
-        expect({ delay, left: filesBelow(host.at("tmp")) }).toEqual({ delay, left: [] });
+        expect({ moment, left: filesBelow(host.at("tmp")) }).toEqual({ moment, left: [] });
       }
     },
   );
