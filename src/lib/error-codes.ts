@@ -78,6 +78,8 @@ interface Codes {
     | "token"
     | "unknown"
     | "unreachable";
+  /** Of logs that a control plane asks for. */
+  scan: "absent" | "journal" | "preset" | "unreadable";
   service: "failed" | "no_manager" | "not_installed" | "other_file" | "waiting";
   state: "damaged" | "database" | "directory" | "exchanged" | "planted";
   tasks: "ambiguous" | "journal" | "no_output" | "reopened" | "unknown";

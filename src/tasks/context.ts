@@ -20,7 +20,7 @@ import type { Turns } from "./turns.ts";
 /** The settings that tasks use. */
 export type TaskSettings = Pick<
   Settings,
-  "task_timeout" | "task_kill_grace" | "task_output_limit" | OwnerSetting
+  "task_timeout" | "task_user" | "task_kill_grace" | "task_output_limit" | OwnerSetting
 >;
 
 export interface DrivePorts {

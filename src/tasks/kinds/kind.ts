@@ -12,7 +12,7 @@ export type OwnerSetting = "allow_tasks" | "allow_packages" | "allow_log_scan";
 
 /** Facts about this node for the decision of a kind. */
 export interface KindContext {
-  readonly settings: Pick<Settings, "task_timeout">;
+  readonly settings: Pick<Settings, "task_timeout" | "task_user">;
   /** The systemd service that would start the agent again after a restart. */
   readonly ownService: string | undefined;
   /** Why a reboot would do nothing here; undefined when it works. */

@@ -122,6 +122,7 @@ function agentAs(task: Runner, ...kinds: TaskKind[]): Agent {
     openFiles: undefined,
     settings: {
       task_timeout: minutes(1),
+      task_user: "noderax",
       task_kill_grace: seconds(1),
       task_output_limit: 1_000_000,
       allow_tasks: true,

@@ -9,7 +9,7 @@ import { type Permissions, prepareTask } from "../../../src/tasks/permission.ts"
 const here: Permissions = {
   kinds: TASK_KINDS,
   owner: { allow_tasks: true, allow_packages: true, allow_log_scan: true },
-  settings: { task_timeout: minutes(10) },
+  settings: { task_timeout: minutes(10), task_user: "noderax" },
   rootProfile: "off",
   rootRefusal: () => undefined,
   ownService: "noderax-agent.service",

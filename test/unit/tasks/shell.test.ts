@@ -5,7 +5,7 @@ import type { KindContext, Prepared } from "../../../src/tasks/kinds/kind.ts";
 import { shellExec } from "../../../src/tasks/kinds/shell.ts";
 
 const context: KindContext = {
-  settings: { task_timeout: minutes(10) },
+  settings: { task_timeout: minutes(10), task_user: "noderax" },
   ownService: "noderax-agent.service",
   rebootRefusal: undefined,
 };

@@ -2,18 +2,13 @@
 import * as v from "valibot";
 import { shortId } from "../../../lib/text.ts";
 import { AgentError, exit, type ExitCode } from "../../../lib/agent-error.ts";
-import { type Duration, milliseconds } from "../../../lib/duration.ts";
-import { sleep } from "../../../lib/loop.ts";
-import { isFinal } from "../../../protocol/noderax/tasks.ts";
 import { LogDocument, TaskDocument } from "../../../sandbox/documents.ts";
 import { command } from "../../command.ts";
 import { note, print, printJson, printOutput, rawFlag } from "../../ui/output.ts";
 import { asCalled } from "../../program.ts";
 import { usageError } from "../../walk.ts";
-import { type Operator, operator, operatorArgs, timeoutOf } from "./client.ts";
-
-/** How often a followed task is polled. */
-const POLL_INTERVAL = milliseconds(150);
+import { operator, operatorArgs, timeoutOf } from "./client.ts";
+import { followTask } from "./follow-task.ts";
 
 export default command({
   name: "task",
@@ -51,7 +46,7 @@ export default command({
       return exit.done;
     }
     const show = args.json ? () => {} : (row: LogDocument) => printOutput(shownRow(row), args.raw);
-    const { task: finished, rows } = await follow(sandbox, task.id, show, timeout);
+    const { task: finished, rows } = await followTask(sandbox, task.id, show, timeout);
     const exitCode = exitCodeOf(finished);
     if (args.json) {
       printJson({
@@ -72,36 +67,6 @@ export default command({
 /** Words a log row: stdout unchanged, other levels with their name. */
 export const shownRow = ({ level, line }: LogDocument): string =>
   level === "stdout" ? line : `[${level}] ${line}`;
-
-interface Followed {
-  readonly task: TaskDocument;
-  readonly rows: readonly LogDocument[];
-}
-
-/** Polls until the task is over and shows each row once. Throws "sandbox.timeout" after `timeout` (ms). */
-async function follow(
-  sandbox: Operator,
-  id: string,
-  show: (row: LogDocument) => void,
-  timeout: Duration,
-): Promise<Followed> {
-  const deadline = performance.now() + timeout;
-  let shown = 0;
-  for (;;) {
-    // The task before its rows: all rows stored before its end are then among those read.
-    const task = await sandbox.call("GET", `/tasks/${id}`, TaskDocument);
-    const rows = await sandbox.call("GET", `/tasks/${id}/logs?all=1`, v.array(LogDocument));
-    for (const row of rows.slice(shown)) show(row);
-    shown = rows.length;
-    if (isFinal(task.status)) return { task, rows };
-    if (performance.now() > deadline) {
-      throw new AgentError("sandbox.timeout", `task ${id} is still ${task.status}`, {
-        hint: `To see it later:  noderax-agent sandbox show ${shortId(id)}`,
-      });
-    }
-    await sleep(POLL_INTERVAL);
-  }
-}
 
 function exitCodeOf({ result }: TaskDocument): number | null {
   const code = result?.["exitCode"];
