@@ -2,10 +2,10 @@
 //
 // A client is on this machine when its own socket is in the tables of our network namespace. So 127.0.0.1 and the other addresses
 // of the machine count alike, and a container that connects to one of them does not count.
-import { networkInterfaces } from "node:os";
+import { errnoOf } from "../lib/errno.ts";
 import { sharedCall } from "../lib/shared-call.ts";
 import { type TcpSocket, readTcpTables, socketsAt } from "../platform/tcp-sockets.ts";
-import { type IpAddress, isLoopback, isSameAddress, parseIpAddress } from "../lib/address.ts";
+import { isLoopback, isSameAddress, parseIpAddress } from "../lib/address.ts";
 
 export interface LocalClient {
   readonly uid: number;
@@ -35,11 +35,18 @@ export function usersOf(sockets: readonly TcpSocket[], { address, port, serverPo
   return own.some(({ inode }) => inode === "0") ? [] : own.map(({ uid }) => uid);
 }
 
-/** Tells whether the tables need to be read at all: a scan from outside must not make the agent read them each time. */
-function isOwnAddress(address: IpAddress): boolean {
-  if (isLoopback(address)) return true;
-  const own = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
-  return own.some((entry) => isSameAddress(parseIpAddress(entry.address), address));
+/**
+ * Tells whether the tables need to be read at all: a scan from outside must not make the agent read them each time. Only an
+ * address of this machine can be bound to. A list of the addresses would need netlink, which our unit forbids.
+ */
+async function isOwnAddress(address: string): Promise<boolean> {
+  try {
+    (await Bun.udpSocket({ hostname: address, port: 0 })).close();
+    return true;
+  } catch (error) {
+    // Any other failure, as that of a link-local address without an interface, tells nothing.
+    return errnoOf(error) !== "EADDRNOTAVAIL";
+  }
 }
 
 /** Reading takes some milliseconds: connections that arrive meanwhile share the next reading. */
@@ -54,7 +61,8 @@ export async function findLocalClient(
   isTrusted: (uid: number) => boolean,
 ): Promise<LocalClient | undefined> {
   const address = parseIpAddress(connection.address);
-  if (address === undefined || !isOwnAddress(address)) return undefined;
+  if (address === undefined) return undefined;
+  if (!isLoopback(address) && !(await isOwnAddress(connection.address))) return undefined;
   for (let reading = 0; reading < READINGS; reading++) {
     const users = usersOf(socketsAt(await readTables(), connection.port), connection);
     const [uid] = users.toSorted((a, b) => Number(isTrusted(a)) - Number(isTrusted(b)));
