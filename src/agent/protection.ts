@@ -9,7 +9,9 @@ import {
   originalOpenFiles,
   whyNoPrivateView,
 } from "../platform/isolation.ts";
+import { attachingSystemd, tryInUnit } from "../platform/attached-unit.ts";
 import { systemdRun } from "../platform/systemd.ts";
+import { type TrialRunner, tryHere } from "../platform/trial.ts";
 import type { ProtectionStatus } from "./status.ts";
 
 /** Runners for commands without and with root. */
@@ -40,7 +42,7 @@ export function createProtection(settings: ProtectionSettings, account: Account)
   const known =
     wanted === "off" || unavailable !== undefined
       ? Promise.resolve()
-      : whyNoPrivateView().then((why) => void (unavailable = why));
+      : whyNoPrivateView(placeOfCommands()).then((why) => void (unavailable = why));
   return {
     taskRunners: { task, root },
     terminalRunners: { task: runnerFor(account), root },
@@ -61,6 +63,12 @@ export function createProtection(settings: ProtectionSettings, account: Account)
         kernelBounds: namespaceBoundsProcesses(),
       }),
   };
+}
+
+/** Tasks and terminals run in transient units where they can: those have capabilities that our own unit lacks. */
+function placeOfCommands(): TrialRunner {
+  const systemd = attachingSystemd();
+  return systemd === undefined ? tryHere : tryInUnit(systemd, "noderax-tasks.slice");
 }
 
 const isIsolated = (wanted: ProtectionSettings["task_isolation"], asRoot: boolean): boolean =>

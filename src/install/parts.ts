@@ -20,6 +20,8 @@ export interface PartsOptions {
   readonly from: string;
   readonly hash: string;
   readonly config: string;
+  /** Where the agent keeps its state, by its settings. */
+  readonly stateDirectory: string;
   readonly init: InitSystem;
   readonly systemd: number;
   readonly user: TaskUser;
@@ -58,8 +60,8 @@ const USER_PARTS: readonly Part[] = [
 
 /** Lists the parts in the order in which they are created; they are removed in the reverse order. Pure. */
 export function partsOf(options: PartsOptions): Part[] {
-  const { from, hash, config, init, systemd, user, shutdownTimeout, proxy, authorities, shared } = options;
-  const unit = renderUnit({ program: places.program, config, systemd, shutdownTimeout });
+  const { from, hash, config, init, user, proxy, authorities, shared } = options;
+  const unit = renderUnit({ ...options, program: places.program });
   const script = renderInitScript({ program: places.program, config });
   return [
     // First, for the record of what is made after it lies in it.

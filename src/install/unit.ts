@@ -1,11 +1,12 @@
 // Renders the systemd unit and the OpenRC script from the settings and the version of systemd. Pure.
 import { quote } from "../lib/text.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { places } from "./places.ts";
+import { CONFIG_DIRECTORY, PROGRAM_DIRECTORY, places } from "./places.ts";
 
 export interface UnitOptions {
   readonly program: string;
   readonly config: string;
+  readonly stateDirectory: string;
   /** Version of systemd; 0 when unknown: then only directives that every version knows are written. */
   readonly systemd: number;
   /** The setting shutdown_timeout. */
@@ -20,8 +21,9 @@ const STOP_LEAST = seconds(30);
 const SCRUBBED = "BUN_OPTIONS BUN_BE_BUN BUN_INSPECT BUN_CONFIG_PRELOAD NODE_OPTIONS NODE_PATH";
 
 /** Returns the text of the unit file. */
-export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOptions): string {
-  const since = (version: number, ...lines: string[]): string[] => (systemd >= version ? lines : []);
+export function renderUnit(options: UnitOptions): string {
+  const { program, config, stateDirectory, systemd, shutdownTimeout } = options;
+  const since: Since = (version, ...lines) => (systemd >= version ? lines : []);
   const stop = Math.ceil(Math.max(STOP_LEAST, shutdownTimeout + STOP_MARGIN) / 1_000);
   const lines = [
     "# Written by `noderax-agent install`, and overwritten by it.",
@@ -61,9 +63,68 @@ export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOp
     "LimitCORE=0",
     "OOMScoreAdjust=-500",
     "",
-    "# Sandboxing. Tasks run in transient units and inherit nothing of this. Terminals are started by the agent and inherit",
-    "# all of it, root terminals too: so nothing is forbidden here that an administrator does in one. What stays open,",
-    "# and why:",
+    ...(systemd >= ATTACHED_UNITS ? strictSandbox(stateDirectory, since) : wideSandbox(since)),
+    "",
+    "[Install]",
+    "WantedBy=multi-user.target",
+    "",
+  ];
+  return lines.join("\n");
+}
+
+/** Returns the lines for a systemd of at least that version. */
+type Since = (version: number, ...lines: string[]) => string[];
+
+/** From this version on, terminals have services of their own (platform/attached-unit.ts). */
+const ATTACHED_UNITS = 240;
+
+/** For an agent that only supervises: nothing that tasks or terminals do happens inside of this unit. */
+function strictSandbox(stateDirectory: string, since: Since): string[] {
+  return [
+    "# Sandboxing. Tasks and terminals run in transient units of their own and inherit nothing of this, so it does not",
+    "# limit what they may do. What stays open, and why:",
+    "#   User=root                    the agent starts units, and ends processes of other users",
+    "#   CAP_KILL, CAP_SYS_PTRACE     processes of a cancelled task are found and ended",
+    "#   CAP_DAC_*, CAP_FOWNER        it reads /proc of other users, and files of an owner it takes over from",
+    "#   CAP_CHOWN, @chown            a terminal's pty is given to its user; state of a Go agent to root",
+    "#   AF_UNIX                      systemd and Docker",
+    "#   AF_INET, AF_INET6, no PrivateNetwork, no IPAddressDeny   its work is on the network",
+    "#   no ProcSubset                it measures the machine",
+    "#   no PrivateUsers              it has to know the owners of processes and files",
+    "#   no MemoryDenyWriteExecute    the runtime compiles its code as it runs",
+    "#   ProtectHome=read-only        the registry credentials of root (/root/.docker)",
+    "#   ProtectClock allows reading the real-time clock device; nothing uses it",
+    "# A credential helper of Docker that writes to root's home needs ReadWritePaths= in a drop-in.",
+    "# When systemd starts no units any more, a root terminal runs in here, with these limits; others are refused.",
+    "NoNewPrivileges=yes",
+    "ProtectSystem=strict",
+    `ReadWritePaths=${[PROGRAM_DIRECTORY, CONFIG_DIRECTORY, stateDirectory].map((path) => quoted(`-${path}`)).join(" ")}`,
+    "# Where it is announced to the commands of root; other processes of root are, too.",
+    "RuntimeDirectory=noderax-0",
+    "RuntimeDirectoryMode=0700",
+    "RuntimeDirectoryPreserve=yes",
+    "ProtectHome=read-only",
+    // Tasks, which have the machine's /tmp, must find their run directories.
+    ...(/^\/(var\/)?tmp\//.test(`${stateDirectory}/`) ? [] : ["PrivateTmp=yes"]),
+    "PrivateMounts=yes",
+    ...since(248, "PrivateIPC=yes"),
+    "RestrictNamespaces=yes",
+    ...since(242, "RestrictSUIDSGID=yes"),
+    ...sandboxOfBoth(since),
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@resources @privileged",
+    "SystemCallFilter=@chown",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "CapabilityBoundingSet=CAP_KILL CAP_SYS_PTRACE CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_CHOWN",
+  ];
+}
+
+/** For a systemd that cannot start a service on a terminal of ours: terminals are scopes, and inherit all of this. */
+function wideSandbox(since: Since): string[] {
+  return [
+    "# Sandboxing. Tasks run in transient units and inherit nothing of this. Terminals inherit all of it, root terminals",
+    "# too, since this systemd is too old for services on a terminal (before 240): so nothing is forbidden here that an",
+    "# administrator does in one. What stays open, and why:",
     "#   User=root, CAP_SETUID CAP_SETGID CAP_CHOWN  tasks and terminals are started as their users",
     "#   CAP_SYS_ADMIN, @mount, namespaces            a private view of processes for terminals; mount in a root terminal",
     "#   CAP_SYS_PTRACE, @debug                       processes of a cancelled task are found; strace in a root terminal",
@@ -75,35 +136,32 @@ export function renderUnit({ program, config, systemd, shutdownTimeout }: UnitOp
     "# What a root terminal mounts, the agent and its terminals see alone; for the whole machine, mount there with",
     "# nsenter --target 1 --mount mount ….",
     "# A root terminal sees no block devices: DevicePolicy=auto and PrivateDevices=no in a drop-in show them.",
-    "# Where root terminals are forbidden (allow_root_terminals), a drop-in may set far more: ProtectSystem=strict with",
-    "# ReadWritePaths=/var/lib/noderax-agent, ProtectHome=read-only, PrivateTmp=yes, SystemCallFilter=~@mount @debug.",
-    "ProtectKernelModules=yes",
-    "ProtectKernelTunables=yes",
-    "ProtectControlGroups=yes",
-    ...since(244, "ProtectKernelLogs=yes"),
-    ...since(245, "ProtectClock=yes"),
-    ...since(242, "ProtectHostname=yes"),
-    ...since(247, "ProtectProc=invisible"),
-    "RestrictRealtime=yes",
-    "LockPersonality=yes",
-    "PrivateDevices=yes",
-    "DevicePolicy=closed",
-    "SystemCallArchitectures=native",
+    ...sandboxOfBoth(since),
     "SystemCallFilter=@system-service @mount @debug",
-    "SystemCallErrorNumber=EPERM",
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-    `CapabilityBoundingSet=${CAPABILITIES.join(" ")}`,
-    "KeyringMode=private",
-    "UMask=0077",
-    "",
-    "[Install]",
-    "WantedBy=multi-user.target",
-    "",
+    `CapabilityBoundingSet=${WIDE_CAPABILITIES.join(" ")}`,
   ];
-  return lines.join("\n");
 }
 
-const CAPABILITIES = [
+const sandboxOfBoth = (since: Since): string[] => [
+  "ProtectKernelModules=yes",
+  "ProtectKernelTunables=yes",
+  "ProtectControlGroups=yes",
+  ...since(244, "ProtectKernelLogs=yes"),
+  ...since(245, "ProtectClock=yes"),
+  ...since(242, "ProtectHostname=yes"),
+  ...since(247, "ProtectProc=invisible"),
+  "RestrictRealtime=yes",
+  "LockPersonality=yes",
+  "PrivateDevices=yes",
+  "DevicePolicy=closed",
+  "KeyringMode=private",
+  "UMask=0077",
+  "SystemCallArchitectures=native",
+  "SystemCallErrorNumber=EPERM",
+];
+
+const WIDE_CAPABILITIES = [
   "SETUID",
   "SETGID",
   "KILL",

@@ -37,7 +37,10 @@ export function announcementPlace(environment: NodeJS.ProcessEnv, user = uid()):
   const { TMPDIR, XDG_RUNTIME_DIR } = environment;
   if (TMPDIR !== undefined && TMPDIR !== "") return TMPDIR;
   const runtime = user === 0 ? "/run" : XDG_RUNTIME_DIR;
-  return runtime !== undefined && isWritableBy(user, runtime) ? runtime : "/tmp";
+  if (runtime === undefined) return "/tmp";
+  // Our own unit may write to the directory in it alone.
+  const isUsable = [runtime, directoryIn(runtime, user)].some((path) => isWritableBy(user, path));
+  return isUsable ? runtime : "/tmp";
 }
 
 function isWritableBy(user: number, directory: string): boolean {
@@ -49,7 +52,7 @@ function isWritableBy(user: number, directory: string): boolean {
   }
 }
 
-const directoryIn = (temporary: string): string => join(temporary, `noderax-${uid()}`);
+const directoryIn = (temporary: string, user = uid()): string => join(temporary, `noderax-${user}`);
 const pidNamespace = (): string => readlinkSync("/proc/self/ns/pid");
 
 /**

@@ -13,8 +13,10 @@
 // stay in it.
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
+import { messageOf } from "../lib/agent-error.ts";
 import { seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH } from "./account.ts";
+import { type TrialRunner, tryHere } from "./trial.ts";
 
 /**
  * Two functions for a supervising shell. `reap` is for its first child. It sleeps as long as the command
@@ -107,8 +109,8 @@ export function ptsOptions(mounts: string): string | undefined {
   return ["nosuid", "noexec", "newinstance", "ptmxmode=0666", ...kept].join(",");
 }
 
-/** Resolves with why private views do not work here, or undefined. Runs a command to find out. */
-export async function whyNoPrivateView(): Promise<string | undefined> {
+/** Resolves with why private views do not work for what `run` runs, or undefined. Runs a command to find out. */
+export async function whyNoPrivateView(run: TrialRunner = tryHere): Promise<string | undefined> {
   if (Bun.which("unshare", { PATH: SYSTEM_PATH }) === null) return "there is no unshare (util-linux)";
   // The first child of this shell is the init of the namespace.
   const script = '( exec "$@" )';
@@ -120,17 +122,14 @@ export async function whyNoPrivateView(): Promise<string | undefined> {
     "sh",
     String(process.pid),
   ]);
-  const [program, ...words] = supervised("private", ["/bin/sh", "-c", script, "sh", ...inside]);
   try {
-    const child = Bun.spawn([program ?? "", ...words], {
-      env: { PATH: SYSTEM_PATH },
-      stdio: ["ignore", "ignore", "pipe"],
-      timeout: seconds(10),
-    });
-    const [complaint, code] = await Promise.all([child.stderr.text(), child.exited]);
-    return code === 0 ? undefined : complaint.trim().split("\n")[0] || `unshare failed with ${code}`;
+    const { code, output } = await run(
+      supervised("private", ["/bin/sh", "-c", script, "sh", ...inside]),
+      seconds(10),
+    );
+    return code === 0 ? undefined : output.trim().split("\n")[0] || `unshare failed with ${code}`;
   } catch (error) {
-    return String(error);
+    return messageOf(error);
   }
 }
 

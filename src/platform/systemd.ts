@@ -25,16 +25,16 @@ export function installedVersion(systemdRunPath: string): number {
 const STOP_SECONDS = 10;
 
 /**
- * Returns the properties of a unit for a task: bounded, logs under a name of its own, ends as a whole when it
+ * Returns the properties of a unit for a task or terminal: bounded, logs under a name of its own, ends as a whole when it
  * is stopped. Background processes survive the normal end of the command, as they do without systemd: since
  * 250 the unit lasts as long as they do; before, systemd has to watch the first process alone.
  */
-export function unitProperties(version: number): string[] {
+export function unitProperties(version: number, syslogIdentifier: string): string[] {
   return [
     `TasksMax=${PROCESSES_MAX}`,
     `TimeoutStopSec=${STOP_SECONDS}`,
     "OOMScoreAdjust=0",
-    "SyslogIdentifier=noderax-task",
+    `SyslogIdentifier=${syslogIdentifier}`,
     // The command itself has to handle the end of one of its processes.
     ...(version >= 243 ? ["OOMPolicy=continue"] : []),
     ...(version >= 250 ? ["ExitType=cgroup", "KillMode=control-group"] : ["KillMode=process"]),
@@ -83,6 +83,9 @@ export async function usableScope(scope: Scope): Promise<string[]> {
   return (await trial.exited) === 0 ? scopePrefix(run, scope) : [];
 }
 
+/** Escapes `$` in a word of a unit's command, in which systemd would expand variables. */
+export const escapeVariables = (word: string): string => word.replaceAll("$", () => "$$");
+
 /** Stopped before the units it started when the machine shuts down: else it would report them as killed. */
 export const AGENT_UNIT = "noderax-agent.service";
 
@@ -99,8 +102,7 @@ export interface TransientUnit {
 
 /**
  * Returns the command line that starts a transient unit; it ends when systemd has accepted the unit. The
- * environment of the command has PATH alone. Escapes `$` in the words, in which systemd would expand
- * variables.
+ * environment of the command has PATH alone.
  */
 export function transientUnit(systemdRunPath: string, unit: TransientUnit): string[] {
   return [
@@ -118,6 +120,6 @@ export function transientUnit(systemdRunPath: string, unit: TransientUnit): stri
     "/usr/bin/env",
     "-i",
     `PATH=${SYSTEM_PATH}`,
-    ...unit.command.map((word) => word.replaceAll("$", () => "$$")),
+    ...unit.command.map(escapeVariables),
   ];
 }

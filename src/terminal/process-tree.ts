@@ -1,11 +1,11 @@
 // The processes of one terminal session, wherever they moved.
 import { type ProcessTable, processesOf, withDescendants } from "../platform/process-table.ts";
 import type { ProcessId } from "../platform/processes.ts";
-import { environmentMarker } from "./shell.ts";
+import { environmentMarker, terminalUnit } from "./shell.ts";
 
 /**
- * Returns a function that lists the living processes of the session: those in the shell's session or with its environment
- * marker, and their descendants, since `sudo` drops the marker and may open another session. A process that was seen once
+ * Returns a function that lists the living processes of the session: those in its unit, in the shell's session or with its
+ * environment marker, and their descendants, since `sudo` drops the marker and may open another session. A process that was seen once
  * stays in the list while it lives, also when its parents are dead.
  */
 export function terminalProcesses(
@@ -13,7 +13,7 @@ export function terminalProcesses(
   leader: ProcessId | undefined,
   listProcesses: () => Promise<ProcessTable>,
 ): () => Promise<number[]> {
-  const marks = { leader, marker: environmentMarker(sessionId), unit: undefined };
+  const marks = { leader, marker: environmentMarker(sessionId), unit: terminalUnit(sessionId) };
   /** Start times by pid. */
   const seen = new Map<number, string>();
   return async () => {

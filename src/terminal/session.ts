@@ -190,7 +190,7 @@ class LiveSession implements TerminalSession {
   /** Resolves with undefined when the session was stopped meanwhile and no shell was started. */
   async #launch(): Promise<Launched | undefined> {
     const { id, runner, asRoot } = this.#order;
-    const { language, modes, openFiles, loadFlow, view } = this.#ports;
+    const { language, modes, openFiles, loadFlow, view, log } = this.#ports;
     const order = {
       sessionId: id,
       runner,
@@ -201,6 +201,7 @@ class LiveSession implements TerminalSession {
       modes,
       view: await view(asRoot),
       openFiles,
+      log,
       onData: (bytes: Uint8Array) => this.#onData(bytes),
     };
     return launchShell(order, () => this.#state.phase === "ending");

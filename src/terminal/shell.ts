@@ -4,10 +4,14 @@ import { basename } from "node:path";
 import { quote } from "../lib/text.ts";
 import { seconds } from "../lib/duration.ts";
 import { type Account, type Runner, SYSTEM_PATH } from "../platform/account.ts";
+import type { TrialRunner } from "../platform/trial.ts";
 
 /** The environment marker of a terminal's processes, by which those that left its session are found. */
 export const TERMINAL_MARKER = "NODERAX_TERMINAL";
 export const environmentMarker = (sessionId: string): string => `${TERMINAL_MARKER}=${sessionId}`;
+
+/** The service in which a terminal runs, where systemd can start it. */
+export const terminalUnit = (sessionId: string): string => `noderax-terminal-${sessionId}.service`;
 
 const SHELLS = ["bash", "zsh", "sh"] as const;
 /** Login shells of accounts that nobody may log in to. */
@@ -40,22 +44,14 @@ function realPath(path: string): string | undefined {
 
 /**
  * Returns whether the user can execute the shell. Tried beforehand, since later a wrong loader, a missing permission or a
- * home that forbids execution looks like any exit code. A shell that has not exited after 2 s has started.
+ * home that forbids execution looks like any exit code. A shell that has not exited after 2 s has started. Rejects when
+ * `run` does.
  */
-export async function shellStarts(shell: string, runner: Runner): Promise<boolean> {
-  try {
-    // A bare `exit` would return the code of the last command in the shell's own start-up file.
-    const probe = Bun.spawn(runner.shell(`exec ${quote(shell)} -c 'exit 0'`), {
-      cwd: "/",
-      env: { PATH: SYSTEM_PATH, HOME: runner.account.home },
-      stdio: ["ignore", "ignore", "ignore"],
-      timeout: seconds(2),
-      killSignal: "SIGKILL",
-    });
-    return (await probe.exited) === 0 || probe.signalCode === "SIGKILL";
-  } catch {
-    return false;
-  }
+export async function shellStarts(shell: string, runner: Runner, run: TrialRunner): Promise<boolean> {
+  // A bare `exit` would return the code of the last command in the shell's own start-up file.
+  const probe = runner.shell(`exec ${quote(shell)} -c 'exit 0' >/dev/null 2>&1`);
+  const { code } = await run(["/usr/bin/env", `HOME=${runner.account.home}`, ...probe], seconds(2));
+  return code === 0 || code === undefined;
 }
 
 /** Starts the shell in the user's home, or in `/`; interactive, not as a login shell. */

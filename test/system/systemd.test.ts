@@ -170,7 +170,7 @@ describe.skipIf(missing !== undefined)(
       const show =
         "cat /proc/self/cgroup; logger -t noderax-agent forged; cat /sys/fs/cgroup/pids.max; id -un; ls /dev/pts";
       const terminal = await node.run([AGENT, "sandbox", "terminal", "web"], `${show}\nexit\n`);
-      expect(terminal).toMatch(/noderax-terminals\.slice\/noderax-terminal-[0-9a-f-]+\.scope/);
+      expect(terminal).toMatch(/noderax-terminals\.slice\/noderax-terminal-[0-9a-f-]+\.service/);
       expect(terminal).toMatch(/^ptmx\r?$/m);
       const id = await node.order(`${show}; touch /tmp/shown; until [ -e /tmp/seen ]; do sleep 0.1; done`);
       await node.until("[ -e /tmp/shown ]");

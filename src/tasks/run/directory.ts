@@ -151,7 +151,7 @@ async function startUnit(
       description: `noderax task ${taskId}`,
       workingDirectory: directory,
       outlives: AGENT_UNIT,
-      properties: unitProperties((version ??= installedVersion(run))),
+      properties: unitProperties((version ??= installedVersion(run)), "noderax-task"),
       command: wrapper,
     }),
     { env: { PATH: SYSTEM_PATH }, stdio: ["ignore", "ignore", "pipe"] },

@@ -16,6 +16,7 @@ const options = {
   from: "/tmp/agent",
   hash: hashOf("agent"),
   config: places.config,
+  stateDirectory: "/var/lib/noderax-agent",
   init: "systemd",
   systemd: 252,
   user: "ours",

@@ -15,6 +15,7 @@ describe("the unit", () => {
     renderUnit({
       program: "/opt/noderax-agent/noderax-agent",
       config: "/etc/noderax-agent/config.json",
+      stateDirectory: "/var/lib/noderax-agent",
       systemd: 252,
       shutdownTimeout: seconds(4),
       ...change,
@@ -35,13 +36,37 @@ describe("the unit", () => {
 
   test.each([
     [239, [], ["RestartSteps", "ProtectProc", "ProtectClock", "ProtectKernelLogs", "ProtectHostname"]],
-    [247, ["ProtectProc", "ProtectClock", "ProtectKernelLogs", "ProtectHostname"], ["RestartSteps"]],
+    [241, ["ProtectSystem"], ["ProtectHostname", "RestrictSUIDSGID", "PrivateIPC"]],
+    [
+      247,
+      ["ProtectProc", "ProtectClock", "ProtectKernelLogs", "ProtectHostname"],
+      ["RestartSteps", "PrivateIPC"],
+    ],
     [254, ["RestartSteps", "ProtectProc"], []],
     [0, [], ["RestartSteps", "ProtectProc"]],
   ])("for systemd %d asks only for what that knows", (systemd, has, lacks) => {
     const names = unit({ systemd }).map((line) => line.split("=")[0]);
     for (const name of has) expect(names).toContain(name);
     for (const name of lacks) expect(names).not.toContain(name);
+  });
+
+  test("opens the whole machine to terminals only where systemd cannot give them services of their own", () => {
+    for (const systemd of [239, 0]) expect(unit({ systemd }).join("\n")).toMatch(/=.*CAP_SYS_ADMIN/);
+    for (const systemd of [240, 241, 247, 252]) {
+      const lines = unit({ systemd });
+      expect(lines).toContain("ProtectSystem=strict");
+      expect(lines).toContain("NoNewPrivileges=yes");
+      expect(lines.join("\n")).not.toMatch(/=.*CAP_SYS_ADMIN|=.*CAP_SETUID|@mount/);
+    }
+  });
+
+  test("lets the agent write to its own places alone, and keeps a state directory in /tmp where tasks find it", () => {
+    expect(unit({ stateDirectory: "/srv/my state" })).toContain(
+      'ReadWritePaths=-/opt/noderax-agent -/etc/noderax-agent "-/srv/my state"',
+    );
+    expect(unit()).toContain("PrivateTmp=yes");
+    for (const stateDirectory of ["/tmp/state", "/var/tmp"])
+      expect(unit({ stateDirectory })).not.toContain("PrivateTmp=yes");
   });
 
   test("gives a stop more time than the agent allows itself", () => {

@@ -200,7 +200,7 @@ test.each([
 test.each([219, 242, 243, 249, 250, 252, 257])(
   "under systemd %d a unit is bounded, and asked for nothing that this version does not know",
   (version) => {
-    const properties = unitProperties(version);
+    const properties = unitProperties(version, "noderax-task");
     expect(properties).toContain("TasksMax=2048");
     expect(properties).toContain("SyslogIdentifier=noderax-task");
     expect(properties.includes("OOMPolicy=continue")).toBe(version >= 243);

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { seconds } from "../../../src/lib/duration.ts";
 import { type Account, currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { hangUp } from "../../../src/platform/processes.ts";
+import { tryHere } from "../../../src/platform/trial.ts";
 import { EXIT_REASON_MAX } from "../../../src/protocol/noderax/terminal.ts";
 import { parseRegistration } from "../../../src/terminal/pty/flow-control.ts";
 import { decodeInput } from "../../../src/terminal/input.ts";
@@ -40,16 +41,16 @@ test("root gets none but the three, and no file is tried twice", () => {
 
 test("a shell that cannot be executed is found out before a terminal is opened for it", async () => {
   const runner = runnerFor(currentAccount());
-  expect(await shellStarts("/bin/sh", runner)).toBe(true);
+  expect(await shellStarts("/bin/sh", runner, tryHere)).toBe(true);
   for (const shell of ["/no/such/shell", "/bin/false", "/etc/passwd", "/"])
-    expect(await shellStarts(shell, runner)).toBe(false);
+    expect(await shellStarts(shell, runner, tryHere)).toBe(false);
 });
 
 test("a shell whose start-up file ends with a failure has started all the same", async () => {
   using directory = scratchDirectory();
   const path = directory.at("shell");
   writeFileSync(path, '#!/bin/sh\nfalse\neval "$2"\n', { mode: 0o755 });
-  expect(await shellStarts(path, runnerFor(currentAccount()))).toBe(true);
+  expect(await shellStarts(path, runnerFor(currentAccount()), tryHere)).toBe(true);
 });
 
 test("the language is the agent's where it is UTF-8, else plain UTF-8", () => {

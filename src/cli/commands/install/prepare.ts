@@ -1,10 +1,11 @@
 // What `install` finds out before it changes anything: settings, parts, and which of them differ from what is here.
 import { existsSync, readFileSync } from "node:fs";
+import { stateDirectory } from "../../../agent/agent.ts";
 import type { Config } from "../../../config/load.ts";
 import { environmentNames, optionKeys } from "../../../config/options.ts";
 import { type Found, hashOf, inspectPath, inspectOptionalPath } from "../../../install/found.ts";
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
-import { places } from "../../../install/places.ts";
+import { STATE_DIRECTORY, places } from "../../../install/places.ts";
 import { proxyEnvironment } from "../../../install/proxy-environment.ts";
 import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
 import {
@@ -58,6 +59,9 @@ export async function prepare(args: Args): Promise<Preparation> {
     from: program,
     hash: hashOf(readFileSync(program)),
     config: target,
+    // Without a setting the service gets the usual place; here the default depends on the working directory.
+    stateDirectory:
+      sources.find("state_file") === undefined ? STATE_DIRECTORY : stateDirectory(config.settings),
     init,
     systemd: systemdInUse(init),
     user: taskUserOf(config.settings.task_user, account),
