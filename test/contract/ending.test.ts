@@ -165,7 +165,7 @@ describe.concurrent("an agent that will not come back", () => {
     });
     const task = node.runs(`touch ${node.file("ran").path}`);
     await task.becomes("accepted", ({ status }) => status === "accepted");
-    await until("the agent was told", () => ended !== undefined);
+    await until("the tasks are being ended", () => ended !== undefined);
     await ended;
     // The end of the loops: what the claim brought has been handled.
     await node.stops();

@@ -58,7 +58,7 @@ describe.concurrent("an enrollment", () => {
     expect(node.sandbox.node(NODE)).toMatchObject({ hostname: NODE, os: host.os, arch: host.arch });
   });
 
-  test("that was revoked, has expired or is unknown is said to be so", async () => {
+  test("that was revoked, has expired or is unknown is reported so", async () => {
     await using node = await stranger();
     const first = await begin(node);
     node.sandbox.revokeEnrollment(first.token);

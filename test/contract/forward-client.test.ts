@@ -140,7 +140,7 @@ describe("forward", () => {
     await until("it is through", () => accepted !== undefined);
     (accepted as Socket | undefined)?.resetAndDestroy();
     await closed;
-    await until("it was told", () => child.notes().includes("the service reset the connection"));
+    await until("it is reported", () => child.notes().includes("the service reset the connection"));
   });
 
   test("a failure is reported once, not for every connection", async () => {
@@ -149,7 +149,7 @@ describe("forward", () => {
     await gone[Symbol.asyncDispose]();
     await using child = await forward(at(agent), [`0:${gone.port}`]);
     for (let i = 0; i < 3; i++) await talk(child.port, "").catch(() => {});
-    await until("it was told", () => child.notes().includes("\n"));
+    await until("it is reported", () => child.notes().includes("\n"));
     expect(child.notes()).toBe(
       `${at(agent)}: cannot connect to app/svc:${gone.port}: connection refused: nothing listens on that port in the container\n`,
     );

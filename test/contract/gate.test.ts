@@ -188,7 +188,7 @@ describe.concurrent("a command is run exactly once", () => {
 });
 
 describe.concurrent("the limit of the server", () => {
-  test("a task that asks for longer than the server allows is told that it will be ended before", async () => {
+  test("a task that asks for longer than the server allows has a row that it will be ended before", async () => {
     await using node = await enrolledAgent();
     const task = node.runs("echo quick", { timeout_seconds: 3_600 });
     await task.finishes("success");

@@ -157,7 +157,7 @@ describe.concurrent("an agent outlives", () => {
     expect(agent.log.lines.filter(({ level }) => level === "error")).toEqual([]);
   });
 
-  test("a refusal of a megabyte, full of control characters: it is told short and harmless", async () => {
+  test("a refusal of a megabyte, full of control characters: it is shown short and harmless", async () => {
     await using plane = hostile();
     plane.onAuth((socket) => {
       socket.emit("agent.auth.error", { message: `\x1b[2Jno\n${"x".repeat(1_000_000)}` });

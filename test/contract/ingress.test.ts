@@ -10,7 +10,7 @@ import {
   ingress,
   nodeServer,
   routeTo,
-  told,
+  received,
   valuesIn,
 } from "../support/ingress.ts";
 import { service } from "../support/tunnel.ts";
@@ -32,28 +32,28 @@ afterAll(async () => {
 test.each(["app.test", "APP.Test", "app.test:8081", "app.test.", "app.test.:1"])(
   "the Host %s leads to the project",
   async (host) => {
-    const seen = await told(proxy.port, `GET / HTTP/1.1\nHost: ${host}`);
+    const seen = await received(proxy.port, `GET / HTTP/1.1\nHost: ${host}`);
     expect(valuesIn(seen, "host")).toEqual([host]);
   },
 );
 
 test("a path arrives as it was written, never decoded or normalised", async () => {
   const path = "/a/../b//c%2Fd/./%2e%2e/\\?x=%20+%2f&&y=[1]|'\"";
-  expect((await told(proxy.port, `GET ${path} HTTP/1.1\nHost: app.test`)).url).toBe(path);
+  expect((await received(proxy.port, `GET ${path} HTTP/1.1\nHost: app.test`)).url).toBe(path);
 });
 
 test("of a request in the form for proxies the host in its target counts", async () => {
-  const seen = await told(proxy.port, "GET http://app.test:80/a?b HTTP/1.1\nHost: other.test");
+  const seen = await received(proxy.port, "GET http://app.test:80/a?b HTTP/1.1\nHost: other.test");
   expect(seen.url).toBe("/a?b");
   expect(valuesIn(seen, "host")).toEqual(["app.test:80"]);
 });
 
 test.each(["DELETE", "OPTIONS", "PATCH", "PROPFIND", "PUT"])("%s is passed on as it is", async (method) => {
-  expect((await told(proxy.port, `${method} /x HTTP/1.1\nHost: app.test`)).method).toBe(method);
+  expect((await received(proxy.port, `${method} /x HTTP/1.1\nHost: app.test`)).method).toBe(method);
 });
 
 test("who the client is comes from its connection, whatever it says", async () => {
-  const seen = await told(
+  const seen = await received(
     proxy.port,
     `GET / HTTP/1.1
      Host: app.test:99
@@ -86,7 +86,7 @@ test("who the client is comes from its connection, whatever it says", async () =
 });
 
 test("what is for one hop only passes in neither direction, the rest keeps order, case and repetitions", async () => {
-  const seen = await told(
+  const seen = await received(
     proxy.port,
     `GET / HTTP/1.1
      Host: app.test
@@ -196,7 +196,7 @@ test("no proxy of the environment is used on the way to a container", async () =
   const before = process.env["HTTP_PROXY"];
   process.env["HTTP_PROXY"] = "http://127.0.0.1:1";
   try {
-    expect((await told(proxy.port, "GET /p HTTP/1.1\nHost: app.test")).url).toBe("/p");
+    expect((await received(proxy.port, "GET /p HTTP/1.1\nHost: app.test")).url).toBe("/p");
   } finally {
     if (before === undefined) delete process.env["HTTP_PROXY"];
     else process.env["HTTP_PROXY"] = before;
@@ -240,7 +240,7 @@ test("a dead container gets 502, once in the log, and once more when it is back"
     expect(body).not.toMatch(/refused|127\.0|ECONN/i);
   }
   proxy.leads(routeTo(backend.port));
-  await told(proxy.port, "GET / HTTP/1.1\nHost: app.test");
+  await received(proxy.port, "GET / HTTP/1.1\nHost: app.test");
   expect(proxy.lines.filter((line) => line.includes("app.test"))).toEqual([
     expect.stringMatching(/warn.*app\.test, service web of project app: the connection was refused/),
     expect.stringMatching(/info.*answers again/),

@@ -113,7 +113,7 @@ describe
         await using node = await isolated({ task_isolation: setting, task_poll_interval: "300ms" });
         node.sandbox.setRootAccess(NODE, "task");
         await node.statusBecomes("it is applied", ({ noderax }) => noderax?.root_profile === "task");
-        await until("it is told", () => node.sandbox.node(NODE).root_access.status === "applied");
+        await until("it is applied", () => node.sandbox.node(NODE).root_access.status === "applied");
         const task = node.runs(look);
         await task.finishes("success");
         expect(task.text("stdout")).toBe(seen);

@@ -124,8 +124,8 @@ test("one that breaks off on Docker's side is seen to be cut", async () => {
     yield "one\n";
     throw new Error("ECONNRESET");
   };
-  const said = await rawRequest(place.port, `GET ${LOGS} HTTP/1.1\r\nHost: localhost\r\n\r\n`, seconds(5));
-  expect(said).not.toEndWith("0\r\n\r\n");
+  const answer = await rawRequest(place.port, `GET ${LOGS} HTTP/1.1\r\nHost: localhost\r\n\r\n`, seconds(5));
+  expect(answer).not.toEndWith("0\r\n\r\n");
   await until("nothing is counted any more", () => place.listener.status().logs === 0);
 });
 

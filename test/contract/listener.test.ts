@@ -91,13 +91,13 @@ describe("routes", () => {
     "/x/../healthz",
   ])("%s is refused, whatever it means: what stands before us may have read it otherwise", async (path) => {
     await using place = await startTestListener();
-    const said = await rawRequest(
+    const answer = await rawRequest(
       place.port,
       `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
       seconds(10),
     );
-    expect(said).toStartWith("HTTP/1.1 400 Bad Request\r\n");
-    expect(said).toContain("dot segments");
+    expect(answer).toStartWith("HTTP/1.1 400 Bad Request\r\n");
+    expect(answer).toContain("dot segments");
     expect(place.containers.asked).toEqual([]);
   });
 
@@ -109,12 +109,12 @@ describe("routes", () => {
     const posted = await fetch(`${url}${LOGS}`, { method: "DELETE" });
     expect(posted.headers.get("allow")).toBe("GET");
     expect((await problemOf(posted)).status).toBe(405);
-    const said = await rawRequest(
+    const answer = await rawRequest(
       place.port,
       `GET ${LOGS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello`,
       milliseconds(500),
     );
-    expect(said).toStartWith("HTTP/1.1 413");
+    expect(answer).toStartWith("HTTP/1.1 413");
     expect(place.containers.asked).toEqual([]);
   });
 
@@ -130,9 +130,9 @@ describe("routes", () => {
     expect(answer).toBe("hello");
     expect(place.tunnels.opened).toEqual(["shop/web:80"]);
     expect(place.listener.status()).toMatchObject({ tunnels: 1, refused: 0, tls: false });
-    const told = () => place.lines.find((one) => one.includes("tunnel to"));
-    await until("a line about it", () => told() !== undefined);
-    expect(JSON.parse(told() ?? "")).toMatchObject({ level: "info", peer: "127.0.0.1", by: "token" });
+    const opened = () => place.lines.find((one) => one.includes("tunnel to"));
+    await until("a line about it", () => opened() !== undefined);
+    expect(JSON.parse(opened() ?? "")).toMatchObject({ level: "info", peer: "127.0.0.1", by: "token" });
     expect(place.lines.join()).not.toContain(TOKEN);
     socket.close();
   });

@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { NODE, TEST_LIMIT } from "../support/agent.ts";
 import { elapse, until } from "../support/until.ts";
-import type { Said } from "../support/frames.ts";
+import type { Packet } from "../support/frames.ts";
 import { type Network, network } from "../support/network.ts";
 import { agentBehind, alerts, nodeIs, sessionOnline } from "../support/session.ts";
 
@@ -15,13 +15,13 @@ const FIELDS = new Set(
   ),
 );
 
-const samples = (wire: Network): Said[] => wire.events("agent.metrics");
-const ackOf = (wire: Network, { id }: Said): Said | undefined =>
-  wire.said.find((said) => said.from === "server" && said.event === undefined && said.id === id);
+const samples = (wire: Network): Packet[] => wire.events("agent.metrics");
+const ackOf = (wire: Network, { id }: Packet): Packet | undefined =>
+  wire.packets.find((packet) => packet.from === "server" && packet.event === undefined && packet.id === id);
 /** Between one sample and the next, as the agent's clock has them. */
-const gapsOf = (sent: readonly Said[]): number[] =>
+const gapsOf = (sent: readonly Packet[]): number[] =>
   sent.slice(1).map((sample, i) => takenAt(sample) - takenAt(sent[i] ?? sample));
-const takenAt = ({ body }: Said): number => Date.parse(String(body["timestamp"]));
+const takenAt = ({ body }: Packet): number => Date.parse(String(body["timestamp"]));
 
 describe.concurrent("over the session, samples", () => {
   test("come at once and then every interval, a second at least, with what the contract allows", async () => {

@@ -126,7 +126,7 @@ describe.concurrent("a control plane over plain HTTP", () => {
   /** An address that is not the loopback's by its name, and yet leads to this machine. */
   const over = (url: string): string => url.replace("127.0.0.1", "0.0.0.0");
 
-  test("gets no root where the owner requires TLS, is told why, and runs everything else", async () => {
+  test("gets no root where the owner requires TLS, is reported with the reason, and runs everything else", async () => {
     await using node = await enrolledAgent({
       named: over,
       settings: { require_tls: true, task_poll_interval: "300ms" },

@@ -73,7 +73,7 @@ describe.concurrent("where a proxy lets no websocket through", () => {
   });
 });
 
-describe.concurrent("settings that are wrong are told by their class", () => {
+describe.concurrent("settings that are wrong are reported by their class", () => {
   test.each([
     [
       "a namespace that is none",
@@ -140,7 +140,7 @@ describe.concurrent("a refusal", () => {
     expect(lines(node, "error", "identity")).toEqual([]);
   });
 
-  test("because the node was deleted is told as that, and the agent goes on asking", async () => {
+  test("because the node was deleted is reported as that, and the agent goes on asking", async () => {
     await using wire = await network();
     await using node = await agentBehind(wire);
     await sessionOnline(node);
@@ -174,7 +174,7 @@ test.concurrent("the agent's token is in no line of its log and not in its statu
   node.sandbox.setFaults({ databaseDown: false, errorRate: 0.5, routes: ["realtime.metrics", "heartbeat"] });
   await sessionOnline(node, { reconnects: 1, within: LATER });
   const { agent_token: token } = await identityOf(node);
-  expect(JSON.stringify(wire.said)).toContain(token);
+  expect(JSON.stringify(wire.packets)).toContain(token);
   expect(node.log.join("\n") + JSON.stringify(node.agent.status())).not.toContain(token);
 });
 

@@ -102,7 +102,7 @@ describe.concurrent("agent.auth", () => {
       "it speaks",
       () => wire.events("agent.ping").length > 1 && wire.events("agent.metrics").length > 0,
     );
-    const events = wire.said.filter(({ event, from }) => from === "server" || event !== "agent.auth");
+    const events = wire.packets.filter(({ event, from }) => from === "server" || event !== "agent.auth");
     // The server says it twice, as event and as ack; nothing of ours comes before.
     expect(events[0]).toMatchObject({ from: "server", event: "agent.auth.ack" });
     expect(wire.upgrades()).toBe(1);

@@ -1,4 +1,4 @@
-// The agent is told to stop: what is owed goes out, what runs goes on, and the next agent takes it up.
+// The agent is stopped: what is owed goes out, what runs goes on, and the next agent takes it up.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
 import { cpuTime } from "../support/cpu-time.ts";

@@ -1,4 +1,4 @@
-// Whether we are welcome: a 401 proves nothing, a deleted node is said to be one, and the agent outlives both.
+// Whether we are welcome: a 401 proves nothing, a deleted node is reported as one, and the agent outlives both.
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { TEST_LIMIT, enrolledAgent } from "../support/agent.ts";
 import { until } from "../support/until.ts";

@@ -316,7 +316,7 @@ test("with half-close a client goes on after the service's end", async () => {
   });
   using client = await tunnelClient(agent, oneWay.port);
   await client.has(3);
-  await until("the end was told", () => client.ends() === 1);
+  await until("the end was received", () => client.ends() === 1);
   client.send("and another thing");
   await until("the service heard it", () => heard === "and another thing");
   client.end();

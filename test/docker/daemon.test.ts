@@ -21,13 +21,13 @@ describe("without a daemon", () => {
   });
   afterAll(() => rmSync(directory, { recursive: true }));
 
-  test("a socket that is not there is said", async () => {
+  test("a socket that is not there is reported", async () => {
     const path = join(directory, "none");
     const error = await failure(engine({ host: `unix://${path}` }).snapshot(signal));
     expect(error).toMatchObject({ code: "docker.away", message: expect.stringContaining(path) });
   });
 
-  test("a port where nobody listens is said", async () => {
+  test("a port where nobody listens is reported", async () => {
     const error = await failure(engine({ host: "tcp://127.0.0.1:1" }).info(signal));
     expect(error).toMatchObject({ code: "docker.away", message: expect.stringContaining("nobody listens") });
   });
@@ -43,7 +43,7 @@ describe("without a daemon", () => {
     },
   );
 
-  test("certificates that are not there are said by name", async () => {
+  test("certificates that are not there are reported by name", async () => {
     const environment = { DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: directory };
     const error = await failure(engine({ host: "tcp://127.0.0.1:1", environment }).info(signal));
     expect(error).toMatchObject({
@@ -185,12 +185,12 @@ describe.skipIf(missing !== undefined)("a daemon's events (needs Docker)", () =>
     await docker("rm", "--force", `${place.project}-web_previous`);
     await docker("network", "rm", desired.network);
     await docker("volume", "rm", ...desired.volumes);
-    const told = (): string[] =>
+    const names = (): string[] =>
       events.filter(({ project }) => project === place.project).map(({ action }) => action);
-    await until("the volume's end was told", () => told().includes("volume destroy"));
+    await until("the end of the volume was reported", () => names().includes("volume destroy"));
     for (const action of ["start", "pause", "unpause", "rename", "die", "destroy"])
-      expect(told()).toContain(`container ${action}`);
-    expect(told()).toContain("network destroy");
+      expect(names()).toContain(`container ${action}`);
+    expect(names()).toContain("network destroy");
     expect(events.every(({ project }) => !project.endsWith("x"))).toBe(true);
     await end();
   });

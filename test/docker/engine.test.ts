@@ -195,7 +195,7 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     expect(await docker("exec", id, "nslookup", "web")).toContain("Name:\tweb");
   });
 
-  test("the other agent's containers are told what they were made from", async () => {
+  test("the other agent's containers are reported with what they were made from", async () => {
     await using place = await createPlayground();
     const desired = place.wants([{ name: "web", env: { A: "1" }, mounts: { data: "/data" } }], ["data"]);
     await own.createNetwork(place.project, desired.network, signal);
@@ -209,7 +209,7 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
     expect(web.made?.mounts).toEqual([`${volumeName(place.project, "data")}:/data`]);
   });
 
-  test("a container that is not on record serves nobody, and is told what it was made from", async () => {
+  test("a container that is not on record serves nobody, and is reported with what it was made from", async () => {
     await using place = await createPlayground();
     await place.bringUp(place.wants([{ name: "web" }]));
     const { id } = one(await seen(own, place.project), "web");

@@ -266,7 +266,7 @@ describe.skipIf(missing !== undefined)("a tunnel to a container (needs Docker)",
     expect(await upgraded(name("none"), BOX.echo)).toContain("no container of this node serves");
     const ending = node.project("ending", [{ name: "job", image: await node.image("exit 1") }]).apply();
     // Not by a tunnel: one to a container that ends just then is dialled for ten seconds.
-    await ending.until("it is told not to run", async () =>
+    await ending.until("it is reported not to run", async () =>
       (await (await fetch(urlOf(`${ending.name}/job`, BOX.echo))).text()).includes("is not running (exited)"),
     );
     ending.delete();

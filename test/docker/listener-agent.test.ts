@@ -163,7 +163,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     }
   });
 
-  test.concurrent("waits with `logs -f` for the first word of a container that has not said one", async () => {
+  test.concurrent("waits with `logs -f` for the first word of a container that has not written one", async () => {
     await using node = await ProjectNode.start();
     const image = await node.image(TALKATIVE.replace("echo ready;", ""));
     const shop = await node
@@ -192,7 +192,7 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
 describe.skipIf((missing ?? missingDaemon) !== undefined)(
   "readiness (needs a Docker daemon of its own)",
   () => {
-    test.concurrent("is told while all is well, not while Docker is away, and again when it is back; health is told throughout", async () => {
+    test.concurrent("is reported while all is well, not while Docker is away, and again when it is back; health is reported throughout", async () => {
       await using daemon = await startDaemon();
       await using node = await ProjectNode.start({ host: daemon.host });
       const url = `http://127.0.0.1:${await node.port()}`;
@@ -202,10 +202,10 @@ describe.skipIf((missing ?? missingDaemon) !== undefined)(
       await daemon.stop();
       // A daemon that merely restarts is no reason to be unready: half a minute without success is.
       await until("it is not ready", async () => (await ready()) === 503, minutes(2));
-      const told = (await (await fetch(`${url}/readyz`)).json()) as {
+      const answer = (await (await fetch(`${url}/readyz`)).json()) as {
         loops: { name: string; stale: boolean }[];
       };
-      expect(told.loops.filter(({ stale }) => stale).map(({ name }) => name)).toContain("docker");
+      expect(answer.loops.filter(({ stale }) => stale).map(({ name }) => name)).toContain("docker");
       expect(await health()).toBe("OK");
       await daemon.start();
       await until("it is ready again", async () => (await ready()) === 200, minutes(2));

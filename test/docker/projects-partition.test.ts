@@ -256,14 +256,14 @@ describe.skipIf(missing !== undefined)("two agents on one Docker (needs Docker)"
       .apply()
       .becomes("Running");
     await node.stops();
-    const told = shop.reports().length;
+    const before = shop.reports().length;
     using _other = phantom(node, "node-9");
     await shop.until("it is given to node-9", () => shop.resource()?.status.nodeRef === "node-9");
     await shop.running("web");
     await node.starts();
     await shop.isGone();
     expect(shop.resource()?.status.nodeRef).toBe("node-9");
-    expect(shop.reports()).toHaveLength(told);
+    expect(shop.reports()).toHaveLength(before);
   });
 
   test.concurrent("what only carries our labels is never removed, nor its volumes, whatever becomes of the project", async () => {

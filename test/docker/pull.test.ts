@@ -28,13 +28,13 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
     test("brings the image and tells how far it is", async () => {
       const image = await registry.push("good:1", 1_000_000);
       const own = engine();
-      const told: string[] = [];
+      const progress: string[] = [];
       registry.fault = "trickle";
-      await own.pull(image, ({ text }) => told.push(text), idle, signal);
+      await own.pull(image, ({ text }) => progress.push(text), idle, signal);
       registry.fault = "none";
       expect((await own.snapshot(signal)).images).toContain(image);
-      expect(told.some((text) => /^\d+(\.\d)? of \d+(\.\d)? MB$/.test(text))).toBe(true);
-      expect(told.at(-1)).toBe("extracting");
+      expect(progress.some((text) => /^\d+(\.\d)? of \d+(\.\d)? MB$/.test(text))).toBe(true);
+      expect(progress.at(-1)).toBe("extracting");
     });
 
     test("by digest brings what is looked for", async () => {
@@ -88,9 +88,9 @@ describe.skipIf(missing !== undefined || missingRegistry !== undefined)(
       const image = await registry.push("aborted:1", 300_000);
       registry.fault = "stall";
       const caller = new AbortController();
-      const told: string[] = [];
-      const pulling = failure(engine().pull(image, ({ text }) => told.push(text), idle, caller.signal));
-      await until("it has begun", () => told.length > 0);
+      const progress: string[] = [];
+      const pulling = failure(engine().pull(image, ({ text }) => progress.push(text), idle, caller.signal));
+      await until("it has begun", () => progress.length > 0);
       const started = Date.now();
       caller.abort();
       expect(await pulling).toMatchObject({ code: "aborted" });

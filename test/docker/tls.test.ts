@@ -64,7 +64,7 @@ describe.skipIf(missing !== undefined || noSocket !== undefined)(
       await place.bringUp(desired);
       const seen = (await own.snapshot(signal)).projects.get(place.project);
       expect(seen?.containers.map(({ state }) => state)).toEqual(["running"]);
-      await until("the start was told of", () =>
+      await until("the start was reported", () =>
         events.some(({ project, action }) => project === place.project && action === "container start"),
       );
       await own.stopContainer(`${place.project}-web`, seconds(10), signal);

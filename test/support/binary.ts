@@ -69,9 +69,9 @@ export interface RunningBinary extends AsyncDisposable {
   readonly exited: Promise<number>;
   /** The lines of stdout, each once, as they come; ends with the stream. Shared with `line`. */
   readonly lines: AsyncIterableIterator<string>;
-  /** Reads on until a line matches. Throws, with everything said so far, at the end or after the time (default 10 s). */
+  /** Reads on until a line matches. Throws, with the output so far, at the end or after the time (default 10 s). */
   line(match: RegExp, within?: Duration): Promise<string>;
-  /** Everything said on stderr so far. */
+  /** The stderr so far. */
   stderr(): string;
   signal(name: NodeJS.Signals): void;
   /** SIGTERM, then after the grace (default 5 s) SIGKILL; what is left of its children is killed. Safe to repeat. */
@@ -112,7 +112,7 @@ export function startBinary(args: readonly string[], options: RunOptions = {}): 
       if (found !== undefined) return found;
       if (child.exitCode !== null) await complaints;
       throw new Error(
-        `no line ${match} from ${args.join(" ")}; it said:\n${lines.all.join("\n")}\n${errors}`,
+        `no line ${match} from ${args.join(" ")}; its output:\n${lines.all.join("\n")}\n${errors}`,
       );
     },
     stderr: () => errors,

@@ -1,7 +1,7 @@
-// Reads a websocket along, in the middle of its connection: what Socket.IO says on it, without taking part.
+// Reads a websocket along, in the middle of its connection: the packets of Socket.IO on it, without taking part.
 
 /** An event or an ack. */
-export interface Said {
+export interface Packet {
   readonly from: "agent" | "server";
   /** The name of an event; undefined for an ack. */
   readonly event: string | undefined;
@@ -53,7 +53,7 @@ function frameAt(bytes: Buffer): Frame | undefined {
 }
 
 /** `42/agent-realtime,7["agent.ping",{…}]` is an event, `43/agent-realtime,7[{…}]` its ack; undefined is neither. */
-export function readPacket(from: Said["from"], text: string): Said | undefined {
+export function readPacket(from: Packet["from"], text: string): Packet | undefined {
   const [, kind, id = "", json = ""] = /^4([23])(?:\/[^,]*,)?(\d*)(\[.*\])$/s.exec(text) ?? [];
   if (kind === undefined) return undefined;
   const content = JSON.parse(json) as unknown[];

@@ -165,19 +165,19 @@ export async function ask(port: number, head: string, body = ""): Promise<{ head
   return { head: text.slice(0, at), body: text.slice(at + 4) };
 }
 
-export interface Told {
+export interface ReceivedRequest {
   readonly method: string;
   readonly url: string;
   readonly headers: readonly string[];
 }
 
-/** What the server behind was told: it answers with it. */
-export async function told(port: number, head: string, body = ""): Promise<Told> {
+/** The request as the server behind received it: its answer holds it. */
+export async function received(port: number, head: string, body = ""): Promise<ReceivedRequest> {
   const answer = await ask(port, head, body);
   if (!answer.head.startsWith("HTTP/1.1 200 ")) throw new Error(`${answer.head}\n${answer.body}`);
-  return JSON.parse(answer.body) as Told;
+  return JSON.parse(answer.body) as ReceivedRequest;
 }
 
-/** All values of a header that was told, in order. */
-export const valuesIn = ({ headers }: Told, name: string): string[] =>
+/** All values of a header that was received, in order. */
+export const valuesIn = ({ headers }: ReceivedRequest, name: string): string[] =>
   headers.filter((_, at) => at % 2 === 1 && headers[at - 1]?.toLowerCase() === name);

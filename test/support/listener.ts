@@ -65,7 +65,7 @@ export class MadeUpContainers implements Containers {
   }
 }
 
-/** A tunnel that says back what it hears; `connections` are open now. */
+/** A tunnel that echoes; `connections` are open now. */
 export function echoTunnels(): Tunnels<undefined> & { readonly opened: string[] } {
   const opened: string[] = [];
   let open = 0;
@@ -160,7 +160,7 @@ export async function startTestListener(
   };
 }
 
-/** Sends these bytes; resolves with what came until the other side closed, was silent for `quiet`, or had said a megabyte. */
+/** Sends these bytes; resolves with what came until the other side closed, was silent for `quiet`, or had sent a megabyte. */
 export function rawRequest(port: number, bytes: string | Uint8Array, quiet: Duration): Promise<string> {
   return new Promise((resolve) => {
     let answer = "";

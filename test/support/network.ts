@@ -1,7 +1,7 @@
 // The network between agent and control plane: it counts and reads along, and can cut, freeze and refuse.
 import { type AddressInfo, type Server, type Socket, connect, createServer } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
-import { type Said, frameReader, readPacket } from "./frames.ts";
+import { type Packet, frameReader, readPacket } from "./frames.ts";
 
 export interface Request {
   readonly method: string;
@@ -21,7 +21,7 @@ export interface NetworkOptions {
 export interface Refusal {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Which requests; websockets unless told. */
+  /** Which requests; websockets by default. */
   readonly of?: (request: Request) => boolean;
 }
 
@@ -32,9 +32,9 @@ export interface Network extends AsyncDisposable {
   /** Every HTTP request that came by, upgrades and refused ones included. */
   readonly requests: readonly Request[];
   /** Every event and ack on every websocket, in order. */
-  readonly said: readonly Said[];
+  readonly packets: readonly Packet[];
   /** The bodies and times of an event the agent sent. */
-  events(name: string): Said[];
+  events(name: string): Packet[];
   /** How often a path was asked for, by how it ends. */
   count(path: string): number;
   /** How many websockets were asked for. */
@@ -45,17 +45,17 @@ export interface Network extends AsyncDisposable {
   leadsTo(port: number): void;
   /** Resets every connection there is. */
   cut(): void;
-  /** From now on not a byte passes on the connections there are; also on later ones, if so told. None is closed. */
+  /** From now on not a byte passes on the connections there are; also on later ones, if asked. None is closed. */
   freeze(later?: "later ones too"): void;
   /** Everything passes again, what was frozen too, unless its peers have given it up. */
   thaw(): void;
   refuse(refusal: Refusal | undefined): void;
 }
 
-/** Leads nowhere until it is told where. */
+/** Leads nowhere before `leadsTo`. */
 export async function network({ tls, base = "" }: NetworkOptions = {}): Promise<Network> {
   const requests: Request[] = [];
-  const said: Said[] = [];
+  const packets: Packet[] = [];
   const sockets = new Set<Socket>();
   const websockets = new Set<Socket>();
   let target = 0;
@@ -65,10 +65,10 @@ export async function network({ tls, base = "" }: NetworkOptions = {}): Promise<
   function accept(near: Socket): void {
     const far = connect(target, "127.0.0.1");
     let websocket = false;
-    const hear = (from: Said["from"]): ((bytes: Buffer) => void) =>
+    const hear = (from: Packet["from"]): ((bytes: Buffer) => void) =>
       frameReader((text) => {
         const packet = readPacket(from, text);
-        if (packet !== undefined) said.push(packet);
+        if (packet !== undefined) packets.push(packet);
       });
     const heard = { agent: hear("agent"), server: afterHead(hear("server")) };
     near.on("data", (bytes: Buffer) => {
@@ -125,8 +125,8 @@ export async function network({ tls, base = "" }: NetworkOptions = {}): Promise<
     url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}${base}`,
     port,
     requests,
-    said,
-    events: (name) => said.filter(({ from, event }) => from === "agent" && event === name),
+    packets,
+    events: (name) => packets.filter(({ from, event }) => from === "agent" && event === name),
     count: (path) => requests.filter((request) => request.path.endsWith(path)).length,
     upgrades: () => requests.filter(({ upgrade }) => upgrade).length,
     websockets: () => websockets.size,

@@ -26,7 +26,7 @@ export function endCommands(runs: string): void {
     if (stat !== undefined && (!leader || leader.startTime === parseProcessStat(stat)?.startTime))
       sessions.add(session);
   }
-  // A wrapper that had not said yet who it is has its directory among its arguments.
+  // A wrapper that has not reported yet has its directory among its arguments.
   for (const pid of pids) {
     const own = parseProcessStat(read(`/proc/${pid}/stat`))?.session;
     if (own === Number(pid) && read(`/proc/${pid}/cmdline`).includes(`${runs}/`)) sessions.add(own);

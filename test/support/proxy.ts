@@ -17,9 +17,9 @@ export async function printedBy(script: string, env: Record<string, string>, url
     stdout: "pipe",
     stderr: "inherit",
   });
-  const said = await child.stdout.text();
+  const output = await child.stdout.text();
   await child.exited;
-  return said.trim();
+  return output.trim();
 }
 
 /** `refusal` is the status it answers with instead. */

@@ -46,7 +46,7 @@ export async function processBehind(network: Network, options: NodeOptions = {})
 
 export const sessionOf = (status: Status): SessionStatus | undefined => status.noderax?.session ?? undefined;
 
-/** Waits until the session is online, for the `reconnects`th time again if that is told. */
+/** Waits until the session is online, for the `reconnects`th time again if that is given. */
 export async function sessionOnline(
   node: AgentNode | ProcessNode,
   { reconnects = 0, within }: { reconnects?: number; within?: Duration } = {},

@@ -21,7 +21,7 @@ export interface ListenerOptions extends Partial<TunnelsOptions> {
   readonly tls?: { readonly cert: string; readonly key: string };
 }
 
-/** `app/svc` is a running container at 127.0.0.1 unless told otherwise. */
+/** `app/svc` is a running container at 127.0.0.1 by default. */
 export function listener({ tls, ...options }: ListenerOptions = {}): Listener {
   const found = new Map<string, ServingContainer | undefined>([["app/svc", running(["127.0.0.1"])]]);
   const stopping = new AbortController();

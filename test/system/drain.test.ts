@@ -71,8 +71,8 @@ test("it can be set for a stopped agent, and outlives restarts", async () => {
   const first = start(host, sandbox, docker);
   await reads(sandbox, "Ready");
   await first.stop();
-  const said = await host.run(["drain", "--json"]);
-  expect(JSON.parse(said.stdout)).toEqual({ draining_since: expect.stringMatching(/^\d{4}-/) });
+  const drained = await host.run(["drain", "--json"]);
+  expect(JSON.parse(drained.stdout)).toEqual({ draining_since: expect.stringMatching(/^\d{4}-/) });
   for (let life = 0; life < 2; life++) {
     await sandbox.call("DELETE", "/cara/nodes/n1");
     await using _agent = start(host, sandbox, docker);

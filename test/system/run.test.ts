@@ -201,10 +201,10 @@ describe("secrets", () => {
 
     agent.signal("SIGTERM");
     expect(await agent.exited).toBe(0);
-    let said = agent.stderr();
-    for await (const line of agent.lines) said += `${line}\n`;
-    expect(said).toContain(id);
-    for (const secret of [agent_token, PAYLOAD, STRAY]) expect(said).not.toContain(secret);
+    let written = agent.stderr();
+    for await (const line of agent.lines) written += `${line}\n`;
+    expect(written).toContain(id);
+    for (const secret of [agent_token, PAYLOAD, STRAY]) expect(written).not.toContain(secret);
   });
 
   test("a bootstrap token in a file or on stdin is in no command line and no output", async () => {
