@@ -1,5 +1,5 @@
-// The real wrapper under the real shell: what a command gets, what is kept of it, how it is taken up again and ended.
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+// The real wrapper under the real shell: what a command gets, what is kept of it, and how it is taken up again.
+import { expect, test } from "bun:test";
 import {
   chownSync,
   existsSync,
@@ -11,115 +11,17 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { steadyNow, steadyOf, wallFrom } from "../../../src/lib/clock.ts";
-import { hours, milliseconds, seconds } from "../../../src/lib/duration.ts";
-import {
-  type Account,
-  currentAccount,
-  findAccount,
-  runnerFor,
-  isRoot,
-} from "../../../src/platform/account.ts";
-import { whyNoPrivateView } from "../../../src/platform/isolation.ts";
-import { bootId, identify, isAlive, processName, terminate } from "../../../src/platform/processes.ts";
-import type { Launch } from "../../../src/tasks/journal.ts";
-import {
-  type LaunchOrder,
-  type Run,
-  launch,
-  openRun,
-  runDirectory,
-} from "../../../src/tasks/run/directory.ts";
+import { hours, seconds } from "../../../src/lib/duration.ts";
+import { type Account, runnerFor, isRoot } from "../../../src/platform/account.ts";
+import { launch, openRun, runDirectory } from "../../../src/tasks/run/directory.ts";
 import { ENTER, READ_COMMAND, WRAPPER } from "../../../src/tasks/run/wrapper.ts";
 import { stopClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
-import { TASK, scratchDirectory } from "./scratch.ts";
+import { TASK } from "./scratch.ts";
+import { commandRuns, free, launched, me, other, textIn } from "./command-runs.ts";
 
-const launched: Launch = {
-  at: 0,
-  wall: 0,
-  bootId: bootId(),
-  attempt: 1,
-  mode: "session",
-  deadline: 0,
-  limit: "",
-};
-const me = runnerFor(currentAccount());
-const other = isRoot() ? findAccount("nobody") : undefined;
-const free = {
-  view: "shared",
-  openFiles: undefined,
-  hasReport: false,
-  record: { name: "task.json", text: "{}" },
-} as const;
-const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
-
-let scratch: ReturnType<typeof scratchDirectory>;
-let started: Started[];
-
-interface Started {
-  readonly directory: string;
-  readonly run: Run;
-  /** What the command wrote so far. */
-  readonly stdout: () => string;
-  readonly stderr: () => string;
-}
-
-beforeEach(() => {
-  scratch = scratchDirectory();
-  started = [];
-});
-afterEach(async () => {
-  for (const { run } of started) {
-    await terminate(() => run.members(), 0);
-    await until("the wrapper to end", () => run.wrapperAlive() !== true && !run.copying());
-  }
-  scratch[Symbol.dispose]();
-});
-
-const textIn = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8") : "");
-
-interface Wish extends Partial<Omit<LaunchOrder, "script">> {
-  readonly environment?: Readonly<Record<string, string>>;
-  readonly workingDirectory?: string;
-  readonly shell?: string;
-}
-
-async function start(command: string, wish: Wish = {}): Promise<Started> {
-  const { environment = {}, workingDirectory, shell = "/bin/sh", ...order } = wish;
-  const directory = runDirectory(scratch.path, TASK, started.length + 1);
-  const failure = await launch({
-    directory,
-    taskId: TASK,
-    attempt: started.length + 1,
-    mode: "session",
-    runner: me,
-    outputLimit: 1_000_000,
-    ...free,
-    ...order,
-    script: {
-      argv: [shell, "-lc", command],
-      environment: { ...ENVIRONMENT, ...environment },
-      workingDirectory,
-    },
-  });
-  expect(failure).toBeUndefined();
-  const it = {
-    directory,
-    run: openRun(directory, TASK, launched),
-    stdout: () => textIn(join(directory, "stdout.log")),
-    stderr: () => textIn(join(directory, "stderr.log")),
-  };
-  started.push(it);
-  return it;
-}
-
-/** Starts it and waits for its end and that of its output. */
-async function finish(command: string, wish: Wish = {}): Promise<Started & { readonly code: number }> {
-  const it = await start(command, wish);
-  await until("the exit status", () => it.run.exitCode() !== undefined);
-  await until("the end of the output", () => !it.run.copying());
-  return { ...it, code: it.run.exitCode() ?? -1 };
-}
+const runs = commandRuns();
+const { start, finish } = runs;
 
 test.each([
   ["true", 0],
@@ -244,7 +146,7 @@ test("an agent that comes later learns the same from the directory", async () =>
 });
 
 test("what was prevented never begins, and what has begun cannot be prevented", async () => {
-  const directory = runDirectory(scratch.path, TASK, 9);
+  const directory = runDirectory(runs.directory(), TASK, 9);
   expect(openRun(directory, TASK, launched).prevent()).toBe(true);
   writeFileSync(join(directory, "command.sh"), "echo ran");
   writeFileSync(join(directory, "wrapper.sh"), WRAPPER);
@@ -259,7 +161,7 @@ test("what was prevented never begins, and what has begun cannot be prevented", 
 });
 
 test.skipIf(!isRoot())("a wrapper does not run in a directory that is not root's (needs root)", async () => {
-  const directory = runDirectory(scratch.path, TASK, 9);
+  const directory = runDirectory(runs.directory(), TASK, 9);
   mkdirSync(directory);
   writeFileSync(join(directory, "wrapper.sh"), "echo planted");
   const run = (): string =>
@@ -274,13 +176,12 @@ test.skipIf(!isRoot())(
   async () => {
     const order = { taskId: TASK, attempt: 1, mode: "session", runner: me, outputLimit: 1, ...free } as const;
     const script = { argv: ["true"], environment: {}, workingDirectory: undefined };
-    mkdirSync(join(scratch.path, "theirs/there"), { recursive: true });
-    const tried = (directory: string) =>
-      launch({ ...order, script, directory: join(scratch.path, directory) });
+    mkdirSync(runs.at("theirs/there"), { recursive: true });
+    const tried = (directory: string) => launch({ ...order, script, directory: runs.at(directory) });
     expect(await tried("theirs/there")).toContain("EEXIST");
-    chownSync(join(scratch.path, "theirs"), 65_534, 65_534);
+    chownSync(runs.at("theirs"), 65_534, 65_534);
     expect(await tried("theirs/new")).toContain("belongs to nobody");
-    expect(existsSync(join(scratch.path, "theirs/new"))).toBeFalse();
+    expect(existsSync(runs.at("theirs/new"))).toBeFalse();
   },
 );
 
@@ -296,91 +197,11 @@ test("of a launch and its prevention exactly one wins, whoever comes first", asy
     await until("the command's end", () => it.run.exitCode() !== undefined && !it.run.copying());
     expect(it.stdout()).toBe("ran\n");
   }
-  for (const { run, directory } of started) {
+  for (const { run, directory } of runs.started()) {
     // A wrapper that lost has made nothing: no pipe on which a pump would wait for ever.
     if (run.prevent()) expect(existsSync(join(directory, "stdout.pipe"))).toBe(false);
   }
   expect(wins.prevented).toBeGreaterThan(0);
-});
-
-test("members are the command and all it started, also what left the session, without wrapper and output copiers", async () => {
-  const it = await start(
-    "setsid sleep 61 & (setsid sh -c 'sleep 62 & sleep 63' &) ; sleep 64 & echo ready; wait",
-  );
-  await until("the output", () => it.stdout() === "ready\n");
-  const names = (): string[] => it.run.members().map(processName);
-  await until("all sleepers", () => names().filter((name) => name === "sleep").length === 4);
-  const session = textIn(join(it.directory, "session"));
-  const wrapper = Number.parseInt(session, 10);
-  const pumps = (/\n(\d+) (\d+) \S+ ok\n/.exec(session) ?? []).slice(1).map(Number);
-  expect(pumps).toHaveLength(2);
-  for (const pid of [wrapper, ...pumps, process.pid]) expect(it.run.members()).not.toContain(pid);
-  expect(names()).not.toContain("cat");
-});
-
-test("the whole tree is ended, double forks and other sessions included", async () => {
-  const it = await start("(setsid sh -c 'sleep 71 & exec sleep 72' &) ; sleep 73 & echo ready; wait");
-  await until("the output", () => it.stdout() === "ready\n");
-  await until(
-    "all sleepers",
-    () => it.run.members().filter((pid) => processName(pid) === "sleep").length === 3,
-  );
-  const all = it.run.members().map((pid) => identify(pid));
-  expect(await terminate(() => it.run.members(), seconds(5))).toBe(true);
-  for (const one of all) if (one !== undefined) expect(isAlive(one)).toBe(false);
-  await until("the exit status", () => it.run.exitCode() !== undefined);
-  expect(it.run.exitCode()).toBe(143);
-});
-
-test("a command that handles SIGTERM gets its grace, and is asked once", async () => {
-  const it = await start(
-    "n=0; trap 'n=$((n+1)); echo asked $n; sleep 0.3; echo cleaned; exit 5' TERM; echo ready; while :; do sleep 0.05; done",
-  );
-  await until("the output", () => it.stdout() === "ready\n");
-  expect(await terminate(() => it.run.members(), seconds(5))).toBe(true);
-  await until("the end", () => it.run.exitCode() !== undefined && !it.run.copying());
-  expect(it.run.exitCode()).toBe(5);
-  expect(it.stdout()).toBe("ready\nasked 1\ncleaned\n");
-});
-
-test("a tree that ignores SIGTERM is killed after the grace, not before", async () => {
-  const it = await start("trap '' TERM; sleep 81 & echo ready; while :; do wait; done");
-  await until("the output", () => it.stdout() === "ready\n");
-  const begin = performance.now();
-  expect(await terminate(() => it.run.members(), milliseconds(300))).toBe(true);
-  expect(performance.now() - begin).toBeGreaterThanOrEqual(300);
-  await until("the exit status", () => it.run.exitCode() !== undefined);
-  expect(it.run.exitCode()).toBe(137);
-});
-
-test("a command that forks faster than it is listed is ended as well", async () => {
-  const it = await start("echo ready; while :; do sleep 0.01 & done 2>/dev/null");
-  await until("the output", () => it.stdout() === "ready\n");
-  expect(await terminate(() => it.run.members(), milliseconds(200))).toBe(true);
-  // The wrapper itself takes its pipes away meanwhile, for which it forks.
-  await until("nobody to be left", () => it.run.members().length === 0);
-});
-
-test("a wrapper that was killed is seen to be dead, and leaves no exit status", async () => {
-  const it = await start("echo ready; sleep 90");
-  await until("the output", () => it.stdout() === "ready\n");
-  expect(it.run.wrapperAlive()).toBe(true);
-  process.kill(Number.parseInt(textIn(join(it.directory, "session")), 10), "SIGKILL");
-  await until("the wrapper's death", () => it.run.wrapperAlive() === false);
-  expect(it.run.exitCode()).toBeUndefined();
-  expect(it.run.members().map(processName)).toContain("sleep");
-});
-
-test("a wrapper that is told to stop waits for its command: exit status and last output are stored", async () => {
-  const it = await start("trap 'echo last words; exit 5' TERM; echo ready; while :; do sleep 0.05; done");
-  await until("the command", () => it.stdout() === "ready\n");
-  const wrapper = Number.parseInt(textIn(join(it.directory, "session")), 10);
-  // Everybody at once: wrapper, pumps and command, as systemd does with a unit that is stopped.
-  process.kill(-wrapper, "SIGTERM");
-  await until("the exit status", () => it.run.exitCode() !== undefined);
-  await until("the end of the output", () => !it.run.copying());
-  expect(it.run.exitCode()).toBe(5);
-  expect(it.stdout()).toBe("ready\nlast words\n");
 });
 
 test.skipIf(other === undefined)(
@@ -401,7 +222,7 @@ test.skipIf(other === undefined)(
   async () => {
     const it = await finish('cat \'$0\' 2>&1; ls "$RUN" 2>&1; cat "$RUN/stdout.log" 2>&1; true', {
       runner: runnerFor(other as Account),
-      environment: { RUN: runDirectory(scratch.path, TASK, 1) },
+      environment: { RUN: runDirectory(runs.directory(), TASK, 1) },
     });
     expect(it.stdout().match(/Permission denied/g)).toHaveLength(2);
   },
@@ -433,90 +254,6 @@ test("a run of an earlier boot ended when its exit status was written, and its l
   expect(span?.ended).toBeWithin(written - 20, written + 20);
 });
 
-const noPrivateView = isRoot() ? await whyNoPrivateView() : "root";
-describe.skipIf(other === undefined || noPrivateView !== undefined)(
-  `a command with a private view${noPrivateView === undefined ? "" : ` (needs ${noPrivateView})`}`,
-  () => {
-    const confined = { runner: runnerFor(other ?? currentAccount(), false), view: "private" } as const;
-    const initOf = ({ directory }: Started): number =>
-      Number.parseInt(textIn(join(directory, "session")).split("\n")[1] ?? "", 10);
-    const isGone = (pid: number): boolean => identify(pid) === undefined;
-
-    test("neither sees nor reaches another of the same user: environment, output, signals, ptrace", async () => {
-      const victim = await start("echo ready; exec sleep 300", {
-        ...confined,
-        environment: { SECRET: "hunter2" },
-      });
-      await until("the victim", () => victim.stdout() === "ready\n");
-      const [pid = 0] = victim.run.members().filter((one) => processName(one) === "sleep");
-      const attempts = [
-        `cat /proc/${pid}/environ`,
-        `echo intruder >/proc/${pid}/fd/1`,
-        `kill -9 ${pid}`,
-        "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -o hunter2",
-        "kill -9 -1",
-      ];
-      const attacker = await finish(`{ ${attempts.join("; ")}; } 2>/dev/null; echo done`, confined);
-      expect(attacker.stdout()).toBe("done\n");
-      expect(victim.stdout()).toBe("ready\n");
-      expect(processName(pid)).toBe("sleep");
-    });
-
-    test("has terminals of its own, and no path to those of others", async () => {
-      expect((await finish("ls /dev/pts", confined)).stdout()).toBe("ptmx\n");
-    });
-
-    test("ends with what it ended with, sees its own processes, and /tmp with everybody", async () => {
-      const it = await finish("ps -e -o comm= 2>/dev/null | grep -c . ; ls -d /tmp; kill -TERM $$", confined);
-      expect(it.code).toBe(143);
-      expect(it.stdout()).toEndWith("/tmp\n");
-    });
-
-    test("has no capability to gain, and gains none from set-uid programs", async () => {
-      const { stdout } = await finish("grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status", confined);
-      expect(stdout()).toBe("CapBnd:\t0000000000000000\nNoNewPrivs:\t1\n");
-    });
-
-    test("is known by its namespace: a daemon without session and environment is a member, and is ended", async () => {
-      const it = await start(
-        "(env -i /usr/bin/setsid /bin/sh -c 'trap \"\" TERM; while :; do sleep 0.2; done' &); echo ready; exec sleep 300",
-        confined,
-      );
-      await until("the command", () => it.stdout() === "ready\n");
-      await until("the daemon", () => it.run.members().some((pid) => processName(pid) === "sh"));
-      const members = it.run.members();
-      expect(members).not.toContain(initOf(it));
-      expect(await terminate(() => it.run.members(), milliseconds(300))).toBeTrue();
-      expect(members.filter((pid) => !isGone(pid))).toEqual([]);
-      await until("the end of the namespace", () => isGone(initOf(it)));
-    });
-
-    test("leaves in the background what it left there on purpose, for as long as that lives", async () => {
-      const it = await finish("setsid tail -f /dev/null >/dev/null 2>&1 & sleep 0.2", confined);
-      await until("the end of the wrapper", () => it.run.wrapperAlive() === false);
-      expect(it.run.members().map(processName)).toContain("tail");
-      expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
-      await until("the end of the namespace", () => isGone(initOf(it)));
-    });
-
-    test("that left nothing takes its namespace with it", async () => {
-      const it = await finish("true", confined);
-      await until("the end of the namespace", () => isGone(initOf(it)));
-      expect(it.run.members()).toEqual([]);
-    });
-
-    test("is found, and ended, when its wrapper was killed", async () => {
-      const it = await start("echo ready; sleep 300 & exec sleep 300", confined);
-      await until("the command", () => it.stdout() === "ready\n");
-      process.kill(Number.parseInt(textIn(join(it.directory, "session")), 10), "SIGKILL");
-      await until("the death of the wrapper", () => it.run.wrapperAlive() === false);
-      expect(it.run.members().filter((pid) => processName(pid) === "sleep").length).toBeGreaterThan(1);
-      expect(await terminate(() => it.run.members(), milliseconds(100))).toBeTrue();
-      await until("the end of the namespace", () => isGone(initOf(it)));
-    });
-  },
-);
-
 test("a command has the soft limit of open files it is given", async () => {
   const { stdout } = await finish("ulimit -Sn", { openFiles: 512 });
   expect(stdout()).toBe("512\n");
@@ -542,14 +279,14 @@ test("on a full disk a large stream is counted from then on, a small one is kept
   const it = await start(
     "seq 20000; echo small >&2; until [ -e go ]; do sleep 0.02; done; seq 20000; echo more >&2",
     {
-      workingDirectory: scratch.path,
+      workingDirectory: runs.directory(),
     },
   );
   await until("the output", () => it.stdout().endsWith("20000\n") && it.stderr() === "small\n");
   const kept = it.stdout().length;
   expect(kept).toBeGreaterThan(64 * 1024);
   expect(it.run.stopKeeping()).toBe(true);
-  writeFileSync(join(scratch.path, "go"), "");
+  writeFileSync(runs.at("go"), "");
   await until("the end", () => it.run.exitCode() !== undefined && !it.run.copying());
   expect(it.run.exitCode()).toBe(0);
   expect([it.stdout().length, it.stderr()]).toEqual([kept, "small\nmore\n"]);
