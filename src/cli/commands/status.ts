@@ -1,6 +1,6 @@
 // `status`: shows what the running agent does and what it waits for.
 import { shortId } from "../../lib/text.ts";
-import { type ServiceState, serviceState } from "../../install/service.ts";
+import { type ServiceState, describeService, serviceState } from "../../install/service.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { humanDuration, seconds } from "../../lib/duration.ts";
 import { printableIn } from "../../lib/printable.ts";
@@ -15,7 +15,6 @@ import {
 import { command } from "../command.ts";
 import { configFlags, configFrom } from "../config-flags.ts";
 import { whenRemoved } from "./gc.ts";
-import { serviceDocument, showService } from "../service-line.ts";
 import { age, note, paint, print, printJson } from "../ui/output.ts";
 import { asCalled } from "../program.ts";
 import { runningAgent, settingsOfAgent } from "../running-agent.ts";
@@ -229,3 +228,23 @@ function standingText(standing: string): string {
   if (standing === "ok") return paint.green("accepted");
   return standing === "not_enrolled" ? "not enrolled" : paint.yellow(standing);
 }
+
+/** Prints the line about the service; nothing when it is not installed. */
+function showService(state: ServiceState | undefined): void {
+  if (state === undefined) return;
+  const text = describeService(state);
+  print(`service        ${state.active === "active" ? text : paint.yellow(text)}`);
+}
+
+/** For `status --json`. */
+const serviceDocument = (state: ServiceState | undefined): object | null =>
+  state === undefined
+    ? null
+    : {
+        active: state.active,
+        since: state.since || null,
+        enabled: state.isEnabled,
+        restarts: state.restarts,
+        last_result: state.result || null,
+        last_exit_code: state.exitStatus,
+      };

@@ -1,5 +1,5 @@
-// Turns an error of a Docker call into an AgentError with one of the codes of `plan/engine.ts`, with the daemon's message
-// where there is one. Pure.
+// Turns an error of a Docker call, or the text of a failed pull, into an AgentError with one of the codes of
+// `plan/engine.ts`, with the daemon's message where there is one. Pure.
 import { type ErrorCode, type ErrorCodeOf } from "../../lib/error-codes.ts";
 import { errnoOf } from "../../lib/errno.ts";
 import { AgentError, exit, messageOf } from "../../lib/agent-error.ts";
@@ -95,4 +95,25 @@ export async function unless<T>(
     if (isFine) return undefined;
     throw error;
   }
+}
+
+/** Each registry has its own texts; most contain the codes of the distribution protocol. */
+const UNAUTHORIZED =
+  /unauthorized|authentication required|no basic auth credentials|access denied|requested access to the resource is denied|\bdenied:|incorrect username or password|40[13] (unauthorized|forbidden)/i;
+const UNKNOWN =
+  /manifest unknown|name unknown|repository name not known|\bnot found\b|does not exist|invalid reference format|no matching manifest|invalid repository name/i;
+const BUSY = /toomanyrequests|rate limit|no such host|timeout|connection refused/i;
+
+/**
+ * Returns `pull.unauthorized`, with `login` as its hint, `pull.unknown`, `docker.full`, or `pull.failed` for anything else.
+ */
+export function pullFailure(text: string, login: string, cause?: unknown): AgentError {
+  const message = tidy(text);
+  const make = (code: ErrorCodeOf<"docker" | "pull">, hint?: string): AgentError =>
+    new AgentError(code, message, { hint, cause });
+  if (isFull(text)) return make("docker.full", "Free some space:  docker system prune");
+  if (BUSY.test(text)) return make("pull.failed");
+  if (UNAUTHORIZED.test(text)) return make("pull.unauthorized", login);
+  if (UNKNOWN.test(text)) return make("pull.unknown");
+  return make("pull.failed");
 }

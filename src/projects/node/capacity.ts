@@ -4,7 +4,7 @@ import { availableParallelism, freemem, totalmem } from "node:os";
 import { within } from "../../lib/until.ts";
 import { type Duration, seconds } from "../../lib/duration.ts";
 import type { Resources } from "../../protocol/caravanserai/resources.ts";
-import { mebibytes, millicores } from "./quantity.ts";
+import { MIB } from "../../lib/size.ts";
 
 /** Cores as a number, all others in bytes. */
 export interface Amounts {
@@ -81,3 +81,12 @@ export function createResources({
   };
 }
 export type ReadResources = ReturnType<typeof createResources>;
+
+/** Thousandths of a processor. */
+export const millicores = (cores: number): string => `${whole(cores * 1_000)}m`;
+
+/** Always in mebibytes: in Gi, a tenth of a small disk would be 0. */
+export const mebibytes = (bytes: number): string => `${whole(bytes / MIB)}Mi`;
+
+/** Rounded down, so never more than there is; 0 for what is not a finite number. */
+const whole = (amount: number): number => (Number.isFinite(amount) ? Math.max(0, Math.floor(amount)) : 0);

@@ -1,11 +1,11 @@
 // The Caravanserai server's HTTP: finds the route, reads the body, answers refusals as problem documents.
+import { STATUS_CODES } from "node:http";
 import { MIB } from "../../lib/size.ts";
 import type { Log } from "../../platform/log.ts";
 import { messageOf } from "../../lib/agent-error.ts";
 import type { FaultInjector } from "../faults.ts";
 import { cutConnection, jsonAnswer } from "../http/answer.ts";
 import { ApiError } from "../http/api-error.ts";
-import { problemAnswer } from "../http/problem.ts";
 import { type Params, matchPath } from "../noderax/route.ts";
 import { InvalidManifest } from "./manifest.ts";
 import type { CaraRoute } from "./routes.ts";
@@ -98,4 +98,20 @@ function findRoute(
     if (params) allowed.push(route.method);
   }
   return { allowed };
+}
+
+/** An RFC 9457 problem document; `type` is "about:blank": the status is the kind of problem. */
+function problemAnswer(
+  request: Request,
+  status: number,
+  detail: string,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
+  const title = STATUS_CODES[status] ?? "Error";
+  return jsonAnswer(
+    request,
+    status,
+    { type: "about:blank", title, status, detail },
+    { "Content-Type": "application/problem+json", ...headers },
+  );
 }

@@ -16,8 +16,12 @@ import { continuityMigration, createContinuity } from "../../../../src/projects/
 import { createDrain, drainMigration } from "../../../../src/projects/node/drain.ts";
 import { nodeName } from "../../../../src/projects/node/name.ts";
 import { nodeState, startNode } from "../../../../src/projects/node/registration.ts";
-import { mebibytes, millicores } from "../../../../src/projects/node/quantity.ts";
-import { asResources, createResources } from "../../../../src/projects/node/capacity.ts";
+import {
+  asResources,
+  createResources,
+  mebibytes,
+  millicores,
+} from "../../../../src/projects/node/capacity.ts";
 import { routeAddress } from "../../../../src/projects/node/own-address.ts";
 import { elapse, quickClock } from "../../../support/fake-time.ts";
 import { until } from "../harness.ts";

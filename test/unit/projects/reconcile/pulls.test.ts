@@ -10,7 +10,7 @@ import {
   createPullMemory,
   pullMemoryMigration,
 } from "../../../../src/projects/reconcile/pull-memory.ts";
-import { pullFailure } from "../../../../src/projects/docker/pull-failure.ts";
+import { pullFailure } from "../../../../src/projects/docker/errors.ts";
 import { pullFailed } from "../../../../src/projects/plan/pull-retry.ts";
 import { type Layers, progressText, takeLine } from "../../../../src/projects/docker/pull-progress.ts";
 import { type Pulls, createPulls } from "../../../../src/projects/reconcile/pulls.ts";
