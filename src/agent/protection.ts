@@ -3,7 +3,6 @@
 import type { Settings } from "../config/options.ts";
 import { type Account, type Runner, currentAccount, isRoot, runnerFor } from "../platform/account.ts";
 import {
-  PROCESSES_MAX,
   type View,
   namespaceBoundsProcesses,
   originalOpenFiles,
@@ -29,7 +28,7 @@ export interface Protection {
   status(): ProtectionStatus;
 }
 
-type ProtectionSettings = Pick<Settings, "task_isolation" | "task_allow_setuid">;
+type ProtectionSettings = Pick<Settings, "task_isolation" | "task_allow_setuid" | "task_pids_max">;
 
 /**
  * Starts to find out what this machine can do. Throws "account.no_means" when root cannot become `account`.
@@ -60,6 +59,7 @@ export function createProtection(settings: ProtectionSettings, account: Account)
         allowSetuid: settings.task_allow_setuid,
         mayGain: task.mayGain,
         hasUnits: systemdRun() !== undefined,
+        processes: settings.task_pids_max,
         kernelBounds: namespaceBoundsProcesses(),
       }),
   };
@@ -85,13 +85,15 @@ export interface ProtectionFacts {
   readonly mayGain: boolean;
   /** Tasks and terminals have units of their own. */
   readonly hasUnits: boolean;
+  /** Most processes of one task. */
+  readonly processes: number;
   /** Whether the kernel limits the processes of a private view. */
   readonly kernelBounds: boolean;
 }
 
 /** Lists the protection that is in force, and the missing that nobody switched off. Pure. */
 export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
-  const { wanted, unavailable, isTaskRoot, allowSetuid, mayGain, hasUnits, kernelBounds } = facts;
+  const { wanted, unavailable, isTaskRoot, allowSetuid, mayGain, hasUnits, processes, kernelBounds } = facts;
   const inForce: string[] = [];
   const missing: string[] = [];
   const whose = wanted === "all" ? "tasks and terminals" : "tasks and terminals without root";
@@ -105,8 +107,8 @@ export function protectionStatus(facts: ProtectionFacts): ProtectionStatus {
   else if (allowSetuid) inForce.push("set-uid programs in tasks (task_allow_setuid)");
   else missing.push("set-uid programs work in tasks: there is no setpriv (util-linux)");
   const isViewBound = kernelBounds && unavailable === undefined && isIsolated(wanted, isTaskRoot);
-  if (hasUnits) inForce.push(`${PROCESSES_MAX} processes each`);
-  else if (isViewBound) inForce.push(`${PROCESSES_MAX} processes in each private view`);
+  if (hasUnits) inForce.push(`${processes} processes each (task_pids_max)`);
+  else if (isViewBound) inForce.push(`${processes} processes in each private view (task_pids_max)`);
   else missing.push("nothing bounds how many processes a task starts: there are no systemd units for it");
   return { isolation: wanted, in_force: inForce, missing };
 }

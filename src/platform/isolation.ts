@@ -50,6 +50,8 @@ export interface Confinement {
   readonly onTerminal: boolean;
   /** Most processes and threads in a private view, where this kernel can limit them. */
   readonly processesMax?: number;
+  /** Lines of a shell script that set further limits. */
+  readonly limits?: readonly string[];
 }
 
 /** Most processes and threads of one command, so that a fork bomb does not stop the machine from forking. */
@@ -75,13 +77,14 @@ export const supervised = (view: View, supervisor: readonly string[]): string[] 
  * out-of-memory killer of the kernel ends a runaway command before the agent.
  */
 export function confined(confinement: Confinement, command: readonly string[]): string[] {
-  const { view, openFiles, onTerminal, processesMax = PROCESSES_MAX } = confinement;
+  const { view, openFiles, onTerminal, processesMax = PROCESSES_MAX, limits = [] } = confinement;
   const bound = `echo ${processesMax + RESERVED_PIDS} >/proc/sys/kernel/pid_max || exit 126`;
   const prelude = [
     "{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null",
     ...(openFiles === undefined ? [] : [`ulimit -Sn ${openFiles} 2>/dev/null`]),
     ...(view === "private" && namespaceBoundsProcesses() ? [bound] : []),
     ...(view === "private" ? privateMounts(onTerminal) : []),
+    ...limits,
     'exec "$@"',
   ];
   const shell = ["/bin/sh", "-c", prelude.join("\n"), "sh", ...command];

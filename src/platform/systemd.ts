@@ -29,9 +29,13 @@ const STOP_SECONDS = 10;
  * is stopped. Background processes survive the normal end of the command, as they do without systemd: since
  * 250 the unit lasts as long as they do; before, systemd has to watch the first process alone.
  */
-export function unitProperties(version: number, syslogIdentifier: string): string[] {
+export function unitProperties(
+  version: number,
+  syslogIdentifier: string,
+  limits: readonly string[] = [`TasksMax=${PROCESSES_MAX}`],
+): string[] {
   return [
-    `TasksMax=${PROCESSES_MAX}`,
+    ...limits,
     `TimeoutStopSec=${STOP_SECONDS}`,
     "OOMScoreAdjust=0",
     `SyslogIdentifier=${syslogIdentifier}`,

@@ -1,5 +1,7 @@
 // What the driver of a task works with: the ports that all tasks share, and the parts of one task.
+import { totalmem } from "node:os";
 import type { Duration } from "../lib/duration.ts";
+import { MIB } from "../lib/size.ts";
 import type { Slots } from "../lib/slots.ts";
 import type { Settings } from "../config/options.ts";
 import type { TaskApi } from "../control/noderax-api.ts";
@@ -11,6 +13,7 @@ import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import type { HeldDirectory } from "../platform/private-directory.ts";
 import type { ServiceRun } from "../platform/service.ts";
+import type { TaskLimits } from "../platform/task-limits.ts";
 import type { Journal, TaskOutcome } from "./journal.ts";
 import type { Finished, OwnerSetting, TaskKind } from "./kinds/kind.ts";
 import type { createShipper } from "./output/shipping.ts";
@@ -20,8 +23,26 @@ import type { Turns } from "./turns.ts";
 /** The settings that tasks use. */
 export type TaskSettings = Pick<
   Settings,
-  "task_timeout" | "task_user" | "task_kill_grace" | "task_output_limit" | OwnerSetting
+  | "task_timeout"
+  | "task_user"
+  | "task_kill_grace"
+  | "task_output_limit"
+  | "task_memory_max"
+  | "task_cpu_quota"
+  | "task_pids_max"
+  | "task_nice"
+  | "task_io_weight"
+  | OwnerSetting
 >;
+
+/** Returns the limits of a task; without task_memory_max four fifths of the machine's memory, in whole MiB. */
+export const limitsOf = (settings: TaskSettings): TaskLimits => ({
+  memory: settings.task_memory_max ?? Math.floor((totalmem() * 0.8) / MIB) * MIB,
+  cpuPercent: settings.task_cpu_quota,
+  processes: settings.task_pids_max,
+  nice: settings.task_nice,
+  ioWeight: settings.task_io_weight,
+});
 
 export interface DrivePorts {
   /** The kinds of tasks that are run. */

@@ -98,6 +98,8 @@ export const Launch = v.object({
   deadline: v.number(),
   /** The limit in words. */
   limit: v.string(),
+  /** The limits that are named when they were hit. */
+  limits: v.optional(v.object({ memory: v.number(), processes: v.number() })),
   /** Milliseconds between SIGTERM and SIGKILL; absent: task_kill_grace. */
   grace: v.optional(v.number()),
   /** Whether a stop signals the program alone, and kills nothing. */

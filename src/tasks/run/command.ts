@@ -7,7 +7,14 @@ import { MIB } from "../../lib/size.ts";
 import { shortId } from "../../lib/text.ts";
 import { decodeText } from "../../lib/utf8.ts";
 import { bootId } from "../../platform/processes.ts";
-import { type DrivePorts, type EndedTask, type WithSlot, graceOf, withFinished } from "../context.ts";
+import {
+  type DrivePorts,
+  type EndedTask,
+  type WithSlot,
+  graceOf,
+  limitsOf,
+  withFinished,
+} from "../context.ts";
 import type { Launch, TaskOutcome, TaskRecord } from "../journal.ts";
 import { type RunCommand, type TaskKind, taskKindOf } from "../kinds/kind.ts";
 import type { Stream } from "../output/rows.ts";
@@ -42,6 +49,7 @@ export async function launchCommand(
     context.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
   }
   const mode = launchMode();
+  const limits = limitsOf(settings);
   const record: Launch = {
     at: now,
     wall: epochOf(wallNow()),
@@ -50,6 +58,7 @@ export async function launchCommand(
     mode,
     deadline,
     limit,
+    limits: { memory: limits.memory, processes: limits.processes },
     ...(prepared.killGrace === undefined ? {} : { grace }),
     ...(prepared.stopsItself === undefined ? {} : { stopsItself: true }),
     ...(prepared.exclusive === undefined ? {} : { exclusive: prepared.exclusive }),
@@ -68,6 +77,7 @@ export async function launchCommand(
       workingDirectory: prepared.workingDirectory,
     },
     hasReport: prepared.report === true,
+    limits,
     outputLimit: settings.task_output_limit,
     view,
     openFiles: ports.openFiles,

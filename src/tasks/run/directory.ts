@@ -38,6 +38,7 @@ import {
   transientUnit,
   unitProperties,
 } from "../../platform/systemd.ts";
+import { type TaskLimits, limitHit, shellLimits, unitLimits } from "../../platform/task-limits.ts";
 import { requireTrusted } from "../../platform/trust/root-trust.ts";
 import type { Launch } from "../journal.ts";
 import { type CommandScript, ENTER, READ_COMMAND, WRAPPER, commandScript } from "./wrapper.ts";
@@ -81,6 +82,7 @@ export interface LaunchOrder {
   readonly view: View;
   /** The soft limit of open files outside of a unit, which has systemd's. */
   readonly openFiles: number | undefined;
+  readonly limits: TaskLimits;
   /** A file beside the wrapper's, by which the run is found without the journal. */
   readonly record: { readonly name: string; readonly text: string };
 }
@@ -106,7 +108,12 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
   }
   const blocks = String(Math.max(1, Math.ceil(order.outputLimit / 512)));
   const openFiles = mode === "unit" ? undefined : order.openFiles;
-  const command = confined({ view, openFiles, onTerminal: false }, runner.shell(READ_COMMAND));
+  const limits = mode === "unit" ? [] : shellLimits(order.limits);
+  const processesMax = order.limits.processes;
+  const command = confined(
+    { view, openFiles, onTerminal: false, processesMax, limits },
+    runner.shell(READ_COMMAND),
+  );
   const wrapper = supervised(view, [
     "/bin/sh",
     "-c",
@@ -139,7 +146,7 @@ function startSession({ directory }: LaunchOrder, wrapper: string[]): string | u
 let version: number | undefined;
 
 async function startUnit(
-  { directory, taskId, attempt }: LaunchOrder,
+  { directory, taskId, attempt, limits }: LaunchOrder,
   wrapper: string[],
 ): Promise<string | undefined> {
   const run = systemdRun();
@@ -151,7 +158,7 @@ async function startUnit(
       description: `noderax task ${taskId}`,
       workingDirectory: directory,
       outlives: AGENT_UNIT,
-      properties: unitProperties((version ??= installedVersion(run)), "noderax-task"),
+      properties: unitProperties((version ??= installedVersion(run)), "noderax-task", unitLimits(limits)),
       command: wrapper,
     }),
     { env: { PATH: SYSTEM_PATH }, stdio: ["ignore", "ignore", "pipe"] },
@@ -172,6 +179,8 @@ export interface Run {
   hasBegun(): boolean;
   /** The exit status of the command, once there is one. */
   exitCode(): number | undefined;
+  /** The limit that the command hit, in words; undefined when none is known. */
+  limitHit(): string | undefined;
   /** When the command ended and how long it ran, as the wrapper measured it; undefined until it has an exit status. */
   span(): RunSpan | undefined;
   /** True while the wrapper lives; undefined when it has not reported its pid yet. */
@@ -229,6 +238,11 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
     },
     hasBegun: () => ![undefined, PREVENTED].includes(read(began)),
     exitCode: () => readExit(exit)?.code,
+    limitHit() {
+      // Outside of a unit the counts are those of a group that the command shares with others.
+      if (launched.mode !== "unit" || launched.limits === undefined) return undefined;
+      return limitHit(read(join(directory, "hits")) ?? "", launched.limits);
+    },
     span() {
       const end = readExit(exit);
       if (end === undefined) return undefined;

@@ -142,7 +142,7 @@ function outcomeNow(
     const wasKilled = launched.service !== undefined && stop === undefined && KILLED.includes(exitCode);
     return wasKilled
       ? { ...unrun("failed", killedText(launched, process.env["INVOCATION_ID"])), exitCode }
-      : outcomeOf(exitCode, stop);
+      : named(outcomeOf(exitCode, stop), run.limitHit());
   }
   if (ended === false)
     return unended(
@@ -168,6 +168,12 @@ function outcomeNow(
     );
   }
   return undefined;
+}
+
+/** Returns the outcome with the limit that the command hit, if it failed. A limit that it got over is not its error. */
+function named(outcome: TaskOutcome, limit: string | undefined): TaskOutcome {
+  if (outcome.status !== "failed" || limit === undefined) return outcome;
+  return { ...outcome, text: `${limit}; ${outcome.text}` };
 }
 
 /** Returns the outcome of an end without an exit code: with the status of the stop request, if there is one. */

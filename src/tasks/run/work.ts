@@ -90,6 +90,7 @@ function startWork(prepared: InnerWork, ports: Parameters<InnerWork["run"]>[0]):
   return {
     prevent: () => false,
     hasBegun: () => true,
+    limitHit: () => undefined,
     exitCode: () => (end === undefined ? undefined : "error" in end ? 1 : 0),
     span: () => undefined,
     wrapperAlive: () => end === undefined,

@@ -25,6 +25,7 @@
 // is the init of the namespace in which all its other children live. It sees their pids, and its own, as outside.
 import { quote } from "../../lib/text.ts";
 import { REAP } from "../../platform/isolation.ts";
+import { COUNT_HITS } from "../../platform/task-limits.ts";
 
 /**
  * Runs the wrapper in the directory of its first argument, if our user owns that. Checks the working directory, which
@@ -47,6 +48,7 @@ set -C
 : 2>/dev/null >began || exit 71
 set +C
 ${REAP}
+${COUNT_HITS}
 init=
 if [ "$view" = private ]; then
   reap </dev/null >/dev/null 2>&1 &
@@ -71,6 +73,7 @@ printf '%s\\n%s\\n%s %s %s ok\\n' "$stat" "$init" "$out" "$err" "$up" >session
 ( exec "$@" ) </dev/null >stdout.pipe 2>stderr.pipe
 code=$?
 exec 3<&- 4>&-
+{ hits >hits; } 2>/dev/null
 read -r up idle </proc/uptime
 printf '%s %s ok\\n' "$code" "$up" 1<>exit
 wait "$out" "$err"

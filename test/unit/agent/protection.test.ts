@@ -9,6 +9,7 @@ const complete: ProtectionFacts = {
   allowSetuid: false,
   mayGain: false,
   hasUnits: true,
+  processes: 2_048,
   kernelBounds: false,
 };
 
@@ -18,7 +19,7 @@ test("where everything is in force, nothing is missing", () => {
     in_force: [
       "tasks and terminals without root see only their own processes",
       "no set-uid programs in tasks",
-      "2048 processes each",
+      "2048 processes each (task_pids_max)",
     ],
     missing: [],
   });
@@ -45,7 +46,7 @@ test("without units, a kernel that can bounds the processes of a private view", 
     hasUnits: false,
     kernelBounds: true,
   });
-  expect(inForce).toContain("2048 processes in each private view");
+  expect(inForce).toContain("2048 processes in each private view (task_pids_max)");
   expect(missing).toEqual([]);
 });
 

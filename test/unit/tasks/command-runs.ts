@@ -30,6 +30,7 @@ export const free = {
   view: "shared",
   openFiles: undefined,
   hasReport: false,
+  limits: { memory: 2 ** 30, cpuPercent: undefined, processes: 2_048, nice: 0, ioWeight: 100 },
   record: { name: "task.json", text: "{}" },
 } as const;
 const ENVIRONMENT = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/", TASK_ID: TASK };
