@@ -27,7 +27,7 @@ export function exposure(settings: ExposureSettings): readonly string[] {
   });
   const open = wide.map(
     (text) =>
-      `listen_allow ${text}: whoever reaches this machine reaches every container's every port, without a token`,
+      `listen_allow ${text}: all who reach this machine reach every container's every port, without a token`,
   );
   const warnings = [...local, ...open];
   if (listen_token !== undefined && listen_tls_cert === undefined)

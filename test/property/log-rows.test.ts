@@ -132,10 +132,10 @@ function check({ sent, output }: ReturnType<typeof ship>): void {
       const bytes = output[stream].subarray(from[stream], to[stream]);
       if (row.stream === "system") {
         const lines = linesIn(bytes);
-        const said = /^… (?:part of a line|([\d ]+) lines?) \(.*\) of (stdout|stderr) not shown/.exec(
+        const gap = /^… (?:part of a line|([\d ]+) lines?) \(.*\) of (stdout|stderr) not shown/.exec(
           row.line,
         );
-        expect([said?.[1]?.replaceAll(" ", "") ?? "0", said?.[2]]).toEqual([String(lines), stream]);
+        expect([gap?.[1]?.replaceAll(" ", "") ?? "0", gap?.[2]]).toEqual([String(lines), stream]);
       } else {
         expect(row.stream).toBe(stream);
         expect([row.line, `${row.line}\n`]).toContain(decodeText(bytes));

@@ -59,9 +59,9 @@ function serverWith(freeze: Freeze, timeout: Duration, dice: readonly number[]) 
       return Promise.reject(new AgentError("net.timeout", "no answer"));
     }
     advance(at);
-    const said = answer();
+    const answered = answer();
     advance(at + work);
-    return Promise.resolve(said);
+    return Promise.resolve(answered);
   }
 
   const api: Pick<TaskApi, "log" | "started"> = {

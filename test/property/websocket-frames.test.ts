@@ -35,7 +35,7 @@ function unmasked(frame: Uint8Array): { first: number; length: number; payload: 
 }
 
 /** Pieces of data joined: where a stream is cut is not part of what it says. */
-function said(events: readonly FrameEvent[]): unknown[] {
+function contents(events: readonly FrameEvent[]): unknown[] {
   const all: unknown[] = [];
   let data: Uint8Array[] = [];
   const flush = (): void => {
@@ -105,7 +105,7 @@ test("any cut of the stream reads the same", () => {
       fc.array(fc.nat(), { maxLength: 12 }),
       (parts, cuts) => {
         const stream = Buffer.concat(parts);
-        expect(said(readIn(stream, cuts))).toEqual(said(readIn(stream, [])));
+        expect(contents(readIn(stream, cuts))).toEqual(contents(readIn(stream, [])));
       },
     ),
     { numRuns: 200 },
@@ -117,7 +117,7 @@ test("a byte at a time reads the same", () => {
     fc.property(fc.array(messages, { maxLength: 2 }), (parts) => {
       const stream = Buffer.concat(parts).subarray(0, 3_000);
       const cuts = Array.from(stream, (_, index) => index);
-      expect(said(readIn(stream, cuts))).toEqual(said(readIn(stream, [])));
+      expect(contents(readIn(stream, cuts))).toEqual(contents(readIn(stream, [])));
     }),
     { numRuns: 100 },
   );

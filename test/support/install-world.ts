@@ -180,7 +180,7 @@ exit ${code}
     const [shell, before] = [options.shell ?? ["dash"], options.before ?? []].map((words) =>
       words.map((word, index) => (index === 0 ? (Bun.which(word) ?? word) : word)),
     ) as [string[], string[]];
-    // Without a controlling terminal, whoever runs the tests.
+    // Without a controlling terminal, whether or not the tests have one.
     return await this.command(["setsid", "--wait", ...before, ...shell, this.script, ...args], options);
   }
 

@@ -95,10 +95,10 @@ export class Console implements Disposable {
     const [begin, end] = [`<${++this.#marks}:`, `:${this.#marks}>`];
     const from = this.text().length;
     this.types(`printf '<%s' ${this.#marks}:; ${command}; printf ':%s' '${this.#marks}>'\n`);
-    const said = (): string => this.text().slice(from);
-    await this.waits(`the end of ${command}`, () => said().includes(end));
-    return said()
-      .slice(said().indexOf(begin) + begin.length, said().lastIndexOf(end))
+    const shown = (): string => this.text().slice(from);
+    await this.waits(`the end of ${command}`, () => shown().includes(end));
+    return shown()
+      .slice(shown().indexOf(begin) + begin.length, shown().lastIndexOf(end))
       .trim();
   }
 

@@ -92,7 +92,7 @@ const refused = ({ problem, mend }: Distrust, path: string, what: string): Agent
     "trust.refused",
     `${what}: ${path} must not be used by root: ${problem}; mend it with: ${mend}`,
     {
-      hint: "Whoever can change it could become root through it.",
+      hint: "A user who can change it could become root through it.",
       exit: exit.refused,
     },
   );

@@ -1,6 +1,6 @@
 // Files made to hurt: they are refused in words, quickly, and change nothing.
 import { expect, test } from "bun:test";
-import { scratch, told } from "./scratch.ts";
+import { scratch, textOf } from "./scratch.ts";
 import { cpuTime } from "../../support/cpu-time.ts";
 
 test("keys of Object's prototype are unknown keys like any other", async () => {
@@ -8,7 +8,7 @@ test("keys of Object's prototype are unknown keys like any other", async () => {
     "config.json": '{ "node_id": "n", "__proto__": {"task_user": "root"}, "constructor": 1, "toString": 2 }',
     "config.yaml": "node_id: n\n__proto__:\n  task_user: root\n",
   });
-  const text = told(await folder.refuses());
+  const text = textOf(await folder.refuses());
   for (const key of ["__proto__", "constructor", "toString"]) expect(text).toContain(`unknown key ${key}`);
   expect(Object.hasOwn(Object.prototype, "task_user")).toBe(false);
 });

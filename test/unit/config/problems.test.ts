@@ -1,7 +1,7 @@
 // What a person is told about a wrong value, and where to find it.
 import { expect, test } from "bun:test";
 import { parseDockerHost } from "../../../src/projects/docker/host.ts";
-import { scratch, told } from "./scratch.ts";
+import { scratch, textOf } from "./scratch.ts";
 
 test("a duration without a unit is refused with what to write instead", async () => {
   using folder = scratch();
@@ -32,8 +32,8 @@ test("a wrong flag and a wrong line of .env are named", async () => {
       ["listen_port", "x"],
     ]),
   });
-  expect(told(error)).toContain("flag --listen-port");
-  expect(told(error)).toContain(`${folder.at(".env")}:2 TASK_TIMEOUT`);
+  expect(textOf(error)).toContain("flag --listen-port");
+  expect(textOf(error)).toContain(`${folder.at(".env")}:2 TASK_TIMEOUT`);
 });
 
 test("all that is wrong is reported together", async () => {
@@ -122,8 +122,10 @@ test("a secret is masked in the message about it", async () => {
 test("an unknown key is refused with the nearest known one and its line", async () => {
   using folder = scratch({ "config.json": '{\n "api_ulr": "x"\n}', "config.yaml": "\nserver_ur: y" });
   const error = await folder.refuses();
-  expect(told(error)).toContain(`${folder.at("config.json")}:2: unknown key api_ulr (did you mean api_url?)`);
-  expect(told(error)).toContain(
+  expect(textOf(error)).toContain(
+    `${folder.at("config.json")}:2: unknown key api_ulr (did you mean api_url?)`,
+  );
+  expect(textOf(error)).toContain(
     `${folder.at("config.yaml")}:2: unknown key server_ur (did you mean server_url?)`,
   );
 });
@@ -175,5 +177,5 @@ test("a certificate file that is not there is refused", async () => {
 
 test("an object or a list where one value belongs is refused, not turned into text", async () => {
   using folder = scratch({ "config.json": '{ "node_id": {"a": 1}, "task_user": ["x"] }' });
-  expect(told(await folder.refuses())).not.toContain("object Object");
+  expect(textOf(await folder.refuses())).not.toContain("object Object");
 });

@@ -49,4 +49,4 @@ export function scratch(files: Readonly<Record<string, string>> = {}): Scratch {
 }
 
 /** Everything an error tells a person. */
-export const told = ({ message, hint }: AgentError): string => [message, ...hint].join("\n");
+export const textOf = ({ message, hint }: AgentError): string => [message, ...hint].join("\n");

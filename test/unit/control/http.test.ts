@@ -209,7 +209,7 @@ test.each<[string, Duration | undefined]>([
   ["0", 0],
   ["soon", undefined],
   ["Thu, 01 Jan 1970 00:00:00 GMT", 0],
-])("the server's wish for a pause %p is understood", async (header, pause) => {
+])("the server's request for a pause %p is understood", async (header, pause) => {
   await using server = serve(() => new Response(null, { status: 429, headers: { "retry-after": header } }));
   expect((await failureOf(httpTo(server)(get, forever))).retryAfter).toBe(pause);
 });

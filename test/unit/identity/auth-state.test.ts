@@ -9,13 +9,13 @@ const status = (code: number): AgentError =>
   new AgentError("http.status", `answer ${code}`, { status: code });
 
 /** A log that keeps what was said. */
-function remembering(): Log & { readonly said: string[] } {
-  const said: string[] = [];
+function remembering(): Log & { readonly lines: string[] } {
+  const lines: string[] = [];
   const note =
     (level: string) =>
     (_: string, event: string): void =>
-      void said.push(`${level}: ${event}`);
-  return { said, debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
+      void lines.push(`${level}: ${event}`);
+  return { lines, debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
 }
 
 test("before anything was heard the status is unknown", () => {
@@ -57,7 +57,10 @@ test("a change is said once, with the reason, and so is the way back", async () 
   for (let round = 0; round < 5; round++) await auth.doubted(signal);
   auth.accepted("task");
   auth.accepted("task");
-  expect(log.said).toEqual(["error: refused: answer 401; trying again now and then", "info: accepted again"]);
+  expect(log.lines).toEqual([
+    "error: refused: answer 401; trying again now and then",
+    "info: accepted again",
+  ]);
 });
 
 test("the time of a status is that of the change, not of the last call", async () => {
@@ -82,7 +85,7 @@ test.each(["refused", "deleted"] as const)(
     expect(auth.status()).toBe(standing);
     auth.accepted("session");
     expect(auth.status()).toBe("ok");
-    expect(log.said).toEqual([
+    expect(log.lines).toEqual([
       `error: ${standing}: Invalid agent token; trying again now and then`,
       "info: accepted again",
     ]);

@@ -39,7 +39,7 @@ test("a new identity replaces the old one in one step, and nothing is left besid
   const before = statSync(path).ino;
   writeIdentity(path, { ...identity, agentToken: "a".repeat(64) }, new Date(0));
   expect(readIdentity(path)?.agentToken).toBe("a".repeat(64));
-  // Another file under the same name: whoever read the old one has it whole.
+  // Another file under the same name: a reader of the old one has it whole.
   expect(statSync(path).ino).not.toBe(before);
   expect(readdirSync(directory.path)).toEqual(["agent_identity.json"]);
 });

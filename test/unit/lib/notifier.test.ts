@@ -1,11 +1,11 @@
-// Whoever waits for a notifier is woken once, by what comes first, and leaves nothing behind.
+// Each wait for a notifier ends once, by what comes first, and leaves nothing behind.
 import { expect, test } from "bun:test";
 import { milliseconds, minutes } from "../../../src/lib/duration.ts";
 import { Notifier } from "../../../src/lib/notifier.ts";
 
 const never = new AbortController().signal;
 
-test("it wakes all that wait, and whoever waits afterwards waits for the next time", async () => {
+test("it wakes all that wait now; a later wait ends at the next time", async () => {
   const notifier = new Notifier();
   const woken: string[] = [];
   const wait = async (name: string): Promise<void> => {

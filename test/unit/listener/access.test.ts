@@ -41,9 +41,9 @@ describe("without a token", () => {
   test.each(["10.0.0.1", "128.0.0.1", "::2", "::ffff:10.0.0.1", "fe80::1%eth0", "", "garbage"])(
     "%p is not, and is told the two settings and nothing more",
     (peer) => {
-      const said = outcome({ peer, settings: { listen_allow: ["192.0.2.0/24"] } });
-      expect(said).toMatch(/^403 .*listen_allow.*listen_token/);
-      expect(said).not.toContain("192.0.2");
+      const answer = outcome({ peer, settings: { listen_allow: ["192.0.2.0/24"] } });
+      expect(answer).toMatch(/^403 .*listen_allow.*listen_token/);
+      expect(answer).not.toContain("192.0.2");
     },
   );
 
@@ -61,8 +61,8 @@ describe("without a token", () => {
   );
 
   test.each(["127.0.0.1", "10.0.0.5"])("called from %s, other users of this machine may not", (peer) => {
-    const said = outcome({ peer, local: SOMEBODY });
-    expect(said).toMatch(/^403 user 1001 .*listen_local=everybody.*listen_token/);
+    const answer = outcome({ peer, local: SOMEBODY });
+    expect(answer).toMatch(/^403 user 1001 .*listen_local=everybody.*listen_token/);
     expect(outcome({ peer, local: SOMEBODY, settings: { listen_local: "everybody" } })).toBe("local");
     expect(outcome({ peer, local: SOMEBODY, settings: { listen_allow: [peer] } })).toBe("network");
   });
@@ -97,7 +97,7 @@ describe("without a token", () => {
     "what came through a proxy on this machine (%s) is not from this machine",
     (name) => {
       expect(outcome({ headers: { [name]: "1" } })).toStartWith("403");
-      // Whoever lists it means the proxy.
+      // An operator who lists it means the proxy.
       expect(outcome({ headers: { [name]: "1" }, settings: { listen_allow: ["127.0.0.1"] } })).toBe(
         "network",
       );
@@ -203,9 +203,9 @@ describe("with a token", () => {
     { authorization: "Bearer wrong", "sec-websocket-protocol": `bearer.${b64(TOKEN)}` },
   ])("a wrong one is refused, from this machine too, without repeating it: %j", (headers) => {
     for (const peer of ["203.0.113.9", "127.0.0.1"]) {
-      const said = outcome({ peer, settings, headers });
-      expect(said).toMatch(/^401 .*listen_token/);
-      expect(said).not.toContain("horse");
+      const answer = outcome({ peer, settings, headers });
+      expect(answer).toMatch(/^401 .*listen_token/);
+      expect(answer).not.toContain("horse");
     }
   });
 

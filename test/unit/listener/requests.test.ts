@@ -95,10 +95,10 @@ describe("the query of a log", () => {
     ["since=2026-13-31T11:00:00Z", "since"],
     [`since=${"9".repeat(4_000)}`, "since"],
   ])("%s is refused by its name", (query, name) => {
-    const said = parse(query);
-    if (!("problem" in said)) throw new Error("was taken");
-    expect(said.problem).toStartWith(`${name}: `);
-    expect(said.problem.length).toBeLessThan(200);
+    const parsed = parse(query);
+    if (!("problem" in parsed)) throw new Error("was taken");
+    expect(parsed.problem).toStartWith(`${name}: `);
+    expect(parsed.problem.length).toBeLessThan(200);
   });
 });
 
@@ -152,7 +152,7 @@ describe("readiness", () => {
   });
 
   test("reports names and times, and no messages", () => {
-    const said = JSON.stringify(readiness([record({ consecutiveFailures: 1, lastError })], now));
-    expect(said).not.toMatch(/secret|token/);
+    const text = JSON.stringify(readiness([record({ consecutiveFailures: 1, lastError })], now));
+    expect(text).not.toMatch(/secret|token/);
   });
 });

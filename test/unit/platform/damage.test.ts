@@ -56,7 +56,7 @@ test.each<[string, (path: string) => void]>([
       mkdirSync(path);
     },
   ],
-])("a database that is %s is damaged, and can be opened anew once it is set aside", (_, damage) => {
+])("a database that is %s is damaged, and a new one can be opened once it is set aside", (_, damage) => {
   using directory = scratch();
   const path = directory.at("state.db");
   written(path);

@@ -277,18 +277,18 @@ test("a step of the schema that fails leaves the database as it was", () => {
 });
 
 test("a line of the log is one line, for machines and for people", () => {
-  const said: string[] = [];
+  const lines: string[] = [];
   for (const format of ["json", "human"] as const) {
-    const log = createLog({ level: "info", format, write: (line) => void said.push(line) });
+    const log = createLog({ level: "info", format, write: (line) => void lines.push(line) });
     log.debug("x", "not said");
     log.info("tasks", "started", { task_id: "a b\n", none: undefined });
   }
-  expect(said).toHaveLength(2);
-  expect(JSON.parse(said[0] ?? "")).toMatchObject({
+  expect(lines).toHaveLength(2);
+  expect(JSON.parse(lines[0] ?? "")).toMatchObject({
     level: "info",
     loop: "tasks",
     event: "started",
     task_id: "a b\n",
   });
-  expect(said[1]).toMatch(/^\d\d:\d\d:\d\d info {2}tasks {6}started task_id="a b\\n"$/);
+  expect(lines[1]).toMatch(/^\d\d:\d\d:\d\d info {2}tasks {6}started task_id="a b\\n"$/);
 });

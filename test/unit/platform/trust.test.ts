@@ -151,7 +151,7 @@ describe.skipIf(!isRoot())("root (needs root)", () => {
     expect(statSync(directory.at("etc/config.json"))).toMatchObject({ uid: 0, gid: 0 });
   });
 
-  test("is not steered by whoever still has a file open that it took over", () => {
+  test("is not steered by a process that still has a file open that it took over", () => {
     using directory = scratch();
     const path = directory.at("config.json");
     writeFileSync(path, "good");

@@ -68,7 +68,7 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
   /** When it registered the node; undefined while it knows none. */
   registered: string | undefined = REGISTERED;
 
-  /** Starts on an empty database; `registered`: the node's heartbeat was there already and has registered it anew. */
+  /** Starts on an empty database; `registered`: the node's heartbeat was there already and has registered it again. */
   losesAll(registered?: string): void {
     this.projects_.clear();
     this.registered = registered;
@@ -80,7 +80,7 @@ export class Server implements Pick<CaravanseraiApi, "projects" | "place" | "nod
   phase(name: string): string | undefined {
     return this.projects_.get(name)?.phase;
   }
-  told(name: string): string[] {
+  reported(name: string): string[] {
     return this.reports.filter((one) => one.name === name).map(({ report }) => report.phase);
   }
   #check(): void {

@@ -82,7 +82,7 @@ export async function waitingClaim(
   const lastError = `claim ${crypto.randomUUID()}`;
   const rootAccess = { appliedProfile: "off", lastError };
   const answer = node.post("/agent/tasks/claim", { waitMs: 30_000, rootAccess }, init);
-  answer.catch(() => {}); // Its failure is for whoever awaits it.
+  answer.catch(() => {}); // Its failure is for the test that awaits it.
   await until(() => sandbox.node(node.id).root_access.last_error === lastError);
   return { answer };
 }

@@ -261,7 +261,7 @@ describe("logs", () => {
 });
 
 describe("an operator's cancel", () => {
-  test("of a running task is a wish that control passes on", async () => {
+  test("of a running task is a request that control passes on", async () => {
     const id = await taskIn("running", sandbox, node);
     sandbox.cancel(id, "enough");
     expect((await node.call(id, "control")).body).toMatchObject({

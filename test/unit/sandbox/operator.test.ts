@@ -119,7 +119,7 @@ test("faults and timings are read and changed as documents, and an unknown key i
   expect((await operate(sandbox, "PUT /faults", { error_rate: 2 })).status).toBe(400);
 });
 
-test("an install token is shown once, to whoever made it", async () => {
+test("an install token is shown once, to the operator who made it", async () => {
   await using sandbox = await sandboxWith();
   const made = await operate(sandbox, "POST /node-installs", { node_name: "web-07" });
   expect(made.body).toMatchObject({ node_name: "web-07", token: expect.any(String), status: "pending" });

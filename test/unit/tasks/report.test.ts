@@ -58,7 +58,7 @@ test.each([
 
 const at = (time: number, duration?: number): TaskEnd => ({ at: wallFrom(time), duration });
 
-test("the reason of whoever ended the task is its error", () => {
+test("the reason for which the task was ended is its error", () => {
   expect(outcomeOf(143, { reason: "cancel", text: "wrong machine", at: 0 }).text).toBe("wrong machine");
 });
 

@@ -185,7 +185,7 @@ test.skipIf(!isRoot())(
   },
 );
 
-test("of a launch and its prevention exactly one wins, whoever comes first", async () => {
+test("of a launch and its prevention exactly one wins, in any order", async () => {
   const wins = { ran: 0, prevented: 0 };
   for (let round = 0; round < 40; round++) {
     const it = await start("echo ran");

@@ -107,9 +107,9 @@ export function terminalNode(options: NodeOptions = {}): Node {
         const [begin, end] = [`<${++mark}:${process.pid}`, `${mark}:${process.pid}>`];
         // The echo of the line shows the halves of both marks apart.
         shell.type(`echo '<${mark}:''${process.pid}'; ${command}; echo '${mark}:''${process.pid}>'\n`);
-        const said = (): string => channel.text(id).slice(from).replaceAll("\r\n", "\n");
-        await until(`the end of "${command}"`, () => said().includes(end), undefined, butShows);
-        const between = said().slice(said().indexOf(begin) + begin.length, said().indexOf(end));
+        const shown = (): string => channel.text(id).slice(from).replaceAll("\r\n", "\n");
+        await until(`the end of "${command}"`, () => shown().includes(end), undefined, butShows);
+        const between = shown().slice(shown().indexOf(begin) + begin.length, shown().indexOf(end));
         return between.replaceAll("\u001B[?2004l\r", "").replaceAll("\u001B[?2004h", "").trim();
       },
       sees: (text) =>

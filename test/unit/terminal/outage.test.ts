@@ -174,7 +174,7 @@ test("after a crash of the agent, the next one ends what was left and tells of i
   const pids = [
     await shell.run("echo $$"),
     await shell.run("setsid --wait sh -c 'echo $$; exec sleep 300 >/dev/null 2>&1' & sleep 0.2"),
-  ].map((said) => Number(/\d+$/m.exec(said.replaceAll(/^\[.*$/gm, "").trim())?.[0]));
+  ].map((output) => Number(/\d+$/m.exec(output.replaceAll(/^\[.*$/gm, "").trim())?.[0]));
   expect(pids.filter(alive)).toHaveLength(2);
   // The first agent hears and says nothing any more; that its processes are still its children changes nothing.
   first.channel.goOffline();

@@ -13,7 +13,7 @@ const SYSTEM = PTY_MODES.filter((mode) => mode !== "pty-minimal");
 
 interface Running {
   readonly pty: Pty;
-  readonly said: () => string;
+  readonly output: () => string;
   readonly received: () => number;
 }
 
@@ -36,16 +36,16 @@ async function running(mode: PtyMode, script: string, options: Partial<PtyOrder>
     },
     [mode],
   );
-  return { pty, said: () => Buffer.concat(pieces).toString(), received: () => received };
+  return { pty, output: () => Buffer.concat(pieces).toString(), received: () => received };
 }
 
 /** Runs it to its end. */
 async function ran(mode: PtyMode, script: string, options: Partial<PtyOrder> = {}) {
-  const { pty, said } = await running(mode, script, options);
+  const { pty, output } = await running(mode, script, options);
   const exit = await pty.exited;
   await pty.drained;
   pty.close();
-  return { ...exit, said: said(), mode: pty.mode };
+  return { ...exit, output: output(), mode: pty.mode };
 }
 
 test.each(PTY_MODES)("%s: exit codes and the last output come through", async (mode) => {
@@ -53,7 +53,7 @@ test.each(PTY_MODES)("%s: exit codes and the last output come through", async (m
     expect(await ran(mode, `printf 'wörld\\n'; exit ${code}`)).toEqual({
       exitCode: code,
       signal: null,
-      said: "wörld\r\n",
+      output: "wörld\r\n",
       mode,
     });
 });
@@ -61,12 +61,12 @@ test.each(PTY_MODES)("%s: exit codes and the last output come through", async (m
 test.each(PTY_MODES)("%s: the environment is what was given, nothing of ours", async (mode) => {
   process.env["NODERAX_TEST_SECRET"] = "s3cret";
   try {
-    const { said } = await ran(mode, "env; cat /proc/self/environ | tr '\\0' '\\n'", {
+    const { output } = await ran(mode, "env; cat /proc/self/environ | tr '\\0' '\\n'", {
       environment: { PATH: "/usr/bin:/bin", GIVEN: "a b'c" },
     });
-    expect(said).toContain("GIVEN=a b'c\r\n");
-    expect(said).not.toContain("s3cret");
-    const names = [...said.matchAll(/^(\w+)=/gm)].map(([, name]) => name);
+    expect(output).toContain("GIVEN=a b'c\r\n");
+    expect(output).not.toContain("s3cret");
+    const names = [...output.matchAll(/^(\w+)=/gm)].map(([, name]) => name);
     expect(
       names.filter((name) => !["PATH", "GIVEN", "PWD", "OLDPWD", "_", "SHLVL"].includes(name ?? "")),
     ).toEqual([]);
@@ -76,13 +76,13 @@ test.each(PTY_MODES)("%s: the environment is what was given, nothing of ours", a
 });
 
 test.each(PTY_MODES)("%s: it begins with its size and hears of another", async (mode) => {
-  const { pty, said } = await running(mode, "stty size; read line; stty size");
-  await until("the first size", () => said().includes("30 100"));
+  const { pty, output } = await running(mode, "stty size; read line; stty size");
+  await until("the first size", () => output().includes("30 100"));
   pty.resize(61, 17);
   pty.write(Buffer.from("\n"));
   await pty.drained;
   pty.close();
-  expect(said()).toContain("17 61");
+  expect(output()).toContain("17 61");
 });
 
 test.each(SYSTEM)("%s: a death by signal is one", async (mode) => {
@@ -91,17 +91,17 @@ test.each(SYSTEM)("%s: a death by signal is one", async (mode) => {
 
 // The sixth field of /proc/PID/stat is the session; a minimal system has no `ps`.
 test("pty+ctty: the pty is the controlling terminal of a session of its own", async () => {
-  const { said } = await ran("pty+ctty", "echo over >/dev/tty && cut -d' ' -f6 /proc/$$/stat && echo $$");
-  const [over, sid, pid] = said.split("\r\n").map((line) => line.trim());
+  const { output } = await ran("pty+ctty", "echo over >/dev/tty && cut -d' ' -f6 /proc/$$/stat && echo $$");
+  const [over, sid, pid] = output.split("\r\n").map((line) => line.trim());
   expect([over, sid]).toEqual(["over", pid]);
 });
 
 test("pty-no-ctty: a session of its own without a controlling terminal, also of ours", async () => {
-  const { said } = await ran(
+  const { output } = await ran(
     "pty-no-ctty",
     "(: >/dev/tty) 2>/dev/null || echo none; cut -d' ' -f6 /proc/$$/stat; echo $$; test -t 0 && echo tty",
   );
-  const [none, sid, pid, tty] = said.split("\r\n").map((line) => line.trim());
+  const [none, sid, pid, tty] = output.split("\r\n").map((line) => line.trim());
   expect([none, sid, tty]).toEqual(["none", pid, "tty"]);
 });
 
@@ -137,14 +137,14 @@ test("output just before the end is never lost: 100 times 200 kB", async () => {
 
 test("a background job that keeps the pty open does not keep the end from coming", async () => {
   for (const mode of SYSTEM) {
-    const { pty, said } = await running(mode, "trap '' HUP; sleep 60 & echo $!; exit 4");
+    const { pty, output } = await running(mode, "trap '' HUP; sleep 60 & echo $!; exit 4");
     const begin = performance.now();
     expect((await pty.exited).exitCode).toBe(4);
     await pty.drained;
     expect(performance.now() - begin).toBeLessThan(seconds(10));
     pty.close();
     try {
-      process.kill(Number.parseInt(said(), 10), "SIGKILL");
+      process.kill(Number.parseInt(output(), 10), "SIGKILL");
     } catch {
       // The hang-up was enough.
     }
@@ -183,15 +183,15 @@ test("while it is paused, the end of its program is seen, and after it nothing o
 
 test("what the kernel held of a paused pty when its program ended comes out (needs FFI)", async () => {
   for (const mode of SYSTEM) {
-    const { pty, said } = await running(mode, "echo on; read line; printf '%03000d' 7; exit 6");
-    await until("it is on", () => said().includes("on\r\n"));
+    const { pty, output } = await running(mode, "echo on; read line; printf '%03000d' 7; exit 6");
+    await until("it is on", () => output().includes("on\r\n"));
     pty.pause();
     await anotherMegabyte();
     pty.write(Buffer.from("\n"));
     expect((await pty.exited).exitCode).toBe(6);
     await pty.drained;
     pty.close();
-    expect(said().endsWith(`${"0".repeat(2_999)}7`)).toBe(true);
+    expect(output().endsWith(`${"0".repeat(2_999)}7`)).toBe(true);
   }
 });
 
@@ -208,10 +208,10 @@ test("after the close nothing throws", async () => {
 
 test("a program has no descriptor of ours, nor of another's terminal", async () => {
   const other = await running("pty+ctty", "sleep 100");
-  const { said } = await ran(
+  const { output } = await ran(
     "pty+ctty",
     "ls -l /proc/self/fd | grep -c -e ptmx -e pts; ls /proc/self/fd | wc -l",
   );
   other.pty.close();
-  expect(said).toBe("2\r\n4\r\n");
+  expect(output).toBe("2\r\n4\r\n");
 });

@@ -107,7 +107,7 @@ test.each(PTY_MODES)("a terminal works and is stopped in the mode %s", async (mo
   const pid = Number(
     await shell
       .run("echo grüße >&2; sleep 300 >/dev/null 2>&1 </dev/null & echo $!")
-      .then((said) => said.split("\n").at(-1)),
+      .then((output) => output.split("\n").at(-1)),
   );
   expect(shell.text()).toContain("grüße");
   expect(alive(pid)).toBe(true);
@@ -132,9 +132,9 @@ test("a stop ends everything: disowned, nohup, in sessions of their own, stopped
     `${sleeper("", "kill -STOP $$;")} &`,
   ])
     shell.type(`${line}\n`);
-  const said = (): number[] => [...shell.text().matchAll(/@(\d+)\r/g)].map(([, pid]) => Number(pid));
-  await until(`all six run: ${shell.text()}`, () => said().length === 6);
-  const pids = said();
+  const printedPids = (): number[] => [...shell.text().matchAll(/@(\d+)\r/g)].map(([, pid]) => Number(pid));
+  await until(`all six run: ${shell.text()}`, () => printedPids().length === 6);
+  const pids = printedPids();
   expect(new Set(pids).size).toBe(6);
   expect(pids.filter(alive)).toHaveLength(pids.length);
   shell.stop("operator closed it");
@@ -148,7 +148,7 @@ test("an exit leaves alone what the person left running on purpose", async () =>
   const pid = Number(
     await shell
       .run("nohup sleep 300 >/dev/null 2>&1 </dev/null & echo $!")
-      .then((said) => said.split("\n").at(-1)),
+      .then((output) => output.split("\n").at(-1)),
   );
   shell.type("exit\n");
   await shell.exited();
@@ -360,8 +360,8 @@ test("ten terminals that are stopped together share each list of the processes",
 test("twenty terminals at once are independent", async () => {
   await using node = terminalNode();
   const shells = await Promise.all(Array.from({ length: 20 }, () => node.open()));
-  const said = await Promise.all(shells.map((shell, n) => shell.run(`echo i am ${n}`)));
-  expect(said).toEqual(shells.map((_, n) => `i am ${n}`));
+  const answers = await Promise.all(shells.map((shell, n) => shell.run(`echo i am ${n}`)));
+  expect(answers).toEqual(shells.map((_, n) => `i am ${n}`));
   shells[3]?.stop();
   await shells[3]?.exited();
   expect(await shells[4]?.run("echo alive")).toBe("alive");
@@ -406,9 +406,9 @@ test.skipIf(!isRoot())(
     // Root's, and what a root shell has started as somebody else.
     const sleeper = "sh -c 'echo @$$; exec sleep 300 >/dev/null 2>&1'";
     shell.type(`setsid ${sleeper} & setpriv --reuid 65534 ${sleeper} & echo @$$\n`);
-    const said = (): number[] => [...shell.text().matchAll(/@(\d+)\r/g)].map(([, pid]) => Number(pid));
-    await until("all three run", () => said().length === 3);
-    const pids = said();
+    const printedPids = (): number[] => [...shell.text().matchAll(/@(\d+)\r/g)].map(([, pid]) => Number(pid));
+    await until("all three run", () => printedPids().length === 3);
+    const pids = printedPids();
     expect(pids.filter(alive)).toHaveLength(3);
     shell.stop();
     await shell.exited();

@@ -22,7 +22,7 @@ test("what the server has deleted is removed after the grace, and says so", asyn
   expect(engine.running("shop")).toEqual(["shop-web"]);
   await until("it is gone", () => engine.isDown("shop"));
   await until("only its data is left", () => run.reconcile.orphans()[0]?.containers === 0);
-  expect(server.told("shop")).toEqual(["Running"]);
+  expect(server.reported("shop")).toEqual(["Running"]);
   expect(run.lines.join()).toContain("warn orphans shop: deleted on the server");
 });
 

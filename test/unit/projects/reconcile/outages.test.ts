@@ -28,7 +28,7 @@ test("while Docker is away nothing fails and nothing is told; when it is back al
     () => engine.running("shop").length === 1 && server.phase("late") === "Running",
     minutes(1),
   );
-  expect(server.told("shop")).toEqual(["Running"]);
+  expect(server.reported("shop")).toEqual(["Running"]);
 });
 
 test("steps that Docker went away under count for nothing, however often that happens", async () => {
@@ -43,7 +43,7 @@ test("steps that Docker went away under count for nothing, however often that ha
   await using _run = runProjects(engine, server);
   await until("it runs", () => engine.running("shop").length === 1, seconds(20));
   await until("the server knows", () => server.phase("shop") !== "Scheduled");
-  expect(server.told("shop")).toEqual(["Running"]);
+  expect(server.reported("shop")).toEqual(["Running"]);
 });
 
 test("a report that could not be delivered arrives once when the server is back", async () => {
@@ -55,12 +55,12 @@ test("a report that could not be delivered arrives once when the server is back"
   };
   await until("it runs on Docker", () => engine.running("shop").length === 1);
   await elapse(seconds(8)); // Reports are kept for 10 s here.
-  expect(server.told("shop")).toEqual([]);
+  expect(server.reported("shop")).toEqual([]);
   engine.onStep = () => {};
   server.away = false;
   await until("the server knows", () => server.phase("shop") === "Running");
   await server.polled(5);
-  expect(server.told("shop")).toEqual(["Running"]);
+  expect(server.reported("shop")).toEqual(["Running"]);
 });
 
 test("a report that waited out a partition is not delivered for a project that another node has by now", async () => {
@@ -76,7 +76,7 @@ test("a report that waited out a partition is not delivered for a project that a
   server.put("shop", "Scheduled", spec(), "elsewhere");
   server.away = false;
   await until("it is removed here", () => engine.isDown("shop"));
-  expect(server.told("shop")).toEqual([]);
+  expect(server.reported("shop")).toEqual([]);
 });
 
 test("without its server a machine that boots starts what it ran before", async () => {

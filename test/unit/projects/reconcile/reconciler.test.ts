@@ -17,7 +17,7 @@ test("a scheduled project comes up and is told of as running, once", async () =>
   await until("it runs on the server", () => server.phase("shop") === "Running");
   expect(engine.running("shop")).toEqual(["shop-db", "shop-web"]);
   await server.polled(5);
-  expect(server.told("shop")).toEqual(["Running"]);
+  expect(server.reported("shop")).toEqual(["Running"]);
   expect(engine.clashes).toEqual([]);
 });
 
@@ -29,7 +29,7 @@ test("a terminating project goes with everything, and is told of as terminated",
   server.put("shop", "Terminating");
   await until("it is terminated", () => server.phase("shop") === "Terminated");
   expect(engine.isEmpty("shop")).toBe(true);
-  expect(server.told("shop")).toEqual(["Running", "Terminated"]);
+  expect(server.reported("shop")).toEqual(["Running", "Terminated"]);
 });
 
 test("a crashed container is started again after Docker's event, long before the next resync", async () => {
@@ -41,7 +41,7 @@ test("a crashed container is started again after Docker's event, long before the
   const crashed = performance.now();
   await until("it runs again", () => engine.running("shop").length === 1);
   expect(performance.now() - crashed).toBeLessThan(seconds(20));
-  expect(server.told("shop")).toEqual(["Running"]);
+  expect(server.reported("shop")).toEqual(["Running"]);
 });
 
 test.each([-hours(0.5), hours(0.5)])(
@@ -101,7 +101,7 @@ test("when the budget of restarts is spent the project has failed, with the exit
   expect(run.reconcile.states()).toMatchObject([{ name: "shop", phase: "Failed" }]);
   expect(run.reconcile.orphans()).toEqual([]);
   await until("it failed again", () => run.reconcile.states()[0]?.state === "failed");
-  expect(server.told("shop")).toEqual(["Failed"]);
+  expect(server.reported("shop")).toEqual(["Failed"]);
 });
 
 test("a service that has failed costs the others nothing: one that ends is started again", async () => {
@@ -229,7 +229,7 @@ test("a container that ends a moment after its start is never reported as runnin
   server.put("shop");
   await using _run = runProjects(engine, server, { limit: 1 });
   await until("it has failed", () => server.phase("shop") === "Failed");
-  expect(server.told("shop")).toEqual(["Failed"]);
+  expect(server.reported("shop")).toEqual(["Failed"]);
 });
 
 test("one that ends at once is not reported as running either when Docker's list shows that half a second late", async () => {
@@ -240,7 +240,7 @@ test("one that ends at once is not reported as running either when Docker's list
   server.put("shop");
   await using _run = runProjects(engine, server, { limit: 1 });
   await until("it has failed", () => server.phase("shop") === "Failed");
-  expect(server.told("shop")).toEqual(["Failed"]);
+  expect(server.reported("shop")).toEqual(["Failed"]);
 });
 
 test("a project that cannot be read has failed with what is wrong in it, and the others live on", async () => {

@@ -40,7 +40,7 @@ async function askedOften(server: Server): Promise<void> {
   await until("it was asked after ten times more", () => server.questions > before + 10);
 }
 
-test("a server that comes back empty costs no project its containers, before and after this node registers anew", async () => {
+test("a server that comes back empty costs no project its containers, before and after this node registers again", async () => {
   const { engine, server, run } = await running(["shop"]);
   await using _run = run;
   server.losesAll();
@@ -155,7 +155,7 @@ test("half of what is held is no loss, and two projects are none", () => {
 });
 
 /** What may happen between a server and a node, from the node's side. */
-const happening = fc.constantFrom("lists it", "forgets the node", "registers it anew", "the agent restarts");
+const happening = fc.constantFrom("lists it", "forgets the node", "registers it again", "the agent restarts");
 
 test("a 404 proves a deletion only when nothing was forgotten since the last list that showed the project", () => {
   fc.assert(
@@ -168,7 +168,7 @@ test("a 404 proves a deletion only when nothing was forgotten since the last lis
       for (const [n, what] of course.entries()) {
         if (what === "the agent restarts") state = stateIn(database);
         if (what === "forgets the node") state.continuity.forgot("test");
-        if (what === "registers it anew") state.continuity.registeredAt((registered = `${LATER} ${n}`));
+        if (what === "registers it again") state.continuity.registeredAt((registered = `${LATER} ${n}`));
         if (what === "lists it") {
           state.continuity.registeredAt(registered);
           state.assigned.add(["shop"], state.continuity.memory());
