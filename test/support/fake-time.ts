@@ -64,7 +64,7 @@ export function quickClock(): Disposable {
 }
 
 /** Waits for `span` of a quick clock: for what must not happen within it. */
-export function elapse(span: Duration): Promise<void> {
+export function timePasses(span: Duration): Promise<void> {
   if (!jest.isFakeTimers()) throw new Error("a test waits for real time: take a quick clock first");
   return Bun.sleep(span);
 }

@@ -5,6 +5,7 @@ import { LoopRegistry, Wake } from "../../../src/lib/loop.ts";
 import { createAuthState } from "../../../src/identity/auth-state.ts";
 import { heartbeats } from "../../../src/identity/heartbeat.ts";
 import { silent } from "../../../src/platform/log.ts";
+import { quickClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
 
 function running(every: number, keptOnline?: () => boolean) {
@@ -41,6 +42,7 @@ test("none goes out while the session keeps the node online, and the note says w
 });
 
 test("they begin soon after the session is lost, long before the interval is over", async () => {
+  using _clock = quickClock();
   let [kept, rounds] = [true, 0];
   await using beats = running(seconds(60), () => (rounds++, kept));
   await until("a round saw the session", () => rounds > 0);

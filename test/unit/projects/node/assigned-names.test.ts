@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { seconds } from "../../../../src/lib/duration.ts";
 import { openDatabase } from "../../../../src/platform/database.ts";
 import { createAssignedNames } from "../../../../src/projects/node/assigned-names.ts";
-import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
+import { timePasses, runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { MIGRATIONS, type ProjectsState, Server, runProjects, stateWith, until } from "../harness.ts";
 
@@ -64,7 +64,7 @@ test("once nothing is left of a project its name is forgotten, and not while it 
   await until("it runs", () => server.phase("shop") === "Running");
   expect(state.assigned.has("shop")).toBe(true);
   server.projects_.delete("shop");
-  await elapse(seconds(4));
+  await timePasses(seconds(4));
   expect(engine.isDown("shop")).toBe(false);
   await until("it is gone", () => engine.isDown("shop"));
   expect(state.assigned.has("shop")).toBe(true);

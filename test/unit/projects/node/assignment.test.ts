@@ -20,7 +20,7 @@ import {
 import { createAssignmentCopy } from "../../../../src/projects/node/assignment-copy.ts";
 import { onList } from "../../../../src/projects/reconcile/change.ts";
 import { temporaryDirectory } from "../../../support/binary.ts";
-import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
+import { timePasses, runByQuickClock } from "../../../support/fake-time.ts";
 import { emptyStore, spec, until } from "../harness.ts";
 
 runByQuickClock();
@@ -150,7 +150,7 @@ test("a server that refuses makes what was kept count at once", async () => {
 });
 
 test("a server that hangs makes what was kept count after a while, once", async () => {
-  const hangs = () => elapse(minutes(1)).then(() => Promise.reject(new Error("late")));
+  const hangs = () => timePasses(minutes(1)).then(() => Promise.reject(new Error("late")));
   await using it = polling(hangs, keeping(item("old")), milliseconds(50));
   await until("what was kept is taken", () => it.seen.length === 1, seconds(1));
   expect(it.seen[0]?.askedAt).toBeUndefined();
@@ -176,7 +176,7 @@ test("one slow answer does not hold up the next question", async () => {
   );
   let calls = 0;
   await using it = polling(async () => {
-    if (++calls === 2) await elapse(milliseconds(700)); // the slow answer
+    if (++calls === 2) await timePasses(milliseconds(700)); // the slow answer
     return [];
   }, emptyStore());
   await until("it was asked four times", () => calls > 3, seconds(2));

@@ -23,7 +23,7 @@ import {
   millicores,
 } from "../../../../src/projects/node/capacity.ts";
 import { routeAddress } from "../../../../src/projects/node/own-address.ts";
-import { elapse, quickClock } from "../../../support/fake-time.ts";
+import { timePasses, quickClock } from "../../../support/fake-time.ts";
 import { until } from "../harness.ts";
 
 test.each([
@@ -251,7 +251,7 @@ test("a hurry that has nothing new to tell is no heartbeat", async () => {
   await until("it rests", () => it.record()?.nextAt !== undefined);
   for (let n = 0; n < 20; n++) {
     it.node.hurry();
-    await elapse(seconds(1));
+    await timePasses(seconds(1));
   }
   expect(it.beats).toHaveLength(1);
 });

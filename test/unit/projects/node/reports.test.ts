@@ -6,7 +6,7 @@ import { silent } from "../../../../src/platform/log.ts";
 import { steadyNow } from "../../../../src/lib/clock.ts";
 import type { ProjectStatus } from "../../../../src/protocol/caravanserai/resources.ts";
 import { createReports, dueReport } from "../../../../src/projects/node/reports.ts";
-import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
+import { timePasses, runByQuickClock } from "../../../support/fake-time.ts";
 import { until } from "../harness.ts";
 
 runByQuickClock();
@@ -82,11 +82,11 @@ const status = (status: number) => (): Promise<never> =>
 test("one that fails is sent again after a list that still shows the project as ours, not before", async () => {
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
   it.reports.submit("shop", RUNNING, steadyNow());
-  await elapse(seconds(4));
+  await timePasses(seconds(4));
   expect(it.reports.state().lastError).toBeDefined();
   expect(it.sent.length).toBe(1);
   it.reports.submit("shop", RUNNING, steadyNow());
-  await elapse(seconds(1));
+  await timePasses(seconds(1));
   expect(it.reports.delivered("shop")).toBeDefined();
   expect(it.sent.length).toBe(2);
   expect(it.reports.state()).toEqual({ waiting: 0, lastError: undefined });
@@ -104,10 +104,10 @@ test("of what waits only the newest is sent", async () => {
 test("what is not true any more is taken back", async () => {
   await using it = reporting((nth) => (nth === 1 ? refused() : Promise.resolve()));
   it.reports.submit("shop", FAILED, steadyNow());
-  await elapse(milliseconds(50));
+  await timePasses(milliseconds(50));
   expect(it.reports.state().lastError).toBeDefined();
   it.reports.submit("shop", undefined, steadyNow());
-  await elapse(seconds(4));
+  await timePasses(seconds(4));
   expect(it.sent.length).toBe(1);
   expect(it.reports.state().waiting).toBe(0);
 });
@@ -115,7 +115,7 @@ test("what is not true any more is taken back", async () => {
 test("nothing is sent on a list that an earlier process was given", async () => {
   await using it = reporting(() => Promise.resolve());
   it.reports.submit("shop", RUNNING, undefined);
-  await elapse(seconds(4));
+  await timePasses(seconds(4));
   expect(it.sent).toEqual([]);
 });
 

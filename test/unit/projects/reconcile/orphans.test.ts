@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { steadyNow } from "../../../../src/lib/clock.ts";
 import { hours, milliseconds, minutes, seconds } from "../../../../src/lib/duration.ts";
-import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
+import { timePasses, runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { Server, runProjects, spec, stateWith, until } from "../harness.ts";
 
@@ -33,7 +33,7 @@ test("what is deleted while the server is away stays until the server has said s
   await until("it runs", () => server.phase("shop") === "Running");
   server.away = true;
   server.projects_.delete("shop");
-  await elapse(seconds(20));
+  await timePasses(seconds(20));
   expect(engine.running("shop")).toEqual(["shop-web"]);
   server.away = false;
   await until("it is gone", () => engine.isDown("shop"), minutes(1));

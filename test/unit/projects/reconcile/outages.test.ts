@@ -1,7 +1,7 @@
 // The reconcile loop while Docker or the server is away: nothing fails, nothing is lost, and all goes on afterwards.
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../../../src/lib/duration.ts";
-import { elapse, runByQuickClock } from "../../../support/fake-time.ts";
+import { timePasses, runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { Server, emptyStore, runProjects, spec, until } from "../harness.ts";
 
@@ -17,7 +17,7 @@ test("while Docker is away nothing fails and nothing is told; when it is back al
   engine.crash("shop", "web");
   server.put("late");
   await until("Docker is known to be away", () => run.daemon.problem()?.includes("no such socket") === true);
-  await elapse(seconds(20));
+  await timePasses(seconds(20));
   expect(server.reports.length).toBe(1);
   expect(run.registry.all().find(({ name }) => name === "docker")?.lastError?.message).toContain(
     "no such socket",
@@ -54,7 +54,7 @@ test("a report that could not be delivered arrives once when the server is back"
     if (text === "shop startContainer web" && when === "before") server.away = true;
   };
   await until("it runs on Docker", () => engine.running("shop").length === 1);
-  await elapse(seconds(8)); // Reports are kept for 10 s here.
+  await timePasses(seconds(8)); // Reports are kept for 10 s here.
   expect(server.reported("shop")).toEqual([]);
   engine.onStep = () => {};
   server.away = false;
