@@ -104,6 +104,8 @@ export const Launch = v.object({
   grace: v.optional(v.number()),
   /** Whether a stop signals the program alone, and kills nothing. */
   stopsItself: v.optional(v.literal(true)),
+  /** The command runs as root; absent: as the task user. */
+  asRoot: v.optional(v.boolean()),
   /** The name of which only one task runs at a time. */
   exclusive: v.optional(v.string()),
   /** How often work in the agent was begun again after a restart. */

@@ -24,6 +24,7 @@ import { limitOf } from "../time-limit.ts";
 import { REPORT, launch, launchMode, openRun, runDirectory } from "./directory.ts";
 import { environmentOf } from "./environment.ts";
 import { follow } from "./follow.ts";
+import { readSchedules, scheduledNote } from "./schedules.ts";
 import { type Spool, openSpool } from "./spool.ts";
 
 /** Resolves with the end of the task; with undefined when `signal` aborted: the next process goes on. */
@@ -61,6 +62,7 @@ export async function launchCommand(
     limits: { memory: limits.memory, processes: limits.processes },
     ...(prepared.killGrace === undefined ? {} : { grace }),
     ...(prepared.stopsItself === undefined ? {} : { stopsItself: true }),
+    ...(asRoot ? { asRoot } : {}),
     ...(prepared.exclusive === undefined ? {} : { exclusive: prepared.exclusive }),
     ...(mode === "unit" || ports.service === undefined ? {} : { service: ports.service }),
   };
@@ -93,7 +95,7 @@ export async function launchCommand(
 export async function followCommand(
   task: TaskRecord,
   launched: Launch,
-  { kinds, held, outbox, disk, settings }: DrivePorts,
+  { kinds, held, outbox, disk, runners, settings }: DrivePorts,
   { stop, shipper, say, ended, leave }: WithSlot,
   signal: AbortSignal,
 ): Promise<EndedTask | undefined> {
@@ -107,10 +109,21 @@ export async function followCommand(
   try {
     const run = openRun(directory, task.id, launched);
     const grace = graceOf(launched, settings);
+    const { account } = launched.asRoot === true ? runners.root : runners.task;
     const outcome = await follow(
       task.id,
       launched,
-      { run, spool, shipper, outbox, stop, grace, disk, ended: over },
+      {
+        run,
+        spool,
+        shipper,
+        outbox,
+        stop,
+        grace,
+        disk,
+        scheduled: () => scheduledNote(readSchedules(), account, launched.wall),
+        ended: over,
+      },
       signal,
     );
     return outcome && (await finishCommand(task, outcome, taskKindOf(kinds, task.type), spool, directory));

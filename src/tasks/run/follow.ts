@@ -27,6 +27,8 @@ export interface FollowPorts {
   readonly stop: StopRequest;
   readonly grace: Duration;
   readonly disk: DiskReserve;
+  /** What a stopped command may have left to cron and at, for people; undefined when nothing is known. Commands only. */
+  readonly scheduled?: () => string | undefined;
   /** Called when the command has ended: its slot is free, even while its last rows wait for the server. */
   readonly ended: () => void;
 }
@@ -59,7 +61,9 @@ export async function follow(
     await outbox.drained(taskId, signal);
   }
   if (signal.aborted) return undefined;
-  if (!rebooted) for (const text of closingNotes(run, spool)) shipper.note(text, steadyNow());
+  const left = stop.current() === undefined ? undefined : ports.scheduled?.();
+  const notes = rebooted ? [] : [...closingNotes(run, spool), ...(left === undefined ? [] : [left])];
+  for (const text of notes) shipper.note(text, steadyNow());
   return outcome;
 }
 
