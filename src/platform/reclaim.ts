@@ -80,7 +80,8 @@ export function createReclaim({
       // Giving back is no work.
       before = usage();
       settled = before.resident;
-      worked = false;
+      // Under light work, more follows: the agent gives back once more when it rests.
+      worked = share >= WORK_SHARE;
       givenBack = 0;
       collected = { checks: 0, least: Infinity };
     } else if (collected.checks >= COLLECT_AFTER && now.anonymous - collected.least >= GROWTH) {

@@ -81,6 +81,11 @@ test("under light work without a rest, all is given back after the start and the
   expect(await givesBackAfter(checks)).toEqual([2, 33, 64]);
 });
 
+test("a rest that begins right after it was given back under light work is followed by another time", async () => {
+  const light = Array.from({ length: 34 }, (_, n) => [60 + n, 3] as const);
+  expect(await givesBackAfter([...light, [100, 0], [100, 0], [100, 0]])).toEqual([2, 33, 35]);
+});
+
 test("of all mappings only the code of the executable itself is given back", () => {
   const maps = [
     "00200000-02c2c000 r--p 00000000 fe:00 131 /usr/local/bin/noderax-agent",
