@@ -17,6 +17,9 @@ import { type Finished, type Prepared, type RunEnd, type TaskKind, defineKind } 
 /** Between the request to stop and giving up on it: a large dpkg run on a slow disk. What runs is left alone then. */
 const STOP_GRACE = minutes(10);
 
+/** The control plane ends every task after 30 minutes; the end has to be reported before. */
+const LIMIT = RUNNING_LIMIT - STOP_GRACE - minutes(1);
+
 const names = v.nullish(v.array(v.string("must be a string"), "must be a list of names"));
 const Payload = v.object({
   names,
@@ -63,7 +66,7 @@ function prepare(type: string, action: PackageAction, names: readonly string[]):
     argv: [...ownCommand(), "packages", "apply", action, ...names],
     workingDirectory: "/",
     environment: {},
-    timeout: RUNNING_LIMIT,
+    timeout: LIMIT,
     killGrace: STOP_GRACE,
     stopsItself: true,
     root: "operational",

@@ -50,7 +50,9 @@ export async function launchCommand(
     context.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
   }
   const mode = launchMode();
-  const limits = limitsOf(settings);
+  // A limit that ends dpkg leaves broken packages: memory and processor are limited for what operators order.
+  const own = prepared.stopsItself === true ? { task_memory_max: undefined, task_cpu_quota: undefined } : {};
+  const limits = limitsOf({ ...settings, ...own });
   const record: Launch = {
     at: now,
     wall: epochOf(wallNow()),

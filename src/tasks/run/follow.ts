@@ -148,14 +148,7 @@ function outcomeNow(
       ? { ...unrun("failed", killedText(launched, process.env["INVOCATION_ID"])), exitCode }
       : named(outcomeOf(exitCode, stop), run.limitHit());
   }
-  if (ended === false)
-    return unended(
-      stop,
-      `could not be ended: ${run
-        .members()
-        .map((pid) => `pid ${pid}`)
-        .join(", ")}`,
-    );
+  if (ended === false) return leftRunning(run, stop);
   // Without its supervisor the command has no limit and no exit code: it is ended before this is reported.
   if (alive === false && ended === true)
     return unended(
@@ -178,6 +171,14 @@ function outcomeNow(
 function named(outcome: TaskOutcome, limit: string | undefined): TaskOutcome {
   if (outcome.status !== "failed" || limit === undefined) return outcome;
   return { ...outcome, text: `${limit}; ${outcome.text}` };
+}
+
+/** A command that could not be ended, or one that stops by itself and takes longer than its grace. */
+function leftRunning(run: Run, stop: Stop | undefined): TaskOutcome {
+  const pids = run.members().map((pid) => `pid ${pid}`);
+  if (!run.stopsItself || stop === undefined) return unended(stop, `could not be ended: ${pids.join(", ")}`);
+  const text = `${stop.text}; it has not stopped by itself and was left to finish (${pids.join(", ")})`;
+  return unended({ ...stop, text }, text);
 }
 
 /** Returns the outcome of an end without an exit code: with the status of the stop request, if there is one. */
