@@ -1,9 +1,12 @@
 // Runs the programs of a package manager: without a shell, without input, with an environment of our own.
+import { accessSync, constants } from "node:fs";
 import { AgentError } from "../lib/agent-error.ts";
 import { type Duration, minutes, seconds } from "../lib/duration.ts";
+import { errnoOf } from "../lib/errno.ts";
 import { MIB } from "../lib/size.ts";
 import { within } from "../lib/until.ts";
 import { SYSTEM_PATH, currentAccount } from "../platform/account.ts";
+import { attachingSystemd, pipedUnit } from "../platform/attached-unit.ts";
 import { type PackageManager, type PackageQuery, flatText } from "./adapter.ts";
 
 /** Longer than a query takes on a slow machine, with a repository that has to be asked. */
@@ -40,8 +43,11 @@ export async function askManager<Answer>(
 ): Promise<Answer> {
   const [program = ""] = query.argv;
   signal?.throwIfAborted();
-  const child = spawn(query.argv, {
-    env: environmentOf(manager),
+  const environment = environmentOf(manager);
+  const systemd = isSandboxed() ? attachingSystemd() : undefined;
+  const unit = { slice: "noderax-tasks.slice", environment, limit: QUERY_LIMIT };
+  const child = spawn(systemd === undefined ? query.argv : pipedUnit(systemd, unit, query.argv), {
+    env: environment,
     cwd: "/",
     stdio: ["ignore", "pipe", "pipe"],
     timeout: QUERY_LIMIT,
@@ -61,6 +67,18 @@ export async function askManager<Answer>(
     if (errors.length === 0) return answer;
   }
   throw new AgentError("packages.failed", `${program}: ${failureText(err.split("\n"), code)}`);
+}
+
+/** Whether our unit shows us the machine read-only: dnf and zypper do not even answer then, since they lock and log. */
+const isSandboxed = (): boolean => ["/run", "/var/log"].some(isReadOnly);
+
+function isReadOnly(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK);
+    return false;
+  } catch (error) {
+    return errnoOf(error) === "EROFS";
+  }
 }
 
 function spawn<const In extends "ignore", const Out extends "pipe", const Err extends "pipe">(

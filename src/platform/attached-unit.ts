@@ -3,7 +3,7 @@
 // Such a service is no child of ours and inherits nothing, neither our sandbox nor our limits. systemd opens the
 // descriptors of the `systemd-run` that starts it through /proc/<pid>/fd. With Type=exec `systemd-run` ends after
 // systemd has executed the command, and by then they are open in the service. No file and no D-Bus daemon is needed.
-import { seconds } from "../lib/duration.ts";
+import { type Duration, seconds } from "../lib/duration.ts";
 import { SYSTEM_PATH } from "./account.ts";
 import { escapeVariables, installedVersion, systemdRun, unitProperties } from "./systemd.ts";
 import { type TrialRunner, tryHere } from "./trial.ts";
@@ -95,27 +95,8 @@ const START_LIMIT = seconds(3);
 /** Returns a runner in units of their own; it rejects when systemd does not start one. */
 export function tryInUnit({ run }: AttachingSystemd, slice: string): TrialRunner {
   return async (command, limit) => {
-    const unit = [
-      run,
-      "--quiet",
-      "--collect",
-      `--slice=${slice}`,
-      "--description=trial of noderax-agent",
-      "--property=Type=exec",
-      // systemd says nothing of it in the journal.
-      "--property=LogLevelMax=notice",
-      `--property=RuntimeMaxSec=${limit / 1_000}`,
-      "--property=KillSignal=SIGKILL",
-      "--",
-      "/usr/bin/env",
-      "-i",
-      `PATH=${SYSTEM_PATH}`,
-      "/bin/sh",
-      "-c",
-      escapeVariables(REPORT),
-      "sh",
-      ...command.map(escapeVariables),
-    ];
+    const inside = ["/bin/sh", "-c", REPORT, "sh", ...command].map(escapeVariables);
+    const unit = [run, ...shortUnit(slice, limit), "/usr/bin/env", "-i", `PATH=${SYSTEM_PATH}`, ...inside];
     const client = await tryHere(["/bin/sh", "-c", COLLECT, "sh", ...unit], limit + START_LIMIT);
     if (client.code !== 0)
       throw new Error(`systemd did not start a unit: ${client.output.trim() || "no answer"}`);
@@ -126,3 +107,52 @@ export function tryInUnit({ run }: AttachingSystemd, slice: string): TrialRunner
     };
   };
 }
+
+/** Standard output through one pipe; errors and at last the exit code through another, whose reader ends with the code. */
+const PIPED = `exec 3>&1
+{ /bin/sh -c '
+at=file:/proc/$$/fd
+exec "$0" --property=StandardOutput=$at/1 --property=StandardError=$at/5 "$@"' "$@" 3>&- | cat >&3 5>&-; } 5>&1 | {
+  errors=$(cat)
+  code=\${errors##*exit }
+  case $code in "" | *[!0-9]*) code=125 ;; esac
+  printf "%s\\n" "\${errors%exit *}" >&2
+  exit "$code"
+}`;
+const REPORT_LAST = '"$@"; printf "\\nexit %s" "$?" >&2';
+
+/**
+ * Returns a command line that runs the command in a unit, for at most `limit`, and has its output and exit code; 125 when
+ * systemd does not start it or ends it. What was killed in the middle goes on until it writes or its time is over.
+ */
+export function pipedUnit(
+  { run }: AttachingSystemd,
+  unit: {
+    readonly slice: string;
+    readonly environment: Readonly<Record<string, string>>;
+    readonly limit: Duration;
+  },
+  command: readonly string[],
+): string[] {
+  const inside = ["/bin/sh", "-c", REPORT_LAST, "sh", ...command];
+  const options = [
+    ...shortUnit(unit.slice, unit.limit),
+    "/usr/bin/env",
+    "-i",
+    ...assignments(unit.environment),
+  ];
+  return ["/bin/sh", "-c", PIPED, "sh", run, ...options, ...inside.map(escapeVariables)];
+}
+
+/** Options of `systemd-run` for a command of which the journal says nothing unless it fails. */
+const shortUnit = (slice: string, limit: Duration): string[] => [
+  "--quiet",
+  "--collect",
+  `--slice=${slice}`,
+  "--description=short command of noderax-agent",
+  "--property=Type=exec",
+  "--property=LogLevelMax=notice",
+  `--property=RuntimeMaxSec=${limit / 1_000}`,
+  "--property=KillSignal=SIGKILL",
+  "--",
+];

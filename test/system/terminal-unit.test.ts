@@ -186,6 +186,18 @@ describe.skipIf(missing !== undefined)(
       await shell.leaves();
     });
 
+    test("a package manager that locks and logs answers a query all the same, with its exit code", async () => {
+      const writes = "#!/bin/sh\ntouch /run/lock/query /var/log/query || exit 3\n";
+      await machine.write("/usr/local/sbin/dpkg-query", `${writes}exec /usr/bin/dpkg-query "$@"\n`);
+      await machine.sh("chmod +x /usr/local/sbin/dpkg-query");
+      const list = "noderax-agent sandbox packages web list --json";
+      const found = await machine.sh(`${list} | head -c 100000`);
+      expect(found).toContain('"base-files"');
+      await machine.write("/usr/local/sbin/dpkg-query", "#!/bin/sh\necho 'E: broken $HOME' >&2; exit 3\n");
+      expect(await machine.sh(`${list} 2>&1 || true`)).toContain("broken $HOME");
+      await machine.sh("rm /usr/local/sbin/dpkg-query");
+    });
+
     test("the last output before an exit is not lost", async () => {
       for (let round = 0; round < 10; round++) {
         const shell = await Shell.opens({ root: round % 2 === 0 });

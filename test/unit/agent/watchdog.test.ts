@@ -70,6 +70,8 @@ describe("watching", () => {
       new AbortController().signal,
     );
     expect(watched).rejects.toThrow("metrics made no progress for 5 min");
+    // The unit does not restart after 2 and 3 (RestartPreventExitStatus).
+    expect(watched).rejects.toMatchObject({ code: "agent.hangs", exit: 1 });
     expect(heard).toEqual([]);
   });
 });
