@@ -116,6 +116,8 @@ const executors: {
 };
 
 function makeDirectory(path: string, mode: number): void {
+  // /opt and /usr/local may be missing: a system needs neither.
+  mkdirSync(dirname(path), { recursive: true });
   mkdirSync(path, { mode });
   chmodSync(path, mode);
   relabel(path);

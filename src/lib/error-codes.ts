@@ -53,7 +53,7 @@ interface Codes {
   go: "helper";
   http: "answer" | "foreign" | "redirect" | "status";
   identity: "unreadable";
-  install: "none" | "place" | "root" | "source" | "unhealthy" | "user" | "waiting";
+  install: "none" | "packaged" | "place" | "root" | "source" | "unhealthy" | "user" | "waiting";
   listen: "address" | "failed" | "forbidden" | "taken" | "tls";
   metrics: "refused";
   /** reset: the connection broke, and the request may have arrived; timeout: no answer in time. */

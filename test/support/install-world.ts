@@ -14,7 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SOON, until } from "./until.ts";
-import { ReleaseKey, ReleasePlace, type Stamps, stamped } from "./release-place.ts";
+import { stamped } from "../../.ci/release/install-script.ts";
+import { ReleaseKey, ReleasePlace, type Stamps } from "./release-place.ts";
 
 export const SCRIPT = join(import.meta.dir, "../../install.sh");
 export const VERSION = "1.2.3";

@@ -20,15 +20,6 @@ export interface Stamps {
   STATE_DIRECTORY?: string;
 }
 
-/** Fills the assignments of a script. Throws when it has no such assignment. */
-export function stamped(script: string, stamps: Stamps): string {
-  return Object.entries(stamps).reduce((text, [name, value]) => {
-    const assignment = new RegExp(`^${name}='[^']*'`, "m");
-    if (!assignment.test(text)) throw new Error(`the script has no ${name}`);
-    return text.replace(assignment, () => `${name}='${value}'`);
-  }, script);
-}
-
 /** A key that signs SHA256SUMS, in the forms that the script knows. */
 export class ReleaseKey {
   readonly stamps: Required<Pick<Stamps, "RELEASE_KEY_SSH" | "RELEASE_KEY_PEM" | "RELEASE_KEY_MINISIGN">>;

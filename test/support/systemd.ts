@@ -71,6 +71,8 @@ export interface Machine extends AsyncDisposable {
   /** The executable, with these arguments. */
   agent(...args: string[]): Promise<string>;
   write(path: string, content: string): Promise<void>;
+  /** Copies a file of this computer into it. */
+  copy(from: string, to: string): Promise<void>;
   /** Waits until a shell condition holds. */
   until(condition: string, within?: Duration): Promise<void>;
   /** Shuts it down and boots it again, as `reboot` does; the kernel goes on. */
@@ -119,6 +121,9 @@ export async function bootMachine(name: keyof typeof kinds = "systemd"): Promise
     agent: (...args) => run([AGENT, ...args]),
     async write(path, content) {
       await run(["sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1"', "sh", path], content);
+    },
+    async copy(from, to) {
+      await succeed(["docker", "cp", from, `${id}:${to}`]);
     },
     async until(condition, within = seconds(30)) {
       const script = `until { ${condition}\n} >/dev/null 2>&1; do sleep 0.05; done`;

@@ -3,6 +3,7 @@ import { existsSync, rmSync } from "node:fs";
 import { removeAll } from "../../install/apply.ts";
 import { type Found, inspectPath } from "../../install/found.ts";
 import { type Manifest, readManifest, writeManifest } from "../../install/manifest.ts";
+import { packageOwner } from "../../install/package-owner.ts";
 import { places } from "../../install/places.ts";
 import { planUninstall } from "../../install/plan.ts";
 import { endWhatRuns, initSystem, manage, serviceState } from "../../install/service.ts";
@@ -23,6 +24,12 @@ export default command({
     if (!isRoot())
       throw new AgentError("install.root", "uninstall changes the system: it must run as root", {
         hint: "sudo noderax-agent uninstall",
+        exit: exit.refused,
+      });
+    const owner = packageOwner();
+    if (owner !== undefined)
+      throw new AgentError("install.packaged", `noderax-agent is installed by ${owner.manager}`, {
+        hint: `Remove it with:  ${owner.removal}`,
         exit: exit.refused,
       });
     const purge = args.purge === true;

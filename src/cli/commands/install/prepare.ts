@@ -5,7 +5,8 @@ import type { Config } from "../../../config/load.ts";
 import { environmentNames, optionKeys } from "../../../config/options.ts";
 import { type Found, hashOf, inspectPath, inspectOptionalPath } from "../../../install/found.ts";
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
-import { STATE_DIRECTORY, places } from "../../../install/places.ts";
+import { type PackageOwner, packageOwner } from "../../../install/package-owner.ts";
+import { PROGRAM_DIRECTORY, SHARED, STATE_DIRECTORY, places } from "../../../install/places.ts";
 import { proxyEnvironment } from "../../../install/proxy-environment.ts";
 import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
 import {
@@ -55,7 +56,9 @@ export async function prepare(args: Args): Promise<Preparation> {
   const init = initSystem();
   const account = findAccount(config.settings.task_user);
   const program = process.execPath;
-  const parts = partsOf({
+  const owner = packageOwner();
+  if (owner !== undefined && program !== places.program) throw packagedProgram(owner);
+  const all = partsOf({
     from: program,
     hash: hashOf(readFileSync(program)),
     config: target,
@@ -70,6 +73,7 @@ export async function prepare(args: Args): Promise<Preparation> {
     authorities,
     shared: await sharedTexts(),
   });
+  const parts = owner === undefined ? all : all.filter(({ kind, path }) => !isOfPackage(kind, path));
   const found = new Map(parts.map((part) => [part.path, lookers[part.kind](part.path)]));
   const plan = planInstall(parts, found);
   const inTheWay = plan.refused.find(({ path }) => path !== places.link);
@@ -81,6 +85,27 @@ export async function prepare(args: Args): Promise<Preparation> {
   const reload = (): Promise<Config> => configFrom({ config: target }, { requireFile: false });
   return { config, settings, init, before: serviceState(init), parts, found, plan, reload };
 }
+
+/** A package brings the program, its link, unit and texts; an installation adds user, directories and what is configured. */
+const isOfPackage = (kind: Part["kind"], path: string): boolean =>
+  kind === "program" ||
+  kind === "link" ||
+  path === PROGRAM_DIRECTORY ||
+  path === places.unit ||
+  path.startsWith(`${SHARED}/`);
+
+const packagedProgram = ({ manager }: PackageOwner): AgentError =>
+  new AgentError(
+    "install.packaged",
+    `${places.program} is installed by ${manager}: another executable cannot replace it`,
+    {
+      hint: [
+        "Upgrade the package, or set this machine up with its executable:",
+        `sudo ${places.program} install`,
+      ],
+      exit: exit.refused,
+    },
+  );
 
 /** What a root agent does not trust where it lies, as in somebody's home: the installation keeps a copy of root's. */
 function authoritiesToCopy(path: string | undefined): string | undefined {

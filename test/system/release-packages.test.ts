@@ -1,0 +1,228 @@
+// Promises of the packages: the same bytes from the same input, nothing started that was never set up, data kept until purged.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildDeb } from "../../.ci/release/deb.ts";
+import { packageFiles } from "../../.ci/release/files.ts";
+import type { Release } from "../../.ci/release/release.ts";
+import { minutes } from "../../src/lib/duration.ts";
+import { binary } from "../support/binary.ts";
+import { AGENT, type Machine, bootMachine, missing as withoutMachine } from "../support/systemd.ts";
+
+setDefaultTimeout(minutes(2));
+
+const root = join(import.meta.dir, "../..");
+const missing = ["dpkg-deb", "rpmbuild"].filter((tool) => Bun.which(tool) === null);
+
+let directory: string;
+beforeAll(() => void (directory = mkdtempSync(join(tmpdir(), "noderax-release-"))));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Makes a release of a small program that answers as the agent does. */
+function release(name: string, umask: string): string {
+  const executable = join(directory, "executable");
+  writeFileSync(executable, '#!/bin/sh\necho "$@"\n');
+  chmodSync(executable, 0o755);
+  const out = join(directory, name);
+  const script = 'umask "$1"; shift; exec "$@"';
+  const command = [process.execPath, ".ci/release.ts", "--out", out, "--executable", executable];
+  const place = ["--place", "https://releases.example.com/{version}"];
+  const made = Bun.spawnSync(["sh", "-c", script, "sh", umask, ...command, ...place], { cwd: root });
+  expect(made.stderr.toString()).toContain("release: ");
+  expect(made.exitCode).toBe(0);
+  return out;
+}
+
+const contents = (path: string): Record<string, string> =>
+  Object.fromEntries(
+    readdirSync(path)
+      .toSorted()
+      .map((name) => [
+        name,
+        new Bun.CryptoHasher("sha256").update(readFileSync(join(path, name))).digest("hex"),
+      ]),
+  );
+
+describe("a release", () => {
+  const may = test.skipIf(missing.length > 0);
+
+  may("is the same to the byte when it is made again, under another umask (needs dpkg-deb, rpmbuild)", () => {
+    const first = contents(release("first", "022"));
+    expect(
+      Object.keys(first).map((name) => name.replaceAll(/x64|amd64|x86_64|arm64|aarch64/g, "CPU")),
+    ).toEqual([
+      "SHA256SUMS",
+      "install.sh",
+      "noderax-agent-0.1.0-1.CPU.rpm",
+      "noderax-agent-0.1.0-linux-CPU",
+      "noderax-agent-0.1.0-linux-CPU.gz",
+      "noderax-agent_0.1.0_CPU.deb",
+    ]);
+    expect(contents(release("second", "077"))).toEqual(first);
+    const script = readFileSync(join(directory, "first/install.sh"), "utf8");
+    expect(script).toContain("RELEASE_VERSION='0.1.0'");
+    expect(script).toContain(readFileSync(join(directory, "first/SHA256SUMS"), "utf8").trimEnd());
+    const check = Bun.spawnSync(["sha256sum", "--check", "SHA256SUMS"], { cwd: join(directory, "first") });
+    expect(check.exitCode).toBe(0);
+  });
+
+  may("has an rpm that lays down root's files alone (needs rpmbuild)", () => {
+    const out = release("rpm", "022");
+    const [rpm = ""] = readdirSync(out).filter((name) => name.endsWith(".rpm"));
+    const listed = Bun.spawnSync(
+      ["rpm", "-qp", "--queryformat", "[%{FILEMODES:perms} %{FILEUSERNAME} %{FILENAMES}\n]", rpm],
+      { cwd: out },
+    );
+    expect(listed.stdout.toString().trim().split("\n")).toEqual([
+      "drwxr-xr-x root /opt/noderax-agent",
+      "-rwxr-xr-x root /opt/noderax-agent/noderax-agent",
+      "lrwxrwxrwx root /usr/bin/noderax-agent",
+      "-rw-r--r-- root /usr/lib/systemd/system/noderax-agent.service",
+      "-rw-r--r-- root /usr/share/bash-completion/completions/noderax-agent",
+      "-rw-r--r-- root /usr/share/fish/vendor_completions.d/noderax-agent.fish",
+      "-rw-r--r-- root /usr/share/man/man8/noderax-agent.8",
+      "-rw-r--r-- root /usr/share/zsh/site-functions/_noderax-agent",
+    ]);
+    for (const kind of ["pre", "post", "preun", "postun"]) {
+      const body = Bun.spawnSync(["rpm", "-qp", "--queryformat", `%{${kind}}`, rpm], { cwd: out }).stdout;
+      const check = Bun.spawnSync(["sh", "-n", "-c", body.toString()]);
+      expect(check.stderr.toString()).toBe("");
+    }
+  });
+
+  test.skipIf(missing.length > 0 || process.getuid?.() !== 0)(
+    "has an rpm that can be installed below a root of its own, and removed (needs rpmbuild, root)",
+    () => {
+      const out = release("root", "022");
+      const [rpm = ""] = readdirSync(out).filter((name) => name.endsWith(".rpm"));
+      const below = join(directory, "below");
+      mkdirSync(below);
+      const flags = ["--root", below, "--dbpath", "/db", "--nodeps", "--noscripts"];
+      const installed = Bun.spawnSync(["rpm", "-i", ...flags, join(out, rpm)]);
+      expect(installed.exitCode).toBe(0);
+      expect(readFileSync(join(below, AGENT), "utf8")).toBe(
+        readFileSync(join(directory, "executable"), "utf8"),
+      );
+      expect(Bun.spawnSync(["rpm", "-e", ...flags, "noderax-agent"]).exitCode).toBe(0);
+      expect(existsSync(join(below, "opt/noderax-agent"))).toBe(false);
+    },
+  );
+});
+
+const lacking = withoutMachine ?? (Bun.which("dpkg-deb") === null ? "dpkg-deb" : undefined);
+
+describe.skipIf(lacking !== undefined)(
+  `the Debian package under systemd${lacking === undefined ? "" : ` (needs ${lacking})`}`,
+  () => {
+    const LIST =
+      "find /etc /opt /usr /var/lib -xdev \\( -path /var/lib/dpkg -o -path /var/lib/sandbox -o -path /var/lib/systemd -o -path /usr/src \\) -prune " +
+      "-o ! -name '*-' ! -name .pwd.lock -printf '%p %m %u %y\\n' | sort; cat /etc/passwd /etc/group";
+    const CONTROL = "/usr/src/noderax-agent";
+    const PACKAGE = "/usr/src/noderax-agent.deb";
+    let machine: Machine;
+    let before: string;
+
+    beforeAll(async () => {
+      const release: Release = {
+        version: "0.1.0",
+        directory,
+        cpu: process.arch === "arm64" ? "arm64" : "x64",
+        seconds: 1_700_000_000,
+      };
+      const deb = join(directory, buildDeb(release, packageFiles(binary)));
+      machine = await bootMachine();
+      await machine.copy(deb, PACKAGE);
+      await machine.sh(`mv ${AGENT} ${CONTROL} && rmdir /opt/noderax-agent`);
+      await machine.write(
+        "/etc/systemd/system/sandbox.service",
+        `[Service]\nExecStart=${CONTROL} sandbox --json --port 8080 --data /var/lib/sandbox\n`,
+      );
+      await machine.sh("systemctl start sandbox");
+      await machine.until(`${CONTROL} sandbox nodes`);
+      before = await machine.sh(LIST);
+    }, minutes(4));
+
+    afterAll(async () => {
+      await machine?.[Symbol.asyncDispose]();
+    });
+
+    const control = (...args: string[]): Promise<string> => machine.run([CONTROL, ...args]);
+    const attempt = (command: string): Promise<string> => machine.sh(`{ ${command}; } 2>&1; echo "exit $?"`);
+    const pid = (): Promise<string> => machine.sh("systemctl show --property=MainPID --value noderax-agent");
+
+    test("lays down the files, and neither enrolls nor starts", async () => {
+      expect(await machine.sh(`dpkg -i ${PACKAGE} 2>&1`)).toContain("noderax-agent install --api-url URL");
+      expect(await machine.sh("noderax-agent --version; readlink -f $(command -v noderax-agent)")).toContain(
+        AGENT,
+      );
+      expect(await attempt("systemctl is-active noderax-agent")).toStartWith("inactive");
+      expect(await machine.sh("ls /etc /var/lib")).not.toContain("noderax");
+    });
+
+    test("its executable sets the machine up, and takes none of the package's files for its own", async () => {
+      const { token } = JSON.parse(await control("sandbox", "install-token", "web", "--json")) as {
+        token: string;
+      };
+      await machine.write("/root/token", token);
+      const flags =
+        "--api-url=http://127.0.0.1:8080 --hostname=web --bootstrap-token-file=/root/token --non-interactive";
+      expect(await attempt(`${CONTROL} install ${flags}`)).toMatch(/is installed by dpkg[^]*exit 5$/);
+      expect(await machine.sh(`noderax-agent install ${flags}`)).toContain("runs as a service");
+      expect(await control("sandbox", "task", "web", "id -un")).toStartWith("noderax\n");
+      expect(await machine.sh("cat /var/lib/noderax-agent/install.json")).not.toMatch(
+        /"\/opt|"\/usr|systemd/,
+      );
+      expect(await machine.sh("dpkg --verify noderax-agent; ls /etc/systemd/system")).not.toContain(
+        "noderax-agent.service\n",
+      );
+      expect(await machine.sh("noderax-agent install")).toContain("nothing has changed");
+    });
+
+    test("uninstall says who removes it", async () => {
+      expect(await attempt("noderax-agent uninstall --purge")).toMatch(
+        /installed by dpkg\n +Remove it with: {2}apt remove noderax-agent\nexit 5$/,
+      );
+    });
+
+    test("an upgrade restarts the agent", async () => {
+      const running = await pid();
+      await machine.sh(`dpkg -i ${PACKAGE} 2>&1`);
+      await machine.until("noderax-agent status");
+      expect(await pid()).not.toBe(running);
+    });
+
+    test("a removal stops it and keeps the data, with which the next installation goes on", async () => {
+      await machine.sh("dpkg -r noderax-agent 2>&1");
+      expect(await attempt("systemctl is-active noderax-agent")).toStartWith("inactive");
+      expect(await machine.sh("ls /opt /usr/bin")).not.toContain("noderax-agent");
+      await machine.sh(`test -s /var/lib/noderax-agent/agent_identity.json && dpkg -i ${PACKAGE} 2>&1`);
+      await machine.until("noderax-agent status");
+      expect(await control("sandbox", "task", "web", "echo again")).toContain("again");
+    });
+
+    test("takes the place of what install made, of its completions and manual page too", async () => {
+      await machine.sh("dpkg -r noderax-agent 2>&1");
+      await machine.sh(`${CONTROL} install --non-interactive`);
+      await machine.sh(`dpkg -i ${PACKAGE} 2>&1; ! test -e /etc/systemd/system/noderax-agent.service`);
+      await machine.until("noderax-agent status");
+      expect(await machine.sh("systemctl show --property=FragmentPath --value noderax-agent")).toMatch(
+        /^(\/usr)?\/lib\/systemd\/system\/noderax-agent.service$/,
+      );
+    });
+
+    test("a purge leaves the machine as it was", async () => {
+      await machine.sh("dpkg -P noderax-agent 2>&1");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+  },
+);
