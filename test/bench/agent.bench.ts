@@ -1,6 +1,6 @@
 // What the compiled agent costs, and how fast it is, against a sandbox in a process of its own.
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { chmodSync, createReadStream, statSync } from "node:fs";
 import { createOutbox, outboxMigration } from "../../src/control/outbox.ts";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { openDatabase } from "../../src/platform/database.ts";
@@ -148,6 +148,36 @@ async function twoHundred(): Promise<number[]> {
   return samples;
 }
 
+const HEAVY = 400;
+/** One variable of a command has 128 KiB at most: eight of them are a payload of 1 MB. */
+const LOAD = Object.fromEntries(Array.from({ length: 8 }, (_, n) => [`LOAD_${n}`, "x".repeat(125_000)]));
+const SLOTS = 8;
+
+/** 400 tasks with a megabyte each are ordered while every slot is taken, and then worked off. */
+async function heavyPayloads(): Promise<number[]> {
+  using host = machine();
+  await using sandbox = await startSandbox(host);
+  await sandbox.call("PUT", "/timings", { claim_step: "20ms" });
+  await enrolled(host, sandbox, NODE);
+  await using agent = host.start(["run"], { env: { MAX_PARALLEL_TASKS: `${SLOTS}` } });
+  const go = host.at("go");
+  const blocker = `until [ -e ${go} ]; do sleep 0.2; done`;
+  for (let n = 0; n < SLOTS; n++) await sandbox.sees(await sandbox.order(NODE, blocker), "running");
+  // By the tasks themselves: the sandbox's list of them is 400 MB long.
+  const done = host.write("done", "");
+  chmodSync(done, 0o666);
+  const growth = await growthDuring(agent.pid, async () => {
+    for (let n = 0; n < HEAVY; n++) await sandbox.order(NODE, `echo >>${done}`, { environment: LOAD });
+    await until("it claims no more", async () => {
+      const { stdout } = await host.run(["status", "--json"]);
+      return stdout.includes("holding as many tasks as it can");
+    });
+    await Bun.write(go, "");
+    await until("all have run", () => statSync(done).size === HEAVY, minutes(15));
+  });
+  return [growth];
+}
+
 /** What a log row costs before it may leave: one durable commit. */
 function commits(): number[] {
   using directory = temporaryDirectory();
@@ -190,5 +220,11 @@ export default [
     run: async () => (await flood()).growth,
   },
   { name: "200 tasks at once", unit: "s", run: twoHundred },
+  {
+    name: `growth by ${HEAVY} tasks of 1 MB each, held by a busy agent`,
+    unit: "MB",
+    limit: 200,
+    run: heavyPayloads,
+  },
   { name: "durable commit of a log row", unit: "ms", run: () => Promise.resolve(commits()) },
 ] satisfies Bench[];
