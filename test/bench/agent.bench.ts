@@ -8,6 +8,7 @@ import { temporaryDirectory } from "../support/binary.ts";
 import { type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import type { Bench } from "./bench.ts";
 import { busyTimeOf, coldCopy, growthDuring, memoryOf, once } from "./process-figures.ts";
+import { elapse } from "../support/until.ts";
 
 const NODE = "bench-1";
 const IDLE_FOR = seconds(20);
@@ -28,10 +29,10 @@ const idle = once(async () => {
     const nodes = (await sandbox.call("GET", "/nodes")) as { status: string }[];
     return nodes.every(({ status }) => status === "online");
   });
-  await Bun.sleep(seconds(2)); // The start is not idleness.
+  await elapse(seconds(2)); // The start is not idleness.
   const before = pids.map(busyTimeOf);
   const begun = performance.now();
-  await Bun.sleep(IDLE_FOR);
+  await elapse(IDLE_FOR);
   const took = performance.now() - begun;
   return {
     memory: pids.map(memoryOf),

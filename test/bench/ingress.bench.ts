@@ -8,6 +8,7 @@ import { startIngress } from "../../src/listener/ingress/ingress.ts";
 import { silent } from "../../src/platform/log.ts";
 import type { Bench } from "./bench.ts";
 import { growthDuring, once, settledMemory } from "./process-figures.ts";
+import { until } from "../support/until.ts";
 
 const LARGE = 1_000_000;
 const FOR: Duration = seconds(2);
@@ -37,7 +38,7 @@ async function proxy(port: number): Promise<void> {
   const registry = new LoopRegistry();
   const ports = { address: "127.0.0.1:0", routes: () => routes, registry, log: silent };
   const ingress = startIngress(ports, signal);
-  while (ingress.status().address === undefined) await Bun.sleep(1);
+  await until("the ingress listens", () => ingress.status().address !== undefined);
   process.stdout.write(`${ingress.status().address?.split(":").at(-1)}\n`);
   await ingress.done;
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { type Duration, milliseconds } from "../../src/lib/duration.ts";
 import { binary } from "../support/binary.ts";
+import { elapse } from "../support/until.ts";
 
 export interface Memory {
   /** Megabytes, resident and the part of it that no file backs. */
@@ -40,7 +41,7 @@ export async function growthDuring(pid: number, work: () => Promise<unknown>): P
 /** The least of a moment's looks: what a process holds, not what it happens to have in its hands. */
 export async function settledMemory(pid: number, moment: Duration): Promise<number> {
   let least = Infinity;
-  for (const end = performance.now() + moment; performance.now() < end; await Bun.sleep(milliseconds(50)))
+  for (const end = performance.now() + moment; performance.now() < end; await elapse(milliseconds(50)))
     least = Math.min(least, memoryOf(pid).resident);
   return least;
 }

@@ -11,6 +11,7 @@ import { missingRegistry, startRegistry } from "../support/registry.ts";
 import type { Bench } from "./bench.ts";
 import { busyTimeOf, coldCopy, memoryOf, once } from "./process-figures.ts";
 import { SOCKET, bothPlanes, phases, project, unmet, untilReady, untilRunning, world } from "./world.ts";
+import { elapse } from "../support/until.ts";
 
 const NODE = "bench-1";
 const MANY = 50;
@@ -47,7 +48,7 @@ const single = once(async () => {
   await untilReady(sandbox);
   const up: number[] = [];
   for (let n = 0; n < 15; n++) {
-    await Bun.sleep(stagger(n));
+    await elapse(stagger(n));
     const begun = performance.now();
     await sandbox.call("PUT", "/cara/projects", project(name(n), image));
     await untilRunning(sandbox, name(n));
@@ -80,7 +81,7 @@ const fifty = once(async () => {
   using counted = await countCalls(host.at("docker"));
   await using agent = host.start(["run"], { file, env: planes(sandbox, counted.socket) });
   await untilReady(sandbox);
-  await Bun.sleep(seconds(5)); // What a start costs is not counted.
+  await elapse(seconds(5)); // What a start costs is not counted.
   const before = counted.calls();
   const begun = performance.now();
   const manifests = Array.from({ length: MANY }, (_, n) => project(name(n), image));
@@ -88,16 +89,16 @@ const fifty = once(async () => {
   await until(
     "all run",
     async () => {
-      await Bun.sleep(milliseconds(100));
+      await elapse(milliseconds(100));
       return (await phases(sandbox)).filter((phase) => phase === "Running").length === MANY;
     },
     minutes(5),
   );
   const took = (performance.now() - begun) / 1_000;
   const calls = counted.calls() - before;
-  await Bun.sleep(seconds(35)); // Until the last events are looked at, and the server is asked at its usual pace again.
+  await elapse(seconds(35)); // Until the last events are looked at, and the server is asked at its usual pace again.
   const [busyBefore, callsBefore] = [busyTimeOf(agent.pid), counted.calls()];
-  await Bun.sleep(IDLE_FOR);
+  await elapse(IDLE_FOR);
   return {
     took,
     calls,
@@ -184,9 +185,9 @@ async function lateness(): Promise<number[]> {
   await untilReady(sandbox);
   for (const { n } of pushed)
     await sandbox.call("PUT", "/cara/projects", project(name(n), `${registry.host}/app${n}:1`));
-  await Bun.sleep(seconds(2)); // The agent has heard of them, and asks the registry.
+  await elapse(seconds(2)); // The agent has heard of them, and asks the registry.
   const begun = heard.at.length;
-  await Bun.sleep(PULLING_FOR);
+  await elapse(PULLING_FOR);
   const gaps = heard.at.slice(begun).map((at, n) => at - (heard.at[begun + n - 1] ?? at));
   if ((await phases(sandbox)).every((phase) => phase === "Running")) throw new Error("no pull was slow");
   return [Math.max(0, ...gaps.slice(1).map((gap) => gap - every * 1.1))];

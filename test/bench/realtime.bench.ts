@@ -6,6 +6,7 @@ import type { Bench } from "./bench.ts";
 import { plane, startAgent } from "./plane.ts";
 import { descriptorsOf } from "../support/processes.ts";
 import { once, settledMemory } from "./process-figures.ts";
+import { elapse } from "../support/until.ts";
 
 const NODE = "bench-1";
 
@@ -30,7 +31,7 @@ async function startToOnline(): Promise<number[]> {
   return samples;
 
   async function becomes(status: string): Promise<void> {
-    for (const end = performance.now() + seconds(15); ; await Bun.sleep(milliseconds(3))) {
+    for (const end = performance.now() + seconds(15); ; await elapse(milliseconds(3))) {
       const [node] = (await sandbox.call("GET", "/nodes")) as { status: string }[];
       if (node?.status === status) return;
       if (performance.now() > end) throw new Error(`the node does not become ${status}`);
@@ -47,10 +48,10 @@ async function backToOnline(outage: number): Promise<number[]> {
   const server = world.use(plane({ online: ({ nodeId }, at) => void onlineAt.set(nodeId, at) }));
   for (let n = 0; n < FLEET; n++) world.use(startAgent(world.use(machine()), server));
   await until("all are online", () => onlineAt.size === FLEET);
-  await Bun.sleep(seconds(11));
+  await elapse(seconds(11));
   onlineAt.clear();
   server.goAway();
-  await Bun.sleep(outage);
+  await elapse(outage);
   const back = server.comeBack();
   await until("all are online again", () => onlineAt.size === FLEET, minutes(1));
   return [...onlineAt.values()].map((at) => at - back);

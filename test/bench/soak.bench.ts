@@ -5,6 +5,7 @@ import { containerName } from "../../src/projects/plan/names.ts";
 import { type Operator, enrolled, until } from "../support/dev.ts";
 import { docker } from "../support/docker.ts";
 import { descriptorsOf } from "../support/processes.ts";
+import { elapse } from "../support/until.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
 import { type Memory, coldCopy, memoryOf } from "./process-figures.ts";
 import { type World, bothPlanes, project, unmet, untilReady, untilRunning, world } from "./world.ts";
@@ -70,7 +71,7 @@ async function startWork(here: World, from: number, each: () => void): Promise<S
         () => {},
       );
     }
-    await Bun.sleep(seconds(1));
+    await elapse(seconds(1));
     each();
   }
   return work;
@@ -78,7 +79,7 @@ async function startWork(here: World, from: number, each: () => void): Promise<S
 
 async function restOf(pid: number): Promise<Memory> {
   const samples: Memory[] = [];
-  for (const end = performance.now() + REST; performance.now() < end; await Bun.sleep(milliseconds(200)))
+  for (const end = performance.now() + REST; performance.now() < end; await elapse(milliseconds(200)))
     samples.push(memoryOf(pid));
   return least(samples);
 }

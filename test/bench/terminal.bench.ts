@@ -7,6 +7,7 @@ import type { Bench } from "./bench.ts";
 import { type Operator, type Terminal, operator, startAgent } from "./plane.ts";
 import { descriptorsOf } from "../support/processes.ts";
 import { growthDuring, once, settledMemory } from "./process-figures.ts";
+import { elapse } from "../support/until.ts";
 
 type Stage = { readonly host: ReturnType<typeof machine>; readonly server: Operator; readonly pid: number };
 
@@ -49,7 +50,7 @@ const keystrokes = (program: string) =>
       }
       // Ctrl-U: the line is empty again.
       terminal.type("\u0015");
-      await Bun.sleep(milliseconds(100));
+      await elapse(milliseconds(100));
     }
     return samples;
   });
@@ -117,12 +118,12 @@ const slow = once(() =>
       let bytes = 0;
       const terminal = await opened(server, async (frame) => {
         bytes += frame.length;
-        await Bun.sleep(SLOW_ACK);
+        await elapse(SLOW_ACK);
       });
       growth.push(
         await growthDuring(pid, async () => {
           terminal.type("yes 'a line that nobody wants to read'\n");
-          await Bun.sleep(seconds(10));
+          await elapse(seconds(10));
         }),
       );
       if (bytes < 1e6) throw new Error(`only ${bytes} bytes arrived`);

@@ -5,6 +5,7 @@ import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { type TunnelClient, tunnelClient } from "../support/tunnel-client.ts";
 import type { Bench } from "./bench.ts";
 import { busyTimeOf, growthDuring, once } from "./process-figures.ts";
+import { elapse } from "../support/until.ts";
 
 interface Stage {
   readonly port: number;
@@ -166,10 +167,10 @@ const slow = (): Promise<number[]> =>
         client.send(`${TOTAL}\n`);
         clients.push(client);
       }
-      await Bun.sleep(seconds(5));
+      await elapse(seconds(5));
     });
     for (const client of clients) client[Symbol.dispose]();
-    await Bun.sleep(milliseconds(100));
+    await elapse(milliseconds(100));
     return [growth];
   });
 

@@ -56,10 +56,10 @@ async function happen(node: ProcessNode, task: TaskHandle, { after, what }: Even
     await node.plane.comesBack();
   } else if (what.do === "freeze") {
     // Beginning with the first row, so that the next one is sent to a server that does not answer.
-    for (let waits = 0; waits < 50 && task.rows().length === 0; waits++) await Bun.sleep(milliseconds(10));
+    for (let waits = 0; waits < 50 && task.rows().length === 0; waits++) await elapse(milliseconds(10));
     node.sandbox.setFaults({ freeze: true });
     // Requests are given up meanwhile, and handled nevertheless afterwards, in any order.
-    await Bun.sleep(REQUEST_TIMEOUT + 4 * after);
+    await elapse(REQUEST_TIMEOUT + 4 * after);
     node.sandbox.setFaults({ freeze: false });
   } else if (what.do === "faults") node.sandbox.setFaults({ ...NO_FAULTS, seed: after, ...what.faults });
   else if (what.do === "calm") node.sandbox.setFaults(NO_FAULTS);

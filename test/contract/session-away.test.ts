@@ -233,7 +233,8 @@ describe.concurrent("two agents with one identity", () => {
     await two.stop();
     await one.becomes("online");
     const auths = wire.events("agent.auth").length;
-    await Bun.sleep(1_000);
+    const pings = wire.events("agent.ping").length;
+    await until("ten pings later", () => wire.events("agent.ping").length >= pings + 10);
     expect(one.session.state().state).toBe("online");
     expect(wire.events("agent.auth").length).toBe(auths);
   });
