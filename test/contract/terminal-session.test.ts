@@ -125,7 +125,8 @@ describe.concurrent("a terminal is ended", () => {
     using idle = asks(node);
     expect((await idle.ends()).closed_reason).toBe("not used for 3s");
     await idle.isGone();
-    await Bun.sleep(milliseconds(500));
+    used.forgets();
+    await used.shows(/(\.\n){3}/);
     expect(used.document.status).toBe("open");
   });
 

@@ -2,7 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { seconds } from "../../src/lib/duration.ts";
 import { runBinary, startBinary, temporaryDirectory } from "../support/binary.ts";
+import { until } from "../support/until.ts";
 
 const commands = [["--version"], ["config", "path"], ["config", "show"]];
 
@@ -171,15 +173,14 @@ function freePort(): number {
 }
 
 /** True as soon as somebody listens; false after five seconds. */
-async function answers(port: number): Promise<boolean> {
-  for (let tries = 0; tries < 100; tries++) {
-    try {
-      const socket = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } });
-      socket.end();
-      return true;
-    } catch {
-      await Bun.sleep(50);
-    }
-  }
-  return false;
+function answers(port: number): Promise<boolean> {
+  const connects = (): Promise<boolean> =>
+    Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } }).then(
+      (socket) => (socket.end(), true),
+      () => false,
+    );
+  return until("somebody listens", connects, seconds(5)).then(
+    () => true,
+    () => false,
+  );
 }

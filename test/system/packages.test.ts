@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { debianRepository } from "../support/debian-packages.ts";
 import { AGENT_HERE, type Ran, Throwaway, missingForThrowaway } from "../support/throwaway.ts";
-import { until } from "../support/until.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(240_000);
 
@@ -186,7 +186,7 @@ describe.skipIf(missing !== "")(`apt (needs ${missing || "nothing more"})`, () =
     for (let round = 0; round < 12; round++) {
       const action = round % 2 === 0 ? "install" : "purge";
       const running = machine.start(words(action, parts, "/tmp/any"));
-      await Bun.sleep(Math.random() * 3_000);
+      await elapse(Math.random() * 3_000);
       await machine.run(["pkill", "-TERM", "-f", "^/opt/noderax/noderax-agent packages apply"]);
       await running.exited;
       expect(await audit()).toBe("");

@@ -5,6 +5,7 @@ import type { TerminalDocument } from "../../src/sandbox/documents.ts";
 import { type RunningBinary, binary } from "../support/binary.ts";
 import { type Machine, type Operator, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 import { type Person, inTerminal } from "../support/screen.ts";
+import { elapse } from "../support/until.ts";
 import { descriptorsOf, peakMemoryOf, processesOf } from "../support/processes.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
@@ -40,13 +41,11 @@ async function opens(at: Operator, node = NODE): Promise<TerminalDocument> {
 /** Types the text and waits for the end. */
 async function ends(at: Operator, id: string, text: string): Promise<TerminalDocument> {
   await at.call("POST", `/terminals/${id}/input`, { text });
-  const deadline = performance.now() + 15_000;
-  for (;;) {
+  return until("the terminal is closed", async () => {
     const now = await terminal(at, id);
-    if (now.status === "closed") return now;
-    if (now.status === "failed" || performance.now() > deadline) throw new Error(JSON.stringify(now));
-    await Bun.sleep(3);
-  }
+    if (now.status === "failed") throw new Error(JSON.stringify(now));
+    return now.status === "closed" && now;
+  });
 }
 
 /** At a shell whose prompt is a percent sign, in a window of 100 × 30. */
@@ -166,7 +165,7 @@ describe("a person", () => {
     using person = await sits();
     for (let change = 1; change <= 200; change++) {
       person.resizes(20 + ((change * 37) % 200), 10 + ((change * 11) % 60));
-      if (change % 5 === 0) await Bun.sleep(1);
+      if (change % 5 === 0) await elapse(1);
     }
     person.resizes(91, 27);
     await until("the shell has it", async () => (await says(person, "stty size")) === "27 91");

@@ -166,6 +166,15 @@ function faultsOfSkips(file: string, source: string): string[] {
     .map(([text]) => `${file}: ${text}…): use skipIf and a name that ends on "(needs …)"`);
 }
 
+/** Tests against a whole agent wait for events; time that is itself under test has a name of its own. */
+function faultsOfSleeps(file: string, code: string): string[] {
+  if (!/^test\/(contract|docker|system|bench)\//.test(file)) return [];
+  // Code of a program that a test starts stands in quotes.
+  return [...code.matchAll(/^[^"'`\n]*\bBun\.sleep\(/gm)].map(
+    ([text]) => `${file}: ${text.trim()}…): use until, or elapse where the time is what is tested`,
+  );
+}
+
 const noGit = Bun.which("git") === null;
 
 /** What git knows of, and what it would: not the ignored, not the deleted. */
@@ -220,6 +229,11 @@ test.skipIf(noGit)("a test that may be skipped says what it needs (needs git)", 
     ([name]) => name.endsWith(".test.ts") && !name.endsWith("architecture.test.ts"),
   );
   expect(tests.flatMap(([name, source]) => faultsOfSkips(name, source))).toEqual([]);
+});
+
+test.skipIf(noGit)("tests of whole agents wait for events (needs git)", async () => {
+  const tests = [...(await repository("test"))];
+  expect(tests.flatMap(([name, source]) => faultsOfSleeps(name, source))).toEqual([]);
 });
 
 describe("the rules themselves", () => {
@@ -342,5 +356,12 @@ describe("the rules themselves", () => {
   test.each(['test.skip("a", f);', 'test.todo("a");', 'test.skipIf(away)("a", f);'])("%s is seen", (code) => {
     expect(faultsOfSkips("test/a.test.ts", code)).toHaveLength(1);
     expect(faultsOfSkips("test/a.test.ts", 'test.skipIf(away)("a (needs Docker)", f);')).toEqual([]);
+  });
+
+  test("of time that passes without a name in the tests of whole agents", () => {
+    const code = "  await Bun.sleep(100);\n";
+    expect(faultsOfSleeps("test/contract/a.test.ts", code)).toHaveLength(1);
+    expect(faultsOfSleeps("test/unit/a.test.ts", code)).toEqual([]);
+    expect(faultsOfSleeps("test/system/a.test.ts", 'start("await Bun.sleep(100)");\n')).toEqual([]);
   });
 });
