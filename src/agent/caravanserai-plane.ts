@@ -261,6 +261,7 @@ const policyOf = (settings: Settings): ReconcilePolicy => ({
   service: {
     pull: settings.pull_policy === "auto" ? undefined : settings.pull_policy,
     restart: { limit: settings.restart_limit, window: RESTART_WINDOW },
+    owner: { allowProjects: settings.allow_projects, registries: settings.allow_registries },
   },
   parallel: settings.max_parallel_projects,
   resync: settings.project_resync_interval,

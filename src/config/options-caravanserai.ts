@@ -114,6 +114,23 @@ export const caravanseraiOptions = {
     planes: ["caravanserai"],
     doc: "Local users who need no token: docker (root and the socket's group, while listen_token is unset) or everybody.",
   },
+  allow_forward: {
+    type: "boolean",
+    default: true,
+    planes: ["caravanserai"],
+    doc: "The owner's veto: false refuses every tunnel to a container, whoever asks.",
+  },
+  allow_projects: {
+    type: "boolean",
+    default: true,
+    planes: ["caravanserai"],
+    doc: "The owner's veto: false makes and starts no container of a project; those that run are left alone.",
+  },
+  allow_registries: {
+    type: "list",
+    planes: ["caravanserai"],
+    doc: "The owner's veto: the only places that images of projects may come from: ghcr.io,docker.io/library.",
+  },
   listen_token: {
     type: "string",
     secret: true,

@@ -24,6 +24,8 @@ export interface RequestHandlerPorts<Data> {
   readonly tunnels: Tunnels<Data>;
   readonly logs: LogStreams;
   readonly policy: AccessPolicy;
+  /** The owner's word. */
+  readonly allowForward: boolean;
   readonly attempts: Attempts;
   /** Users of this machine who need no token. */
   readonly isTrustedUser: (uid: number) => boolean;
@@ -83,6 +85,10 @@ export function createRequestHandlers<Data>(ports: RequestHandlerPorts<Data>): R
     const service = `${route.project}/${route.service}`;
     const fields = { peer: client.address, by: admitted.by };
     if (route.to === "forward") {
+      if (!ports.allowForward) {
+        log.warn("listener", `tunnel to ${service}:${route.port} refused (allow_forward)`, fields);
+        return problem(403, "Forbidden", "the owner of this machine forbids tunnels (allow_forward)");
+      }
       const refusal = await tunnels.open(request, server, route);
       if (refusal === undefined) log.info("listener", `tunnel to ${service}:${route.port}`, fields);
       return refusal;

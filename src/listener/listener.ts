@@ -26,6 +26,7 @@ export type ListenerSettings = Pick<
   Settings,
   | "listen_address"
   | "listen_port"
+  | "allow_forward"
   | "listen_allow"
   | "listen_token"
   | "listen_local"
@@ -98,7 +99,17 @@ export function startListener<Data>(
   );
   const policy = accessPolicy(settings, ports.names);
   const isTrustedUser = ports.isTrustedUser ?? createTrustedUsers(undefined);
-  const answer = createRequestHandlers({ tunnels, logs, policy, attempts, isTrustedUser, loops, log });
+  const allowForward = settings.allow_forward;
+  const answer = createRequestHandlers({
+    tunnels,
+    logs,
+    policy,
+    allowForward,
+    attempts,
+    isTrustedUser,
+    loops,
+    log,
+  });
 
   const server = createRenewableServer<Data>((hostname, port, pair) =>
     Bun.serve<Data>({

@@ -139,6 +139,17 @@ describe("routes", () => {
 });
 
 describe("access", () => {
+  test("the owner's allow_forward refuses every tunnel, and says so, but no logs", async () => {
+    await using place = await startTestListener({ listen_token: TOKEN, allow_forward: false });
+    place.containers.targets.set("shop/web", { id: "c1", address: "127.0.0.1" } as never);
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const refusal = await problemOf(await place.get(FORWARD, headers));
+    expect(refusal).toMatchObject({ status: 403, detail: expect.stringContaining("(allow_forward)") });
+    expect(place.tunnels.opened).toEqual([]);
+    expect(place.lines.join()).toContain("tunnel to shop/web:80 refused (allow_forward)");
+    expect((await place.get(LOGS, headers)).status).not.toBe(403);
+  });
+
   test("a foreign page, a foreign name and a proxied request get neither logs nor tunnels", async () => {
     await using place = await startTestListener();
     for (const path of [LOGS, FORWARD]) {

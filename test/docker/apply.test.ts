@@ -26,7 +26,11 @@ async function situation(desired: DesiredProject): Promise<Situation> {
     observed: observedIn(snapshot, desired.name, desired),
     history: NO_HISTORY,
     images: { present: snapshot.images, pulls: pulls.states() },
-    policy: { pull: "if-not-present", restart: { limit: 5, window: minutes(10) } },
+    policy: {
+      pull: "if-not-present",
+      restart: { limit: 5, window: minutes(10) },
+      owner: { allowProjects: true, registries: undefined },
+    },
     now: Date.now(),
   };
 }

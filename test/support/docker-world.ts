@@ -118,7 +118,11 @@ export class World {
       observed: this.observe(),
       history: this.history,
       images: this.images(),
-      policy: { pull: undefined, restart: { limit: 5, window: 600_000 } },
+      policy: {
+        pull: undefined,
+        restart: { limit: 5, window: 600_000 },
+        owner: { allowProjects: true, registries: undefined },
+      },
       now: this.now,
     };
   }

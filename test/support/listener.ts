@@ -102,6 +102,7 @@ export interface ListenerHarness extends AsyncDisposable {
 const SETTINGS: ListenerSettings = {
   listen_address: "127.0.0.1",
   listen_port: 0,
+  allow_forward: true,
   listen_allow: undefined,
   listen_token: undefined,
   listen_local: "docker",

@@ -237,6 +237,7 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       service: {
         pull: "if-not-present",
         restart: { limit: options.limit ?? 5, window: options.window ?? minutes(10) },
+        owner: { allowProjects: true, registries: undefined },
       },
       parallel: options.parallel ?? 8,
       resync: options.resync ?? seconds(1),

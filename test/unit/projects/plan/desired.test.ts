@@ -68,7 +68,11 @@ test("a container of the other agent is never replaced by one that would lose a 
     },
     history: NO_HISTORY,
     images: { present: new Set(["docker.io/library/web:2"]), pulls: new Map() },
-    policy: { pull: "if-not-present", restart: { limit: 5, window: 1 } },
+    policy: {
+      pull: "if-not-present",
+      restart: { limit: 5, window: 1 },
+      owner: { allowProjects: true, registries: undefined },
+    },
     now: 1_000,
   });
   expect(decision).toEqual({
