@@ -82,7 +82,7 @@ interface Codes {
   scan: "absent" | "journal" | "preset" | "unreadable";
   service: "failed" | "no_manager" | "not_installed" | "other_file" | "waiting";
   state: "damaged" | "database" | "directory" | "exchanged" | "planted";
-  tasks: "ambiguous" | "journal" | "no_output" | "reopened" | "unknown";
+  tasks: "ambiguous" | "journal" | "no_output" | "refused" | "reopened" | "unknown";
   terminal: "pty" | "shell";
   tls: "expired" | "name" | "untrusted";
   trust: "links" | "refused" | "unclear";

@@ -12,10 +12,11 @@ import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { View } from "../platform/isolation.ts";
 import type { Log } from "../platform/log.ts";
 import type { HeldDirectory } from "../platform/private-directory.ts";
-import type { ServiceRun } from "../platform/service.ts";
+import { type ServiceRun, rebootRefusal } from "../platform/service.ts";
 import type { TaskLimits } from "../platform/task-limits.ts";
 import type { Journal, TaskOutcome } from "./journal.ts";
 import type { Finished, OwnerSetting, TaskKind } from "./kinds/kind.ts";
+import type { Permissions } from "./permission.ts";
 import type { createShipper } from "./output/shipping.ts";
 import type { StopRequest } from "./run/stop.ts";
 import type { Turns } from "./turns.ts";
@@ -71,6 +72,20 @@ export interface DrivePorts {
   readonly openFiles: number | undefined;
   readonly settings: TaskSettings;
 }
+
+/** Returns what this node allows at this moment. `ownService`: the agent's service, which a restart restarts. */
+export const permissionsOf = (
+  { kinds, rootAccess, settings }: Pick<DrivePorts, "kinds" | "rootAccess" | "settings">,
+  ownService: string | undefined,
+): Permissions => ({
+  kinds,
+  owner: settings,
+  settings,
+  rootProfile: rootAccess.profile(),
+  rootRefusal: (surface) => rootAccess.refusal(surface),
+  ownService,
+  rebootRefusal: rebootRefusal(),
+});
 
 /** The parts that belong to the one task. */
 export interface DriveContext {

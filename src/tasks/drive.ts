@@ -5,8 +5,14 @@ import { shortId } from "../lib/text.ts";
 import { SYSTEM_PATH } from "../platform/account.ts";
 import type { Log } from "../platform/log.ts";
 import { bootId } from "../platform/processes.ts";
-import { ownService, rebootRefusal } from "../platform/service.ts";
-import type { DriveContext, DrivePorts, EndedTask, WithSlot } from "./context.ts";
+import { ownService } from "../platform/service.ts";
+import {
+  type DriveContext,
+  type DrivePorts,
+  type EndedTask,
+  type WithSlot,
+  permissionsOf,
+} from "./context.ts";
 import type { Launch, TaskRecord } from "./journal.ts";
 import type { FollowingAct, Prepared } from "./kinds/kind.ts";
 import { OUTBOX_KIND } from "./output/shipping.ts";
@@ -107,16 +113,8 @@ const announced = ({ text, command }: FollowingAct): EndedTask => ({
 });
 
 /** Decides what the task does, by what this node allows at this moment. */
-function prepareHere({ type, payload }: TaskRecord, { kinds, rootAccess, settings }: DrivePorts): Prepared {
-  return prepareTask(type, payload, {
-    kinds,
-    owner: settings,
-    settings,
-    rootProfile: rootAccess.profile(),
-    rootRefusal: (surface) => rootAccess.refusal(surface),
-    ownService: ownService(),
-    rebootRefusal: rebootRefusal(),
-  });
+function prepareHere({ type, payload }: TaskRecord, ports: DrivePorts): Prepared {
+  return prepareTask(type, payload, permissionsOf(ports, ownService()));
 }
 
 /** Follows a launch of an earlier process, or repeats one that never began. */

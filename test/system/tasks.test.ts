@@ -162,3 +162,39 @@ test(
   },
   seconds(100),
 );
+
+describe("task explain", () => {
+  const TASK = {
+    type: "shell.exec",
+    payload: { command: "touch /tmp/never", environment: { DB_PASSWORD: "hunter2" }, timeoutSeconds: 5 },
+  };
+
+  test("shows what would run, its limits and environment, without running it or showing secrets", async () => {
+    using host = machine();
+    await Bun.write(`${host.path}/work/task.json`, JSON.stringify(TASK));
+    const { code, stdout, stderr } = await host.run([
+      "task",
+      "explain",
+      "task.json",
+      "--task-memory-max=64MiB",
+    ]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^runs +\/bin\/sh -lc 'touch \/tmp\/never'$/m);
+    expect(stdout).toMatch(/^limits +memory 64MiB \(task_memory_max\)$/m);
+    expect(stdout).toMatch(/^timeout +5s, then SIGTERM, and SIGKILL after 10s$/m);
+    expect(stdout).toMatch(/^environment +DB_PASSWORD=\(hidden\)$/m);
+    expect(stdout).not.toContain("hunter2");
+  });
+
+  test("says what would refuse it, with exit 5, and what is no task, with exit 2", async () => {
+    using host = machine();
+    await Bun.write(`${host.path}/work/task.json`, JSON.stringify(TASK));
+    const refused = await host.run(["task", "explain", "task.json", "--no-allow-tasks"]);
+    expect(refused).toMatchObject({ code: 5, stdout: "" });
+    expect(refused.stderr).toContain(
+      "refused here: the owner of this machine forbids shell.exec (allow_tasks)",
+    );
+    await Bun.write(`${host.path}/work/task.json`, "{}");
+    expect(await host.run(["task", "explain", "task.json"])).toMatchObject({ code: 2, stdout: "" });
+  });
+});

@@ -17,6 +17,7 @@ import { command } from "../command.ts";
 import { configFlags, configFrom } from "../config-flags.ts";
 import { type OutputCopy, age, copyOut, note, print, printJson, rawFlag, table } from "../ui/output.ts";
 import { settingsOfAgent } from "../running-agent.ts";
+import { explain } from "./task/explain.ts";
 
 const list = command({
   name: "list",
@@ -80,8 +81,8 @@ const logs = command({
 
 export default command({
   name: "task",
-  description: "show tasks that ran on this node, and their output",
-  subCommands: { list, logs },
+  description: "show tasks that ran on this node, their output, and what one would do",
+  subCommands: { list, logs, explain },
 });
 
 function numberOf(flag: string, text: string): number {

@@ -2,14 +2,17 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { epochOf, steadyNow, wallNow } from "../../lib/clock.ts";
-import { humanDuration } from "../../lib/duration.ts";
+import { type Duration, humanDuration } from "../../lib/duration.ts";
 import { MIB } from "../../lib/size.ts";
 import { shortId } from "../../lib/text.ts";
 import { decodeText } from "../../lib/utf8.ts";
+import type { Runner } from "../../platform/account.ts";
 import { bootId } from "../../platform/processes.ts";
+import type { TaskLimits } from "../../platform/task-limits.ts";
 import {
   type DrivePorts,
   type EndedTask,
+  type TaskSettings,
   type WithSlot,
   graceOf,
   limitsOf,
@@ -21,11 +24,47 @@ import type { Stream } from "../output/rows.ts";
 import { runRecord } from "../recover.ts";
 import { unrun } from "../report.ts";
 import { limitOf } from "../time-limit.ts";
-import { REPORT, launch, launchMode, openRun, runDirectory } from "./directory.ts";
+import { type LaunchMode, REPORT, launch, launchMode, openRun, runDirectory } from "./directory.ts";
 import { environmentOf } from "./environment.ts";
 import { follow } from "./follow.ts";
 import { readSchedules, scheduledNote } from "./schedules.ts";
 import { type Spool, openSpool } from "./spool.ts";
+import type { CommandScript } from "./wrapper.ts";
+
+/** How a command is run: what `task explain` shows, and what is launched. */
+export interface CommandPlan {
+  readonly runner: Runner;
+  readonly asRoot: boolean;
+  readonly script: CommandScript;
+  readonly limits: TaskLimits;
+  readonly grace: Duration;
+  readonly mode: LaunchMode;
+}
+
+/** Returns how a command is run with these settings. Changes nothing. */
+export function planCommand(
+  taskId: string,
+  prepared: RunCommand,
+  runners: DrivePorts["runners"],
+  settings: TaskSettings,
+): CommandPlan {
+  const asRoot = prepared.root !== undefined;
+  const runner = asRoot ? runners.root : runners.task;
+  // A limit that ends dpkg leaves broken packages: memory and processor are limited for what operators order.
+  const own = prepared.stopsItself === true ? { task_memory_max: undefined, task_cpu_quota: undefined } : {};
+  return {
+    runner,
+    asRoot,
+    script: {
+      argv: prepared.argv,
+      environment: environmentOf(prepared.environment, runner.account, taskId),
+      workingDirectory: prepared.workingDirectory,
+    },
+    limits: limitsOf({ ...settings, ...own }),
+    grace: graceOf({ grace: prepared.killGrace }, settings),
+    mode: launchMode(),
+  };
+}
 
 /** Resolves with the end of the task; with undefined when `signal` aborted: the next process goes on. */
 export async function launchCommand(
@@ -40,19 +79,14 @@ export async function launchCommand(
   disk.look();
   const shortage = disk.shortage();
   if (shortage !== undefined) return { outcome: unrun("failed", `not run: ${shortage}`) };
-  const asRoot = prepared.root !== undefined;
-  const runner = asRoot ? runners.root : runners.task;
+  const plan = planCommand(task.id, prepared, runners, settings);
+  const { runner, asRoot, script, limits, grace, mode } = plan;
   const view = await ports.view(asRoot);
   const now = steadyNow();
-  const grace = graceOf({ grace: prepared.killGrace }, settings);
   const { deadline, limit } = limitOf(task, prepared.timeout, grace, now);
   if (deadline < now + prepared.timeout) {
     context.shipper.note(`this task is ended after ${humanDuration(deadline - now)}: ${limit}`, now);
   }
-  const mode = launchMode();
-  // A limit that ends dpkg leaves broken packages: memory and processor are limited for what operators order.
-  const own = prepared.stopsItself === true ? { task_memory_max: undefined, task_cpu_quota: undefined } : {};
-  const limits = limitsOf({ ...settings, ...own });
   const record: Launch = {
     at: now,
     wall: epochOf(wallNow()),
@@ -75,11 +109,7 @@ export async function launchCommand(
     attempt,
     mode,
     runner,
-    script: {
-      argv: prepared.argv,
-      environment: environmentOf(prepared.environment, runner.account, task.id),
-      workingDirectory: prepared.workingDirectory,
-    },
+    script,
     hasReport: prepared.report === true,
     limits,
     outputLimit: settings.task_output_limit,
