@@ -67,7 +67,7 @@ async function main() {
 
 /**
  * Files named on the command line run as `bun test` would run them. All of them run in lanes side by side: what needs the
- * Docker Engine one file after the other, since it is the engine that is busy; so what boots systemd, since both of its
+ * Docker Engine one file after the other, since it is the engine that is busy; so what boots systemd, since all of its
  * files make the same image; and everything else in parallel, the longest first, with more files than cores because tests
  * mostly wait. `--update-timings` writes down how long its files take.
  */
@@ -77,7 +77,7 @@ function lanes() {
   const laneOf = (file) =>
     /^test\/(docker|browser)\//.test(file)
       ? "engine"
-      : /^test\/system\/(systemd|install)\./.test(file)
+      : /support\/systemd\.ts/.test(readFileSync(join(root, file), "utf8"))
         ? "systemd"
         : "parallel";
   const own = args.filter((arg) => arg !== "--update-timings");
