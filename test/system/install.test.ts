@@ -234,6 +234,27 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh(LIST)).toBe(before);
     });
 
+    test("an installation that is interrupted after its enrollment is completed by the next one", async () => {
+      await machine.write("/root/token", await token("cut"));
+      const { code } = await attempt(
+        `s=$(systemctl show --property=MainPID --value sandbox); ` +
+          `${DOWNLOADED} install --non-interactive --hostname=cut --bootstrap-token-file=/root/token --api-url=http://127.0.0.1:8080 & ` +
+          `until [ -e /var/lib/noderax-agent/open_install.json ]; do :; done; ` +
+          // Its control plane falls silent: the agent that is started now does not get well.
+          `kill -STOP $s; until systemctl is-active noderax-agent; do sleep 0.1; done; ` +
+          `kill -INT $!; wait $!; code=$?; kill -CONT $s; (exit $code)`,
+      );
+      expect(code).toBe(130);
+      expect(await installRecord("cut")).toMatch(
+        /^installing (bootstrap_token_consumed 92|agent_enrolled 95) /,
+      );
+      await agent("install", "--non-interactive", "--api-url=http://127.0.0.1:8080");
+      await machine.until("! ls /var/lib/noderax-agent/open_install.json");
+      expect(await installRecord("cut")).toBe("completed service_started 100 The agent runs.");
+      await agent("uninstall", "--purge");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
     test("waits for an operator's approval, and goes on by itself to a node that works", async () => {
       await machine.sh(
         `{ ${DOWNLOADED} install --api-url=http://127.0.0.1:8080 --email=ops@example.com --hostname=asked; echo "exit $?"; } >/root/out 2>&1 &`,

@@ -228,6 +228,8 @@ async function bringUp(
     takeOver(config, changes);
   }
   if (init === "systemd") stopCaraAgent(config, changes);
+  // What is taken back must not go on running without its files.
+  if (!isRunning) changes.add(() => manage("stop", init));
   const why = await startAndWait(config, isRunning, signal);
   if (why !== undefined && isRunning) {
     // Stopped first: its files are about to be exchanged.

@@ -49,9 +49,16 @@ export async function prepare(args: Args): Promise<Preparation> {
   const given = await configFrom(read, files);
   const authorities = authoritiesToCopy(given.settings.api_tls_ca_file);
   const copied = authorities === undefined ? undefined : places.authorities;
-  const config =
-    copied === undefined ? given : { ...given, settings: { ...given.settings, api_tls_ca_file: copied } };
   const sources = await sourcesFrom({ ...read, ...(copied && { "api-tls-ca-file": copied }) }, files);
+  const config = {
+    ...given,
+    settings: {
+      ...given.settings,
+      ...(copied && { api_tls_ca_file: copied }),
+      // Where an interrupted installation has left its identity, which this one goes on with.
+      ...(sources.find("state_file") === undefined && { state_file: places.identity }),
+    },
+  };
   const settings = await settingsChange(sources, target);
   const init = initSystem();
   const account = findAccount(config.settings.task_user);
