@@ -35,7 +35,10 @@ function canOverlay(): boolean {
   }
 }
 
-/** The binary of the build is put below /opt; everything else that is mounted on this machine is not there. */
+/**
+ * The binary of the build is put below /opt; everything else that is mounted on this machine is not there. The database of
+ * dpkg is a copy: packages that are installed on this machine meanwhile would change it below the overlay.
+ */
 const ENTER = `${OVERLAY}
 for at in proc run dev tmp; do mkdir -p "root/$at"; done
 mount -t proc proc root/proc
@@ -45,6 +48,10 @@ mount --rbind /dev root/dev
 mkdir -p root/opt/noderax
 touch root/opt/noderax/noderax-agent
 mount --bind "$2" root/opt/noderax/noderax-agent
+if [ -d root/var/lib/dpkg ]; then
+  cp -a root/var/lib/dpkg root/var/lib/dpkg.copy
+  mount --bind root/var/lib/dpkg.copy root/var/lib/dpkg
+fi
 exec chroot root sleep 2147483647`;
 
 export interface Ran {
