@@ -198,6 +198,14 @@ describe.skipIf(missing !== undefined)(
       await machine.sh("rm /usr/local/sbin/dpkg-query");
     });
 
+    test("the journal is read as the user of tasks, which the agent cannot become inside of its own unit", async () => {
+      const scan = "noderax-agent sandbox scan web noderax-agent --no-root --lines 3";
+      expect(await machine.sh(`${scan} 2>&1 || true`)).toContain("insufficient permissions");
+      await machine.sh("usermod --append --groups systemd-journal noderax");
+      expect(await machine.sh(scan)).toContain("started");
+      await machine.sh("gpasswd --delete noderax systemd-journal");
+    });
+
     test("the last output before an exit is not lost", async () => {
       for (let round = 0; round < 10; round++) {
         const shell = await Shell.opens({ root: round % 2 === 0 });

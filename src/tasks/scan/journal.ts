@@ -1,6 +1,8 @@
 // Reads the journal of systemd with journalctl: its last entries, or on from a cursor.
 import { AgentError, messageOf } from "../../lib/agent-error.ts";
+import { seconds } from "../../lib/duration.ts";
 import { KIB } from "../../lib/size.ts";
+import { within } from "../../lib/until.ts";
 import { SYSTEM_PATH } from "../../platform/account.ts";
 import { type ScanEntry, entryOfJournal } from "./entry.ts";
 import type { LineLimits } from "./lines.ts";
@@ -24,6 +26,8 @@ const FIELDS = "--output-fields=MESSAGE,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER";
 /** A line of journalctl: names, quotes, cursor and what JSON escapes. */
 const OVERHEAD = 2 * KIB;
 const STDERR_MAX = 4 * KIB;
+/** Wait for the end of the messages: a journalctl in a unit that we left ends with the next line that it writes. */
+const DRAIN = seconds(1);
 
 /** The path of journalctl; undefined without systemd. */
 export const journalctl = (): string | undefined =>
@@ -119,7 +123,7 @@ async function collect(
   }
   if (truncated) child.kill("SIGKILL");
   const code = await child.exited;
-  const problem = (await said).trim();
+  const problem = (await within(said, DRAIN))?.trim() ?? "";
   if (signal.aborted) throw new AgentError("aborted", "the scan was interrupted");
   if (code !== 0 && !truncated && found.length === 0)
     throw new AgentError("scan.journal", `journalctl failed: ${problem || `exit code ${code}`}`);

@@ -1,8 +1,10 @@
 // Scans one of the logs that a control plane may ask for: a preview of its end, or on from where the last scan stopped.
 import * as v from "valibot";
 import { AgentError } from "../../lib/agent-error.ts";
+import { minutes } from "../../lib/duration.ts";
 import { quote } from "../../lib/text.ts";
-import type { Runner } from "../../platform/account.ts";
+import { type Runner, SYSTEM_PATH } from "../../platform/account.ts";
+import { attachingSystemd, pipedUnit } from "../../platform/attached-unit.ts";
 import { entryOfLine, type ScanEntry } from "./entry.ts";
 import { type FileScan, scanEnd, scanSince } from "./file-scan.ts";
 import { openLogFiles } from "./files.ts";
@@ -133,8 +135,7 @@ async function scanJournal(
 ): Promise<Scanned | undefined> {
   const program = find();
   if (program === undefined) return undefined;
-  const asReader: AsReader = (argv) =>
-    reader === undefined ? argv : reader.shell(`exec ${argv.map(quote).join(" ")}`);
+  const asReader: AsReader = (argv) => (reader === undefined ? argv : commandOf(reader, argv));
   const since = mode === "monitor" ? cursor?.journalCursor : undefined;
   const scan: JournalScan =
     since === undefined
@@ -151,6 +152,18 @@ async function scanJournal(
     bytesRead,
     warnings,
   };
+}
+
+/** The scan itself is ended before (kinds/log-scan.ts). */
+const JOURNAL_LIMIT = minutes(1);
+
+/** Becomes the reader in a unit of its own where that is possible: our own unit forbids to change the user. */
+function commandOf(reader: Runner, argv: readonly string[]): string[] {
+  const command = reader.shell(`exec ${argv.map(quote).join(" ")}`);
+  const systemd = attachingSystemd();
+  if (systemd === undefined) return command;
+  const environment = { PATH: SYSTEM_PATH, LANG: "C.UTF-8" };
+  return pipedUnit(systemd, { slice: "noderax-tasks.slice", environment, limit: JOURNAL_LIMIT }, command);
 }
 
 const nameOf = (source: LogSource): string =>
