@@ -637,11 +637,12 @@ probe() {
   said=$(as_root "$1" --version 2>"$work/said") || {
     ended=$?
     said="$said$(said_in "$work/said")"
-    case $ended in
-      126)
+    case $ended:$said in
+      *libstdc++*) fail 1 "the executable needs libstdc++: $said" "Install it:  apk add libstdc++" ;;
+      126:*)
         fail 1 "the executable may not run in ${1%/*}: $said" "Is it mounted noexec?"
         ;;
-      132) fail 1 "this processor lacks an instruction that noderax-agent needs" "$(facts)" ;;
+      132:*) fail 1 "this processor lacks an instruction that noderax-agent needs" "$(facts)" ;;
       *) fail 1 "the executable does not run here (exit code $ended)" "$said" "$(facts)" ;;
     esac
   }

@@ -300,6 +300,18 @@ describe("as another user (needs root)", () => {
   );
 });
 
+ready(
+  "an executable that lacks libstdc++ (musl): the command that installs it is named (needs dash)",
+  async () => {
+    await using world = await InstallWorld.make();
+    const says = "Error loading shared library libstdc++.so.6: No such file or directory";
+    const executable = world.local(`#!/bin/sh\necho '${says}' >&2\nexit 127\n`);
+    const ended = await world.run(["--binary", executable, "--server-url", API]);
+    expect(ended.notes).toContain("apk add libstdc++");
+    expect(ended.code).toBe(1);
+  },
+);
+
 describe("on file systems that say no (needs root)", () => {
   const mounted = (options: string, where: string): string[] => [
     "unshare",
