@@ -86,6 +86,7 @@ interface Codes {
   terminal: "pty" | "shell";
   tls: "expired" | "name" | "untrusted";
   trust: "links" | "refused" | "unclear";
+  version: "licenses";
 }
 
 /** The codes of one part: `ErrorCodeOf<"net">` is "net.refused" | "net.reset" | …. */
