@@ -256,6 +256,16 @@ find_machine() {
   if [ ! -e "$loader" ] && ls /lib 2>/dev/null | grep -q '^ld-musl-'; then platform=$platform-musl; fi
 }
 
+# The executable for musl loads a library that a fresh Alpine does not have. Asked before the download.
+require_libraries() {
+  case $platform in *-musl) ;; *) return 0 ;; esac
+  for directory in /usr/lib /lib /usr/local/lib; do
+    [ ! -e "$directory/libstdc++.so.6" ] || return 0
+  done
+  fail 1 "libstdc++ is missing, which noderax-agent needs on a system with musl" \
+    "Install it; on Alpine:  apk add libstdc++" "$(facts)"
+}
+
 has() {
   command -v "$1" >/dev/null 2>&1
 }
@@ -738,6 +748,7 @@ main() {
   become_root
   find_fetcher
   [ "$uninstall" = no ] || uninstall_agent
+  require_libraries
   ask_what_is_missing
   if [ -n "$token" ] && [ -n "$fetcher" ] && [ "$dry_run" = no ]; then
     case $fetcher:$api_url in

@@ -1,8 +1,16 @@
 // Promises of install.sh to the one who types it: what it asks, what it hands over, what it leaves alone when it stops.
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { InstallWorld, SCRIPT, TOKEN, VERSION, shells } from "../support/install-world.ts";
+import {
+  ARTEFACT,
+  type Ended,
+  InstallWorld,
+  SCRIPT,
+  TOKEN,
+  VERSION,
+  shells,
+} from "../support/install-world.ts";
 
 const missing = ["shellcheck", "dash", "busybox", "bash", "ssh-keygen", "openssl", "curl", "wget"].filter(
   (name) => Bun.which(name) === null,
@@ -172,6 +180,29 @@ ready(
   },
 );
 
+ready("the executable gets the SELinux label of its place before it runs there (needs dash)", async () => {
+  await using world = await InstallWorld.make();
+  const labelled = join(world.directory, "labelled");
+  // Records the path, and that there is a file which can be labelled; as without a policy for it, it fails.
+  writeFileSync(
+    join(world.bin, "restorecon"),
+    `#!/bin/sh\n[ -x "$1" ] && echo "$@" >>${labelled}\nexit 1\n`,
+    { mode: 0o755 },
+  );
+  const refusing = '#!/bin/sh\n[ -s "LABELLED" ] || exit 126\n'.replace("LABELLED", labelled);
+  const ended = await world.run([
+    "--server-url",
+    API,
+    "--binary",
+    world.local(refusing + world.executable()),
+  ]);
+  expect(ended.notes).toContain(`noderax-agent ${VERSION}`);
+  expect(ended.code).toBe(0);
+  expect(readFileSync(labelled, "utf8")).toMatch(
+    new RegExp(`^${world.directory}/opt/\\.noderax-agent-\\w+/noderax-agent\\n$`),
+  );
+});
+
 ready("--dry-run asks the executable for its plan and changes nothing (needs dash)", async () => {
   await using world = await InstallWorld.make();
   const ended = await world.run([
@@ -257,6 +288,40 @@ ready("a mirror file and the installer's variables reach the executable (needs d
   expect(call?.environment).toContain(`NODERAX_CONFIG_MIRROR_FILE=${join(world.directory, "config.json")}`);
 });
 
+describe("on a system with musl (needs root, a static busybox)", () => {
+  const isStatic = Bun.spawnSync(["ldd", Bun.which("busybox") ?? "busybox"]).exitCode !== 0;
+
+  test.skipIf(missing.length > 0 || process.getuid?.() !== 0 || !isStatic)(
+    "a missing libstdc++ is named before anything is downloaded (needs root, a static busybox)",
+    async () => {
+      await using world = await InstallWorld.make();
+      world.release();
+      // A root of its own with busybox, the loader of musl, and nothing of this computer but its devices.
+      const root = join(world.directory, "root");
+      for (const name of ["bin", "dev", "etc", "lib", "opt", "tmp", "usr/lib"])
+        mkdirSync(join(root, name), { recursive: true });
+      copyFileSync(Bun.which("busybox") ?? "", join(root, "bin/busybox"));
+      Bun.spawnSync(["chroot", root, "/bin/busybox", "--install", "-s", "/bin"]);
+      writeFileSync(join(root, "lib/ld-musl-x86_64.so.1"), "");
+      copyFileSync(world.script, join(root, "install.sh"));
+      const inRoot = 'mount --rbind /dev "$1/dev" && exec chroot "$1" /bin/sh /install.sh --server-url "$2"';
+      const run = (): Promise<Ended> =>
+        world.command(["unshare", "--mount", "sh", "-c", inRoot, "sh", root, API], {
+          env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", TMPDIR: "/tmp" },
+        });
+      const without = await run();
+      expect(without.notes).toContain("error: libstdc++ is missing");
+      expect(without.notes).toContain("apk add libstdc++");
+      expect(without.code).toBe(1);
+      expect(world.place.requests).toEqual([]);
+      writeFileSync(join(root, "usr/lib/libstdc++.so.6"), "");
+      expect((await run()).notes).toContain(
+        `noderax-agent ${VERSION} (commit test) from ${ARTEFACT}-musl.gz`,
+      );
+    },
+  );
+});
+
 describe("as another user (needs root)", () => {
   const user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
@@ -269,20 +334,23 @@ describe("as another user (needs root)", () => {
     expect([...world.calls(), ...world.traces()]).toEqual([]);
   });
 
-  asRoot(
-    "single commands are elevated, and the proxy's password gets there without an argument (needs root)",
-    async () => {
+  asRoot.each(["sudo", "doas", "run0"])(
+    "single commands are elevated with %s, and the proxy's password gets there without an argument (needs root)",
+    async (tool) => {
       await using world = await InstallWorld.make();
       Bun.spawnSync(["chown", "-R", "65534", world.temporary, world.record, join(world.directory, "opt")]);
-      const argv = join(world.record, "../argv");
-      writeFileSync(argv, "", { mode: 0o666 });
+      const argv = join(world.directory, "argv");
+      writeFileSync(argv, "");
       Bun.spawnSync(["chmod", "666", argv]);
       // As strict as they come: nothing of the environment but the PATH.
       writeFileSync(
-        join(world.bin, "doas"),
-        `#!/bin/sh\necho "$@" >>${argv}\necho doas: unable to resolve host >&2\nexec env -i PATH="$PATH" "$@"\n`,
+        join(world.bin, tool),
+        `#!/bin/sh\necho "$@" >>${argv}\necho ${tool}: unable to resolve host >&2\nexec env -i PATH="$PATH" "$@"\n`,
         { mode: 0o755 },
       );
+      // Asked first, and refused: the next one is tried.
+      const before = ["sudo", "doas", "run0"].slice(0, ["sudo", "doas", "run0"].indexOf(tool));
+      for (const name of before) writeFileSync(join(world.bin, name), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
       const proxy = "http://user:it's secret@proxy:3128";
       const ended = await world.run(
         ["--binary", world.local(), "--api-url", API, "--bootstrap-token", TOKEN],
@@ -291,13 +359,26 @@ describe("as another user (needs root)", () => {
           env: { HTTPS_PROXY: proxy },
         },
       );
+      expect(ended.notes).toContain(`noderax-agent ${VERSION}`);
       expect(ended.code).toBe(0);
       expect(world.calls()[0]?.token).toBe(TOKEN);
       expect(world.calls()[0]?.environment).toContain(`HTTPS_PROXY=${proxy}`);
-      expect(readFileSync(argv, "utf8")).not.toMatch(/secret|b00t/);
-      rmSync(argv);
+      const calls = readFileSync(argv, "utf8");
+      expect(calls).toMatch(/^true\nmktemp -d [^\n]+\n[^]*\nsh -c /);
+      expect(calls).not.toMatch(/secret|b00t/);
     },
   );
+
+  asRoot("where sudo, doas and run0 all refuse, it names them and stops with 5 (needs root)", async () => {
+    await using world = await InstallWorld.make();
+    Bun.spawnSync(["chown", "65534", world.temporary]);
+    for (const name of ["sudo", "doas", "run0"])
+      writeFileSync(join(world.bin, name), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+    const ended = await world.run(["--binary", world.local(), "--server-url", API], { before: user });
+    expect(ended.notes).toContain("sudo and doas and run0 did not let ");
+    expect(ended.code).toBe(5);
+    expect([...world.calls(), ...world.traces()]).toEqual([]);
+  });
 });
 
 ready(
