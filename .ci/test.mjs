@@ -75,7 +75,7 @@ function lanes() {
   if (args.some((arg) => !arg.startsWith("-"))) return [{ name: "named", flags: args, files: [] }];
   const files = testFiles();
   const laneOf = (file) =>
-    /^test\/(docker|browser)\//.test(file)
+    file.startsWith("test/docker/")
       ? "engine"
       : /support\/systemd\.ts/.test(readFileSync(join(root, file), "utf8"))
         ? "systemd"
