@@ -9,7 +9,7 @@ import {
   whyNoPrivateView,
 } from "../platform/isolation.ts";
 import { attachingSystemd, tryInUnit } from "../platform/attached-unit.ts";
-import { systemdRun } from "../platform/systemd.ts";
+import { TASKS_SLICE, systemdRun } from "../platform/systemd.ts";
 import { type TrialRunner, tryHere } from "../platform/trial.ts";
 import type { ProtectionStatus } from "./status.ts";
 
@@ -68,7 +68,7 @@ export function createProtection(settings: ProtectionSettings, account: Account)
 /** Tasks and terminals run in transient units where they can: those have capabilities that our own unit lacks. */
 function placeOfCommands(): TrialRunner {
   const systemd = attachingSystemd();
-  return systemd === undefined ? tryHere : tryInUnit(systemd, "noderax-tasks.slice");
+  return systemd === undefined ? tryHere : tryInUnit(systemd, TASKS_SLICE);
 }
 
 const isIsolated = (wanted: ProtectionSettings["task_isolation"], asRoot: boolean): boolean =>

@@ -109,3 +109,6 @@ export const recordsOf = (text: string): string[][] =>
 
 /** One line, without control characters and doubled blanks. */
 export const flatText = (text: string): string => text.replace(/[\s\p{Cc}]+/gu, " ").trim();
+
+/** A word for managers that search by POSIX extended regular expressions: "g++" must not be one. */
+export const escapeRegex = (word: string): string => word.replace(/[\\^$.|?*+()[\]{}]/g, "\\$&");

@@ -3,11 +3,12 @@
 //
 //   waiting → refreshing → downloading      a stop ends these at once: nothing has changed
 //   working                                 a stop waits: a package manager that is interrupted leaves broken packages
-import { readdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { epochOf, steadyNow, wallNow } from "../lib/clock.ts";
 import { AgentError, messageOf } from "../lib/agent-error.ts";
 import { type Duration, days, humanDuration, milliseconds, minutes, seconds } from "../lib/duration.ts";
 import { sleep } from "../lib/loop.ts";
+import { namesIn } from "../platform/lenient-reads.ts";
 import { type StatusLine, parseStatusLine, statusText } from "./apt-status.ts";
 import { type PackageChanges, changeLines, changesBetween } from "./changes.ts";
 import { describeHolder, lockHolders } from "./lock-holder.ts";
@@ -203,13 +204,8 @@ function ageOfLists({ stamps, directory, file }: NonNullable<PackageManager["lis
   return milliseconds(Math.max(0, epochOf(wallNow()) - Math.max(...changed)));
 }
 
-function hasFile(directory: string, file: RegExp): boolean {
-  try {
-    return readdirSync(directory).some((name) => file.test(name));
-  } catch {
-    return false;
-  }
-}
+const hasFile = (directory: string, file: RegExp): boolean =>
+  namesIn(directory).some((name) => file.test(name));
 
 async function download(
   manager: PackageManager,

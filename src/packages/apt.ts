@@ -7,6 +7,7 @@ import {
   type PlannedChange,
   FIELD,
   RECORD,
+  escapeRegex,
   flatText,
   plainExit,
   recordsOf,
@@ -83,9 +84,6 @@ export const apt: PackageManager = {
   statusLines: true,
   exitStatus: plainExit,
 };
-
-/** apt-cache reads words as POSIX extended regular expressions: "g++" must not be one. */
-const escapeRegex = (word: string): string => word.replace(/[\\^$.|?*+()[\]{}]/g, "\\$&");
 
 function parseInstalled(text: string): InstalledPackage[] {
   return recordsOf(text).flatMap(

@@ -68,9 +68,6 @@ function immutableOf({ has, exists, distribution }: MachineFacts): string | unde
   return undefined;
 }
 
-/** Returns ID and the words of ID_LIKE from the text of /etc/os-release. */
-export function distributionOf(osRelease: string): string[] {
-  const field = (key: string): string =>
-    new RegExp(`^${key}=["']?([^"'\\n]*)["']?$`, "m").exec(osRelease)?.[1] ?? "";
-  return `${field("ID")} ${field("ID_LIKE")}`.toLowerCase().split(/\s+/).filter(Boolean);
-}
+/** Returns ID and the words of ID_LIKE. */
+export const distributionOf = (osRelease: ReadonlyMap<string, string>): string[] =>
+  ["ID", "ID_LIKE"].flatMap((key) => (osRelease.get(key) ?? "").toLowerCase().split(/\s+/).filter(Boolean));

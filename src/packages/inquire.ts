@@ -1,7 +1,8 @@
 // Answers questions about packages: what is installed, what there is, what an operation would do. Changes nothing.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { AgentError } from "../lib/agent-error.ts";
 import { SYSTEM_PATH } from "../platform/account.ts";
+import { readOsRelease } from "../platform/host.ts";
 import { type DetectedManager, detectManager, distributionOf } from "./detect.ts";
 import type {
   FoundPackage,
@@ -10,18 +11,18 @@ import type {
   PackageManager,
   PlannedChange,
 } from "./adapter.ts";
-import { searchWords } from "./names.ts";
+import { bareName, searchWords } from "./names.ts";
 import { askManager } from "./program.ts";
 
 /** More than a person reads; the best matches come first. */
 const RESULTS_MAX = 500;
 
-/** Looks at this machine. */
+/** Chooses the manager of this machine. */
 export function detectHere(): DetectedManager {
   return detectManager({
     has: (program) => Bun.which(program, { PATH: SYSTEM_PATH }) !== null,
     exists: existsSync,
-    distribution: distributionOf(osRelease()),
+    distribution: distributionOf(readOsRelease()),
   });
 }
 
@@ -40,17 +41,6 @@ export function requireMutable(): PackageManager {
   if (found.immutable !== undefined)
     throw new AgentError("packages.none", `packages are not changed here: ${found.immutable}`);
   return requireManager(found);
-}
-
-function osRelease(): string {
-  for (const path of ["/etc/os-release", "/usr/lib/os-release"]) {
-    try {
-      return readFileSync(path, "utf8");
-    } catch {
-      // The other place, or none.
-    }
-  }
-  return "";
 }
 
 /** Resolves with the installed packages; one that was removed and left its configuration is not installed. */
@@ -150,7 +140,7 @@ function alsoRemoved(
   names: readonly string[],
   changes: readonly PlannedChange[],
 ): string[] {
-  const asked = new Set(action === "install" ? [] : names.map((name) => name.replace(/:.*$/, "")));
+  const asked = new Set(action === "install" ? [] : names.map(bareName));
   const more = changes
     .filter(({ change, name }) => (change === "remove" || change === "purge") && !asked.has(name))
     .map(({ name }) => name);

@@ -1,8 +1,9 @@
 // Finds out who holds the lock of a package manager: program, pid, unit, and for how long it runs.
-import { readFileSync, readdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { steadyNow } from "../lib/clock.ts";
 import { humanDuration, milliseconds } from "../lib/duration.ts";
 import { printable } from "../lib/printable.ts";
+import { namesIn, textIn } from "../platform/lenient-reads.ts";
 import { holdersOf, processName, readStat } from "../platform/processes.ts";
 import type { PackageLock } from "./adapter.ts";
 
@@ -14,7 +15,7 @@ export interface LockHolder {
 
 /** Returns the holders of those locks that are held, each process once. */
 export function lockHolders(locks: readonly PackageLock[]): LockHolder[] {
-  const table = locks.some(({ kind }) => kind === "record") ? parseLocks(readOr("/proc/locks")) : [];
+  const table = locks.some(({ kind }) => kind === "record") ? parseLocks(textIn("/proc/locks")) : [];
   const holders = locks.flatMap((lock) => holderOf(lock, table));
   return holders.filter(({ pid }, at) => holders.findIndex((one) => one.pid === pid) === at);
 }
@@ -23,7 +24,7 @@ function holderOf({ kind, path }: PackageLock, table: readonly LockEntry[]): Loc
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return [];
   if (kind === "pid") {
-    const pid = Number.parseInt(readOr(path), 10);
+    const pid = Number.parseInt(textIn(path), 10);
     return pid !== process.pid && readStat(pid) !== undefined ? [{ path, pid }] : [];
   }
   if (kind === "file") {
@@ -66,8 +67,8 @@ export function describeHolder({ path, pid }: LockHolder): string {
   if (pid === undefined) return `${path}: a process outside of this container, or none any more`;
   const ticks = Number(readStat(pid)?.startTime);
   const age = steadyNow() - milliseconds(ticks * 10);
-  const unit = unitFrom(readOr(`/proc/${pid}/cgroup`));
-  const words = readOr(`/proc/${pid}/cmdline`).split("\0").join(" ").trim();
+  const unit = unitFrom(textIn(`/proc/${pid}/cgroup`));
+  const words = textIn(`/proc/${pid}/cmdline`).split("\0").join(" ").trim();
   const program = printable(words === "" ? processName(pid) : words).slice(0, 120);
   const facts = [
     `pid ${pid}`,
@@ -85,14 +86,6 @@ export const unitFrom = (cgroup: string): string | undefined =>
     .at(-1);
 
 const processIds = (): number[] =>
-  readdirSync("/proc")
+  namesIn("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
-
-function readOr(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}

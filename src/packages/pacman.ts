@@ -8,6 +8,7 @@ import {
   type PackageAction,
   type PackageManager,
   type PlannedChange,
+  escapeRegex,
   flatText,
   plainExit,
 } from "./adapter.ts";
@@ -56,8 +57,6 @@ function verbOf(action: PackageAction): string[] {
   // Without saving changed configuration files as .pacsave.
   return action === "purge" ? ["-Rn"] : ["-R"];
 }
-
-const escapeRegex = (word: string): string => word.replace(/[\\^$.|?*+()[\]{}]/g, "\\$&");
 
 /** "Name            : nxhello" lines, an empty one between packages. */
 function parseInfo(text: string): InstalledPackage[] {

@@ -7,6 +7,7 @@ import { MIB } from "../lib/size.ts";
 import { within } from "../lib/until.ts";
 import { SYSTEM_PATH, currentAccount } from "../platform/account.ts";
 import { attachingSystemd, pipedUnit } from "../platform/attached-unit.ts";
+import { TASKS_SLICE } from "../platform/systemd.ts";
 import { type PackageManager, type PackageQuery, flatText } from "./adapter.ts";
 
 /** Longer than a query takes on a slow machine, with a repository that has to be asked. */
@@ -45,7 +46,7 @@ export async function askManager<Answer>(
   signal?.throwIfAborted();
   const environment = environmentOf(manager);
   const systemd = isSandboxed() ? attachingSystemd() : undefined;
-  const unit = { slice: "noderax-tasks.slice", environment, limit: QUERY_LIMIT };
+  const unit = { slice: TASKS_SLICE, environment, limit: QUERY_LIMIT };
   const child = spawn(systemd === undefined ? query.argv : pipedUnit(systemd, unit, query.argv), {
     env: environment,
     cwd: "/",

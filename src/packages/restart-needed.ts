@@ -1,6 +1,7 @@
 // Finds out what an operation on packages leaves to do: whether the machine has to be rebooted, and which services run old code.
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { release } from "node:os";
+import { namesIn, textIn } from "../platform/lenient-reads.ts";
 import { unitFrom } from "./lock-holder.ts";
 
 export interface RestartNeeded {
@@ -15,11 +16,11 @@ export const restartNeeded = (): RestartNeeded => ({ reboot: rebootReasons(), se
 function rebootReasons(): string[] {
   const reasons: string[] = [];
   if (existsSync("/run/reboot-required")) {
-    const packages = readOr("/run/reboot-required.pkgs").split("\n").filter(Boolean);
+    const packages = textIn("/run/reboot-required.pkgs").split("\n").filter(Boolean);
     const names = [...new Set(packages)].join(", ");
     reasons.push(names === "" ? "/run/reboot-required exists" : `required by ${names}`);
   }
-  const kernels = listOr("/lib/modules").filter((name) => existsSync(`/boot/vmlinuz-${name}`));
+  const kernels = namesIn("/lib/modules").filter((name) => existsSync(`/boot/vmlinuz-${name}`));
   const newer = newerKernel(release(), kernels);
   if (newer !== undefined) reasons.push(`kernel ${newer} is installed, ${release()} runs`);
   return reasons;
@@ -47,9 +48,9 @@ function compareNumbers(a: string, b: string): number {
 
 /** Services with a process that has program code mapped whose file was removed or replaced. */
 function oldServices(): string[] {
-  const units = listOr("/proc").flatMap((pid) => {
-    if (!/^\d+$/.test(pid) || !runsOldCode(readOr(`/proc/${pid}/maps`))) return [];
-    const unit = unitFrom(readOr(`/proc/${pid}/cgroup`));
+  const units = namesIn("/proc").flatMap((pid) => {
+    if (!/^\d+$/.test(pid) || !runsOldCode(textIn(`/proc/${pid}/maps`))) return [];
+    const unit = unitFrom(textIn(`/proc/${pid}/cgroup`));
     return unit?.endsWith(".service") === true && !unit.startsWith("noderax-task-") ? [unit] : [];
   });
   return [...new Set(units)].sort();
@@ -58,19 +59,3 @@ function oldServices(): string[] {
 /** Whether a /proc/<pid>/maps has executable mappings of removed files below a directory that packages own. */
 export const runsOldCode = (maps: string): boolean =>
   /^\S+ r-xp \S+ \S+ \d+\s+\/(?:usr|lib|lib64|bin|sbin|opt)\/[^\n]* \(deleted\)$/m.test(maps);
-
-function listOr(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
-}
-
-function readOr(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}

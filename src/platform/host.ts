@@ -1,6 +1,6 @@
 // Reads the facts about this machine that the control planes ask for.
-import { readFileSync } from "node:fs";
 import { arch, hostname, release } from "node:os";
+import { readText } from "./lenient-reads.ts";
 
 export interface Host {
   readonly hostname: string;
@@ -20,7 +20,7 @@ export type ReadText = (path: string) => string | undefined;
 
 /** Never throws. Leaves no field empty, which the control plane refuses; cuts them to its column widths. */
 export function readHost(read: ReadText = readText): Host {
-  const osRelease = parseOsRelease(read("/etc/os-release") ?? read("/usr/lib/os-release") ?? "");
+  const osRelease = readOsRelease(read);
   const machine = arch();
   const os = (osRelease.get("ID") ?? "").toLowerCase().slice(0, 64) || "linux";
   const image = osRelease.get("PRETTY_NAME") || osRelease.get("NAME") || "Linux";
@@ -33,6 +33,10 @@ export function readHost(read: ReadText = readText): Host {
     kernelVersion: release().slice(0, 120) || "unknown",
   };
 }
+
+/** Reads the fields of os-release; none where there is no such file. */
+export const readOsRelease = (read: ReadText = readText): ReadonlyMap<string, string> =>
+  parseOsRelease(read("/etc/os-release") ?? read("/usr/lib/os-release") ?? "");
 
 /** Parses an os-release file; removes quotes. */
 export function parseOsRelease(text: string): Map<string, string> {
@@ -59,11 +63,3 @@ function pointRelease(os: string, read: ReadText): string | undefined {
 /** Distributions without releases have no VERSION_ID: the BUILD_ID of Arch Linux is "rolling". */
 const versionOf = (osRelease: ReadonlyMap<string, string>): string =>
   osRelease.get("VERSION_ID") || osRelease.get("BUILD_ID") || osRelease.get("VERSION_CODENAME") || "unknown";
-
-export function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}

@@ -10,11 +10,14 @@ export function namesIn(directory: string): string[] {
   }
 }
 
-/** The text of a file; the empty text when it cannot be read. */
-export function textIn(path: string): string {
+/** The text of a file; undefined when it cannot be read. */
+export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch {
-    return "";
+    return undefined;
   }
 }
+
+/** The text of a file; the empty text when it cannot be read. */
+export const textIn = (path: string): string => readText(path) ?? "";

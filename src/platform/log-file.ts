@@ -1,12 +1,12 @@
 // Bounds the log file that OpenRC's supervisor makes of this process's output. Under systemd the journal bounds itself.
+import { MIB } from "../lib/size.ts";
 import { copyFileSync, fstatSync, ftruncateSync, readlinkSync, rmSync } from "node:fs";
+import { STDOUT } from "./stdio.ts";
 
 /** The file that the init script names. The part before it is kept beside, as ….1. */
 export const SERVICE_LOG = "/var/log/noderax-agent.log";
 /** Each of the two files: a week of an agent that logs a line every 10 s takes 10 MB. */
-export const LOG_LIMIT = 16 * 2 ** 20;
-
-const STDOUT = 1;
+export const LOG_LIMIT = 16 * MIB;
 
 /**
  * Empties the file at `path` when it is this process's standard output and larger than `limit` bytes, and keeps what it held

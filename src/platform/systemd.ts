@@ -90,6 +90,9 @@ export async function usableScope(scope: Scope): Promise<string[]> {
 /** Escapes `$` in a word of a unit's command, in which systemd would expand variables. */
 export const escapeVariables = (word: string): string => word.replaceAll("$", () => "$$");
 
+/** The slice of tasks, and of the short commands that are run like them. */
+export const TASKS_SLICE = "noderax-tasks.slice";
+
 /** Stopped before the units it started when the machine shuts down: else it would report them as killed. */
 export const AGENT_UNIT = "noderax-agent.service";
 

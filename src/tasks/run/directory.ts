@@ -4,7 +4,6 @@ import {
   linkSync,
   mkdirSync,
   openSync,
-  readFileSync,
   realpathSync,
   rmSync,
   statSync,
@@ -30,9 +29,11 @@ import {
   parentOf,
   parseProcessStat,
 } from "../../platform/processes.ts";
+import { readText, textIn } from "../../platform/lenient-reads.ts";
 import { makePrivateDirectory } from "../../platform/private-directory.ts";
 import {
   AGENT_UNIT,
+  TASKS_SLICE,
   installedVersion,
   systemdRun,
   transientUnit,
@@ -46,7 +47,6 @@ import { type CommandScript, ENTER, READ_COMMAND, WRAPPER, commandScript } from 
 /** How a program is started. */
 export type LaunchMode = Exclude<Launch["mode"], "agent">;
 
-const SLICE = "noderax-tasks.slice";
 /** Content of `began` when the agent created it, so that the wrapper does not begin. */
 const PREVENTED = "prevented\n";
 /** What the command wrote to descriptor 4. */
@@ -154,7 +154,7 @@ async function startUnit(
   const child = Bun.spawn(
     transientUnit(run, {
       name: unitOf(taskId, attempt),
-      slice: SLICE,
+      slice: TASKS_SLICE,
       description: `noderax task ${taskId}`,
       workingDirectory: directory,
       outlives: AGENT_UNIT,
@@ -219,7 +219,7 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
   const exit = join(directory, "exit");
   return {
     prevent() {
-      if (read(began) === PREVENTED) return true;
+      if (readText(began) === PREVENTED) return true;
       try {
         mkdirSync(directory, { recursive: true, mode: 0o700 });
         // Linked with its content: after a crash of the agent it must not look like that of a wrapper.
@@ -236,12 +236,12 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
         return false;
       }
     },
-    hasBegun: () => ![undefined, PREVENTED].includes(read(began)),
+    hasBegun: () => ![undefined, PREVENTED].includes(readText(began)),
     exitCode: () => readExit(exit)?.code,
     limitHit() {
       // Outside of a unit the counts are those of a group that the command shares with others.
       if (launched.mode !== "unit" || launched.limits === undefined) return undefined;
-      return limitHit(read(join(directory, "hits")) ?? "", launched.limits);
+      return limitHit(textIn(join(directory, "hits")), launched.limits);
     },
     span() {
       const end = readExit(exit);
@@ -291,7 +291,7 @@ export interface RunSpan {
 
 /** Reads "<exit status> <uptime> ok" before the reserved filling; undefined until it is complete. */
 function readExit(path: string): { code: number; at: SteadyTime | undefined } | undefined {
-  const [, code, up] = /^(\d+) (\S*) ok\n/.exec(read(path) ?? "") ?? [];
+  const [, code, up] = /^(\d+) (\S*) ok\n/.exec(textIn(path)) ?? [];
   return code === undefined ? undefined : { code: Number(code), at: parseUptime(up ?? "") };
 }
 
@@ -321,7 +321,7 @@ interface RunSession {
 /** Undefined until the file is complete. One of an earlier version has neither the init nor the time. */
 function readSession(path: string): RunSession | undefined {
   const [, stat = "", init = "", out, err, up = ""] =
-    /^(.+)\n(?:(.*)\n)?(\d+) (\d+) (?:(\S*) )?ok\n$/.exec(read(path) ?? "") ?? [];
+    /^(.+)\n(?:(.*)\n)?(\d+) (\d+) (?:(\S*) )?ok\n$/.exec(textIn(path)) ?? [];
   const wrapper = processOf(stat);
   if (wrapper === undefined) return undefined;
   // A copier that has ended already is not identified, and counts as dead.
@@ -336,12 +336,4 @@ function readSession(path: string): RunSession | undefined {
 function processOf(stat: string): ProcessId | undefined {
   const startTime = parseProcessStat(stat)?.startTime;
   return startTime === undefined ? undefined : { pid: Number.parseInt(stat, 10), startTime };
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }

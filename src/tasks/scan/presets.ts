@@ -1,4 +1,7 @@
 // The logs that a control plane may ask for, and what stands in for them where the first is absent.
+import { SERVICE_LOG } from "../../platform/log-file.ts";
+import { AGENT_UNIT } from "../../platform/systemd.ts";
+
 export interface LogPreset {
   /** Lines of a preview that names no number. */
   readonly backfill: number;
@@ -47,10 +50,7 @@ export const LOG_PRESETS: ReadonlyMap<string, LogPreset> = new Map([
     "noderax-agent",
     {
       backfill: 200,
-      sources: [
-        journal("noderax-agent.service", "--unit=noderax-agent.service"),
-        file("/var/log/noderax-agent.log"),
-      ],
+      sources: [journal(AGENT_UNIT, `--unit=${AGENT_UNIT}`), file(SERVICE_LOG)],
     },
   ],
 ]);

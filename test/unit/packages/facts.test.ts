@@ -5,6 +5,7 @@ import { detectManager, distributionOf } from "../../../src/packages/detect.ts";
 import { ranked } from "../../../src/packages/inquire.ts";
 import { describeHolder, parseLocks, unitFrom } from "../../../src/packages/lock-holder.ts";
 import type { InstalledPackage, PackageStatus } from "../../../src/packages/adapter.ts";
+import { parseOsRelease } from "../../../src/platform/host.ts";
 import { newerKernel, runsOldCode } from "../../../src/packages/restart-needed.ts";
 
 const machine = (programs: string[], distribution: string[], paths: string[] = []) => ({
@@ -54,14 +55,15 @@ describe("the manager of a machine", () => {
   });
 
   test("the distribution is read with and without quotes", () => {
-    expect(distributionOf('NAME="x"\nID="rocky"\nID_LIKE="rhel centos fedora"\n')).toEqual([
+    const of = (text: string): string[] => distributionOf(parseOsRelease(text));
+    expect(of('NAME="x"\nID="rocky"\nID_LIKE="rhel centos fedora"\n')).toEqual([
       "rocky",
       "rhel",
       "centos",
       "fedora",
     ]);
-    expect(distributionOf("ID=debian\n")).toEqual(["debian"]);
-    expect(distributionOf("")).toEqual([]);
+    expect(of("ID=debian\n")).toEqual(["debian"]);
+    expect(of("")).toEqual([]);
   });
 });
 

@@ -1,11 +1,11 @@
 // The settings that an installation writes: those of flags, of NODERAX_* variables, and of a file that is named.
-import { readFileSync } from "node:fs";
 import { editConfig, editText } from "../../../config/edit.ts";
 import { type OptionKey, optionKeys, optionOf } from "../../../config/options.ts";
 import type { Sources } from "../../../config/sources.ts";
 import type { RawValue } from "../../../config/value.ts";
 import type { Transaction } from "../../../install/apply.ts";
 import { places } from "../../../install/places.ts";
+import { textIn } from "../../../platform/lenient-reads.ts";
 import { resolve } from "node:path";
 
 export interface SettingsChange {
@@ -37,14 +37,6 @@ const isPath = (key: OptionKey): boolean => optionOf(key).type === "path";
 function textOf(raw: RawValue): string {
   if (Array.isArray(raw)) return raw.map((item: RawValue) => textOf(item)).join(",");
   return typeof raw === "object" ? "" : String(raw);
-}
-
-function textIn(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 /** Returns a line about the settings that change, with secrets masked; none when nothing changes. */
