@@ -18,6 +18,7 @@ import { machineLoops } from "./machine-loops.ts";
 import { LOOP_OWNERS, type Status, loopStatus } from "./status.ts";
 import { currentAccount } from "../platform/account.ts";
 import { version } from "../platform/build.ts";
+import { releaseCaches } from "../platform/database.ts";
 import { createDiskReserve } from "../platform/disk-reserve.ts";
 import { readHost } from "../platform/host.ts";
 import type { Log } from "../platform/log.ts";
@@ -162,6 +163,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     {
       disk,
       makeRoom: () => noderax?.makeRoom() ?? 0,
+      releaseCaches: () => releaseCaches(database),
       warnings: inClear,
       registry: registries.agent,
       log,

@@ -12,6 +12,8 @@ export interface MachineLoopsPorts {
   readonly disk: Pick<DiskReserve, "look" | "shortage">;
   /** Removes the output of finished tasks while the disk is full; returns of how many. */
   readonly makeRoom: () => number;
+  /** Frees what the database caches. */
+  readonly releaseCaches: () => void;
   /** From `clearTextWarnings`. */
   readonly warnings: readonly string[];
   readonly registry: LoopRegistry;
@@ -33,7 +35,7 @@ export async function machineLoops(ports: MachineLoopsPorts, signal: AbortSignal
     registry,
     signal,
   );
-  const reclaim = createReclaim();
+  const reclaim = createReclaim({ releaseCaches: ports.releaseCaches });
   // Its share of processor time is measured over the period, so the period has no spread.
   const memory = { name: "memory", every: RECLAIM_PERIOD, spread: 0, retry: retry.local };
   await Promise.all([

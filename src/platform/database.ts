@@ -47,11 +47,21 @@ function prepare(database: Database, path: string, migrations: readonly Migratio
   // 250 pages of 4 KiB: the write-ahead log grows to 1 MB, since it must fit into the reserve of a full disk.
   database.run("PRAGMA wal_autocheckpoint = 250");
   database.run("PRAGMA foreign_keys = ON");
+  // The default is 2 MB: the cache grows to it as the journal does, and answers no faster.
+  database.run(`PRAGMA cache_size = -${CACHE_KIB}`);
   // Deleted rows may hold a secret of a task.
   database.run("PRAGMA secure_delete = ON");
   migrate(database, migrations);
   if (path !== ":memory:") checkContent(database, path);
   return database;
+}
+
+/** KiB of pages: more than one task uses. Others are read again from the page cache of the system. */
+const CACHE_KIB = 512;
+
+/** Frees what the database keeps in memory only to be faster: cached pages. */
+export function releaseCaches(database: Database): void {
+  database.run("PRAGMA shrink_memory");
 }
 
 /** Throws "state.damaged" for an empty file, which SQLite would use as a new database without an error. */

@@ -249,7 +249,7 @@ test("a file is replaced with the mode asked for, whatever the umask, and a larg
   expect(readdirSync(directory.path)).toEqual(["file"]);
 });
 
-test("a database is private, durable, and brought up to date once", () => {
+test("a database is private, durable, small in memory, and brought up to date once", () => {
   using directory = scratchDirectory();
   const steps = [
     { name: "one", sql: "CREATE TABLE t (a TEXT) STRICT; INSERT INTO t VALUES ('x')" },
@@ -261,7 +261,11 @@ test("a database is private, durable, and brought up to date once", () => {
     using database = openDatabase(path, steps);
     const setting = (name: string): unknown =>
       Object.values(database.query(`PRAGMA ${name}`).get() as object)[0];
-    expect([setting("journal_mode"), setting("synchronous")]).toEqual(["wal", 2]);
+    expect([setting("journal_mode"), setting("synchronous"), setting("cache_size")]).toEqual([
+      "wal",
+      2,
+      -512,
+    ]);
     expect(database.query("SELECT a FROM t").values()).toEqual([["x"], ["y"]]);
   }
   expect(statSync(path).mode & 0o777).toBe(0o600);

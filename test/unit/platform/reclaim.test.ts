@@ -56,6 +56,17 @@ test("work that comes right after it was given back is followed by another time"
   expect(await givesBackAfter([REST, REST, [50, 0], [80, 50], [80, 50], [80, 0], REST])).toHaveLength(2);
 });
 
+test("caches of other parts are released right before, so that their memory is given back, too", async () => {
+  const calls: string[] = [];
+  const reclaim = createReclaim({
+    usage: () => ({ resident: 60e6, anonymous: 20e6, busy: 0 }),
+    releaseCaches: () => void calls.push("caches"),
+    giveBack: () => void calls.push("memory"),
+  });
+  for (let check = 0; check < 5; check++) await reclaim();
+  expect(calls).toEqual(["caches", "memory"]);
+});
+
 test("work that has left nothing is no reason", async () => {
   expect(await givesBackAfter([REST, REST, REST, REST, WORK, REST, REST, REST, WORK, REST])).toHaveLength(1);
 });
