@@ -25,6 +25,7 @@ import { createSampler } from "../metrics/sampler.ts";
 import { endpointCheck } from "../realtime/check.ts";
 import { type RealtimeSession, createSession } from "../realtime/session.ts";
 import { socketIo } from "../realtime/transport.ts";
+import { Announcements } from "../tasks/announcements.ts";
 import { claimLoop } from "../tasks/claim.ts";
 import { createJournal, createOpenClaim } from "../tasks/journal.ts";
 import { TASK_KINDS } from "../tasks/kinds/kinds.ts";
@@ -127,6 +128,7 @@ export function startNoderaxPlane(
     abandon,
   );
   tasks.resume();
+  const announcements = new Announcements();
   const claimPorts = {
     api: tasksApi,
     tasks,
@@ -136,6 +138,7 @@ export function startNoderaxPlane(
     registry,
     log,
     openClaim: createOpenClaim(database),
+    announcements,
   };
   const claiming = claimLoop(claimPorts, settings.task_poll_interval, stop, abandon);
   const realtime = settings.realtime_enabled ? openRealtime() : undefined;
@@ -193,6 +196,8 @@ export function startNoderaxPlane(
       settings,
     });
     terminals.resume();
+    session.on("task.dispatch", (body) => announcements.received(body));
+    session.onOffline(() => announcements.sessionEnded());
     return { session, terminals };
   }
 

@@ -55,6 +55,8 @@ export interface RealtimeSession extends Channel {
   /** Keeps the session up until `signal` aborts. Never rejects. */
   run(signal: AbortSignal): Promise<void>;
   state(): RealtimeSessionState;
+  /** Calls the listener each time an open session has ended. */
+  onOffline(listener: () => void): void;
   /** Whether the server accepted `agent.auth` or `agent.metrics` within `period`: those keep the node online. */
   keepsOnline(period: Duration): boolean;
 }
@@ -74,6 +76,7 @@ export function createSession(ports: RealtimeSessionPorts): RealtimeSession {
   const listeners = new Map<string, ((body: unknown) => void)[]>();
   const waiting = new Set<() => void>();
   const onlineListeners: (() => void)[] = [];
+  const offlineListeners: (() => void)[] = [];
   let current: OnlineConnection | undefined;
   let state: Omit<RealtimeSessionState, "reconnects"> = {
     state: "stopped",
@@ -97,6 +100,7 @@ export function createSession(ports: RealtimeSessionPorts): RealtimeSession {
     // In parallel with the first connection, which never waits for the check.
     const checked = attempts++ === 0 ? ports.check(signal) : undefined;
     const end = await runConnection({ ...ports, random }, hooksFor(report), signal);
+    if (current !== undefined) for (const listener of offlineListeners) listener();
     current = undefined;
     if (signal.aborted) return 0;
     const result = await classified(end, () => checked ?? ports.check(signal));
@@ -241,6 +245,7 @@ export function createSession(ports: RealtimeSessionPorts): RealtimeSession {
       });
     },
     onOnline: (listener) => void onlineListeners.push(listener),
+    onOffline: (listener) => void offlineListeners.push(listener),
     async request(event, body, ack) {
       if (current === undefined)
         throw new AgentError("realtime.offline", `${event} was not sent: the session is not online`);

@@ -1,4 +1,4 @@
-// The claim loop: asks for tasks by long polls, one in flight at a time.
+// The claim loop: asks for tasks, one claim in flight at a time. It uses long polls unless the server announces tasks.
 import { steadyNow } from "../lib/clock.ts";
 import { abortScope } from "../lib/abort-scope.ts";
 import { AgentError, messageOf, httpStatusOf } from "../lib/agent-error.ts";
@@ -13,6 +13,7 @@ import type { RootAccess } from "../identity/root-access.ts";
 import type { Log } from "../platform/log.ts";
 import { CLAIM_WAIT_MAX } from "../protocol/noderax/limits.ts";
 import type { ClaimAnswer } from "../protocol/noderax/tasks.ts";
+import type { Announcements } from "./announcements.ts";
 import type { OpenClaim } from "./journal.ts";
 import { TASK_KINDS } from "./kinds/kinds.ts";
 import type { Tasks } from "./tasks.ts";
@@ -27,6 +28,7 @@ export interface ClaimPorts {
   readonly registry: LoopRegistry;
   readonly log: Log;
   readonly openClaim: OpenClaim;
+  readonly announcements: Announcements;
 }
 
 /** Pause after every answer, so that a server that answers without waiting does not make the loop spin. */
@@ -49,12 +51,13 @@ export function claimLoop(
   stop: AbortSignal,
   abandon: AbortSignal,
 ): Promise<void> {
-  const { api, tasks, rootAccess, auth, registry, log, openClaim } = ports;
+  const { api, tasks, rootAccess, auth, registry, log, openClaim, announcements } = ports;
   const claims = abortScope([abandon]);
   stop.addEventListener("abort", () => setTimeout(() => claims.abort(), STOP_WAIT).unref(), {
     once: true,
   });
   let silent = false;
+  let emptyBefore = false;
   return loop(
     { name: "claim", every: FLOOR, retry: retry.claim, onError, wake: ports.wake },
     round,
@@ -63,6 +66,8 @@ export function claimLoop(
   );
 
   async function round(_: AbortSignal, report: LoopReport): Promise<Duration> {
+    if (!silent) await awaitAnnouncement(report);
+    if (stop.aborted) return 0;
     const left = (openClaim.read() ?? -Infinity) - steadyNow();
     // Further ahead than a claim can last: written in an earlier boot, and the clock was set back since.
     if (left > 0 && left <= CLAIM_WAIT_MAX + CLAIM_SLACK) {
@@ -74,10 +79,11 @@ export function claimLoop(
       report.note(obstacle);
       return seconds(1);
     }
-    report.note("waiting for a task");
     const begun = steadyNow();
     // After a failure ask without waiting: the answer shows at once that the server is back.
-    const pollLength = silent ? 0 : wait;
+    const pollLength = silent || announcements.listening ? 0 : wait;
+    report.note(pollLength === 0 ? "asking for a task" : "waiting for a task");
+    const due = announcements.claims();
     openClaim.write(begun + Math.min(pollLength, CLAIM_WAIT_MAX) + CLAIM_SLACK);
     const answer = await claim(pollLength);
     accepted();
@@ -85,9 +91,20 @@ export function claimLoop(
     // Write the task first: a crash between these lines must not lose it.
     if (answer.task !== null) tasks.accept(answer.task);
     openClaim.write(undefined);
-    const instant = steadyNow() - begun < Math.min(INSTANT, wait);
-    if (answer.task === null && instant) return jitter(INSTANT, 0.5, Math.random);
-    return jitter(FLOOR, 0.5, Math.random);
+    announcements.answered(answer.task?.id, due);
+    const isEmpty = answer.task === null && steadyNow() - begun < Math.min(INSTANT, wait);
+    // One empty answer ends each series of announced tasks. A second one in a row means that the announcements are wrong.
+    const isUseless = isEmpty && (!announcements.listening || (due && emptyBefore));
+    emptyBefore = isEmpty;
+    return jitter(isUseless ? INSTANT : FLOOR, 0.5, Math.random);
+  }
+
+  async function awaitAnnouncement(report: LoopReport): Promise<void> {
+    const interval = Math.min(wait, CLAIM_WAIT_MAX);
+    if (announcements.listening) report.note("waiting for the server to announce a task");
+    report.waitsUntil(steadyNow() + interval);
+    await announcements.untilDue(interval, stop);
+    report.waitsUntil(undefined);
   }
 
   async function claim(pollLength: Duration): Promise<ClaimAnswer> {

@@ -61,6 +61,29 @@ async function claimToStart(): Promise<number[]> {
   return samples;
 }
 
+/** From the order to the clock that the task itself reads, at the server's own pace; `announced` with `task.dispatch`. */
+async function createdToStart(announced: boolean): Promise<number[]> {
+  using host = machine();
+  await using sandbox = await startSandbox(host);
+  await sandbox.call("PUT", "/faults", { task_dispatch: announced });
+  await enrolled(host, sandbox, NODE);
+  await using _agent = host.start(["run"]);
+  await until("it is online", async () => {
+    const nodes = (await sandbox.call("GET", "/nodes")) as { status: string }[];
+    return nodes.every(({ status }) => status === "online");
+  });
+  const samples: number[] = [];
+  for (let repetition = -3; repetition < 30; repetition++) {
+    // Spread over the server's interval of 500 ms between two looks at its queue.
+    await elapse(seconds(0.2 + Math.random() / 2));
+    const created = performance.timeOrigin + performance.now();
+    const { output } = await sandbox.sees(await sandbox.order(NODE, "date +%s%N"), "success");
+    // The first show the agent that tasks are announced.
+    if (repetition >= 0) samples.push(Number(output) / 1e6 - created);
+  }
+  return samples;
+}
+
 /** Stands between agent and sandbox, passes everything on, and notes when a claim was answered with a task. */
 function claimsOf({ url }: Operator) {
   const answeredAt = new Map<string, number>();
@@ -207,6 +230,17 @@ export default [
   },
   { name: "idle agent, processor", unit: "% of a core", limit: 0.5, run: async () => (await idle()).busy },
   { name: "claim answered → command runs", unit: "ms", limit: 20, run: claimToStart },
+  {
+    name: "task created → command runs, by long polls",
+    unit: "ms",
+    run: () => createdToStart(false),
+  },
+  {
+    name: "task created → command runs, announced by task.dispatch",
+    unit: "ms",
+    limit: 100,
+    run: () => createdToStart(true),
+  },
   {
     name: `task of ${LINES / 1e6} million lines`,
     unit: "lines/s",

@@ -2,8 +2,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { seconds } from "../../src/lib/duration.ts";
 import { TEST_LIMIT, enrolledAgent, enrolledProcess } from "../support/agent.ts";
-import { elapse, until } from "../support/until.ts";
 import { refusal } from "../support/sandbox.ts";
+import { elapse, until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
 
@@ -13,7 +13,8 @@ describe.concurrent("claims", () => {
     const tasks = Array.from({ length: 12 }, (_, i) => node.runs(`echo ${i}`));
     for (const task of tasks) await task.finishes("success");
     const [first] = node.gateway.seen.filter(({ route }) => route === "claim");
-    expect(first?.body).toMatchObject({ maxTasks: 1, waitMs: 2_000, capabilities: ["shell.exec"] });
+    expect(first?.body).toMatchObject({ maxTasks: 1, waitMs: 2_000 });
+    expect(first?.body["capabilities"]).toContain("shell.exec");
     expect(node.gateway.peak("claim")).toBe(1);
     for (const task of tasks) expect(task.rows()).toHaveLength(1);
   });

@@ -5,6 +5,7 @@
 //   claim      always 200; `task: null` when there is nothing. Long-polls up to `waitMs`. An abandoned request keeps
 //              polling on the server and may swallow a task until its lease (60 s) ends; parallel claims of one node
 //              may hand out the same task twice. So: one in flight, and the client waits longer than the server.
+//   dispatch   an event of the realtime session, off by default: a task is queued, claim it now.
 //   started    the gate: run the command only after a 200. Idempotent while running, and answers the whole row —
 //              whose `output` is the last log row that was stored, which is how an unanswered log call is resolved.
 //   logs       one row a call; only while running. Not idempotent. A log call that overlaps `completed` may put the
@@ -30,10 +31,12 @@ export const TASK_STATUSES = [
 export const isFinal = (status: string): boolean =>
   status === "success" || status === "failed" || status === "cancelled";
 
+/** A UUID on the real server. It becomes part of paths, so only characters that cannot lead elsewhere are accepted. */
+const TaskId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/));
+
 /** The parts of the task row that the agent uses; the server sends more. */
 export const Task = v.object({
-  /** A UUID on the real server. It becomes part of paths, so only characters that cannot lead elsewhere are accepted. */
-  id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
+  id: TaskId,
   type: v.string(),
   status: v.string(),
   payload: v.nullish(v.record(v.string(), v.unknown())),
@@ -64,6 +67,14 @@ export const ClaimAnswer = v.object({
   rootAccess: AnsweredRootAccess,
 });
 export type ClaimAnswer = v.InferOutput<typeof ClaimAnswer>;
+
+/**
+ * The event `task.dispatch`: a task is queued. Off by default on the server; sent when the task is created, after
+ * `agent.auth` and with every ping, for 50 queued tasks at most. It claims nothing: without a claim `started` is refused.
+ */
+export const TaskDispatch = v.object({
+  task: v.object({ id: v.pipe(TaskId, v.toLowerCase()) }),
+});
 
 export interface StartedRequest {
   taskId: string;
