@@ -2,10 +2,11 @@
 import { writeSync } from "node:fs";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { isRoot } from "../../platform/account.ts";
-import { type PackageLog, applyPackages } from "../../packages/apply.ts";
+import { applyPackages } from "../../packages/apply.ts";
 import { previewChanges, requireMutable } from "../../packages/inquire.ts";
-import type { PackageAction, PlannedChange } from "../../packages/adapter.ts";
+import type { PlannedChange } from "../../packages/adapter.ts";
 import { NAMES_MAX, problemOfName } from "../../packages/names.ts";
+import type { PackageLog, PackageOperation } from "../../packages/operation.ts";
 import { command } from "../command.ts";
 import { interruption } from "../interruption.ts";
 import { note, print, printJson, table, warn } from "../ui/output.ts";
@@ -73,11 +74,7 @@ function writeReport(text: string): void {
   }
 }
 
-function operationOf(
-  action: string,
-  names: readonly string[],
-  name: string,
-): { action: PackageAction; names: readonly string[] } {
+function operationOf(action: string, names: readonly string[], name: string): PackageOperation {
   const path = ["packages", name];
   const chosen = (["install", "remove", "purge"] as const).find((one) => one === action);
   if (chosen === undefined) throw usageError(`"${action}" is none of install, remove and purge`, path);
