@@ -46,7 +46,8 @@ export interface PackageLock {
 }
 
 export interface PackageManager {
-  readonly name: "apt" | "dnf" | "zypper" | "apk" | "pacman";
+  /** The program, as its users call it: "apt". */
+  readonly name: string;
   readonly locks: readonly PackageLock[];
   /** Added to the environment of every program. */
   readonly environment: Readonly<Record<string, string>>;

@@ -23,12 +23,22 @@ export interface DetectedManager {
 }
 
 const FAMILIES: readonly {
+  readonly name: string;
   readonly ids: readonly string[];
   readonly of: (m: MachineFacts) => PackageManager | undefined;
 }[] = [
-  { ids: ["debian", "ubuntu"], of: ({ has }) => (has("apt-get") && has("dpkg-query") ? apt : undefined) },
-  { ids: ["suse", "opensuse", "sles"], of: ({ has }) => (has("zypper") && has("rpm") ? zypper : undefined) },
   {
+    name: "apt",
+    ids: ["debian", "ubuntu"],
+    of: ({ has }) => (has("apt-get") && has("dpkg-query") ? apt : undefined),
+  },
+  {
+    name: "zypper",
+    ids: ["suse", "opensuse", "sles"],
+    of: ({ has }) => (has("zypper") && has("rpm") ? zypper : undefined),
+  },
+  {
+    name: "dnf",
     ids: ["fedora", "rhel", "centos", "amzn"],
     of({ has }) {
       const program = ["dnf5", "dnf"].find(has);
@@ -36,14 +46,18 @@ const FAMILIES: readonly {
     },
   },
   {
+    name: "apk",
     ids: ["alpine"],
     of({ has, exists }) {
       const directory = ["/lib/apk/db", "/usr/lib/apk/db"].find((path) => exists(`${path}/installed`));
       return directory !== undefined && has("apk") ? apk(directory) : undefined;
     },
   },
-  { ids: ["arch"], of: ({ has }) => (has("pacman") ? pacman : undefined) },
+  { name: "pacman", ids: ["arch"], of: ({ has }) => (has("pacman") ? pacman : undefined) },
 ];
+
+/** The names of all managers, for messages. */
+export const MANAGERS = FAMILIES.map(({ name }) => name).join(", ");
 
 /**
  * Takes the manager of the distribution, else the first whose programs are here: the programs of another distribution may be

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { AgentError } from "../lib/agent-error.ts";
 import { SYSTEM_PATH } from "../platform/account.ts";
 import { readOsRelease } from "../platform/host.ts";
-import { type DetectedManager, detectManager, distributionOf } from "./detect.ts";
+import { type DetectedManager, MANAGERS, detectManager, distributionOf } from "./detect.ts";
 import type {
   FoundPackage,
   InstalledPackage,
@@ -29,10 +29,7 @@ export function detectHere(): DetectedManager {
 /** Returns the manager of this machine. Throws "packages.none". */
 export function requireManager({ manager, immutable } = detectHere()): PackageManager {
   if (manager !== undefined) return manager;
-  throw new AgentError(
-    "packages.none",
-    immutable ?? "this machine has none of apt, dnf, zypper, apk and pacman",
-  );
+  throw new AgentError("packages.none", immutable ?? `this machine has none of ${MANAGERS}`);
 }
 
 /** Returns the manager of a machine whose packages may be changed. Throws "packages.none" with the way to do it elsewhere. */
@@ -97,7 +94,7 @@ export function ranked(found: readonly FoundPackage[], words: readonly string[])
 }
 
 export interface PackagePreview {
-  readonly manager: PackageManager["name"];
+  readonly manager: string;
   readonly changes: readonly PlannedChange[];
   /** What a person should know before: more goes than was asked for, what is held. */
   readonly warnings: readonly string[];
@@ -131,8 +128,8 @@ const withOldVersions = (
     const from = installed.find(({ name }) => name === one.name)?.version;
     if (from === undefined) return one;
     // pacman prints one format for all.
-    const change = one.change === "install" && one.to !== from ? "upgrade" : one.change;
-    return { ...one, change: one.change === "install" && one.to === from ? "reinstall" : change, from };
+    const change = one.change !== "install" ? one.change : one.to === from ? "reinstall" : "upgrade";
+    return { ...one, change, from };
   });
 
 function alsoRemoved(
@@ -140,7 +137,8 @@ function alsoRemoved(
   names: readonly string[],
   changes: readonly PlannedChange[],
 ): string[] {
-  const asked = new Set(action === "install" ? [] : names.map(bareName));
+  // A manager leaves out the architecture where it is the machine's own.
+  const asked = new Set(action === "install" ? [] : names.flatMap((name) => [name, bareName(name)]));
   const more = changes
     .filter(({ change, name }) => (change === "remove" || change === "purge") && !asked.has(name))
     .map(({ name }) => name);
@@ -148,6 +146,7 @@ function alsoRemoved(
 }
 
 function heldAmong(names: readonly string[], installed: readonly InstalledPackage[]): string[] {
-  const held = installed.filter(({ status, name }) => status === "held" && names.includes(name));
+  const asked = new Set(names.map(bareName));
+  const held = installed.filter(({ status, name }) => status === "held" && asked.has(bareName(name)));
   return held.map(({ name }) => `${name} is held: it is not changed until apt-mark unhold ${name}`);
 }

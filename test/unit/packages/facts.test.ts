@@ -1,10 +1,16 @@
 // What the package part finds out about a machine: its manager, the holders of locks, what has to be restarted, what changed.
 import { describe, expect, test } from "bun:test";
+import { apt } from "../../../src/packages/apt.ts";
 import { changeLines, changesBetween } from "../../../src/packages/changes.ts";
 import { detectManager, distributionOf } from "../../../src/packages/detect.ts";
-import { ranked } from "../../../src/packages/inquire.ts";
+import { previewChanges, ranked } from "../../../src/packages/inquire.ts";
 import { describeHolder, parseLocks, unitFrom } from "../../../src/packages/lock-holder.ts";
-import type { InstalledPackage, PackageStatus } from "../../../src/packages/adapter.ts";
+import type {
+  InstalledPackage,
+  PackageAction,
+  PackageStatus,
+  PlannedChange,
+} from "../../../src/packages/adapter.ts";
 import { parseOsRelease } from "../../../src/platform/host.ts";
 import { newerKernel, runsOldCode } from "../../../src/packages/restart-needed.ts";
 
@@ -183,4 +189,46 @@ test("the best match of a search comes first, and each name once", () => {
     "python3-pycurl",
     "wget",
   ]);
+});
+
+describe("the warnings of a preview", () => {
+  const installed = (name: string, status: PackageStatus = "installed"): InstalledPackage => ({
+    name,
+    version: "1.0",
+    architecture: "amd64",
+    description: "",
+    status,
+  });
+  const warningsOf = async (
+    action: PackageAction,
+    names: string[],
+    changes: PlannedChange[],
+    packages: InstalledPackage[],
+  ): Promise<readonly string[]> => {
+    const manager = {
+      ...apt,
+      list: { argv: ["true"], parse: () => packages },
+      preview: () => ({ argv: ["true"], parse: () => changes }),
+    };
+    return (await previewChanges(manager, action, names)).warnings;
+  };
+
+  test("a package that is asked for with its architecture is no surprise", async () => {
+    const changes: PlannedChange[] = [
+      { change: "remove", name: "libx:i386" },
+      { change: "remove", name: "liby" },
+      { change: "remove", name: "needs-both" },
+    ];
+    expect(await warningsOf("remove", ["libx:i386", "liby:amd64"], changes, [])).toEqual([
+      "this also removes needs-both",
+    ]);
+  });
+
+  test("a held package is named, also when a version or an architecture is asked for", async () => {
+    const held = [installed("nginx", "held"), installed("libc6:amd64", "held"), installed("curl")];
+    expect(await warningsOf("install", ["nginx=2.0", "libc6", "curl"], [], held)).toEqual([
+      "nginx is held: it is not changed until apt-mark unhold nginx",
+      "libc6:amd64 is held: it is not changed until apt-mark unhold libc6:amd64",
+    ]);
+  });
 });
