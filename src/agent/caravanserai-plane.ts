@@ -261,9 +261,22 @@ const policyOf = (settings: Settings): ReconcilePolicy => ({
   service: {
     pull: settings.pull_policy === "auto" ? undefined : settings.pull_policy,
     restart: { limit: settings.restart_limit, window: RESTART_WINDOW },
-    owner: { allowProjects: settings.allow_projects, registries: settings.allow_registries },
   },
   parallel: settings.max_parallel_projects,
   resync: settings.project_resync_interval,
   orphans: { poll: settings.project_poll_interval, grace: settings.orphan_grace },
+  owner: {
+    allowProjects: settings.allow_projects,
+    registries: settings.allow_registries,
+    container: {
+      memory: settings.container_memory_max,
+      cpu: settings.container_cpu_quota,
+      pids: settings.container_pids_max,
+    },
+    project: {
+      memory: settings.project_memory_max,
+      cpu: settings.project_cpu_quota,
+      pids: settings.project_pids_max,
+    },
+  },
 });

@@ -29,7 +29,6 @@ async function situation(desired: DesiredProject): Promise<Situation> {
     policy: {
       pull: "if-not-present",
       restart: { limit: 5, window: minutes(10) },
-      owner: { allowProjects: true, registries: undefined },
     },
     now: Date.now(),
   };

@@ -121,7 +121,6 @@ export class World {
       policy: {
         pull: undefined,
         restart: { limit: 5, window: 600_000 },
-        owner: { allowProjects: true, registries: undefined },
       },
       now: this.now,
     };

@@ -8,6 +8,7 @@ import { unless } from "./errors.ts";
 import type { SnapshotReader } from "./snapshot.ts";
 import type { DesiredService } from "../plan/desired.ts";
 import type { EngineChanges } from "../plan/engine.ts";
+import type { ContainerLimits } from "../plan/owner.ts";
 import { FINGERPRINT_LABEL, NODE_LABEL, PROJECT_LABEL, SERVICE_LABEL, nameInRole } from "../plan/names.ts";
 
 /** Bounds the log of a container where the daemon sets no bound of its own; Docker drops the oldest part. */
@@ -88,9 +89,16 @@ export function createChanges(client: DockerClient, snapshots: SnapshotReader, n
   };
 }
 
+/** In Docker's terms: `MemorySwap` is memory and swap together. `NanoCpus` is refused above the cores of the machine. */
+const limitsBody = ({ memory, cpu, pids }: ContainerLimits): Record<string, number> => ({
+  ...(memory === undefined ? {} : { Memory: memory, MemorySwap: memory }),
+  ...(cpu === undefined ? {} : { CpuPeriod: 100_000, CpuQuota: cpu * 1_000 }),
+  ...(pids === undefined ? {} : { PidsLimit: pids }),
+});
+
 /** The body of POST /containers/create. `owner`: the labels that everything of the project carries. */
 function containerBody(
-  { name, image, env, mounts, fingerprint }: DesiredService,
+  { name, image, env, mounts, fingerprint, limits = {} }: DesiredService,
   network: string,
   owner: Record<string, string>,
 ): Record<string, unknown> {
@@ -106,7 +114,7 @@ function containerBody(
     Image: image,
     Env: env,
     Labels: { ...owner, [SERVICE_LABEL]: name, [FINGERPRINT_LABEL]: fingerprint },
-    HostConfig: { NetworkMode: network, Mounts, RestartPolicy: { Name: "no" } },
+    HostConfig: { NetworkMode: network, Mounts, RestartPolicy: { Name: "no" }, ...limitsBody(limits) },
     NetworkingConfig: { EndpointsConfig: { [network]: { Aliases: [name] } } },
   };
 }

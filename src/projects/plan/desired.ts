@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import type { IngressSpec, Project, ServiceSpec } from "../../protocol/caravanserai/resources.ts";
 import { networkName, volumeName } from "./names.ts";
+import type { ContainerLimits } from "./owner.ts";
 
 export interface DesiredMount {
   /** Docker's name of the volume. */
@@ -21,6 +22,10 @@ export interface DesiredService {
   readonly isServed: boolean;
   /** A hash of everything that the container is made from. */
   readonly fingerprint: string;
+  /** Of the machine's owner; undefined: none. */
+  readonly limits?: ContainerLimits;
+  /** Why the owner does not let it run; undefined when it may. */
+  readonly refusal?: string;
 }
 
 export interface DesiredProject {

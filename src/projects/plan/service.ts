@@ -17,7 +17,6 @@ import type { ProjectHistory, StepFailure } from "./history.ts";
 import { type Images, type PullPolicy, fullReference, decideImage, policyOf } from "./images.ts";
 import type { ObservedContainer, ObservedProject } from "./observed.ts";
 import { type RestartPolicy, decideRestart, isSpent } from "./restarts.ts";
-import { type OwnerPolicy, forbiddenByOwner } from "./owner.ts";
 import type { Step } from "./step.ts";
 import type { Role } from "./names.ts";
 
@@ -35,7 +34,6 @@ const PROVEN: Duration = seconds(10);
 export interface ServicePolicy {
   readonly pull: PullPolicy | undefined;
   readonly restart: RestartPolicy;
-  readonly owner: OwnerPolicy;
 }
 
 export type ServiceDecision =
@@ -81,8 +79,8 @@ export interface ServiceView {
 export function planService(view: ServiceView): ServiceDecision {
   const { service, observed, history, now } = view;
   // Containers from before stay as they are: the owner can remove them, the control plane cannot start them.
-  const forbidden = forbiddenByOwner(service.image, view.policy.owner);
-  if (forbidden !== undefined) return { is: "failed", reason: "ReconcileError", message: forbidden };
+  if (service.refusal !== undefined)
+    return { is: "failed", reason: "ReconcileError", message: service.refusal };
   const own = observed.containers.filter((container) => container.service === service.name);
   const inRole = (role: Role): ObservedContainer | undefined => own.find((one) => one.role === role);
   const [current, next, previous] = [inRole("current"), inRole("next"), inRole("previous")];

@@ -2,6 +2,7 @@
 import type { SteadyTime } from "../../lib/clock.ts";
 import type { Assigned } from "../node/assignment.ts";
 import { desire } from "../plan/desired.ts";
+import { type OwnerPolicy, applyOwnerPolicy } from "../plan/owner.ts";
 import type { Delivered } from "../node/reports.ts";
 import type { Goal } from "./worker-state.ts";
 
@@ -23,6 +24,7 @@ export function onList(
   assigned: Assigned,
   askedAt: SteadyTime | undefined,
   before: OnList | undefined,
+  owner: OwnerPolicy,
 ): OnList {
   const { phase, spec, conditions } = assigned;
   const entry = (text: string, goal: Goal | undefined): OnList => {
@@ -39,7 +41,7 @@ export function onList(
   const text = JSON.stringify("project" in spec ? spec.project.spec : spec.problem);
   if (before?.text === text) return entry(text, before.goal);
   const goal: Goal | undefined =
-    "project" in spec ? { do: "keep", desired: desire(spec.project) } : undefined;
+    "project" in spec ? { do: "keep", desired: applyOwnerPolicy(desire(spec.project), owner) } : undefined;
   return entry(text, goal);
 }
 

@@ -10,6 +10,7 @@ import type { ProjectStatus, Reason } from "../../protocol/caravanserai/resource
 import type { AssignedNames } from "../node/assigned-names.ts";
 import type { Assignment } from "../node/assignment.ts";
 import { type DesiredProject, desire } from "../plan/desired.ts";
+import { type OwnerPolicy, applyOwnerPolicy } from "../plan/owner.ts";
 import type { Continuity } from "../node/continuity.ts";
 import type { EngineEvent } from "../plan/engine.ts";
 import { type Orphan, createOrphanWatch } from "./orphan-watch.ts";
@@ -41,6 +42,7 @@ export interface ReconcilePolicy {
   readonly parallel: number;
   readonly resync: Duration;
   readonly orphans: OrphanPolicy;
+  readonly owner: OwnerPolicy;
 }
 
 export interface ProjectState extends Partial<WorkerStatus> {
@@ -142,7 +144,7 @@ export function startReconcile(
     held = new Map(
       [...projects, ...retained].map((one) => {
         const known = before.get(one.name);
-        return [one.name, onList(one, listed.has(one.name) ? askedAt : known?.askedAt, known)];
+        return [one.name, onList(one, listed.has(one.name) ? askedAt : known?.askedAt, known, policy.owner)];
       }),
     );
     lost.clear();
@@ -279,7 +281,8 @@ export function startReconcile(
     specOf(name) {
       const on = held.get(name);
       if (on?.goal?.do === "keep") return on.goal.desired;
-      return on !== undefined && "project" in on.assigned.spec ? desire(on.assigned.spec.project) : undefined;
+      if (on === undefined || !("project" in on.assigned.spec)) return undefined;
+      return applyOwnerPolicy(desire(on.assigned.spec.project), policy.owner);
     },
     pullsChanged() {
       for (const worker of workers.values()) if ((worker.plan()?.notes.length ?? 1) > 0) worker.wake();

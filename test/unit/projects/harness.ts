@@ -19,6 +19,7 @@ import {
   continuityMigration,
   createContinuity,
 } from "../../../src/projects/node/continuity.ts";
+import type { OwnerPolicy } from "../../../src/projects/plan/owner.ts";
 import type { Snapshot } from "../../../src/projects/plan/engine.ts";
 import { createOwnership } from "../../../src/projects/plan/ownership.ts";
 import { createPulls } from "../../../src/projects/reconcile/pulls.ts";
@@ -142,6 +143,7 @@ export interface RunOptions {
   readonly patience?: Duration;
   readonly poll?: Duration;
   readonly resync?: Duration;
+  readonly owner?: Partial<OwnerPolicy>;
 }
 
 export const emptyStore = (): AssignmentStore => {
@@ -237,11 +239,11 @@ export function runProjects(engine: WorldEngine, server: Server, options: RunOpt
       service: {
         pull: "if-not-present",
         restart: { limit: options.limit ?? 5, window: options.window ?? minutes(10) },
-        owner: { allowProjects: true, registries: undefined },
       },
       parallel: options.parallel ?? 8,
       resync: options.resync ?? seconds(1),
       orphans: { poll, grace: options.grace ?? milliseconds(60) },
+      owner: { allowProjects: true, registries: undefined, container: {}, project: {}, ...options.owner },
     },
     signal,
   );

@@ -62,6 +62,8 @@ test("one that has Failed is still ours to work on", () => {
   });
 });
 
+const anything = { allowProjects: true, registries: undefined, container: {}, project: {} };
+
 test("one whose removal another agent has given up is neither brought up again nor removed", () => {
   const conditions = [{ type: "Ready", status: "False", reason: "RemoveError", message: "busy" }];
   const half = { ...item("shop"), status: { phase: "Failed", nodeRef: "here", conditions } };
@@ -70,7 +72,7 @@ test("one whose removal another agent has given up is neither brought up again n
     problem: "its removal was not finished; delete it once more",
     reason: "RemoveError",
   });
-  expect(onList(found!, 1, undefined).goal).toBeUndefined();
+  expect(onList(found!, 1, undefined, anything).goal).toBeUndefined();
 });
 
 test("conditions that cannot be read hide no project", () => {

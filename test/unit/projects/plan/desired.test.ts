@@ -71,7 +71,6 @@ test("a container of the other agent is never replaced by one that would lose a 
     policy: {
       pull: "if-not-present",
       restart: { limit: 5, window: 1 },
-      owner: { allowProjects: true, registries: undefined },
     },
     now: 1_000,
   });
