@@ -25,6 +25,7 @@ const ownName = readFileSync("/proc/self/comm", "utf8").trim();
 setDefaultTimeout(60_000);
 
 const MB = 1024 * 1024;
+const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const main = join(import.meta.dir, "../../src/main.ts");
 const temporary = mkdtempSync(join(tmpdir(), "forward-client-"));
 afterAll(() => rmSync(temporary, { recursive: true }));
@@ -406,13 +407,29 @@ describe("logs", () => {
   });
 
   test("an agent that is lost in the middle is an error", async () => {
+    const lost = Promise.withResolvers<void>();
     await using broken = await service((socket) => {
-      socket.on("data", () =>
-        socket.end("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf\n\r\n"),
-      );
+      socket.on("data", (bytes) => {
+        socket.write(`${CHUNKED}5\r\nhalf\n\r\n`);
+        if (bytes.toString().includes("tail=0")) socket.end("0\r\n\r\n");
+        else void lost.promise.then(() => socket.end());
+      });
     });
-    const { code, out, notes } = await command(["logs", "app/svc", "-f", "--node", at(broken)]).ended();
+    await using child = command(["logs", "app/svc", "-f", "--node", at(broken)]);
+    await child.says("half\n");
+    lost.resolve();
+    const { code, out, notes } = await child.ended();
     expect([code, out]).toEqual([4, "half\n"]);
     expect(notes).toContain("was lost");
+  });
+
+  test("an agent that is lost in the middle of each answer is an error of the connection, whenever it is noticed", async () => {
+    await using broken = await service((socket) => {
+      socket.on("data", () => socket.end(`${CHUNKED}5\r\nhalf\n\r\n`));
+    });
+    const { code, notes } = await command(["logs", "app/svc", "-f", "--node", at(broken)]).ended();
+    expect(notes).toStartWith("error: ");
+    expect(notes).toContain(at(broken));
+    expect(code).toBe(4);
   });
 });

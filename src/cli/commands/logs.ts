@@ -44,7 +44,11 @@ export default command({
     warnOfClearToken(agent);
     const path = logsPath(project, service);
     // The answer to a followed log begins with its first line, maybe days later. This request shows a refusal at once.
-    if (args.follow === true) await (await ask(agent, `${path}?tail=0`, signal)).body?.cancel();
+    if (args.follow === true) {
+      const answer = await ask(agent, `${path}?tail=0`, signal);
+      // A connection that broke meanwhile makes it throw; the next request finds out whether the agent is still there.
+      await answer.body?.cancel().catch(() => undefined);
+    }
     const asked = query.size > 0 ? `${path}?${query.toString()}` : path;
     const response = await ask(agent, asked, signal, { mayWait: args.follow === true });
     const output = copyOut(args.raw);
