@@ -155,7 +155,6 @@ describe.concurrent("a command", () => {
 describe.concurrent("a task that is not run", () => {
   test.each([
     ["an unknown type", { type: "make.coffee", payload: {} }, 'unsupported task type "make.coffee"'],
-    ["packages, so far", { type: "packageList", payload: {} }, 'unsupported task type "packageList"'],
     ["a missing command", { payload: {} }, "command is missing"],
     ["an empty command", { payload: { command: " \n" } }, "command is empty"],
     ["a command of another kind", { payload: { command: ["ls"] } }, "invalid payload of shell.exec: command"],

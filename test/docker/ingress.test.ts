@@ -148,7 +148,7 @@ describe.skipIf(missing !== undefined)("the ingress (needs Docker)", () => {
     const before = await project.running("box");
     const image = "127.0.0.1:1/nothing:2";
     project.with([{ ...greeting("new"), image }]).apply({ force: true });
-    await project.until("it is shown", () => project.ready().message.includes("pull failed"), seconds(5));
+    await project.until("it is shown", () => project.ready().message.includes("pull failed"), seconds(20));
     expect(project.phase()).toBe("Running");
     await answers(project, host, { text: "still the old one\n" });
     await node.docker("kill", before.id);

@@ -178,7 +178,7 @@ describe.skipIf(missing !== undefined || missingDaemon !== undefined)(
         );
         await daemon.start();
         for (const project of projects) {
-          await project.becomes("Running", seconds(40));
+          await project.becomes("Running", seconds(60));
           await isWhole(project);
           expect(project.reports().map(({ phase }) => phase)).not.toContain("Failed");
         }
@@ -194,7 +194,7 @@ describe.skipIf(missing !== undefined || missingDaemon !== undefined)(
           expect(project.reports().at(-1)?.phase).toBe("Running");
         }
         for (const project of projects) project.delete();
-        for (const project of projects) await project.becomes("Terminated", seconds(30));
+        for (const project of projects) await project.becomes("Terminated", seconds(60));
       } finally {
         clearInterval(watch);
       }

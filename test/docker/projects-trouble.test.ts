@@ -70,7 +70,8 @@ describe.skipIf(missing !== undefined)("names and networks (needs Docker)", () =
     expect(shop.ready().message).toContain("has active endpoints");
     expect(await shop.remains()).toEqual([`cara-${shop.name}`]);
     await docker("rm", "--force", name);
-    await shop.becomes("Terminated", seconds(10));
+    // Sooner than it would be tried again without an event of Docker's: after 30 s.
+    await shop.becomes("Terminated", seconds(25));
     expect(await shop.remains()).toEqual([]);
   });
 

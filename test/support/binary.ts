@@ -4,6 +4,7 @@ import { constants, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Duration, seconds } from "../../src/lib/duration.ts";
 import { distrustOf } from "../../src/platform/trust/root-trust.ts";
+import { SOON } from "./until.ts";
 
 const root = join(import.meta.dir, "../..");
 
@@ -29,7 +30,7 @@ export interface RunOptions {
   /** Added to a clean environment of PATH, HOME (the empty one of the test run) and LANG. */
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
-  /** After it the process and its children are killed. Default 10 s. */
+  /** After it the process and its children are killed. Default: SOON. */
   readonly timeout?: Duration;
   /** Another executable than the agent: a control of the test itself. */
   readonly file?: string;
@@ -44,7 +45,7 @@ export interface RunResult {
 
 /** Runs it to its end. Throws when it takes longer than the time-out. */
 export async function runBinary(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const { timeout = seconds(10), stdin } = options;
+  const { timeout = SOON, stdin } = options;
   const child = Bun.spawn([options.file ?? binary, ...args], {
     ...placed(options),
     stdin: stdin === undefined ? "ignore" : new Blob([stdin]),
@@ -69,12 +70,12 @@ export interface RunningBinary extends AsyncDisposable {
   readonly exited: Promise<number>;
   /** The lines of stdout, each once, as they come; ends with the stream. Shared with `line`. */
   readonly lines: AsyncIterableIterator<string>;
-  /** Reads on until a line matches. Throws, with the output so far, at the end or after the time (default 10 s). */
+  /** Reads on until a line matches. Throws, with the output so far, at the end or after the time (default: SOON). */
   line(match: RegExp, within?: Duration): Promise<string>;
   /** The stderr so far. */
   stderr(): string;
   signal(name: NodeJS.Signals): void;
-  /** SIGTERM, then after the grace (default 5 s) SIGKILL; what is left of its children is killed. Safe to repeat. */
+  /** SIGTERM, then after the grace (default 30 s) SIGKILL; what is left of its children is killed. Safe to repeat. */
   stop(grace?: Duration): Promise<number>;
 }
 
@@ -93,7 +94,7 @@ export function startBinary(args: readonly string[], options: RunOptions = {}): 
   })();
   const exited = child.exited.then(() => statusOf(child));
 
-  async function stop(grace: Duration = seconds(5)): Promise<number> {
+  async function stop(grace: Duration = seconds(30)): Promise<number> {
     const family = familyOf(child.pid);
     child.kill("SIGTERM");
     const killer = setTimeout(() => child.kill("SIGKILL"), grace);
@@ -107,7 +108,7 @@ export function startBinary(args: readonly string[], options: RunOptions = {}): 
     pid: child.pid,
     exited,
     lines: lines.rest(),
-    async line(match, within = seconds(10)) {
+    async line(match, within = SOON) {
       const found = await lines.find(match, within);
       if (found !== undefined) return found;
       if (child.exitCode !== null) await complaints;

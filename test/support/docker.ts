@@ -27,7 +27,7 @@ if (missing !== undefined) console.warn(`tests on Docker are skipped: this machi
 
 function answers(...args: string[]): boolean {
   if (Bun.which("docker") === null) return false;
-  return Bun.spawnSync(["docker", ...args], { stdio: ["ignore", "ignore", "ignore"], timeout: seconds(10) })
+  return Bun.spawnSync(["docker", ...args], { stdio: ["ignore", "ignore", "ignore"], timeout: seconds(60) })
     .success;
 }
 

@@ -62,7 +62,7 @@ export async function startDaemon(): Promise<Daemon> {
             () => false,
           );
         },
-        seconds(30),
+        seconds(60),
       );
     },
     stop: () => end("SIGTERM"),

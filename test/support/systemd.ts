@@ -59,7 +59,7 @@ export const missing: string | undefined = [
 
 function docker(...args: string[]): boolean {
   if (Bun.which("docker") === null) return false;
-  return Bun.spawnSync(["docker", ...args], { stdio: ["ignore", "ignore", "ignore"], timeout: seconds(10) })
+  return Bun.spawnSync(["docker", ...args], { stdio: ["ignore", "ignore", "ignore"], timeout: seconds(60) })
     .success;
 }
 
@@ -125,7 +125,7 @@ export async function bootMachine(name: keyof typeof kinds = "systemd"): Promise
     async copy(from, to) {
       await succeed(["docker", "cp", from, `${id}:${to}`]);
     },
-    async until(condition, within = seconds(30)) {
+    async until(condition, within = seconds(60)) {
       const script = `until { ${condition}\n} >/dev/null 2>&1; do sleep 0.05; done`;
       try {
         await run(["timeout", String(within / 1_000), "sh", "-c", script]);
@@ -256,7 +256,7 @@ export async function bootNode({ stateDirectory, settings }: NodeOptions): Promi
       const args = ["web", command, "--payload", JSON.stringify(payload), "--json"];
       return (JSON.parse(await machine.agent("sandbox", "task", ...args)) as { task_id: string }).task_id;
     },
-    async ended(id, within = seconds(40)) {
+    async ended(id, within = seconds(80)) {
       for (const end = performance.now() + within; ; await Bun.sleep(milliseconds(50))) {
         const seen = await look(id);
         if (isFinal(seen.status)) return seen;

@@ -203,7 +203,7 @@ test("that is not approved in time ends with exit 5", async () => {
   using host = machine();
   await using sandbox = await startSandbox(host);
   await sandbox.call("PUT", "/timings", { enrollment_life: "1s" });
-  const { code, stderr } = await host.run(asking(sandbox), { timeout: seconds(30) });
+  const { code, stderr } = await host.run(asking(sandbox), { timeout: seconds(50) });
   expect(code).toBe(5);
   expect(stderr).toContain("error: the enrollment expired before it was approved\n");
   expect(stderr).toEndWith("Start a new enrollment:  noderax-agent enroll\n");
@@ -288,7 +288,7 @@ describe("without a control plane that answers", () => {
   test("an address without a listener ends with exit 4", async () => {
     using host = machine();
     const { code, stderr } = await host.run(asking({ url: "http://127.0.0.1:1" } as Operator), {
-      timeout: seconds(30),
+      timeout: seconds(50),
     });
     expect(code).toBe(4);
     expect(stderr).toMatch(/^ {2}asking http:\/\/127\.0\.0\.1:1 … .* trying again\)$/m);
@@ -300,7 +300,7 @@ describe("without a control plane that answers", () => {
     using host = machine();
     using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("<html>") });
     const { code, stderr } = await host.run(asking({ url: other.url.origin } as Operator), {
-      timeout: seconds(30),
+      timeout: seconds(50),
     });
     expect(code).not.toBe(0);
     expect(stderr).toContain("something else than a Noderax API");

@@ -197,7 +197,7 @@ test("100 MB of text in many languages through cat are the same 100 MB, whole ch
   );
   const memory = peakMemoryOf(agent.pid);
   const script = `'${binary}' sandbox terminal ${NODE} < ${host.at("commands")} > ${host.at("shown")}`;
-  const { code, stderr } = await host.run(["-c", script], { file: "/bin/sh", timeout: 30_000 });
+  const { code, stderr } = await host.run(["-c", script], { file: "/bin/sh", timeout: 110_000 });
   expect({ code, stderr }).toEqual({ code: 9, stderr: "" });
   const shown = Buffer.from(await Bun.file(host.at("shown")).arrayBuffer());
   const begin = shown.indexOf("<begin>") + "<begin>".length;

@@ -59,7 +59,7 @@ describe("a command line that is wrong is refused with exit 2 and a way to help"
     [["enroll", "--emial", "a@b.c"], "unknown flag --emial (did you mean --email?)"],
     [["status", "now"], 'unexpected argument "now"'],
     [["task", "logs"], "missing <id>"],
-    [["task"], "task needs a command: list, logs"],
+    [["task"], "task needs a command: list, logs, explain"],
     [["dev", "--port", "abc"], '--port: "abc" is not a port (0 to 65535)'],
     [["dev", "--port", "65536"], '--port: "65536" is not a port (0 to 65535)'],
     [["sandbox", "--port", "abc"], '--port: "abc" is not a port (0 to 65535)'],
