@@ -11,6 +11,7 @@ const PURPOSES: Readonly<Record<string, string>> = {
   outbox:
     "control/outbox.ts: calls that the control plane has not answered yet, in order within a queue (`lane`: a task)",
   tasks: "tasks/journal.ts: every task that was claimed, with its phase; the last ones also after their end",
+  payloads: "tasks/journal.ts: the payloads of unfinished tasks, as JSON",
   open_claim: "tasks/journal.ts: until when a claim of an earlier process may still be answered (a Moment)",
   root_access:
     "identity/root-access.ts: the root profile that the control plane wants, and when it was applied",

@@ -15,7 +15,6 @@ CREATE INDEX outbox_lane ON outbox (lane, id);
 CREATE TABLE tasks (
   id TEXT PRIMARY KEY,
   type TEXT NOT NULL,
-  payload TEXT NOT NULL,
   phase TEXT NOT NULL,
   claimed_at INTEGER NOT NULL,
   launch TEXT,
@@ -25,7 +24,8 @@ CREATE TABLE tasks (
   finished_at INTEGER,
   claimed TEXT,
   started TEXT,
-  announced TEXT
+  announced TEXT,
+  command TEXT
 ) STRICT;
 CREATE INDEX tasks_phase ON tasks (phase);
 
@@ -120,4 +120,10 @@ CREATE TABLE making (
 -- identity/location/report.ts: control planes that refuse `agent.auth` with a location
 CREATE TABLE location_refused (
   api_url TEXT PRIMARY KEY
+) STRICT;
+
+-- tasks/journal.ts: the payloads of unfinished tasks, as JSON
+CREATE TABLE payloads (
+  id TEXT PRIMARY KEY,
+  payload TEXT NOT NULL
 ) STRICT;

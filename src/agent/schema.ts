@@ -10,7 +10,12 @@ import { drainMigration } from "../projects/node/drain.ts";
 import { endedJobsMigration } from "../projects/docker/ended-jobs.ts";
 import { pullMemoryMigration } from "../projects/reconcile/pull-memory.ts";
 import { recordsMigration } from "../projects/reconcile/records.ts";
-import { announcedMigration, journalMigration, momentsMigration } from "../tasks/journal.ts";
+import {
+  announcedMigration,
+  journalMigration,
+  momentsMigration,
+  payloadsMigration,
+} from "../tasks/journal.ts";
 import { terminalMigration } from "../terminal/session-store.ts";
 
 /** In the order of their release: an older database gets those that it lacks. Append; never reorder or edit. */
@@ -29,4 +34,5 @@ export const AGENT_MIGRATIONS: readonly Migration[] = [
   announcedMigration,
   recordsMigration,
   locationMigration,
+  payloadsMigration,
 ];

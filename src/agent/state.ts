@@ -110,7 +110,8 @@ function openWhole(
 function openReadable(path: string, migrations: readonly Migration[]): Database {
   const database = openDatabase(path, migrations);
   try {
-    createJournal(database).unfinished();
+    const journal = createJournal(database);
+    for (const { id } of journal.unfinished()) journal.payload(id);
     return database;
   } catch (error) {
     database.close();

@@ -55,6 +55,8 @@ export async function drive(
   if (signal.aborted) return;
   const record = task();
   const { outcome, launch: launched } = record;
+  // If this node still allows it: the delivery may have taken long. Read before the payload is deleted.
+  const following = outcome?.afterwards === undefined ? undefined : prepareHere(record, ports);
   if (launched !== undefined) markFinished(runDirectory(ports.held.path(), id, launched.attempt));
   journal.finished(id, wallNow());
   log.info("tasks", `${shortId(id)} finished: ${outcome?.status ?? "unknown"}`, {
@@ -63,7 +65,7 @@ export async function drive(
     error: outcome?.text ?? undefined,
   });
   // After the journal says finished, so that it never runs twice: it ends this process, or the machine.
-  if (outcome?.afterwards !== undefined) act(record, ports);
+  if (following !== undefined) act(record, following, ports);
 }
 
 /** Runs a started task. Undefined when `signal` aborted: the next process goes on. */
@@ -113,8 +115,8 @@ const announced = ({ text, command }: FollowingAct): EndedTask => ({
 });
 
 /** Decides what the task does, by what this node allows at this moment. */
-function prepareHere({ type, payload }: TaskRecord, ports: DrivePorts): Prepared {
-  return prepareTask(type, payload, permissionsOf(ports, ownService()));
+function prepareHere({ id, type }: TaskRecord, ports: DrivePorts): Prepared {
+  return prepareTask(type, ports.journal.payload(id), permissionsOf(ports, ownService()));
 }
 
 /** Follows a launch of an earlier process, or repeats one that never began. */
@@ -185,12 +187,11 @@ function outputOf(task: TaskRecord, runs: string): string {
   }
 }
 
-/** Does what follows the completion, if this node still allows it: the delivery may have taken long. */
-function act(task: TaskRecord, ports: DrivePorts): void {
-  const prepared = prepareHere(task, ports);
-  if (prepared.do === "act") runAct(prepared.command, ports.log);
-  else if (prepared.do === "refuse")
-    ports.log.error("tasks", `${shortId(task.id)} not done: ${prepared.text}`, { task_id: task.id });
+/** Does what follows the completion. */
+function act(task: TaskRecord, following: Prepared, { log }: DrivePorts): void {
+  if (following.do === "act") runAct(following.command, log);
+  else if (following.do === "refuse")
+    log.error("tasks", `${shortId(task.id)} not done: ${following.text}`, { task_id: task.id });
 }
 
 function runAct(command: readonly string[], log: Log): void {

@@ -53,6 +53,21 @@ export const announcedMigration: Migration = {
 };
 
 /**
+ * The payload in a table of its own: every step of a task writes its whole row, which is a megabyte with a large payload.
+ * The row keeps the line of the command that people see.
+ */
+export const payloadsMigration: Migration = {
+  name: "journal-4",
+  sql: `CREATE TABLE payloads (id TEXT PRIMARY KEY, payload TEXT NOT NULL) STRICT;
+  INSERT INTO payloads SELECT id, payload FROM tasks WHERE phase IN ('claimed', 'started', 'launched', 'reported');
+  ALTER TABLE tasks ADD COLUMN command TEXT;
+  UPDATE tasks
+    SET command = substr(payload ->> 'command', 1, instr((payload ->> 'command') || char(10), char(10)) - 1)
+    WHERE json_valid(payload);
+  ALTER TABLE tasks DROP COLUMN payload;`,
+};
+
+/**
  * The claim that may still wait on the server after this process has ended. It may take a task that nobody runs, and a
  * second claim beside it could receive the same task.
  */
@@ -148,10 +163,14 @@ export interface Announced {
 }
 const Announcement = v.object({ epoch: v.number(), at: Moment });
 
+/** What the task is about, as the control plane sent it. */
+export type Payload = Readonly<Record<string, unknown>>;
+
 export interface TaskRecord {
   readonly id: string;
   readonly type: string;
-  readonly payload: Readonly<Record<string, unknown>>;
+  /** The first line of the command of its payload, up to 200 characters; undefined when it has none. */
+  readonly command: string | undefined;
   readonly phase: TaskPhase;
   /** For people; limits are counted from `claimed`. */
   readonly claimedAt: WallTime;
@@ -170,7 +189,7 @@ export interface TaskRecord {
 interface JournalRow {
   id: string;
   type: string;
-  payload: string;
+  command: string | null;
   phase: TaskPhase;
   claimed_at: number;
   claimed: string | null;
@@ -188,10 +207,7 @@ export interface Journal {
    * Records a claimed task. False when it was started before: then it must not run again. A task that was claimed or
    * dropped without a start may be claimed again.
    */
-  claimed(
-    task: { id: string; type: string; payload: Readonly<Record<string, unknown>> },
-    now: Moment,
-  ): boolean;
+  claimed(task: { id: string; type: string; payload: Payload }, now: Moment): boolean;
   announced(id: string, start: Announced): void;
   started(id: string, now: Moment): void;
   launched(id: string, launch: Launch): void;
@@ -201,6 +217,10 @@ export interface Journal {
   finished(id: string, now: WallTime): void;
   dropped(id: string, text: string, now: WallTime): void;
   find(id: string): TaskRecord | undefined;
+  /** Reads the payload of an unfinished task, which may be large; of a finished one it is deleted. Throws "tasks.journal". */
+  payload(id: string): Payload;
+  /** Bytes of that payload, without reading it. */
+  payloadSize(id: string): number;
   /** Tasks whose id begins with `prefix`; at most two, enough to see that it is not unique. */
   startingWith(prefix: string): TaskRecord[];
   unfinished(): TaskRecord[];
@@ -218,37 +238,40 @@ export function createJournal(database: Database): Journal {
     database
       .query<JournalRow, (string | number)[]>(`SELECT * FROM tasks ${where}`)
       .all(...values)
-      .map(readable);
+      .map((row) => readable(row.id, () => parse(row)));
   const set = (assignments: string, id: string, ...values: (string | number)[]): void => {
     database
       .query<null, (string | number)[]>(`UPDATE tasks SET ${assignments} WHERE id = ?`)
       .run(...values, id);
   };
   const find = (id: string): TaskRecord | undefined => all("WHERE id = ?", id)[0];
-  /** The part of the payload that `task list` shows; the rest of a finished task may be large or secret, and is deleted. */
-  const keptPayload = (id: string): string => {
-    const command = find(id)?.payload["command"];
-    const line = typeof command === "string" ? command.trimStart().split("\n", 1)[0] : undefined;
-    return JSON.stringify(line === undefined ? {} : { command: line.slice(0, 200) });
+  const remove = (id: string): void => {
+    database.query<null, [string]>("DELETE FROM payloads WHERE id = ?").run(id);
   };
+  const atomically = (work: () => void): void => database.transaction(work)();
 
   return {
     claimed({ id, type, payload }, now) {
       const known = find(id);
       if (known !== undefined && known.phase !== "claimed" && known.phase !== "dropped") return false;
-      database
-        .query<null, (string | number)[]>(
-          `INSERT OR REPLACE INTO tasks (id, type, payload, phase, claimed_at, claimed, shipped, announced)
-           VALUES (?, ?, ?, 'claimed', ?, ?, ?, (SELECT announced FROM tasks WHERE id = ?1 AND phase = 'claimed'))`,
-        )
-        .run(
-          id,
-          type,
-          JSON.stringify(payload),
-          Math.round(now.wall),
-          JSON.stringify(now),
-          JSON.stringify(nothingShipped),
-        );
+      atomically(() => {
+        database
+          .query<null, (string | number | null)[]>(
+            `INSERT OR REPLACE INTO tasks (id, type, command, phase, claimed_at, claimed, shipped, announced)
+             VALUES (?, ?, ?, 'claimed', ?, ?, ?, (SELECT announced FROM tasks WHERE id = ?1 AND phase = 'claimed'))`,
+          )
+          .run(
+            id,
+            type,
+            commandLine(payload),
+            Math.round(now.wall),
+            JSON.stringify(now),
+            JSON.stringify(nothingShipped),
+          );
+        database
+          .query<null, [string, string]>("INSERT OR REPLACE INTO payloads VALUES (?, ?)")
+          .run(id, JSON.stringify(payload));
+      });
       return true;
     },
     announced: (id, { epoch, at }) => set("announced = ?", id, JSON.stringify({ epoch, at: momentOf(at) })),
@@ -258,16 +281,28 @@ export function createJournal(database: Database): Journal {
     shipped: (id, shipped) => set("shipped = ?", id, JSON.stringify(shipped)),
     reported: (id, outcome) => set("phase = 'reported', outcome = ?", id, JSON.stringify(outcome)),
     finished: (id, now) =>
-      set("phase = 'finished', finished_at = ?, payload = ?", id, epochOf(now), keptPayload(id)),
+      atomically(() => {
+        set("phase = 'finished', finished_at = ?", id, epochOf(now));
+        remove(id);
+      }),
     dropped(id, text, now) {
       const outcome: TaskOutcome = { status: "dropped", exitCode: null, text };
-      set(
-        "phase = 'dropped', outcome = ?, finished_at = ?, payload = ?",
-        id,
-        JSON.stringify(outcome),
-        epochOf(now),
-        keptPayload(id),
-      );
+      atomically(() => {
+        set("phase = 'dropped', outcome = ?, finished_at = ?", id, JSON.stringify(outcome), epochOf(now));
+        remove(id);
+      });
+    },
+    payload(id) {
+      const row = database
+        .query<{ payload: string }, [string]>("SELECT payload FROM payloads WHERE id = ?")
+        .get(id);
+      return readable(id, () => v.parse(v.record(v.string(), v.unknown()), JSON.parse(row?.payload ?? "")));
+    },
+    payloadSize(id) {
+      const row = database
+        .query<{ size: number }, [string]>("SELECT octet_length(payload) AS size FROM payloads WHERE id = ?")
+        .get(id);
+      return row?.size ?? 0;
     },
     find,
     startingWith: (prefix) =>
@@ -282,17 +317,23 @@ export function createJournal(database: Database): Journal {
         )
         .run(kept);
     },
-    atomically: (work) => database.transaction(work)(),
+    atomically,
   };
 }
 
-function readable(row: JournalRow): TaskRecord {
+/** Returns the first line of the command, for people: the rest of a payload may be large or secret. */
+function commandLine({ command }: Payload): string | null {
+  const line = typeof command === "string" ? command.trimStart().split("\n", 1)[0] : undefined;
+  return line?.slice(0, 200) ?? null;
+}
+
+function readable<T>(id: string, read: () => T): T {
   try {
-    return parse(row);
+    return read();
   } catch (error) {
     throw new AgentError(
       "tasks.journal",
-      `task ${row.id} in the journal (state.db) cannot be read: ${messageOf(error)}`,
+      `task ${id} in the journal (state.db) cannot be read: ${messageOf(error)}`,
       {
         hint: "Was it written by another version? Run that one, or move state.db away to begin without it.",
         cause: error,
@@ -306,7 +347,7 @@ function parse(row: JournalRow): TaskRecord {
   return {
     id: row.id,
     type: row.type,
-    payload: v.parse(v.record(v.string(), v.unknown()), JSON.parse(row.payload)),
+    command: row.command ?? undefined,
     phase: row.phase,
     claimedAt,
     claimed: row.claimed === null ? steadyOf(claimedAt) : readMoment(row.claimed),

@@ -17,8 +17,8 @@ import { type StopRequest, createStopRequest, watchControl } from "./run/stop.ts
 
 /** Claimed tasks held at once; the rest stays in the server's queue. */
 const HELD_MAX = 500;
-/** Characters of their payloads, each of which costs about 3 bytes of memory while its task is held: 48 MB. */
-const HELD_CHARACTERS = 16_000_000;
+/** Bytes of their payloads in the journal. They are read when the command starts, so that they cost no memory until then. */
+const HELD_BYTES = 16_000_000;
 
 export interface TaskSummary {
   readonly id: string;
@@ -46,7 +46,7 @@ export interface Tasks {
 interface ActiveTask {
   readonly type: string;
   readonly since: SteadyTime;
-  /** Characters of its payload. */
+  /** Bytes of its payload. */
   readonly size: number;
   readonly stop: StopRequest;
   refused: (why: string) => void;
@@ -71,7 +71,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     const entry: ActiveTask = {
       type: record.type,
       since: record.claimed,
-      size: JSON.stringify(record.payload).length,
+      size: journal.payloadSize(id),
       stop,
       refused() {},
       note: "",
@@ -162,7 +162,7 @@ export function createTasks(ports: DrivePorts, signal: AbortSignal): Tasks {
     obstacle() {
       if (ending) return "ending all tasks";
       const held = [...active.values()].reduce((sum, { size }) => sum + size, 0);
-      const full = active.size >= HELD_MAX || held >= HELD_CHARACTERS;
+      const full = active.size >= HELD_MAX || held >= HELD_BYTES;
       return full ? "holding as many tasks as it can" : ports.disk.shortage();
     },
     active: () =>

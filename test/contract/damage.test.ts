@@ -48,7 +48,7 @@ test("a single row that cannot be read costs no task its report", async () => {
   const task = node.runs(`echo >${began.path}; until [ -e ${go.path} ]; do sleep 0.1; done; echo done`);
   await began.appears();
   await node.stops();
-  node.edits((database) => database.run("UPDATE tasks SET payload = '{'"));
+  node.edits((database) => database.run("UPDATE payloads SET payload = '{'"));
   await node.starts();
   writeFileSync(go.path, "");
   await task.finishes("success");
@@ -63,7 +63,7 @@ test("a task that had started but left no run directory is reported as failed af
   await node.stops();
   process.kill(pid, "SIGKILL");
   rmSync(join(node.stateDirectory, "tasks"), { recursive: true });
-  node.edits((database) => database.run("UPDATE tasks SET payload = '{'"));
+  node.edits((database) => database.run("UPDATE payloads SET payload = '{'"));
   await node.starts();
   const { result } = await task.finishes("failed");
   expect(String(result?.["error"])).toContain("the agent's state was damaged");
@@ -107,7 +107,8 @@ test.skipIf(!asRoot)(
     await node.stops();
     node.edits((database) => {
       // What a task could have done to a database that its own user can write.
-      database.run("UPDATE tasks SET phase = 'started', launch = NULL, payload = ?", [
+      database.run("UPDATE tasks SET phase = 'started', launch = NULL");
+      database.run("UPDATE payloads SET payload = ?", [
         JSON.stringify({ command: `id -u >${planted.path}`, runAsRoot: true }),
       ]);
       database.run("INSERT OR REPLACE INTO root_access VALUES (1, 'all', NULL, '2026-01-01T00:00:00Z')");

@@ -157,8 +157,7 @@ const isOver = (task: TaskRecord | undefined): boolean => task === undefined || 
 const statusOf = (task: TaskRecord): string =>
   task.outcome?.status ?? (task.phase === "launched" ? "running" : task.phase);
 
-function summary({ type, payload, outcome }: TaskRecord): string {
-  const command = typeof payload["command"] === "string" ? payload["command"].split("\n")[0] : undefined;
+function summary({ type, command, outcome }: TaskRecord): string {
   const text = command ?? type;
   const why = outcome?.text == null ? "" : `  (${outcome.text})`;
   return printable(text.length > 60 ? `${text.slice(0, 59)}…${why}` : text + why);

@@ -18,8 +18,8 @@ import {
   limitsOf,
   withFinished,
 } from "../context.ts";
-import type { Launch, TaskOutcome, TaskRecord } from "../journal.ts";
-import { type RunCommand, type TaskKind, taskKindOf } from "../kinds/kind.ts";
+import type { Launch, TaskRecord } from "../journal.ts";
+import { type RunCommand, type RunEnd, taskKindOf } from "../kinds/kind.ts";
 import type { Stream } from "../output/rows.ts";
 import { runRecord } from "../recover.ts";
 import { unrun } from "../report.ts";
@@ -127,7 +127,7 @@ export async function launchCommand(
 export async function followCommand(
   task: TaskRecord,
   launched: Launch,
-  { kinds, held, outbox, disk, runners, settings }: DrivePorts,
+  { journal, kinds, held, outbox, disk, runners, settings }: DrivePorts,
   { stop, shipper, say, ended, leave }: WithSlot,
   signal: AbortSignal,
 ): Promise<EndedTask | undefined> {
@@ -158,7 +158,12 @@ export async function followCommand(
       },
       signal,
     );
-    return outcome && (await finishCommand(task, outcome, taskKindOf(kinds, task.type), spool, directory));
+    if (outcome === undefined) return undefined;
+    const { status, exitCode, text } = outcome;
+    const finish = taskKindOf(kinds, task.type)?.finish;
+    if (finish === undefined || status === "dropped") return { outcome };
+    const end = { status, exitCode, text, ...(await readOutput(spool, directory)) };
+    return withFinished(outcome, finish(end, journal.payload(task.id)));
   } finally {
     spool.close();
   }
@@ -169,23 +174,16 @@ const STREAM_MAX = MIB;
 /** Bytes of a report that a kind reads. */
 const REPORT_MAX = 8 * MIB;
 
-/** Adds what the kind reads from the end of the command. Reads journal and run directory alone: it may be repeated. */
-async function finishCommand(
-  task: TaskRecord,
-  outcome: TaskOutcome,
-  kind: TaskKind | undefined,
+/** Reads what a kind sees of a command. Changes nothing: it may be repeated. */
+async function readOutput(
   spool: Spool,
   directory: string,
-): Promise<EndedTask> {
-  const { status, exitCode, text } = outcome;
-  const finish = kind?.finish;
-  if (finish === undefined || status === "dropped") return { outcome };
+): Promise<Pick<RunEnd, "stdout" | "stderr" | "report">> {
   const end = (stream: Stream): string => {
     const reader = spool.readerOf(stream);
     return decodeText(reader.read(Math.max(0, reader.length - STREAM_MAX), reader.length));
   };
   const file = join(directory, REPORT);
   const report = existsSync(file) ? await Bun.file(file).slice(0, REPORT_MAX).text() : undefined;
-  const run = { status, exitCode, text, stdout: end("stdout"), stderr: end("stderr"), report };
-  return withFinished(outcome, finish(run, task.payload));
+  return { stdout: end("stdout"), stderr: end("stderr"), report };
 }

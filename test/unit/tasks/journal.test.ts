@@ -1,11 +1,20 @@
 // The journal says where a task stands, whatever happens to the agent; and no task is run twice because of it.
 import { expect, test } from "bun:test";
+import { statSync } from "node:fs";
 import { join } from "node:path";
+import { outboxMigration } from "../../../src/control/outbox.ts";
 import { epochOf, steadyNow, wallFrom, wallNow } from "../../../src/lib/clock.ts";
 import { minutes } from "../../../src/lib/duration.ts";
+import { openDatabase } from "../../../src/platform/database.ts";
 import { type Moment, momentNow } from "../../../src/platform/moment.ts";
 import { bootId } from "../../../src/platform/processes.ts";
-import { type Launch, createOpenClaim } from "../../../src/tasks/journal.ts";
+import {
+  type Launch,
+  announcedMigration,
+  createOpenClaim,
+  journalMigration,
+  momentsMigration,
+} from "../../../src/tasks/journal.ts";
 import { nothingShipped } from "../../../src/tasks/output/rows.ts";
 import { TASK, openStore, scratchDirectory } from "./scratch.ts";
 
@@ -36,7 +45,9 @@ test("a task goes from the claim to its end, and every step can be read after a 
 
   step((journal) => journal.claimed(task, at(10)));
   expect(seen()).toEqual({
-    ...task,
+    id: task.id,
+    type: task.type,
+    command: task.payload.command,
     phase: "claimed",
     claimedAt: wallFrom(1_000_010),
     claimed: 10,
@@ -47,6 +58,7 @@ test("a task goes from the claim to its end, and every step can be read after a 
     outcome: undefined,
     finishedAt: undefined,
   });
+  step((journal) => expect(journal.payload(TASK)).toEqual(task.payload));
   step((journal) => journal.started(TASK, at(20)));
   expect(seen()).toMatchObject({ phase: "started", started: 20 });
   step((journal) => journal.launched(TASK, launch));
@@ -99,10 +111,11 @@ test("a task that was never let through the gate may come again, as it comes", (
   expect(journal.find(TASK)).toMatchObject({
     phase: "claimed",
     claimed: 4,
-    payload: { command: "true" },
+    command: "true",
     outcome: undefined,
     finishedAt: undefined,
   });
+  expect(journal.payload(TASK)).toEqual({ command: "true" });
 });
 
 test("what is unfinished is listed oldest first; what is recent, newest first", () => {
@@ -176,14 +189,62 @@ test("an unanswered claim is remembered over a restart until it is over", () => 
 
 test("of a finished task's payload only the first line of its command is kept", () => {
   using store = openStore();
-  const { journal } = store;
+  const { journal, database } = store;
   const payload = { command: "deploy\nsecond line", environment: { PASSWORD: "s3cret" } };
-  journal.claimed({ id: "t1", type: "shell.exec", payload }, at(1));
+  for (const id of ["t1", "t2"]) journal.claimed({ id, type: "shell.exec", payload }, at(1));
   journal.started("t1", at(2));
-  expect(journal.find("t1")?.payload).toEqual(payload);
+  expect(journal.payload("t1")).toEqual(payload);
   journal.reported("t1", { status: "success", exitCode: 0, text: null });
   journal.finished("t1", wallFrom(3));
-  expect(journal.find("t1")?.payload).toEqual({ command: "deploy" });
+  journal.dropped("t2", "no", wallFrom(3));
+  expect(journal.recent(2).map(({ command }) => command)).toEqual(["deploy", "deploy"]);
+  expect(() => journal.payload("t1")).toThrow("task t1 in the journal");
+  expect(database.query("SELECT * FROM payloads").all()).toEqual([]);
+});
+
+test("a step of a task with a large payload writes no more than one with a small payload", () => {
+  using directory = scratchDirectory();
+  const path = join(directory.path, "agent.db");
+  using store = openStore(path);
+  const { journal, database } = store;
+  const payload = { command: "true", environment: { LOAD: "ü".repeat(500_000) } };
+  journal.claimed({ ...task, payload }, at(1));
+  expect(journal.payloadSize(TASK)).toBe(Buffer.byteLength(JSON.stringify(payload)));
+  database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  journal.started(TASK, at(2));
+  journal.launched(TASK, launch);
+  expect(statSync(`${path}-wal`).size).toBeLessThan(100_000);
+  expect(journal.payload(TASK)).toEqual(payload);
+});
+
+test("tasks of a database whose rows held the payload go on with it, and finished ones keep their line", () => {
+  using directory = scratchDirectory();
+  const path = join(directory.path, "agent.db");
+  const text = JSON.stringify({ command: "deploy\nsecond line", environment: { A: "1" } });
+  {
+    using earlier = openDatabase(path, [
+      journalMigration,
+      outboxMigration,
+      momentsMigration,
+      announcedMigration,
+    ]);
+    const insert = (id: string, phase: string, payload: string): void =>
+      void earlier.run(
+        "INSERT INTO tasks (id, type, payload, phase, claimed_at, shipped) VALUES (?, 'shell.exec', ?, ?, 0, ?)",
+        [id, payload, phase, JSON.stringify(nothingShipped)],
+      );
+    insert("a", "launched", text);
+    insert("b", "finished", JSON.stringify({ command: "done" }));
+    insert("c", "finished", "{}");
+  }
+  using store = openStore(path);
+  expect(store.journal.recent(3).map(({ id, command }) => [id, command])).toEqual([
+    ["c", undefined],
+    ["b", "done"],
+    ["a", "deploy"],
+  ]);
+  expect(store.journal.payload("a")).toEqual(JSON.parse(text));
+  expect(store.journal.payloadSize("b")).toBe(0);
 });
 
 test("what is counted from a claim is not moved by a step of the wall clock", () => {

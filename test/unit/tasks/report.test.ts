@@ -18,7 +18,7 @@ const launch: Launch = {
 const task: TaskRecord = {
   id: "t",
   type: "shell.exec",
-  payload: {},
+  command: undefined,
   phase: "launched",
   claimedAt: wallFrom(0),
   claimed: 0,

@@ -14,6 +14,7 @@ import {
   journalMigration,
   announcedMigration,
   momentsMigration,
+  payloadsMigration,
 } from "../../../src/tasks/journal.ts";
 
 /** Another one in every run: the processes of a task are found by it, and those of a run beside this one are not ours. */
@@ -38,6 +39,7 @@ export function openStore(path = ":memory:"): Store {
     outboxMigration,
     momentsMigration,
     announcedMigration,
+    payloadsMigration,
   ]);
   return {
     database,
