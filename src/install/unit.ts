@@ -54,6 +54,8 @@ export function renderUnit(options: UnitOptions): string {
     "RestartPreventExitStatus=2 3",
     "# Tasks, terminals and containers are in units of their own and go on over a restart.",
     `TimeoutStopSec=${stop}`,
+    "# After a crash the clients of open terminals are killed at once: they ignore SIGTERM, as the agent ends them itself.",
+    "KillMode=mixed",
     "",
     "# The agent takes 50 MB. Beyond these something has gone wrong, and a restart costs no task.",
     "MemoryHigh=384M",

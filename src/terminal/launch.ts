@@ -32,6 +32,8 @@ export interface ShellLaunchOrder {
 export interface Launched {
   readonly pty: Pty;
   readonly shell: string;
+  /** Whether the pty's own process is only the client of the shell's unit: the shell survives a kill of it. */
+  readonly isAttached: boolean;
 }
 
 /**
@@ -76,7 +78,7 @@ export async function launchShell(
         },
         order.modes,
       );
-      return { pty, shell };
+      return { pty, shell, isAttached: place.isAttached };
     } catch (error) {
       failures.push(messageOf(error));
     }
@@ -87,6 +89,7 @@ export async function launchShell(
 
 /** Where the processes of a terminal run. */
 interface Place {
+  readonly isAttached: boolean;
   /** Rejects when the place cannot be used after all. */
   readonly tryOut: TrialRunner;
   readonly command: (
@@ -103,6 +106,7 @@ async function choosePlace(sessionId: string): Promise<Place> {
   const systemd = attachingSystemd();
   if (systemd === undefined) return besideUs(await usableScope(scopeOf(sessionId)));
   return {
+    isAttached: true,
     tryOut: tryInUnit(systemd, SLICE),
     command: (order, environment) => ({
       command: attachedUnit(systemd, {
@@ -121,6 +125,7 @@ async function choosePlace(sessionId: string): Promise<Place> {
 }
 
 const besideUs = (scope: readonly string[]): Place => ({
+  isAttached: false,
   tryOut: tryHere,
   command: (order, environment) => ({ command: [...scope, ...terminalCommand(order)], environment }),
 });

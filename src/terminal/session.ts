@@ -208,7 +208,7 @@ class LiveSession implements TerminalSession {
   }
 
   /** From the running shell to the last frame of its output. */
-  async #serve({ pty, shell }: Launched): Promise<SessionEnd> {
+  async #serve({ pty, shell, isAttached }: Launched): Promise<SessionEnd> {
     const { id, asRoot, runner } = this.#order;
     const leader = identify(pty.pid);
     this.#shell = { pty, leader };
@@ -216,6 +216,7 @@ class LiveSession implements TerminalSession {
     this.#stream.hold(pty);
     void pty.exited.then((exit) => {
       this.#exit = exit;
+      if (isAttached && exit.signal !== null) this.stop(`killed by ${exit.signal}`);
       this.#apply({ type: "exited" });
     });
     if (leader !== undefined) this.#ports.store.started(id, leader);

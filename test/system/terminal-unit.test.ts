@@ -238,15 +238,29 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh(running("sleep 987"))).toBe("");
     });
 
-    test("a terminal whose unit is killed, and one whose agent is killed, are reported and leave nothing", async () => {
-      const first = await Shell.opens();
-      await machine.sh(`systemctl kill --signal=KILL ${first.unit}`);
-      expect(await first.ends()).toMatchObject({ status: "closed", exit_code: 137 });
-      const second = await Shell.opens();
-      await second.types("trap '' HUP; sleep 765 & wait\n");
+    test("a terminal whose unit is killed is reported", async () => {
+      const shell = await Shell.opens();
+      await machine.sh(`systemctl kill --signal=KILL ${shell.unit}`);
+      expect(await shell.ends()).toMatchObject({ status: "closed", exit_code: 137 });
+    });
+
+    test("a terminal whose client is killed is reported and leaves nothing", async () => {
+      const shell = await Shell.opens();
+      await shell.types("sleep 543\n");
+      await machine.until(`${running("sleep 543")} | grep -q .`);
+      const client = `grep -lzxe --unit[=]${shell.unit} /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3`;
+      await machine.sh(`kill -9 $(${client})`);
+      expect(await shell.ends()).toMatchObject({ exit_code: 137, closed_reason: "killed by SIGKILL" });
+      expect(await machine.sh(running("sleep 543"))).toBe("");
+      await machine.until(`! systemctl is-active --quiet ${shell.unit}`);
+    });
+
+    test("a killed agent is back before its patience is over, reports its terminal, and leaves nothing of it", async () => {
+      const shell = await Shell.opens();
+      await shell.types("trap '' HUP; sleep 765 & wait\n");
       await machine.until(`${running("sleep 765")} | grep -q .`);
-      await machine.sh("systemctl kill --signal=KILL noderax-agent");
-      expect(await second.ends()).toMatchObject({
+      await machine.sh("systemctl kill --kill-who=main --signal=KILL noderax-agent");
+      expect(await shell.ends()).toMatchObject({
         closed_reason: "the agent was restarted, and the terminal with it",
       });
       expect(await machine.sh(running("sleep 765"))).toBe("");
