@@ -1,17 +1,14 @@
 // `sandbox packages`: asks a node for its packages or changes them, as the package screen of the web application does.
-import { AgentError, type ExitCode, exit } from "../../../lib/agent-error.ts";
-import { minutes, milliseconds } from "../../../lib/duration.ts";
-import { sleep } from "../../../lib/loop.ts";
-import { shortId } from "../../../lib/text.ts";
-import { isFinal } from "../../../protocol/noderax/tasks.ts";
+import { type ExitCode, exit } from "../../../lib/agent-error.ts";
+import { minutes } from "../../../lib/duration.ts";
 import { TaskDocument } from "../../../sandbox/documents.ts";
 import { type PackageAnswer, packageAnswerOf, packageTaskOf } from "../../../sandbox/noderax/packages.ts";
 import { command } from "../../command.ts";
 import { note, print, printError, printJson, table } from "../../ui/output.ts";
 import { usageError } from "../../walk.ts";
-import { type Operator, operator, operatorArgs } from "./client.ts";
+import { operator, operatorArgs } from "./client.ts";
+import { followTask } from "./follow-task.ts";
 
-const POLL = milliseconds(150);
 /** The control plane itself ends a task after 30 minutes. */
 const WAIT = minutes(31);
 
@@ -35,25 +32,13 @@ export default command({
     if (typeof request === "string") throw usageError(request, ["sandbox", "packages"]);
     const sandbox = operator(args);
     const queued = await sandbox.call("POST", "/tasks", TaskDocument, { node: args.node, ...request });
-    const task = await ended(sandbox, queued.id);
+    const { task } = await followTask(sandbox, queued.id, () => {}, WAIT);
     const answer = packageAnswerOf(task);
     if (args.json) printJson({ task_id: task.id, status: task.status, ...answer });
     else show(answer, task);
     return answer.error === null && task.status === "success" ? exit.done : exit.failed;
   },
 });
-
-async function ended(sandbox: Operator, id: string): Promise<TaskDocument> {
-  for (const deadline = performance.now() + WAIT; ; await sleep(POLL)) {
-    const task = await sandbox.call("GET", `/tasks/${id}`, TaskDocument);
-    if (isFinal(task.status)) return task;
-    if (performance.now() > deadline) {
-      throw new AgentError("sandbox.timeout", `task ${id} is still ${task.status}`, {
-        hint: `To see it later:  noderax-agent sandbox show ${shortId(id)}`,
-      });
-    }
-  }
-}
 
 function show(answer: PackageAnswer, task: TaskDocument): void {
   if (answer.error !== null) return printError(answer.error);
