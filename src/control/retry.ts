@@ -83,6 +83,18 @@ export const retry = {
   enrollment: { base: seconds(5), cap: seconds(30), within: Infinity },
 } satisfies Record<string, RetryPolicy>;
 
+/**
+ * Before each try after the first to find the location of the node: 6 tries in 22 min, as the contract has them. The network of a
+ * machine that boots may not be up yet.
+ */
+export const locationPauses: readonly Duration[] = [
+  seconds(5),
+  seconds(30),
+  minutes(2),
+  minutes(5),
+  minutes(15),
+];
+
 /** Codes of answers that came from a captive portal, a maintenance page, or a proxy without its backend. */
 const NOT_THE_SERVERS = ["http.answer", "http.foreign", "http.redirect"] as const;
 

@@ -2,9 +2,10 @@
 // its own.
 //
 // It leads the session that has the pty, and ends with the shell's exit code. Where descriptor 9 is open
-// (platform/attached-unit.ts) it writes the code there instead: no unit has failed when a shell ends with 1. Job control (set -m) gives the shell a process group of its own that it can
-// see from inside its namespace. Background processes stay alive with the namespace. The trap ignores the signals of a
-// hang-up, so that this shell outlives the other and returns its exit code.
+// (platform/attached-unit.ts) it writes the code there instead: no unit has failed when a shell ends with 1. Job control
+// (set -m) gives the shell a process group of its own that it can see from inside its namespace. Background processes stay
+// alive with the namespace. The trap ignores the signals of a hang-up, so that this shell outlives the other and returns its
+// exit code.
 import { REAP, type View, confined, supervised } from "../platform/isolation.ts";
 
 const supervisor = (view: View): string => `trap : HUP INT QUIT TERM

@@ -1,5 +1,6 @@
 // Renders the manual page (roff, the man macros) from the declarations of commands and settings. Pure.
 import { environmentNames, optionKeys, optionOf } from "../../config/options.ts";
+import { STATE_DIRECTORY, places } from "../../install/places.ts";
 import type { CommandOutline, FlagOutline } from "../outline.ts";
 
 const EXIT_CODES = [
@@ -15,13 +16,10 @@ const EXIT_CODES = [
 ] as const;
 
 const FILES = [
-  [
-    "/etc/noderax-agent/config.json",
-    "The configuration of the installed service; config.yaml where that stands there.",
-  ],
-  ["/var/lib/noderax-agent/", "Identity and state."],
-  ["/opt/noderax-agent/noderax-agent", "The executable."],
-  ["/etc/systemd/system/noderax-agent.service.d/", "Changes of the owner to the unit; never touched."],
+  [places.config, "The configuration of the installed service; config.yaml where that stands there."],
+  [`${STATE_DIRECTORY}/`, "Identity and state."],
+  [places.program, "The executable."],
+  [`${places.dropIns}/`, "Changes of the owner to the unit; never touched."],
 ] as const;
 
 /** Returns the page of section 8. `date` is as people write it: "2026-11-26". */

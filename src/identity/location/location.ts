@@ -1,8 +1,9 @@
 // Finds where this machine stands: as configured, else as its cloud says, else, if allowed, by its public address.
 import type { Settings } from "../../config/options.ts";
 import { createHttp } from "../../control/http.ts";
+import { locationPauses } from "../../control/retry.ts";
 import * as v from "valibot";
-import { type Duration, minutes, seconds } from "../../lib/duration.ts";
+import { seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import type { ReadText } from "../../platform/host.ts";
 import { readText } from "../../platform/lenient-reads.ts";
@@ -26,9 +27,6 @@ export interface LocationPorts {
   /** Returns the parsed body of ipinfo.io's answer. Rejects without one. */
   readonly ipinfo: (token: string | undefined, signal: AbortSignal) => Promise<unknown>;
 }
-
-/** Pauses before the tries after the first: the network of a machine that boots may not be up yet. */
-const PAUSES: readonly Duration[] = [seconds(5), seconds(30), minutes(2), minutes(5), minutes(15)];
 
 /** The location from the configuration; undefined when none is set. */
 export function manualLocation(settings: LocationSettings): Location | undefined {
@@ -82,7 +80,7 @@ export async function awaitLocation(
   ports: LocationPorts,
   signal: AbortSignal,
 ): Promise<Location | undefined> {
-  for (const pause of [0, ...PAUSES]) {
+  for (const pause of [0, ...locationPauses]) {
     if (pause > 0) await sleep(pause, signal);
     if (signal.aborted) return undefined;
     const found = await findLocation(settings, ports, signal);
