@@ -107,7 +107,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const disk = createDiskReserve(directory, log);
   // On a full disk, lock and database can be opened only after the reserve was released.
-  disk.look();
+  disk.check();
   const access = { listen_token: settings.listen_token ?? null };
   const socket = await serveStatus(directory, status, () => caravanserai?.hurry(), access, {
     onWait: (pid) =>

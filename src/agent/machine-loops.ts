@@ -9,7 +9,7 @@ import { RECLAIM_PERIOD, createReclaim } from "../platform/reclaim.ts";
 import { repeatWarnings } from "./clear-text.ts";
 
 export interface MachineLoopsPorts {
-  readonly disk: Pick<DiskReserve, "look" | "shortage">;
+  readonly disk: Pick<DiskReserve, "check" | "shortage">;
   /** Removes the output of finished tasks while the disk is full; returns of how many. */
   readonly makeRoom: () => number;
   /** Frees what the database caches. */
@@ -26,7 +26,7 @@ export async function machineLoops(ports: MachineLoopsPorts, signal: AbortSignal
   const watchDisk = loop(
     { name: "disk", every: seconds(2), retry: retry.local, bounded: true },
     async (_, report) => {
-      disk.look();
+      disk.check();
       boundLogFile();
       report.note(disk.shortage() ?? "");
       const given = disk.shortage() === undefined ? 0 : ports.makeRoom();

@@ -53,14 +53,14 @@ export function nextReserve(now: ReserveState, free: number, size: number, lowFo
 
 export interface DiskReserve {
   /** Reads the disk and removes or makes the reserve. Never throws. */
-  look(): void;
+  check(): void;
   /** Does the same, unless that was done within 50 ms. */
   watch(): void;
   /** Returns why nothing new can be started, for people; undefined while there is room. */
   shortage(): string | undefined;
 }
 
-/** Creates the reserve of `directory`. It holds no file until the first `look`. */
+/** Creates the reserve of `directory`. It holds no file until the first `check`. */
 export function createDiskReserve(
   directory: string,
   log: Log,
@@ -71,9 +71,9 @@ export function createDiskReserve(
   let shortage: string | undefined;
   // At the start no writer has to be stopped first: those of the earlier process have failed.
   let lowSince: SteadyTime = -Infinity;
-  let lookedAt: SteadyTime = -Infinity;
+  let checkedAt: SteadyTime = -Infinity;
 
-  function look(): void {
+  function adjust(): void {
     const { free, total, inodes = Infinity } = spaceOf(directory);
     const size = reserveSize(total);
     const before = { held: isHeld(path, size), low: state.low };
@@ -90,10 +90,10 @@ export function createDiskReserve(
     state = next;
   }
 
-  function lookSafely(): void {
-    lookedAt = steadyNow();
+  function check(): void {
+    checkedAt = steadyNow();
     try {
-      look();
+      adjust();
     } catch {
       // Another writer used the space meanwhile, or the disk cannot be read: the next reading decides.
       rmSync(path, { force: true });
@@ -101,9 +101,9 @@ export function createDiskReserve(
   }
 
   return {
-    look: lookSafely,
+    check,
     watch() {
-      if (steadyNow() - lookedAt >= WATCH_EVERY) lookSafely();
+      if (steadyNow() - checkedAt >= WATCH_EVERY) check();
     },
     shortage: () => shortage,
   };

@@ -77,7 +77,7 @@ export function makeRoom(
     if (disk.shortage() === undefined) break;
     rmSync(join(ports.runs, name), { recursive: true, force: true });
     removed++;
-    disk.look();
+    disk.check();
   }
   return removed;
 }

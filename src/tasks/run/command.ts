@@ -76,7 +76,7 @@ export async function launchCommand(
   signal: AbortSignal,
 ): Promise<EndedTask | undefined> {
   const { journal, runners, settings, disk, log } = ports;
-  disk.look();
+  disk.check();
   const shortage = disk.shortage();
   if (shortage !== undefined) return { outcome: unrun("failed", `not run: ${shortage}`) };
   const plan = planCommand(task.id, prepared, runners, settings);

@@ -64,24 +64,24 @@ test("it says what is full and how much is left, once, and frees the reserve's b
     statSync(join(directory, "disk-reserve"), { throwIfNoEntry: false })?.size;
   jest.useFakeTimers();
   try {
-    disk.look();
+    disk.check();
     expect([held(), disk.shortage()]).toEqual([256 * 1024, undefined]);
     free = 2_048;
-    disk.look();
+    disk.check();
     expect(held()).toBe(256 * 1024);
     jest.advanceTimersByTime(1_050);
-    disk.look();
+    disk.check();
     expect(held()).toBeUndefined();
     expect(disk.shortage()).toBe(`the disk of ${directory} is full: 2 kB left`);
     expect(lines.filter((line) => line.includes("is full"))).toHaveLength(1);
     free = 1e9;
-    disk.look();
+    disk.check();
     expect([held(), disk.shortage()]).toEqual([256 * 1024, undefined]);
     inodes = 3;
-    disk.look();
+    disk.check();
     expect(disk.shortage()).toBe(`the disk of ${directory} is full: 3 inodes left`);
     inodes = 1e6;
-    disk.look();
+    disk.check();
     expect(disk.shortage()).toBeUndefined();
   } finally {
     jest.useRealTimers();

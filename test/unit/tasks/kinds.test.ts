@@ -113,7 +113,7 @@ function agentAs(task: Runner, ...kinds: TaskKind[]): Agent {
       report: () => ({}),
     },
     log: silent,
-    disk: { look() {}, watch() {}, shortage: () => undefined },
+    disk: { check() {}, watch() {}, shortage: () => undefined },
     service: undefined,
     runs,
     held: holdDirectory(runs),
@@ -122,7 +122,6 @@ function agentAs(task: Runner, ...kinds: TaskKind[]): Agent {
     openFiles: undefined,
     settings: {
       task_timeout: minutes(1),
-      task_user: "noderax",
       task_kill_grace: seconds(1),
       task_output_limit: 1_000_000,
       task_memory_max: undefined,
