@@ -30,12 +30,17 @@ export interface Protection {
 
 type ProtectionSettings = Pick<Settings, "task_isolation" | "task_allow_setuid" | "task_pids_max">;
 
+/** Returns the runners of tasks. Throws "account.no_means" when root cannot become `account`. */
+export const taskRunnersOf = (
+  { task_allow_setuid: mayGain }: Pick<Settings, "task_allow_setuid">,
+  account: Account,
+): Runners => ({ task: runnerFor(account, mayGain), root: runnerFor(currentAccount()) });
+
 /**
  * Starts to find out what this machine can do. Throws "account.no_means" when root cannot become `account`.
  */
 export function createProtection(settings: ProtectionSettings, account: Account): Protection {
-  const root = runnerFor(currentAccount());
-  const task = runnerFor(account, settings.task_allow_setuid);
+  const taskRunners = taskRunnersOf(settings, account);
   const wanted = settings.task_isolation;
   let unavailable: string | undefined = isRoot() ? undefined : "the agent does not run as root";
   const known =
@@ -43,8 +48,8 @@ export function createProtection(settings: ProtectionSettings, account: Account)
       ? Promise.resolve()
       : whyNoPrivateView(placeOfCommands()).then((why) => void (unavailable = why));
   return {
-    taskRunners: { task, root },
-    terminalRunners: { task: runnerFor(account), root },
+    taskRunners,
+    terminalRunners: { task: runnerFor(account), root: taskRunners.root },
     openFiles: originalOpenFiles(),
     async view(asRoot) {
       await known;
@@ -57,7 +62,7 @@ export function createProtection(settings: ProtectionSettings, account: Account)
         unavailable,
         isTaskRoot: account.uid === 0,
         allowSetuid: settings.task_allow_setuid,
-        mayGain: task.mayGain,
+        mayGain: taskRunners.task.mayGain,
         hasUnits: systemdRun() !== undefined,
         processes: settings.task_pids_max,
         kernelBounds: namespaceBoundsProcesses(),

@@ -25,7 +25,6 @@ import type { Turns } from "./turns.ts";
 export type TaskSettings = Pick<
   Settings,
   | "task_timeout"
-  | "task_user"
   | "task_kill_grace"
   | "task_output_limit"
   | "task_memory_max"
@@ -75,12 +74,13 @@ export interface DrivePorts {
 
 /** Returns what this node allows at this moment. `ownService`: the agent's service, which a restart restarts. */
 export const permissionsOf = (
-  { kinds, rootAccess, settings }: Pick<DrivePorts, "kinds" | "rootAccess" | "settings">,
+  { kinds, rootAccess, runners, settings }: Pick<DrivePorts, "kinds" | "rootAccess" | "runners" | "settings">,
   ownService: string | undefined,
 ): Permissions => ({
   kinds,
   owner: settings,
   settings,
+  runner: runners.task,
   rootProfile: rootAccess.profile(),
   rootRefusal: (surface) => rootAccess.refusal(surface),
   ownService,

@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import type { Duration } from "../../lib/duration.ts";
 import type { Settings } from "../../config/options.ts";
+import type { Runner } from "../../platform/account.ts";
 import type { RootSurface } from "../../protocol/noderax/root-access.ts";
 
 /** Settings by which the owner of the machine refuses whole kinds. */
@@ -12,7 +13,9 @@ export type OwnerSetting = "allow_tasks" | "allow_packages" | "allow_log_scan";
 
 /** Facts about this node for the decision of a kind. */
 export interface KindContext {
-  readonly settings: Pick<Settings, "task_timeout" | "task_user">;
+  readonly settings: Pick<Settings, "task_timeout">;
+  /** Runs programs as the user of tasks without root. */
+  readonly runner: Runner;
   /** The systemd service that would start the agent again after a restart. */
   readonly ownService: string | undefined;
   /** Why a reboot would do nothing here; undefined when it works. */

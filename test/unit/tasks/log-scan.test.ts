@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { AgentError } from "../../../src/lib/agent-error.ts";
 import { MIB } from "../../../src/lib/size.ts";
-import { findAccount, runnerFor } from "../../../src/platform/account.ts";
+import { currentAccount, findAccount, runnerFor } from "../../../src/platform/account.ts";
 import { entryOfJournal, entryOfLine } from "../../../src/tasks/scan/entry.ts";
 import { logScanKind } from "../../../src/tasks/kinds/log-scan.ts";
 import { type ScanPorts, type ScanRequest, type ScanResult, scanLog } from "../../../src/tasks/scan/scan.ts";
@@ -97,7 +97,8 @@ describe("a preview", () => {
 
   test("of a preset that is none names those there are", () => {
     const context = {
-      settings: { task_timeout: 1_000, task_user: "noderax" },
+      settings: { task_timeout: 1_000 },
+      runner: runnerFor(currentAccount()),
       ownService: undefined,
       rebootRefusal: undefined,
     };

@@ -1,5 +1,6 @@
 // What a task may do on a node: the owner's word first, then the root-access profile, for every surface.
 import { describe, expect, test } from "bun:test";
+import { currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { minutes } from "../../../src/lib/duration.ts";
 import { ROOT_PROFILES, ROOT_SURFACES, type RootProfile } from "../../../src/protocol/noderax/root-access.ts";
 import type { Prepared } from "../../../src/tasks/kinds/kind.ts";
@@ -9,7 +10,8 @@ import { type Permissions, prepareTask } from "../../../src/tasks/permission.ts"
 const here: Permissions = {
   kinds: TASK_KINDS,
   owner: { allow_tasks: true, allow_packages: true, allow_log_scan: true },
-  settings: { task_timeout: minutes(10), task_user: "noderax" },
+  settings: { task_timeout: minutes(10) },
+  runner: runnerFor(currentAccount()),
   rootProfile: "off",
   rootRefusal: () => undefined,
   ownService: "noderax-agent.service",

@@ -1,11 +1,13 @@
 // shell.exec: what a payload asks for is run as asked, or refused with the reason.
 import { describe, expect, test } from "bun:test";
+import { currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { minutes, seconds } from "../../../src/lib/duration.ts";
 import type { KindContext, Prepared } from "../../../src/tasks/kinds/kind.ts";
 import { shellExec } from "../../../src/tasks/kinds/shell.ts";
 
 const context: KindContext = {
-  settings: { task_timeout: minutes(10), task_user: "noderax" },
+  settings: { task_timeout: minutes(10) },
+  runner: runnerFor(currentAccount()),
   ownService: "noderax-agent.service",
   rebootRefusal: undefined,
 };

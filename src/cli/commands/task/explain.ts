@@ -4,7 +4,7 @@ import { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { databasePath, stateDirectory } from "../../../agent/agent.ts";
 import { rootVetoes, unprivilegedAccount } from "../../../agent/accounts.ts";
-import { createProtection } from "../../../agent/protection.ts";
+import { type Runners, taskRunnersOf } from "../../../agent/protection.ts";
 import type { Settings } from "../../../config/options.ts";
 import { createServerClock } from "../../../control/server-clock.ts";
 import { type RootAccess, createRootAccess } from "../../../identity/root-access.ts";
@@ -50,13 +50,14 @@ export const explain = command({
     const { type, payload } = parseTask(await textOf(args.file), args.file);
     const settings = settingsOfAgent(await configFrom(args));
     const service = existsSync("/run/systemd/system") ? AGENT_UNIT : undefined;
-    const ports = { kinds: TASK_KINDS, settings, rootAccess: rootAccessOf(settings) };
+    const runners = taskRunnersOf(settings, unprivilegedAccount(settings, silent).account);
+    const ports = { kinds: TASK_KINDS, settings, runners, rootAccess: rootAccessOf(settings) };
     const prepared = prepareTask(type, payload, permissionsOf(ports, service));
     if (prepared.do === "refuse")
       throw new AgentError("tasks.refused", `refused here: ${prepared.text}`, { exit: exit.refused });
     const facts =
       prepared.do === "run"
-        ? factsOfCommand(prepared, settings)
+        ? factsOfCommand(prepared, runners, settings)
         : prepared.do === "act"
           ? { does: words(prepared.command), as: "root, after the task is completed" }
           : {
@@ -113,10 +114,12 @@ const noRootAccess = (vetoes: ReturnType<typeof rootVetoes>): RootAccess => ({
   report: () => ({}),
 });
 
-function factsOfCommand(prepared: RunCommand, settings: Settings): Record<string, string | string[]> {
-  const { account } = unprivilegedAccount(settings, silent);
-  const { taskRunners } = createProtection(settings, account);
-  const plan = planCommand("<task id>", prepared, taskRunners, settings);
+function factsOfCommand(
+  prepared: RunCommand,
+  runners: Runners,
+  settings: Settings,
+): Record<string, string | string[]> {
+  const plan = planCommand("<task id>", prepared, runners, settings);
   const { limits, script, runner } = plan;
   return {
     runs: words(script.argv),
