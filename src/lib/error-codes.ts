@@ -86,6 +86,7 @@ interface Codes {
   terminal: "pty" | "shell";
   tls: "expired" | "name" | "untrusted";
   trust: "links" | "refused" | "unclear";
+  update: "patch" | "signature";
   version: "licenses";
 }
 
