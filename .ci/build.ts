@@ -21,6 +21,10 @@ const { values: flags } = parseArgs({
     "jit-policy": { type: "string", default: "1" },
   },
 });
+/** Raw public keys in base64, with commas between: whose releases the executable updates to. */
+const rootKeys = process.env["NODERAX_ROOT_KEYS"] ?? "";
+if (rootKeys !== "" && rootKeys.split(",").some((key) => Buffer.from(key, "base64").length !== 32))
+  fail("NODERAX_ROOT_KEYS must be raw Ed25519 keys in base64, with commas between");
 const target = TARGETS.find((known) => known === flags.target) ?? fail(unknownTarget());
 // Only this machine's executable carries the plain name: `npm start`, the tests and the bench run that one.
 const binary = resolve(flags.out ?? join(root, "dist", ...(target === host ? [] : [target]), name));
@@ -81,6 +85,7 @@ async function stamps(): Promise<Record<string, string>> {
     BUILD_VERSION: version,
     BUILD_COMMIT: commit ? commit + dirty : "unknown",
     BUILD_DATE: seconds > 0 ? new Date(seconds * 1000).toISOString() : "unknown",
+    BUILD_ROOT_KEYS: rootKeys,
     BUILD_LICENSES: licenses.toString("base64"),
     "process.env.NODE_ENV": "production",
   };
@@ -99,7 +104,7 @@ function hashOfInputs(): string {
     a < b ? -1 : 1,
   );
   const tools = ["build", "bundle", "licenses", "targets"].map((tool) => `.ci/${tool}.ts`);
-  const hash = createHash("sha256").update(JSON.stringify({ ...flags, "if-stale": false }));
+  const hash = createHash("sha256").update(JSON.stringify({ ...flags, "if-stale": false, rootKeys }));
   for (const file of [...files, "package.json", "bun.lock", "LICENSE", ...tools])
     hash.update(`\0${file}\0`).update(readFileSync(join(root, file)));
   return hash.digest("hex");

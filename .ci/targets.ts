@@ -19,28 +19,30 @@ const PACKAGES: Readonly<Record<Target, string>> = {
   "linux-arm64-musl": "@oven/bun-linux-aarch64-musl",
 };
 
-const cache = join(root, "dist/bun");
-
 /**
  * Unpacks the Bun executable of a target into `directory` and returns its path. The package is fetched once with `npm pack`
- * and kept in dist/bun; bun.lock has its hash, which is compared each time.
+ * and kept in `cache`; bun.lock has its hash, which is compared each time.
  */
-export function baseExecutable(target: Target, directory: string): string {
+export function baseExecutable(
+  target: Target,
+  directory: string,
+  cache: string = join(root, "dist/bun"),
+): string {
   const version = manifest.devDependencies.bun;
   const [name, file] = [PACKAGES[target], join(cache, `bun-${version}-${target}.tgz`)];
-  if (!existsSync(file)) fetchPackage(`${name}@${version}`, file);
+  if (!existsSync(file)) fetchPackage(`${name}@${version}`, cache, file);
   const hash = createHash("sha512").update(readFileSync(file)).digest("base64");
   if (`sha512-${hash}` !== integrityOf(`${name}@${version}`)) {
     rmSync(file);
     throw new Error(
-      `${name}@${version} is not the package that bun.lock names; it was removed from dist/bun`,
+      `${name}@${version} is not the package that bun.lock names; it was removed from ${cache}`,
     );
   }
   run(["tar", "-xzf", file, "-C", directory, "package/bin/bun"]);
   return join(directory, "package/bin/bun");
 }
 
-function fetchPackage(what: string, file: string): void {
+function fetchPackage(what: string, cache: string, file: string): void {
   mkdirSync(cache, { recursive: true });
   const temporary = mkdtempSync(join(cache, ".fetch-"));
   try {

@@ -1,17 +1,17 @@
-// SHA256SUMS of the artefacts.
-import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+// SHA256SUMS of all files of a release.
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { sha256Of } from "./artefacts.ts";
 import type { Release } from "./release.ts";
 
-/** Writes SHA256SUMS of the named files, in the form of `sha256sum`. Returns its lines without the last end. */
-export function writeChecksums({ directory }: Release, names: readonly string[]): string {
-  const lines = names.map((name) => {
-    const hash = createHash("sha256")
-      .update(readFileSync(join(directory, name)))
-      .digest("hex");
-    return `${hash}  ${name}`;
-  });
-  writeFileSync(join(directory, "SHA256SUMS"), `${lines.join("\n")}\n`);
-  return lines.join("\n");
+export const SUMS = "SHA256SUMS";
+
+/** Writes SHA256SUMS of all files that are there, in the form of `sha256sum`. Returns its content. */
+export function writeChecksums({ directory }: Release): string {
+  const lines = readdirSync(directory)
+    .filter((name) => !name.startsWith(SUMS))
+    .toSorted()
+    .map((name) => `${sha256Of(join(directory, name))}  ${name}\n`);
+  writeFileSync(join(directory, SUMS), lines.join(""));
+  return lines.join("");
 }

@@ -2,15 +2,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { PackageFile } from "./files.ts";
-import { type Release, packageVersion } from "./release.ts";
+import { type Cpu, type Release, packageVersion } from "./release.ts";
 import { run } from "./run.ts";
 import { afterInstall, afterRemove, afterUpgrade, beforeRemove, purge } from "./scripts.ts";
 import { layOut } from "./tree.ts";
 
 /** Builds it with dpkg-deb, and returns its name. */
-export function buildDeb(release: Release, files: readonly PackageFile[]): string {
-  const architecture = release.cpu === "arm64" ? "arm64" : "amd64";
-  const name = `noderax-agent_${packageVersion(release)}_${architecture}.deb`;
+export function buildDeb(release: Release, cpu: Cpu, files: readonly PackageFile[]): string {
+  const architecture = cpu === "arm64" ? "arm64" : "amd64";
+  const name = `noderax-agent_${release.version}_${architecture}.deb`;
   const size = files.reduce((sum, file) => sum + ("content" in file ? file.content.length : 0), 0);
   const control = `Package: noderax-agent
 Version: ${packageVersion(release)}

@@ -32,11 +32,11 @@ const TEXTS = [
 /** Where `install` puts these. */
 export const SHARED_TEXTS = TEXTS.map(([path]) => `${SHARED}/${path}`);
 
-/** Lists files and links, without directories. Asks `executable`, which must run here, for its texts. */
-export function packageFiles(executable: string): readonly PackageFile[] {
+/** Lists files and links, without directories. Asks `speaker`, which must run here, for the texts of `executable`. */
+export function packageFiles(executable: string, speaker: string = executable): readonly PackageFile[] {
   const shared = TEXTS.map(([path, words]) => ({
     path: `${SHARED}/${path}`,
-    text: run([executable, ...words]),
+    text: run([speaker, ...words]),
   }));
   const content = readFileSync(executable);
   const parts = partsOf({

@@ -12,12 +12,21 @@ export function stamped(script: string, stamps: Readonly<Record<string, string>>
   }, script);
 }
 
-/** Publishes the script with version, place and checksums. */
+/** Publishes the script with version, place and checksums, and the key that signs them. */
 export function publishScript(
-  { version, directory }: Release,
-  { script, place, sums }: { readonly script: string; readonly place: string; readonly sums: string },
+  { version, place, directory }: Release,
+  script: string,
+  sums: string,
+  key: { readonly ssh: string; readonly pem: string; readonly minisign: string } | undefined,
 ): void {
-  const stamps = { RELEASE_VERSION: version, RELEASE_PLACE: place, RELEASE_SUMS: sums };
+  const stamps = {
+    RELEASE_VERSION: version,
+    RELEASE_PLACE: place === "" ? "" : `${place}/{version}`,
+    RELEASE_SUMS: sums.trimEnd(),
+    RELEASE_KEY_SSH: key?.ssh ?? "",
+    RELEASE_KEY_PEM: key?.pem ?? "",
+    RELEASE_KEY_MINISIGN: key?.minisign ?? "",
+  };
   const path = join(directory, "install.sh");
   writeFileSync(path, stamped(readFileSync(script, "utf8"), stamps));
   chmodSync(path, 0o755);

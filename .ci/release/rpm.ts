@@ -2,15 +2,15 @@
 import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PackageFile } from "./files.ts";
-import { type Release, packageVersion } from "./release.ts";
+import { type Cpu, type Release, packageVersion } from "./release.ts";
 import { run } from "./run.ts";
 import { afterInstall, afterRemove, afterUpgrade, beforeRemove } from "./scripts.ts";
 import { layOut } from "./tree.ts";
 
 /** Builds it with rpmbuild, and returns its name. */
-export function buildRpm(release: Release, files: readonly PackageFile[]): string {
-  const architecture = release.cpu === "arm64" ? "aarch64" : "x86_64";
-  const name = `noderax-agent-${packageVersion(release)}-1.${architecture}.rpm`;
+export function buildRpm(release: Release, cpu: Cpu, files: readonly PackageFile[]): string {
+  const architecture = cpu === "arm64" ? "aarch64" : "x86_64";
+  const name = `noderax-agent-${release.version}-1.${architecture}.rpm`;
   const directory = mkdtempSync(join(release.directory, ".rpm-"));
   try {
     const tree = join(directory, "tree");

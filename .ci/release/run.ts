@@ -13,3 +13,20 @@ export function run(
   if (exitCode !== 0) throw new Error(`${command.join(" ")} failed (${exitCode}): ${stdout}${stderr}`);
   return stdout.toString();
 }
+
+/** The same without blocking, for work that goes on beside. Resolves when it ended well; what it says is shown if it did not. */
+export async function runAsync(
+  command: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  cwd?: string,
+): Promise<void> {
+  const child = Bun.spawn([...command], {
+    ...(cwd === undefined ? {} : { cwd }),
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  const [said, code] = await Promise.all([child.stderr.text(), child.exited]);
+  if (code !== 0) throw new Error(`${command.join(" ")} failed (${code}): ${said}`);
+}
