@@ -16,7 +16,7 @@ export function notesOf(changelog: string, version: string): readonly NoteGroup[
     .slice(section.indexOf("\n") + 1)
     .split(/^### /m)
     .map((text, index): NoteGroup => {
-      const [title = "", body = ""] = index === 0 ? ["Changes", text] : split(text);
+      const [title, body] = index === 0 ? ["Changes", text] : split(text);
       const items = body
         .split(/^- /m)
         .slice(1)

@@ -1,6 +1,5 @@
 // Records which functions the agent uses, so that the build lays their bytecode together: less memory, a faster start.
 import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { seconds } from "../../src/lib/duration.ts";
 import { enrolled, machine, startSandbox, until } from "../../test/support/dev.ts";
 import { elapse } from "../../test/support/until.ts";

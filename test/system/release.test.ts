@@ -29,6 +29,7 @@ const { version } = manifest;
 const tools = ["dpkg-deb", "rpmbuild", "ssh-keygen", "openssl", "minisign", "curl"];
 const missing = tools.filter((tool) => Bun.which(tool) === null);
 const may = test.skipIf(missing.length > 0);
+// Their names end on "(needs …)".
 
 let directory: string;
 beforeAll(() => {
