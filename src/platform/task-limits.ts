@@ -45,18 +45,27 @@ export const COUNT_HITS = `hits() {
       '') for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
         cat "$root$path/memory.events" "$root$path/pids.events"
       done ;;
-      memory) cat "/sys/fs/cgroup/memory$path/memory.oom_control" ;;
+      memory) cat "/sys/fs/cgroup/memory$path/memory.oom_control"
+        printf 'failcnt %s\\n' "$(cat "/sys/fs/cgroup/memory$path/memory.failcnt")" ;;
       pids) cat "/sys/fs/cgroup/pids$path/pids.events" ;;
     esac
   done </proc/self/cgroup 2>/dev/null
 }`;
 
-/** Returns which limit was hit, in words, by what `hits` printed; undefined when none was. */
+/**
+ * Returns which limit was hit, in words, by what `hits` printed; undefined when none was. The kernel counts a kill whoever ran
+ * out of memory; `oom` (version 2) and `failcnt` (version 1) count only what the limit of the group itself refused.
+ */
 export function limitHit(
   counts: string,
   { memory, processes }: Pick<TaskLimits, "memory" | "processes">,
 ): string | undefined {
-  if (/^oom_kill [1-9]/m.test(counts)) return `killed: memory limit ${formatSize(memory)} (task_memory_max)`;
+  if (/^oom_kill [1-9]/m.test(counts)) {
+    const isOwn = /^(oom|failcnt) [1-9]/m.test(counts);
+    return isOwn
+      ? `killed: memory limit ${formatSize(memory)} (task_memory_max)`
+      : "killed: the machine ran out of memory";
+  }
   // Of pids.events; memory.events has a line with the same name before "oom".
   const events = counts.replace(/^low \d+\nhigh \d+\nmax \d+\n/gm, "");
   if (/^max [1-9]/m.test(events)) return `process limit ${processes} reached (task_pids_max)`;

@@ -1,5 +1,5 @@
 // A machine run by systemd, or by OpenRC: a Debian in a container with that as PID 1, without network, the executable in /opt.
-import { existsSync, mkdtempSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
@@ -47,6 +47,21 @@ const cgroups = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((path) =>
   existsSync(join(path, "cgroup.controllers")),
 );
 
+/**
+ * Mounts that give a machine the controllers of control groups. Where these are of version 1, systemd gets them in a
+ * directory of its own: it adds to it, and makes it read-only. Hierarchies of controllers that nobody uses yet are there as
+ * long as the machine is.
+ */
+const controllerMounts = (): string[] =>
+  cgroups === "/sys/fs/cgroup"
+    ? [`--volume=${cgroups}:/sys/fs/cgroup:rw`]
+    : [
+        "--tmpfs=/sys/fs/cgroup:mode=755",
+        ...readdirSync("/sys/fs/cgroup").map(
+          (name) => `--volume=/sys/fs/cgroup/${name}:/sys/fs/cgroup/${name}:rw`,
+        ),
+      ];
+
 /** What this computer lacks to boot such a machine, in words; undefined when nothing. */
 export const missing: string | undefined = [
   process.getuid?.() === 0 ? "" : "root",
@@ -85,8 +100,16 @@ export interface Machine extends AsyncDisposable {
 
 export const AGENT = "/opt/noderax-agent/noderax-agent";
 
+export interface BootOptions {
+  /** True: systemd can limit memory and processes, also on a computer with control groups of version 1. */
+  readonly controllers?: boolean;
+}
+
 /** Boots a machine of its own; makes the image before, which takes half a minute, when this daemon has none. */
-export async function bootMachine(name: keyof typeof kinds = "systemd"): Promise<Machine> {
+export async function bootMachine(
+  name: keyof typeof kinds = "systemd",
+  { controllers = false }: BootOptions = {},
+): Promise<Machine> {
   const kind: MachineKind = kinds[name];
   if (!docker("image", "inspect", kind.image)) await makeImage(kind);
   const id = await succeed([
@@ -101,7 +124,7 @@ export async function bootMachine(name: keyof typeof kinds = "systemd"): Promise
     "--security-opt=seccomp=unconfined",
     "--security-opt=apparmor=unconfined",
     "--cgroupns=host",
-    `--volume=${cgroups}:/sys/fs/cgroup:rw`,
+    ...(controllers ? controllerMounts() : [`--volume=${cgroups}:/sys/fs/cgroup:rw`]),
     "--tmpfs=/run",
     "--tmpfs=/run/lock",
     "--tmpfs=/tmp",
@@ -210,13 +233,13 @@ export interface Node extends Machine {
   cancel(id: string): Promise<void>;
 }
 
-export interface NodeOptions {
+export interface NodeOptions extends BootOptions {
   readonly stateDirectory: string;
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-export async function bootNode({ stateDirectory, settings }: NodeOptions): Promise<Node> {
-  const machine = await bootMachine();
+export async function bootNode({ stateDirectory, settings, ...boot }: NodeOptions): Promise<Node> {
+  const machine = await bootMachine("systemd", boot);
   try {
     await machine.sh("useradd --system --create-home noderax");
     await machine.write(

@@ -51,7 +51,12 @@ test.each([
   ["low 0\nhigh 0\nmax 8\noom 1\noom_kill 0\nmax 0\n", undefined],
   ["low 0\nhigh 0\nmax 8\noom 1\noom_kill 2\nmax 0\n", "killed: memory limit 64MiB (task_memory_max)"],
   ["low 0\nhigh 0\nmax 8\noom 1\noom_kill 0\nmax 3\n", "process limit 40 reached (task_pids_max)"],
-  ["oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", "killed: memory limit 64MiB (task_memory_max)"],
+  ["low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\nmax 0\n", "killed: the machine ran out of memory"],
+  [
+    "oom_kill_disable 0\nunder_oom 0\noom_kill 1\nfailcnt 9\n",
+    "killed: memory limit 64MiB (task_memory_max)",
+  ],
+  ["oom_kill_disable 0\nunder_oom 0\noom_kill 1\nfailcnt 0\n", "killed: the machine ran out of memory"],
   ["", undefined],
 ])("%j says %p", (counts, words) => {
   expect(limitHit(counts, limits)).toBe(words as string);
