@@ -19,6 +19,8 @@ const { values: flags } = parseArgs({
     "bytecode-order": { type: "string", multiple: true, default: [] },
     /** By how much later than usual the JIT compiles. */
     "jit-policy": { type: "string", default: "1" },
+    /** Another version than the package's: tests of updates need several. */
+    version: { type: "string" },
   },
 });
 /** Raw public keys in base64, with commas between: whose releases the executable updates to. */
@@ -82,7 +84,7 @@ async function stamps(): Promise<Record<string, string>> {
   // Of the module that is loaded to print them, so they take no memory before.
   const licenses = Bun.zstdCompressSync(licensesText(await packagesInBundle()), { level: 19 });
   const values = {
-    BUILD_VERSION: version,
+    BUILD_VERSION: flags.version ?? version,
     BUILD_COMMIT: commit ? commit + dirty : "unknown",
     BUILD_DATE: seconds > 0 ? new Date(seconds * 1000).toISOString() : "unknown",
     BUILD_ROOT_KEYS: rootKeys,

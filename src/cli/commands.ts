@@ -29,6 +29,8 @@ export const root: Command = command({
     completion: () => import("./commands/completion.ts"),
     man: () => import("./commands/man.ts"),
     "log-scan": async () => ({ default: (await import("./commands/go-helpers.ts")).logScan }),
-    update: async () => ({ default: (await import("./commands/go-helpers.ts")).update }),
+    update: () => import("./commands/update.ts"),
+    "update-watch": () => import("./commands/update/watch.ts"),
+    "self-test": () => import("./commands/update/self-test.ts"),
   },
 });

@@ -3,6 +3,7 @@
 import { seconds } from "../lib/duration.ts";
 import { leadingSlash, trailingSlash } from "./checks.ts";
 import type { Option, ValueOf } from "./option.ts";
+import { parseWindow } from "../lib/time-window.ts";
 import { caravanseraiOptions } from "./options-caravanserai.ts";
 
 export const options = {
@@ -312,6 +313,33 @@ export const options = {
     env: ["REALTIME_PATH"],
     planes: ["noderax"],
     doc: "HTTP path of the Socket.IO endpoint.",
+  },
+  update_allow: {
+    type: "enum",
+    values: ["off", "manual", "control-plane", "auto"],
+    default: "control-plane",
+    planes: ["noderax", "caravanserai"],
+    doc: "The owner's veto: who may update the agent: nobody, the command, roll-outs too, the agent itself too.",
+  },
+  update_channel_url: {
+    type: "url",
+    scheme: "https",
+    planes: ["noderax", "caravanserai"],
+    doc: "Where releases are: the directory with catalog.json. Without it there are no updates.",
+  },
+  update_window: {
+    type: "string",
+    check: (text) =>
+      parseWindow(text) === undefined
+        ? 'is no window (write "02:00-04:30" or "Sat,Sun 22:00-06:00")'
+        : undefined,
+    planes: ["noderax", "caravanserai"],
+    doc: "When the agent may update itself (update_allow auto), in this machine's time zone.",
+  },
+  update_pin: {
+    type: "string",
+    planes: ["noderax", "caravanserai"],
+    doc: "The only version that is installed, whoever asks.",
   },
   location_manual_region: {
     type: "string",

@@ -169,6 +169,27 @@ export function taskApi(http: Http, identity: NodeIdentity, timeout: Duration) {
 }
 export type TaskApi = ReturnType<typeof taskApi>;
 
+/** Tells a roll-out how far the update of this node is. Throws as `http`. */
+export const sendUpdateProgress = (
+  http: Http,
+  { nodeId, agentToken }: NodeIdentity,
+  targetId: string,
+  body: tasks.UpdateProgress,
+  signal: AbortSignal,
+): Promise<unknown> =>
+  http(
+    {
+      method: "POST",
+      path: `/api/v1/agent-updates/targets/${encodeURIComponent(targetId)}/progress`,
+      headers: { authorization: `Bearer ${agentToken}`, "x-agent-node-id": nodeId },
+      body,
+      answer: tasks.UpdateTargetAnswer,
+      timeout: seconds(10),
+      idempotent: true,
+    },
+    signal,
+  );
+
 /** Removes the API prefix, with which the installer and users of the Go agent may write the URL. */
 export const withoutApiPrefix = (url: string): string =>
   url.replace(/\/+$/, "").replace(/(?:\/api)?\/v1$/, "");

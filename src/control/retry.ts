@@ -75,6 +75,10 @@ export const retry = {
   bind: { base: seconds(1), cap: seconds(30), within: Infinity },
   /** 1 s to 30 s: loops that need this machine alone. */
   local: { base: seconds(1), cap: seconds(30), within: Infinity },
+  /** 8 tries, 1 s doubling to 30 s ≈ 1½ min: a person may wait for it; what was downloaded is kept for the next time. */
+  download: { base: seconds(1), cap: seconds(30), within: Infinity, tries: 8 },
+  /** 2 s to 30 s, 24 tries ≈ 10 min: longer than a control plane waits for a node that is updated. */
+  updateReport: { base: seconds(2), cap: seconds(30), within: Infinity, tries: 24 },
   /** 3 tries, 1 s and 2 s apart: a person waits for the first answer of an enrollment. */
   initiate: { base: seconds(1), cap: seconds(5), within: Infinity, tries: 3 },
   /**

@@ -7,11 +7,14 @@ export const STATE_DIRECTORY = "/var/lib/noderax-agent";
 /** Completions and the manual page go below it. */
 export const SHARED = "/usr/local/share";
 export const UNIT = "noderax-agent.service";
+export const WATCH_UNIT = "noderax-agent-update-watch.service";
 
 export const places = {
   program: `${PROGRAM_DIRECTORY}/noderax-agent`,
-  /** The previous executable, until the new one is healthy. */
+  /** The previous executable: of an installation until the new one is healthy, of an update until the next one. */
   previous: `${PROGRAM_DIRECTORY}/noderax-agent.previous`,
+  /** What an update has downloaded. */
+  downloads: `${PROGRAM_DIRECTORY}/update`,
   manifest: `${STATE_DIRECTORY}/install.json`,
   link: "/usr/local/bin/noderax-agent",
   config: `${CONFIG_DIRECTORY}/config.json`,
@@ -22,6 +25,8 @@ export const places = {
   authorities: `${CONFIG_DIRECTORY}/ca.pem`,
   identity: `${STATE_DIRECTORY}/agent_identity.json`,
   unit: `/etc/systemd/system/${UNIT}`,
+  /** Watches a new version, from the switch until it is confirmed or rolled back. */
+  watchUnit: `/etc/systemd/system/${WATCH_UNIT}`,
   /** The owner's drop-ins: systemd reads them, we never write them, only `uninstall --purge` removes them. */
   dropIns: `/etc/systemd/system/${UNIT}.d`,
   initScript: "/etc/init.d/noderax-agent",

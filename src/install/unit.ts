@@ -41,8 +41,8 @@ export function renderUnit(options: UnitOptions): string {
     "# reached is no reason to restart it.",
     "Type=notify",
     "NotifyAccess=main",
-    `ExecStart=${quoted(program)} run`,
-    `Environment=${quoted(`NODERAX_CONFIG_FILE=${config}`)}`,
+    `ExecStart=${quotedWord(program)} run`,
+    `Environment=${quotedWord(`NODERAX_CONFIG_FILE=${config}`)}`,
     `EnvironmentFile=-${places.proxy}`,
     `UnsetEnvironment=${SCRUBBED}`,
     "TimeoutStartSec=120",
@@ -100,7 +100,7 @@ function strictSandbox(stateDirectory: string, since: Since): string[] {
     "# When systemd starts no units any more, a root terminal runs in here, with these limits; others are refused.",
     "NoNewPrivileges=yes",
     "ProtectSystem=strict",
-    `ReadWritePaths=${[PROGRAM_DIRECTORY, CONFIG_DIRECTORY, stateDirectory].map((path) => quoted(`-${path}`)).join(" ")}`,
+    `ReadWritePaths=${[PROGRAM_DIRECTORY, CONFIG_DIRECTORY, stateDirectory].map((path) => quotedWord(`-${path}`)).join(" ")}`,
     "# Where it is announced to the commands of root; other processes of root are, too.",
     "RuntimeDirectory=noderax-0",
     "RuntimeDirectoryMode=0700",
@@ -186,7 +186,7 @@ const WIDE_CAPABILITIES = [
 ].map((name) => `CAP_${name}`);
 
 /** Quotes one word of a unit file, so that systemd expands no specifier and no variable in it. */
-const quoted = (word: string): string =>
+export const quotedWord = (word: string): string =>
   /^[\w@+=:,./-]+$/.test(word)
     ? word
     : `"${word

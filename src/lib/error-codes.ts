@@ -86,7 +86,21 @@ interface Codes {
   terminal: "pty" | "shell";
   tls: "expired" | "name" | "untrusted";
   trust: "links" | "refused" | "unclear";
-  update: "patch" | "signature";
+  /** foreign: the place serves another program; patch, download: what came is not what is listed. */
+  update:
+    | "busy"
+    | "download"
+    | "failed"
+    | "foreign"
+    | "forbidden"
+    | "none"
+    | "patch"
+    | "place"
+    | "probe"
+    | "service"
+    | "signature"
+    | "space"
+    | "version";
   version: "licenses";
 }
 

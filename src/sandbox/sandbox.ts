@@ -15,6 +15,7 @@ import type { EngineSocket, Realtime } from "./realtime/realtime.ts";
 import { Sweeper } from "./noderax/sweeper.ts";
 import { Throttle } from "./noderax/throttle.ts";
 import { type Operations, operations } from "./operations.ts";
+import { answerRelease, isRelease } from "./releases.ts";
 import { OPERATOR_PREFIX, type Switches, answerOperator } from "./operator.ts";
 import { openStore } from "./store.ts";
 import { DEFAULT_TIMINGS, type Timings } from "./timings.ts";
@@ -27,6 +28,8 @@ export interface SandboxOptions {
   readonly host?: string;
   /** Directory that keeps `sandbox.db`; in memory without. */
   readonly data?: string;
+  /** Directory that is served as a release place under /releases/. */
+  readonly releases?: string;
   /** Default: a random one. */
   readonly operatorToken?: string;
   /** The shared secret of the legacy `/agent/register`. Default: a random one. */
@@ -150,6 +153,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     if (pathname.startsWith(`${OPERATOR_PREFIX}/`))
       return answerOperator({ ...operatorSide, origins }, request);
     if (pathname === "/health" && request.method === "GET") return jsonAnswer(request, 200, { status: "ok" });
+    if (isRelease(pathname)) return answerRelease(options.releases, request);
     if (isCaravanserai(pathname)) {
       const ports = { routes: routesOfCara, faults, origins, stopping: stopping.signal, log };
       return answerCaravanserai(ports, request);

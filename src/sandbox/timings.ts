@@ -66,6 +66,10 @@ export interface Timings {
   terminatingLimit: Duration;
   /** A Terminated project is removed after this. */
   terminatedLife: Duration;
+  /** A target of a roll-out fails when its agent does not begin, does not come back, or stays in any other step. */
+  updateDispatchLimit: Duration;
+  updateReconnectLimit: Duration;
+  updateStepLimit: Duration;
 }
 
 export const DEFAULT_TIMINGS: Readonly<Timings> = {
@@ -98,4 +102,7 @@ export const DEFAULT_TIMINGS: Readonly<Timings> = {
   rescheduleGrace: RESCHEDULE_GRACE,
   terminatingLimit: TERMINATING_LIMIT,
   terminatedLife: minutes(1),
+  updateDispatchLimit: minutes(2),
+  updateReconnectLimit: minutes(5),
+  updateStepLimit: minutes(15),
 };

@@ -25,6 +25,9 @@ import type { Turns } from "./turns.ts";
 export type TaskSettings = Pick<
   Settings,
   | "task_timeout"
+  | "state_file"
+  | "update_allow"
+  | "update_channel_url"
   | "task_kill_grace"
   | "task_output_limit"
   | "task_memory_max"

@@ -25,7 +25,7 @@ export function prepareTask(type: string, payload: unknown, permissions: Permiss
     const known = kinds.map((one) => one.type).join(", ");
     return refuse(`unsupported task type "${type}": this agent runs ${known}`);
   }
-  if (!permissions.owner[kind.allowedBy])
+  if (kind.allowedBy !== undefined && !permissions.owner[kind.allowedBy])
     return refuse(`the owner of this machine forbids ${type} (${kind.allowedBy})`);
   const prepared = kind.prepare(payload, permissions);
   const refusal = prepared.do === "refuse" ? undefined : refusalOfRoot(prepared.root, permissions);

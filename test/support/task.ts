@@ -98,3 +98,10 @@ export class TaskHandle {
     return [JSON.stringify(this.document(), null, 1), ...rows.slice(-20)].join("\n") + this.machine.story();
   }
 }
+
+/** Settings of an agent that is never updated. */
+export const noUpdates = {
+  state_file: "/var/empty/agent_identity.json",
+  update_allow: "off",
+  update_channel_url: undefined,
+} as const;

@@ -20,19 +20,3 @@ export const logScan = command({
     throw refusal("a scan of logs");
   },
 });
-
-export const update = command({
-  name: "update",
-  description: "what the Go agent's helper calls; refused",
-  hidden: true,
-  args: {
-    "request-file": { type: "string", description: "the helper's request", valueHint: "FILE" },
-    "target-version": { type: "string", description: "of the Go agent", valueHint: "VERSION" },
-    "target-id": { type: "string", description: "of the Go agent", valueHint: "ID" },
-    rollback: { type: "boolean", description: "of the Go agent" },
-    "apply-now": { type: "boolean", description: "of the Go agent" },
-  },
-  run() {
-    throw refusal("an update");
-  },
-});

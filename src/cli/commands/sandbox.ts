@@ -37,6 +37,11 @@ export default command({
       description: "store nodes, tasks and projects in this directory",
       valueHint: "dir",
     },
+    releases: {
+      type: "string",
+      description: "serve this directory as a release place, under /releases",
+      valueHint: "dir",
+    },
     json: { type: "boolean", description: "print one line of JSON when ready: url and operator_token" },
     "operator-token-file": {
       type: "string",
@@ -71,6 +76,7 @@ export default command({
     scan: () => import("./sandbox/scan.ts"),
     "root-access": () => import("./sandbox/root-access.ts"),
     maintenance: () => import("./sandbox/maintenance.ts"),
+    rollout: () => import("./sandbox/rollout.ts"),
     cancel: () => import("./sandbox/cancel.ts"),
     terminal: () => import("./sandbox/terminal.ts"),
     apply: () => import("./sandbox/apply.ts"),
@@ -86,6 +92,7 @@ export default command({
       faults: faultsOf(args),
       log: createLog({ level: "info", format: args.json ? "json" : "human", write: note }),
       ...(args.data === undefined ? {} : { data: args.data }),
+      ...(args.releases === undefined ? {} : { releases: args.releases }),
       ...(operatorToken === undefined ? {} : { operatorToken }),
       ...tlsOf(args["tls-cert"], args["tls-key"]),
     };

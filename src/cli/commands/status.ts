@@ -1,6 +1,8 @@
 // `status`: shows what the running agent does and what it waits for.
 import { shortId } from "../../lib/text.ts";
 import { type ServiceState, describeService, serviceState } from "../../install/service.ts";
+import { stateDirectory } from "../../agent/agent.ts";
+import { type Attempt, readUpdateRecord } from "../../install/update/state.ts";
 import { AgentError, type ExitCode, exit } from "../../lib/agent-error.ts";
 import { humanDuration, seconds } from "../../lib/duration.ts";
 import { printableIn } from "../../lib/printable.ts";
@@ -26,19 +28,18 @@ export default command({
   args: { ...configFlags, json: { type: "boolean", description: "print one JSON document" } },
   async run({ args }): Promise<ExitCode> {
     const service = serviceState();
-    const status = await statusOf(args).catch((error: unknown) => {
+    const settings = configFrom(args).then(settingsOfAgent);
+    const status = await settings.then(runningAgent).catch((error: unknown) => {
       if (service === undefined || !(error instanceof AgentError)) throw error;
       return error;
     });
     if (status instanceof AgentError) return showServiceAlone(service, status, args.json === true);
-    if (args.json) printJson({ ...status, service: serviceDocument(service) });
-    else show(printableIn(status), service);
+    const update = readUpdateRecord(stateDirectory(await settings)).attempt;
+    if (args.json) printJson({ ...status, service: serviceDocument(service), update: update ?? null });
+    else show(printableIn(status), service, update && printableIn(update));
     return exitOf(status);
   },
 });
-
-const statusOf = async (args: Parameters<typeof configFrom>[0]): Promise<Status> =>
-  runningAgent(settingsOfAgent(await configFrom(args)));
 
 /**
  * Everybody may know how the service is; what the agent does, it tells its own user alone. Throws `why` for an agent that
@@ -63,12 +64,13 @@ function exitOf({ noderax, caravanserai, loops }: Status): ExitCode {
   return isDegraded === true ? exit.degraded : exit.done;
 }
 
-function show(status: Status, service: ServiceState | undefined): void {
+function show(status: Status, service: ServiceState | undefined, update: Attempt | undefined): void {
   const memory = `${Math.round(status.rss_bytes / 1e6)} MB`;
   const up = humanDuration(seconds(status.uptime_seconds));
   print(`noderax-agent ${status.version} · pid ${status.pid} · up ${up} · ${memory}`);
   // One that runs beside the service, as in `dev`, is not it.
   if (service?.pid === status.pid) showService(service);
+  if (update !== undefined) print(`update         ${updateText(update)}`);
   for (const warning of status.warnings) print(`${paint.yellow("!")} ${warning}`);
   if (status.noderax !== null) showNoderax(status.noderax, loopsOf("noderax", status));
   if (status.caravanserai) showCaravanserai(status.caravanserai, loopsOf("caravanserai", status));
@@ -234,6 +236,17 @@ function showService(state: ServiceState | undefined): void {
   if (state === undefined) return;
   const text = describeService(state);
   print(`service        ${state.active === "active" ? text : paint.yellow(text)}`);
+}
+
+/** Returns one line about the last update, or the one that goes on. Pure. */
+export function updateText({ from, to, phase, note, outcome, reason, changedAt }: Attempt): string {
+  const why = reason === undefined || reason === "" ? "" : `: ${reason}`;
+  const way = `${from} → ${to}`;
+  if (phase !== "over") return paint.yellow(`${way} ${phase}${note === "" ? why : `: ${note}`}`);
+  const ago = `${age(Date.parse(changedAt))} ago`;
+  return outcome === "confirmed"
+    ? `${way} confirmed, ${ago}`
+    : paint.yellow(`${way} ${outcome}, ${ago}${why}`);
 }
 
 /** For `status --json`. */

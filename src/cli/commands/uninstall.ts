@@ -7,6 +7,7 @@ import { packageOwner } from "../../install/package-owner.ts";
 import { places } from "../../install/places.ts";
 import { planUninstall } from "../../install/plan.ts";
 import { endWhatRuns, initSystem, manage, serviceState } from "../../install/service.ts";
+import { stopWatcher } from "../../install/update/watch-unit.ts";
 import { AgentError, exit } from "../../lib/agent-error.ts";
 import { findAccount, isRoot } from "../../platform/account.ts";
 import { command } from "../command.ts";
@@ -50,14 +51,16 @@ export default command({
       return;
     }
     const init = initSystem();
+    if (init === "systemd") stopWatcher();
     if (serviceState(init) !== undefined) {
       manage("stop", init);
       manage("disable", init);
       note("  stopped the service; its tasks and terminals end with it");
     }
     endWhatRuns(init);
-    const { removed, left } = removeAll(removal);
+    // First: the directories of what is recorded are removed when they are empty.
     for (const path of unrecorded(purge)) rmSync(path, { recursive: true, force: true });
+    const { removed, left } = removeAll(removal);
     if (!purge && existsSync(places.manifest)) writeManifest(whatIsLeft(manifest, removed));
     manage("reload", init);
     for (const path of removed) note(`  removed ${path}`);
@@ -67,11 +70,15 @@ export default command({
   },
 });
 
-/** Returns the data that others have made for the service: the owner's drop-ins and variables, and OpenRC's log. */
+/** Returns what updates have left, and the data of others for the service: the owner's drop-ins and variables, OpenRC's log. */
 const unrecorded = (purge: boolean): readonly string[] =>
-  purge
-    ? [places.dropIns, places.initSettings, places.log, `${places.log}.1`].filter((path) => existsSync(path))
-    : [];
+  [
+    ...OF_UPDATES,
+    ...(purge ? [places.dropIns, places.initSettings, places.log, `${places.log}.1`] : []),
+  ].filter((path) => existsSync(path));
+
+/** What updates leave in the program's directory. */
+const OF_UPDATES = [places.previous, places.downloads];
 
 const user = (name: string): Found =>
   findAccount(name) === undefined ? { kind: "missing" } : { kind: "other" };

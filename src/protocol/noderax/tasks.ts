@@ -123,3 +123,19 @@ export const controlOf = (taskId: string) =>
     ControlAnswer,
     v.check((answer) => sameId(answer.taskId, taskId), "another task"),
   );
+
+/** `POST /agent-updates/targets/{targetId}/progress`: what an agent may send of a roll-out's states. */
+export interface UpdateProgress {
+  readonly status:
+    | "downloading"
+    | "verifying"
+    | "installing"
+    | "restarting"
+    | "waiting_for_reconnect"
+    | "failed";
+  readonly progressPercent: number;
+  readonly message: string;
+}
+
+/** The target as the server has it. */
+export const UpdateTargetAnswer = v.object({ id: v.string() });

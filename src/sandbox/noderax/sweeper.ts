@@ -5,6 +5,7 @@ import { type Store, isoNow } from "../store.ts";
 import type { Timings } from "../timings.ts";
 import { recordEvent } from "./nodes.ts";
 import { NO_LEASE } from "./tasks.ts";
+import { sweepUpdates } from "./updates.ts";
 
 /** Queued tasks of nodes in maintenance are skipped. */
 const NOT_IN_MAINTENANCE = "nodeId IN (SELECT id FROM nodes WHERE maintenance = 0)";
@@ -72,7 +73,10 @@ export class Sweeper {
   restart(): void {
     this.stop();
     this.#timers = [
-      this.#every(this.#timings.sweepInterval, () => sweepTasks(this.#store, this.#timings)),
+      this.#every(this.#timings.sweepInterval, () => {
+        sweepTasks(this.#store, this.#timings);
+        sweepUpdates(this.#store, this.#timings);
+      }),
       this.#every(this.#timings.offlineCheck, () => sweepNodes(this.#store, this.#timings)),
     ];
   }

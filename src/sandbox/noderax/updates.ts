@@ -4,6 +4,8 @@ import type { NodeRow, UpdateTargetRow } from "../entities.ts";
 import { type Store, isoNow } from "../store.ts";
 import { type ApiRoute, nodeRoute } from "./route.ts";
 import { insertTask } from "./tasks.ts";
+import type { Duration } from "../../lib/duration.ts";
+import type { Timings } from "../timings.ts";
 import { isUuid, number, oneOfField, optional, textField } from "./validation.ts";
 
 const ACTIVE = [
@@ -72,6 +74,31 @@ export function createUpdate(
     message: null,
     updatedAt: isoNow(),
   });
+}
+
+/** How long a target may stay in a state; in every other active one for `updateStepLimit`. */
+const limitOf = (status: string, timings: Timings): Duration =>
+  status === "dispatched"
+    ? timings.updateDispatchLimit
+    : status === "waiting_for_reconnect"
+      ? timings.updateReconnectLimit
+      : timings.updateStepLimit;
+
+/** Characters of a task's output that a failed target shows. */
+const WHY_MAX = 240;
+
+/** Fails the targets whose task failed, and those that make no progress. */
+export function sweepUpdates(store: Store, timings: Timings): void {
+  for (const target of store.updateTargets.all().filter((one) => !isOver(one))) {
+    const task = store.tasks.get(target.taskId);
+    const isTaskBad = task?.status === "failed" || task?.status === "cancelled";
+    const isLate = target.updatedAt <= isoNow(-limitOf(target.status, timings));
+    if (!isTaskBad && !isLate) continue;
+    const message = isTaskBad
+      ? task.output?.slice(0, WHY_MAX) || `The task was ${task.status}.`
+      : `No progress while ${target.status}.`;
+    store.updateTargets.update(target.id, { status: "failed", message, updatedAt: isoNow() });
+  }
 }
 
 /** Nothing but the reported version completes a target; its task is then a success, whatever was sent. */

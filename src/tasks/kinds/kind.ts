@@ -13,7 +13,7 @@ export type OwnerSetting = "allow_tasks" | "allow_packages" | "allow_log_scan";
 
 /** Facts about this node for the decision of a kind. */
 export interface KindContext {
-  readonly settings: Pick<Settings, "task_timeout">;
+  readonly settings: Pick<Settings, "task_timeout" | "state_file" | "update_allow" | "update_channel_url">;
   /** Runs programs as the user of tasks without root. */
   readonly runner: Runner;
   /** The systemd service that would start the agent again after a restart. */
@@ -104,8 +104,8 @@ export interface Finished {
 
 export interface TaskKind {
   readonly type: string;
-  /** False: the owner refuses all tasks of this kind. */
-  readonly allowedBy: OwnerSetting;
+  /** False: the owner refuses all tasks of this kind. Undefined: `prepare` asks a setting of another form. */
+  readonly allowedBy: OwnerSetting | undefined;
   /** Decides what a task does. Changes nothing: `task explain` asks, too. */
   prepare(payload: unknown, context: KindContext): Prepared;
   /** Returns what the end of its command means; undefined when the exit code says it all. */
@@ -119,7 +119,7 @@ export const taskKindOf = (kinds: readonly TaskKind[], type: string): TaskKind |
 /** Returns the kind with its payload parsed; `prepare` and `finish` of a definition see valid payloads only. Both are pure. */
 export function defineKind<P>(definition: {
   readonly type: string;
-  readonly allowedBy: OwnerSetting;
+  readonly allowedBy: OwnerSetting | undefined;
   readonly payload: v.GenericSchema<unknown, P>;
   readonly prepare: (payload: P, context: KindContext) => Prepared;
   readonly finish?: (end: RunEnd, payload: P) => Finished;

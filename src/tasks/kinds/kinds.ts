@@ -1,4 +1,5 @@
 // The kinds of tasks that this agent runs. A new kind is a file beside this one, and a name in the list.
+import { agentUpdate } from "./agent-update.ts";
 import type { TaskKind } from "./kind.ts";
 import { logScanKind } from "./log-scan.ts";
 import { packageInstall, packagePurge, packageRemove } from "./package-changes.ts";
@@ -13,4 +14,5 @@ export const TASK_KINDS: readonly TaskKind[] = [
   packageRemove,
   packagePurge,
   logScanKind,
+  agentUpdate,
 ];

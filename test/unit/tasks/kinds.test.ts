@@ -1,4 +1,5 @@
 // A kind of task is a definition alone: the driver makes its log, its completion, its recovery and its end of it.
+import { noUpdates } from "../../support/task.ts";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -122,6 +123,7 @@ function agentAs(task: Runner, ...kinds: TaskKind[]): Agent {
     openFiles: undefined,
     settings: {
       task_timeout: minutes(1),
+      ...noUpdates,
       task_kill_grace: seconds(1),
       task_output_limit: 1_000_000,
       task_memory_max: undefined,

@@ -1,4 +1,5 @@
 // Scans of a machine's logs: files that rotate under it, links and pipes in their place, users without root, and its entries.
+import { noUpdates } from "../../support/task.ts";
 import { describe, expect, test } from "bun:test";
 import {
   appendFileSync,
@@ -97,7 +98,7 @@ describe("a preview", () => {
 
   test("of a preset that is none names those there are", () => {
     const context = {
-      settings: { task_timeout: 1_000 },
+      settings: { task_timeout: 1_000, ...noUpdates },
       runner: runnerFor(currentAccount()),
       ownService: undefined,
       rebootRefusal: undefined,

@@ -1,4 +1,5 @@
 // What a task may do on a node: the owner's word first, then the root-access profile, for every surface.
+import { noUpdates } from "../../support/task.ts";
 import { describe, expect, test } from "bun:test";
 import { currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { minutes } from "../../../src/lib/duration.ts";
@@ -10,7 +11,7 @@ import { type Permissions, prepareTask } from "../../../src/tasks/permission.ts"
 const here: Permissions = {
   kinds: TASK_KINDS,
   owner: { allow_tasks: true, allow_packages: true, allow_log_scan: true },
-  settings: { task_timeout: minutes(10) },
+  settings: { task_timeout: minutes(10), ...noUpdates },
   runner: runnerFor(currentAccount()),
   rootProfile: "off",
   rootRefusal: () => undefined,

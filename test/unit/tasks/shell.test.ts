@@ -1,4 +1,5 @@
 // shell.exec: what a payload asks for is run as asked, or refused with the reason.
+import { noUpdates } from "../../support/task.ts";
 import { describe, expect, test } from "bun:test";
 import { currentAccount, runnerFor } from "../../../src/platform/account.ts";
 import { minutes, seconds } from "../../../src/lib/duration.ts";
@@ -6,7 +7,7 @@ import type { KindContext, Prepared } from "../../../src/tasks/kinds/kind.ts";
 import { shellExec } from "../../../src/tasks/kinds/shell.ts";
 
 const context: KindContext = {
-  settings: { task_timeout: minutes(10) },
+  settings: { task_timeout: minutes(10), ...noUpdates },
   runner: runnerFor(currentAccount()),
   ownService: "noderax-agent.service",
   rebootRefusal: undefined,

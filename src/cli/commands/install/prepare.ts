@@ -7,7 +7,7 @@ import { type Found, hashOf, inspectPath, inspectOptionalPath } from "../../../i
 import { partsOf, taskUserOf } from "../../../install/parts.ts";
 import { type PackageOwner, packageOwner } from "../../../install/package-owner.ts";
 import { PROGRAM_DIRECTORY, SHARED, STATE_DIRECTORY, places } from "../../../install/places.ts";
-import { proxyEnvironment } from "../../../install/proxy-environment.ts";
+import { proxyEnvironment } from "../../../platform/proxy-environment.ts";
 import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
 import {
   type InitSystem,

@@ -1,7 +1,7 @@
 // The proxy that an installer was given, in the form that the service reads.
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { proxyEnvironment } from "../../../src/install/proxy-environment.ts";
+import { proxyEnvironment } from "../../../src/platform/proxy-environment.ts";
 
 test("without a proxy there is nothing to keep", () => {
   expect(proxyEnvironment({ NO_PROXY: "localhost", HTTPS_PROXY: "" })).toBeUndefined();
