@@ -31,6 +31,7 @@ import { launchMode } from "../tasks/run/directory.ts";
 /** Returns the directory of all state: the one of the identity file. */
 export const stateDirectory = (settings: Pick<Settings, "state_file">): string =>
   dirname(settings.state_file);
+/** The places in the state directory: the database, and the parent of the run directories of tasks. */
 export const databasePath = (directory: string): string => join(directory, "state.db");
 export const runsPath = (directory: string): string => join(directory, "tasks");
 

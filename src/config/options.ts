@@ -423,6 +423,7 @@ export type Settings = {
 
 export const optionKeys = Object.keys(options) as readonly OptionKey[];
 
+/** Returns whether a setting of this name exists. */
 export const isOptionKey = (key: string): key is OptionKey => Object.hasOwn(options, key);
 
 /** Returns the row of a key as an Option, for code that works on all of them. */

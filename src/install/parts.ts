@@ -51,6 +51,7 @@ export function taskUserOf(name: string, account: { readonly home: string } | un
   return account === undefined || account.home === TASK_HOME || isInState(account.home) ? "ours" : "other";
 }
 
+/** Returns whether a home directory lies in the state directory, where tasks must not write. */
 export const isInState = (home: string): boolean => `${home}/`.startsWith(`${STATE_DIRECTORY}/`);
 
 const USER_PARTS: readonly Part[] = [

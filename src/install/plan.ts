@@ -110,7 +110,7 @@ export function recordInstall(
       ...(part.kind === "user" ? { home: part.home } : {}),
     };
   });
-  // Parts of an earlier version, or for a program that is gone by now, are ours to remove still.
+  // Keep the entries of an earlier version, and for programs that were removed since: `uninstall` removes those parts, too.
   const current = new Set(parts.map(({ kind, path }) => `${kind} ${path}`));
   const others = [...before].filter(([key]) => !current.has(key)).map(([, entry]) => entry);
   return { version: 1, entries: [...entries, ...others] };

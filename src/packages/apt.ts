@@ -13,7 +13,7 @@ import {
   recordsOf,
 } from "./adapter.ts";
 
-/** Wait of apt itself, in seconds, for a lock that was taken between our look and its start. */
+/** Wait of apt itself, in seconds, for a lock that was taken between our check and its start. */
 const LOCK_TIMEOUT = 600;
 
 const CONFFILES = ["--force-confdef", "--force-confold"];

@@ -5,6 +5,7 @@ import type { PackageReport } from "./report.ts";
 /** The part of a report that the package database tells. */
 export type PackageChanges = Pick<PackageReport, "installed" | "upgraded" | "removed" | "purged" | "broken">;
 
+/** Returns the packages that came, went or changed between two lists, and those that are broken in the second. */
 export function changesBetween(
   before: readonly InstalledPackage[],
   after: readonly InstalledPackage[],

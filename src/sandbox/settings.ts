@@ -82,18 +82,22 @@ export function parseDocument<const S extends v.GenericSchema>(schema: S, raw: u
   throw new InvalidDocument(path === null ? issue.message : `${path}: ${issue.message}`);
 }
 
+/** Parses faults to change. Throws `InvalidDocument` with the path of the first problem. */
 export function parseFaults(raw: unknown): Partial<Faults> {
   return camelKeys(parseDocument(FaultsPatch, raw));
 }
 
+/** Parses timings to change. Throws `InvalidDocument` with the path of the first problem. */
 export function parseTimings(raw: unknown): Partial<Timings> {
   return camelKeys(parseDocument(TimingsPatch, raw));
 }
 
+/** Returns the faults as the control API shows them. */
 export function faultsDocument(faults: Readonly<Faults>): Record<string, unknown> {
   return { ...snakeKeys(faults), delay: formatDuration(faults.delay) };
 }
 
+/** Returns the timings as the control API shows them, durations as text. */
 export function timingsDocument({
   throttleLimit,
   transcriptLimit,

@@ -78,6 +78,7 @@ export interface OpenClaim {
   write(until: SteadyTime | undefined): void;
 }
 
+/** Creates the open claim of this database. Throws the errors of SQLite. */
 export function createOpenClaim(database: Database): OpenClaim {
   return {
     read() {

@@ -27,6 +27,7 @@ function explainExit(code: number): string {
   return signal === undefined ? `exit code ${code}` : `killed by ${signal} (exit code ${code})`;
 }
 
+/** Returns the text of a task that was ended at its limit. `limit`: the limit in words. */
 export function timeoutText(limit: string, ran: Duration): string {
   return `timed out after ${humanDuration(ran)} (${limit})`;
 }

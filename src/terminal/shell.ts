@@ -8,6 +8,7 @@ import type { TrialRunner } from "../platform/trial.ts";
 
 /** The environment marker of a terminal's processes, by which those that left its session are found. */
 export const TERMINAL_MARKER = "NODERAX_TERMINAL";
+/** Returns the environment entry by which processes of a terminal are found after they left its session. */
 export const environmentMarker = (sessionId: string): string => `${TERMINAL_MARKER}=${sessionId}`;
 
 /** The service in which a terminal runs, where systemd can start it. */

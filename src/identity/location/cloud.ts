@@ -65,7 +65,7 @@ async function azure(ask: AskMetadata): Promise<Location | undefined> {
 const AwsDocument = v.object({ region: v.string(), availabilityZone: v.optional(v.string()) });
 const AzureCompute = v.object({ location: v.string(), zone: v.optional(v.string()) });
 
-/** Undefined for a region that is no name of one: whoever answers the address may send anything. */
+/** Undefined for a region that is no valid name: outside a cloud any program may answer at the address. */
 function located(
   provider: "aws" | "gcp" | "azure",
   region: string | undefined,

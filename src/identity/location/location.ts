@@ -60,8 +60,8 @@ export async function findLocation(
 const MAKERS = ["/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_vendor", "/sys/hypervisor/uuid"];
 
 /**
- * The location for an enrollment, which does not wait for it: as configured, or, on what looks like a machine of a cloud, as
- * its metadata service says, at once. Undefined elsewhere; the agent finds it later. Never rejects.
+ * Resolves with the location for an enrollment: as configured, or, on a machine whose firmware names one of the clouds, as its
+ * metadata service says. One try, since a person waits. Undefined elsewhere; the agent finds it later. Never rejects.
  */
 export async function enrollmentLocation(
   settings: LocationSettings,

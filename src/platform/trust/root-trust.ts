@@ -14,6 +14,7 @@ import { takeOverPath } from "./take-over.ts";
 /** Where the agent is installed: what is here belongs to the agent, even if a service user owns it. */
 const PLACES = ["/opt/noderax-agent", "/etc/noderax-agent", "/var/lib/noderax-agent"];
 
+/** Returns whether a path is one of the agent's own places, or below one. */
 export const isAgentsPlace = ({ path }: PathStep): boolean =>
   PLACES.some((place) => path === place || path.startsWith(`${place}/`));
 

@@ -53,6 +53,7 @@ function refusal(message: string, status: number, cause: unknown): AgentError {
   return make("docker.refused");
 }
 
+/** Returns whether a message of Docker says that its disk is full. */
 export const isFull = (message: string): boolean =>
   /no space left on device|disk quota exceeded/i.test(message);
 

@@ -21,6 +21,7 @@ export interface RegistryLogin {
   readonly environment: CredentialsOptions["environment"];
 }
 
+/** Creates the part of the engine that reads streams: events, pulls and logs. Pulls use the logins of the account. */
 export function createStreams(
   client: DockerClient,
   snapshots: SnapshotReader,

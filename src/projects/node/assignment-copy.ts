@@ -20,6 +20,7 @@ const Copy = v.object({
   items: v.array(v.unknown()),
 });
 
+/** Creates the copy at `path`, for the lists of this server for this node. */
 export function createAssignmentCopy(path: string, server: string, node: string, log: Log): AssignmentCopy {
   return {
     read() {

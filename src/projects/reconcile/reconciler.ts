@@ -69,6 +69,7 @@ export interface Reconcile {
   readonly done: Promise<void>;
 }
 
+/** Starts a worker for each project of the assignment and the loops that wake them. Stops all when `signal` aborts. */
 export function startReconcile(
   ports: ReconcilePorts,
   policy: ReconcilePolicy,

@@ -25,6 +25,7 @@ export type RootProfile = (typeof ROOT_PROFILES)[number];
 export const ROOT_SURFACES = ["operational", "task", "terminal"] as const;
 export type RootSurface = (typeof ROOT_SURFACES)[number];
 
+/** Returns whether a profile gives root for a surface. */
 export function allows(profile: RootProfile, surface: RootSurface): boolean {
   return profile === "all" || profile.split("_").includes(surface);
 }

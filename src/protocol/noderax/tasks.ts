@@ -28,6 +28,7 @@ export const TASK_STATUSES = [
   "cancelled",
 ] as const;
 
+/** Returns whether a task of this status is over. */
 export const isFinal = (status: string): boolean =>
   status === "success" || status === "failed" || status === "cancelled";
 

@@ -42,10 +42,12 @@ export function markAlive(store: Store, node: NodeRow, reported: Partial<NodeRow
   return { ...node, ...change };
 }
 
+/** Adds an event of a node, with the time of now. */
 export function recordEvent(store: Store, nodeId: string, type: EventRow["type"]): void {
   store.events.insert({ id: crypto.randomUUID(), nodeId, type, createdAt: isoNow() });
 }
 
+/** Returns the root access that an operator wants for a node, as the API sends it. */
 export const desiredRootAccess = (node: NodeRow): { profile: string; updatedAt: string | null } => ({
   profile: node.rootProfile,
   updatedAt: node.rootUpdatedAt,

@@ -60,6 +60,7 @@ export interface RealtimePorts {
   readonly log: Log;
 }
 
+/** Opens the Socket.IO side of the sandbox on the stores; the HTTP server hands connections over to it. */
 export function openRealtime(ports: RealtimePorts): Realtime {
   const { store, timings, faults, log } = ports;
   const connections = new Connections(store, timings, faults);

@@ -18,6 +18,7 @@ export interface StopRequest {
   request(reason: Stop["reason"], text: string): void;
 }
 
+/** Creates the request of a task, with the reason that the journal already holds. */
 export function createStopRequest(task: TaskRecord, journal: Journal): StopRequest {
   const controller = new AbortController();
   let current = task.stop;
@@ -83,7 +84,7 @@ export async function endRun(run: Run, grace: Duration): Promise<boolean> {
   return terminate(() => run.members(), grace);
 }
 
-/** How often the end of a program is looked for that stops by itself: reading /proc blocks the agent. */
+/** Pause between two checks of whether a program that stops by itself has ended: reading /proc blocks the agent. */
 const STOP_POLL = milliseconds(250);
 
 /** Sends the program SIGTERM, once. Resolves with true when it has ended; with false when it goes on after `grace`. */

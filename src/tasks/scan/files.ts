@@ -9,7 +9,7 @@ import type { LogFile, LogFiles } from "./file-scan.ts";
 
 export interface OpenLogFiles extends LogFiles, Disposable {}
 
-/** Rotated files of one log that are looked at, the youngest. */
+/** Most rotated files of one log that are read: the youngest. */
 const ROTATED_MAX = 20;
 const COMPRESSED = /\.(gz|xz|zst|bz2|lz4|Z)$/;
 

@@ -18,7 +18,7 @@ export interface JournalScan {
   readonly warnings: readonly string[];
 }
 
-/** Turns the arguments of journalctl into the command line that runs it as whoever may read. */
+/** Turns the arguments of journalctl into the command line that runs it as the user for whom a root agent reads. */
 export type AsReader = (argv: readonly string[]) => readonly string[];
 
 /** The fields that are used: all others make it several times slower. Cursor and time come always. */
@@ -64,7 +64,7 @@ export async function scanJournalSince(
     one,
     signal,
   );
-  // journalctl goes to the nearest entry in time, without a word, where the one of the cursor is gone.
+  // Where the entry of the cursor is removed, journalctl goes to the nearest one in time and does not say so.
   const isGone = at.found[0]?.cursor !== cursor;
   const argv = [program, ...OUTPUT, `--after-cursor=${cursor}`, ...matches];
   const { found, warnings, ...rest } = await collect(asReader(argv), limits, signal);

@@ -32,7 +32,7 @@ interface Piece {
 const BLOCK = 64 * KIB;
 /** A longer line is cut into several. */
 const LINE_MAX = 64 * KIB;
-/** What one read looks at: neither a hole of zeros nor a line without an end is read whole. */
+/** Most bytes of one read: a hole of zeros, or a line without an end, is not read whole. */
 const READ_MAX = MIB;
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;

@@ -51,6 +51,7 @@ export interface ScanPorts {
   readonly journalctl: () => string | undefined;
 }
 
+/** The ports of this machine. `reader`: the user on whose behalf a root agent reads; undefined: as itself. */
 export const machineLogs = (reader: Runner | undefined): ScanPorts => ({
   reader,
   now: () => new Date(),
@@ -169,6 +170,7 @@ function commandOf(reader: Runner, argv: readonly string[]): string[] {
 const nameOf = (source: LogSource): string =>
   source.type === "file" ? source.path : `the journal of ${source.of}`;
 
+/** Returns the error for a preset that does not exist; it names those that do. */
 export const unknownPreset = (preset: string): AgentError =>
   new AgentError(
     "scan.preset",
