@@ -55,6 +55,8 @@ export interface TerminalRequest {
   readonly cols?: number | undefined;
   readonly rows?: number | undefined;
   readonly runAsRoot?: boolean | undefined;
+  /** Leaves the check of the root profile to the agent. */
+  readonly unchecked?: boolean | undefined;
 }
 
 /** An event for a viewer of a terminal: a chunk of the transcript when it is stored, or a change of the state. */
@@ -203,8 +205,14 @@ export function operations({ store, timings, realtime, cara, log }: OperationsPo
         .all("nodeId = ? ORDER BY rowid DESC LIMIT ?", nodeRow(node).id, limit)
         .map(metricDocument)
         .reverse(),
-    openTerminal({ node, cols = TERMINAL_COLS.usual, rows = TERMINAL_ROWS.usual, runAsRoot = false }) {
-      return terminalDocument(terminals.open(nodeRow(node), { cols, rows, runAsRoot }));
+    openTerminal({
+      node,
+      cols = TERMINAL_COLS.usual,
+      rows = TERMINAL_ROWS.usual,
+      runAsRoot = false,
+      unchecked,
+    }) {
+      return terminalDocument(terminals.open(nodeRow(node), { cols, rows, runAsRoot }, unchecked));
     },
     terminals(node) {
       const rows =

@@ -103,6 +103,7 @@ const NewTerminal = v.strictObject({
   cols: v.optional(v.number()),
   rows: v.optional(v.number()),
   run_as_root: v.optional(v.boolean()),
+  unchecked: v.optional(v.boolean()),
 });
 const BASE64 = "must be base64";
 const Input = v.union(

@@ -3,10 +3,16 @@
 // Nothing in here may reach `reboot` or `systemctl`: of the operational commands only refusals are run. What becomes of the
 // commands themselves is tested with the pure functions (test/unit/tasks).
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { ROOT_PROFILES, type RootProfile, allows } from "../../src/protocol/noderax/root-access.ts";
+import {
+  ROOT_PROFILES,
+  type RootProfile,
+  type RootSurface,
+  allows,
+} from "../../src/protocol/noderax/root-access.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { type AgentNode, NODE, TEST_LIMIT, asRoot, enrolledAgent } from "../support/agent.ts";
-import { asks, isConnected, opens } from "../support/terminal.ts";
+import type { TaskHandle } from "../support/task.ts";
+import { asks, isConnected } from "../support/terminal.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_LIMIT);
@@ -55,45 +61,72 @@ describe.concurrent("a root-access profile", () => {
   });
 });
 
+/** By surface and whether root is asked for: the user id that a request got, or "refused"; of a scan whether it was let in. */
+type Outcomes = Record<`${"task" | "terminal" | "operational"}${" as root" | ""}`, string>;
+
 test.skipIf(!asRoot)(
-  "every profile gives tasks and terminals the user ids it names (needs root)",
+  "every profile gives each surface the user ids that it names, with and without root (needs root)",
   async () => {
     await using node = await enrolledAgent({ settings: { task_poll_interval: "300ms" } });
     await isConnected(node);
-    const outcomes: Record<string, unknown> = {};
-    const expected: Record<string, unknown> = {};
+    const outcomes: Record<string, Outcomes> = {};
+    const expected: Record<string, Outcomes> = {};
     for (const profile of ROOT_PROFILES) {
       node.sandbox.setRootAccess(NODE, profile);
       await applied(node, profile);
-      const task = node.runs(asRootIn("task", "id -u"));
-      const { status, output } = await task.becomes("final", ({ status }) => isFinal(status));
-      const plain = await node.runs("id -u").finishes("success");
+      // The control plane's own check would hide the agent's.
       outcomes[profile] = {
-        rootTask: status === "success" ? output : status,
-        task: plain.output,
-        rootTerminal: await uidOfTerminal(node, true),
+        "task as root": await uidOfTask(node, true),
+        task: await uidOfTask(node, false),
+        "terminal as root": await uidOfTerminal(node, true),
         terminal: await uidOfTerminal(node, false),
+        "operational as root": await entryOfScan(node, true),
+        operational: await entryOfScan(node, false),
       };
+      const uid = (surface: RootSurface): string => (allows(profile, surface) ? "0" : "refused");
       expected[profile] = {
-        rootTask: allows(profile, "task") ? "0\n" : "failed",
-        task: "65534\n",
-        rootTerminal: allows(profile, "terminal") ? "0" : "refused",
+        "task as root": uid("task"),
+        task: "65534",
+        "terminal as root": uid("terminal"),
         terminal: "65534",
+        "operational as root": allows(profile, "operational") ? "let in" : "refused",
+        operational: "let in",
       };
     }
     expect(outcomes).toEqual(expected);
   },
 );
 
-/** The user id of a shell; "refused" when the control plane does not ask the agent for it. */
+async function uidOfTask(node: AgentNode, runAsRoot: boolean): Promise<string> {
+  const task = node.runs({ unchecked: true, payload: { command: "id -u", runAsRoot, rootScope: "task" } });
+  const { status, output, result } = await ended(task);
+  return status === "success" ? String(output).trim() : refusedFor("task", result);
+}
+
 async function uidOfTerminal(node: AgentNode, runAsRoot: boolean): Promise<string> {
-  const profile = node.sandbox.node(NODE).root_access.applied_profile;
-  if (runAsRoot && !allows(profile, "terminal")) {
-    expect(() => asks(node, { runAsRoot })).toThrow("does not currently allow terminal");
+  using shell = asks(node, { runAsRoot, unchecked: true });
+  await until("it is open or refused", () => ["open", "failed"].includes(shell.document.status));
+  if (shell.document.status === "failed") {
+    expect(JSON.stringify(shell.document)).toContain("No root terminal: the root access profile in force");
     return "refused";
   }
-  using shell = await opens(node, { runAsRoot });
+  await shell.quiets();
   return await shell.runs("id -u");
+}
+
+/** Whatever this machine has of the log: of the operational surface nothing else is harmless. */
+async function entryOfScan(node: AgentNode, runAsRoot: boolean): Promise<string> {
+  const payload = { sourcePresetId: "kern.log", mode: "preview", runAsRoot };
+  const { status, result } = await ended(node.runs({ type: "log.scan", unchecked: true, payload }));
+  if (status === "success" || !String(result?.["error"]).includes("root access")) return "let in";
+  return refusedFor("operational", result);
+}
+
+const ended = (task: TaskHandle) => task.becomes("final", ({ status }) => isFinal(status));
+
+function refusedFor(surface: RootSurface, result: Readonly<Record<string, unknown>> | null): string {
+  expect(String(result?.["error"])).toContain(`root access refused (${surface})`);
+  return "refused";
 }
 
 describe.concurrent("the most that the owner allows", () => {
@@ -112,14 +145,42 @@ describe.concurrent("the most that the owner allows", () => {
     expect(String(task.result?.["error"])).toContain("(root_access_max)");
   });
 
-  test("is no root by root_access_max off, and no task by allow_tasks, each with its setting", async () => {
-    await using node = await enrolledAgent({
-      settings: { task_poll_interval: "300ms", root_access_max: "off", allow_tasks: false },
-    });
-    const task = await node.runs("id -u").finishes("failed");
-    expect(task.result?.["error"]).toBe("the owner of this machine forbids shell.exec (allow_tasks)");
-    expect(node.story()).toContain("the owner of this machine forbids shell.exec (allow_tasks)");
+  const tasks: readonly (readonly [string, string, Record<string, unknown>])[] = [
+    ["allow_tasks", "shell.exec", { command: "id -u" }],
+    ["allow_packages", "packageList", {}],
+    ["allow_packages", "packageSearch", { term: "curl" }],
+    ["allow_packages", "packageInstall", { names: ["nx-does-not-exist"] }],
+    ["allow_packages", "packageRemove", { names: ["nx-does-not-exist"] }],
+    ["allow_packages", "packagePurge", { names: ["nx-does-not-exist"] }],
+    ["allow_log_scan", "log.scan", { sourcePresetId: "syslog" }],
+  ];
+  test.each(tasks)("is said by %s in the result of %s, and in the log", async (setting, type, payload) => {
+    await using node = await enrolledAgent({ settings: { [setting]: false } });
+    const task = await node.runs({ type, payload, unchecked: true }).finishes("failed");
+    const text = `the owner of this machine forbids ${type} (${setting})`;
+    expect(task.result?.["error"]).toBe(text);
+    expect(node.story()).toContain(text);
+    if (setting !== "allow_tasks") await node.runs("true").finishes("success");
   });
+
+  const terminals: readonly (readonly [string, unknown, boolean])[] = [
+    ["allow_terminal", false, false],
+    ["root_access_max", "operational_task", true],
+    ["allow_root_terminals", false, true],
+  ];
+  test.skipIf(!asRoot).each(terminals)(
+    "is said by %s %p to the viewer of a terminal, and in the log (needs root)",
+    async (setting, value, runAsRoot) => {
+      await using node = await enrolledAgent({ settings: { [setting]: value, task_poll_interval: "300ms" } });
+      await isConnected(node);
+      node.sandbox.setRootAccess(NODE, "terminal");
+      await until("it is applied or failed", () => node.sandbox.node(NODE).root_access.status !== "pending");
+      using shell = asks(node, { runAsRoot, unchecked: true });
+      await until("it was refused", () => shell.document.status === "failed");
+      expect(JSON.stringify(shell.document)).toContain(setting);
+      expect(node.log.join()).toContain(setting);
+    },
+  );
 });
 
 describe.concurrent("a control plane over plain HTTP", () => {

@@ -45,4 +45,27 @@ describe.skipIf(missing !== undefined)("the owner's limits of projects (needs Do
     expect(shop.ready().message).toContain("allows a project 64MiB of memory (project_memory_max)");
     expect(await shop.container("a")).toBeUndefined();
   });
+
+  test("forbid projects, images from elsewhere and tunnels, and each refusal and the log name the setting", async () => {
+    await using node = await ProjectNode.start({ settings: { allow_projects: false, allow_forward: false } });
+    const shop = await node
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Failed");
+    const forbidden = "web: the owner of this machine forbids projects (allow_projects)";
+    expect(shop.ready().message).toBe(forbidden);
+    expect(node.log.join("\n")).toContain(forbidden);
+    const answer = await fetch(`http://127.0.0.1:${await node.port()}/api/v1/forward/${shop.name}/web/80`);
+    expect(answer.status).toBe(403);
+    expect(await answer.text()).toContain("the owner of this machine forbids tunnels (allow_forward)");
+    expect(node.log.join("\n")).toContain("refused (allow_forward)");
+
+    await using other = await ProjectNode.start({ settings: { allow_registries: ["ghcr.io"] } });
+    const elsewhere = await other
+      .project("shop", [{ name: "web" }])
+      .apply()
+      .becomes("Failed");
+    expect(elsewhere.ready().message).toContain("allows images only from ghcr.io");
+    expect(other.log.join("\n")).toContain("(allow_registries)");
+  });
 });
