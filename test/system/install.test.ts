@@ -306,6 +306,36 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh(LIST)).toBe(before);
     });
 
+    test("over a cara-agent: puts everything back, and that agent runs again, when the new one does not start", async () => {
+      const unit = "/etc/systemd/system/cara-agent.service";
+      const settings = "server_url: http://127.0.0.1:8080\nnode_name: box\n";
+      await machine.write("/etc/cara-agent/config.yaml", settings);
+      await machine.write(
+        unit,
+        "[Service]\nExecStart=/bin/sleep 1000000\n[Install]\nWantedBy=multi-user.target\n",
+      );
+      await machine.sh("systemctl daemon-reload && systemctl enable --quiet --now cara-agent");
+      const dropIn = "/etc/systemd/system/noderax-agent.service.d";
+      await machine.write(`${dropIn}/test.conf`, "[Service]\nExecStartPre=/bin/false\n");
+      const found = await machine.sh(LIST);
+      const { code, text } = await attempt(
+        `${DOWNLOADED} install --config=/etc/cara-agent/config.yaml --non-interactive`,
+      );
+      expect(text).toContain("stopped and disabled cara-agent.service");
+      expect(text).toContain("What ran before runs again");
+      expect(code).toBe(1);
+      expect(await machine.sh("systemctl is-active cara-agent; systemctl is-enabled cara-agent")).toBe(
+        "active\nenabled",
+      );
+      expect((await attempt("systemctl is-active noderax-agent")).text).not.toStartWith("active");
+      expect(await machine.sh("cat /etc/cara-agent/config.yaml")).toBe(settings.trim());
+      expect(await machine.sh(LIST)).toBe(found);
+      await machine.sh(
+        `systemctl disable --quiet --now cara-agent; rm -r ${unit} ${dropIn} /etc/cara-agent; systemctl daemon-reload`,
+      );
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
     describe("over a Go agent's installation", () => {
       const old = "#!/bin/sh\nexec sleep 1000000\n";
       /** What the Go agent's installer makes; the configuration holds credentials that are stale. */

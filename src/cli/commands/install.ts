@@ -227,11 +227,11 @@ async function bringUp(
     manage("stop", init);
     takeOver(config, changes);
   }
-  if (init === "systemd") stopCaraAgent(config, changes);
+  const replacesCaraAgent = init === "systemd" && stopCaraAgent(config, changes);
   // What is taken back must not go on running without its files.
   if (!isRunning) changes.add(() => manage("stop", init));
   const why = await startAndWait(config, isRunning, signal);
-  if (why !== undefined && isRunning) {
+  if (why !== undefined && (isRunning || replacesCaraAgent)) {
     // Stopped first: its files are about to be exchanged.
     manage("stop", init);
     throw new AgentError("install.unhealthy", `the new agent does not work: ${why}`, {

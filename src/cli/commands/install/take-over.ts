@@ -51,13 +51,22 @@ export function takeOver(config: Config, changes: Transaction): void {
 
 const CARA_AGENT = "cara-agent.service";
 
-/** Stops a service of the Go `cara-agent`, and keeps it from the next boot: two agents would quarrel over the containers. */
-export function stopCaraAgent({ planes }: Pick<Config, "planes">, changes: Transaction): void {
-  if (!planes.includes("caravanserai")) return;
-  if (runProgram(["systemctl", "is-active", "--quiet", CARA_AGENT]).code !== 0) return;
-  runProgram(["systemctl", "disable", "--quiet", "--now", CARA_AGENT]);
-  changes.add(() => void runProgram(["systemctl", "enable", "--quiet", "--now", CARA_AGENT]));
+/**
+ * Stops a service of the Go `cara-agent`, and keeps it from the next boot: two agents would quarrel over the containers.
+ * Returns false when none runs.
+ */
+export function stopCaraAgent({ planes }: Pick<Config, "planes">, changes: Transaction): boolean {
+  const systemctl = (...args: string[]): number =>
+    runProgram(["systemctl", "--quiet", ...args, CARA_AGENT]).code;
+  if (!planes.includes("caravanserai") || systemctl("is-active") !== 0) return false;
+  const atBoot = systemctl("is-enabled") === 0;
+  changes.add(() => {
+    if (atBoot) systemctl("enable");
+    systemctl("start");
+  });
+  systemctl("disable", "--now");
   note(`  stopped and disabled ${CARA_AGENT}: this agent does its work`);
+  return true;
 }
 
 /** Where configuration and identity file hold different identities, keeps the one that the control plane accepts. */
