@@ -3,18 +3,13 @@
 import { readFileSync } from "node:fs";
 import { hashOf } from "../../src/install/found.ts";
 import { partsOf } from "../../src/install/parts.ts";
-import { SHARED, STATE_DIRECTORY, places } from "../../src/install/places.ts";
-import { seconds } from "../../src/lib/duration.ts";
+import { SHARED } from "../../src/install/places.ts";
+import { PACKAGED } from "../../src/install/unit.ts";
 import { run } from "./run.ts";
 
 export type PackageFile =
   | { readonly path: string; readonly mode: number; readonly content: Uint8Array }
   | { readonly path: string; readonly target: string };
-
-/** The unit is one for all: older versions ignore what they do not know, with a warning. That of Debian 12 and RHEL 9. */
-const SYSTEMD = 252;
-/** A stop takes at most so long; the unit of `install` follows the setting. */
-const SHUTDOWN_TIMEOUT = seconds(20);
 
 /** From where an installation puts a file to where a package does: /usr/local and /etc are the owner's. */
 const PLACES = [
@@ -42,12 +37,9 @@ export function packageFiles(executable: string, speaker: string = executable): 
   const parts = partsOf({
     from: executable,
     hash: hashOf(content),
-    config: places.config,
-    stateDirectory: STATE_DIRECTORY,
+    ...PACKAGED,
     init: "systemd",
-    systemd: SYSTEMD,
     user: "other",
-    shutdownTimeout: SHUTDOWN_TIMEOUT,
     proxy: undefined,
     authorities: undefined,
     shared,

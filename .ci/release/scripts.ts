@@ -1,4 +1,6 @@
 // What a package does beside laying down files, in POSIX sh. It enrolls nothing, and starts nothing that was never set up.
+import { dirname } from "node:path";
+import { places } from "../../src/install/places.ts";
 import { SHARED_TEXTS } from "./files.ts";
 
 const UNIT = "noderax-agent.service";
@@ -23,6 +25,10 @@ function directories(): readonly string[] {
     .filter((path) => !path.endsWith("/man"));
   return [...leaves, ...above];
 }
+
+/** The directories that a path lies in, the innermost first. */
+const above = (path: string, count: number): readonly string[] =>
+  count === 0 ? [] : [dirname(path), ...above(dirname(path), count - 1)];
 
 /** After the first installation of the package: goes on where an earlier one, of any kind, has left an identity. */
 export const afterInstall = `${REPLACED}
@@ -60,6 +66,8 @@ fi`;
 
 /** Configuration, identity, output of tasks, and the user that `install` made: with the home that it gives. */
 export const purge = `rm -f /etc/systemd/system/multi-user.target.wants/${UNIT}
-rm -rf /etc/noderax-agent /var/lib/noderax-agent /etc/systemd/system/${UNIT}.d
+rm -rf /etc/noderax-agent /var/lib/noderax-agent ${places.dropIns}
+rm -f ${places.packageDropIn}
+rmdir ${above(places.packageDropIn, 3).join(" ")} 2>/dev/null || true
 if [ "$(getent passwd noderax | cut -d : -f 6)" = /var/lib/noderax ]; then userdel noderax || true; fi
 rm -rf /var/lib/noderax`;

@@ -1,6 +1,6 @@
 // Lists what an installation on this machine consists of. Pure.
 import type { Duration } from "../lib/duration.ts";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { hashOf } from "./found.ts";
 import {
   CONFIG_DIRECTORY,
@@ -13,7 +13,7 @@ import {
 } from "./places.ts";
 import type { Part } from "./plan.ts";
 import type { InitSystem } from "./service.ts";
-import { renderInitScript, renderUnit } from "./unit.ts";
+import { DROP_IN, renderDropIn, renderInitScript, renderUnit } from "./unit.ts";
 
 export interface PartsOptions {
   /** The executable to install, and its hash. */
@@ -61,7 +61,7 @@ const USER_PARTS: readonly Part[] = [
 
 /** Lists the parts in the order in which they are created; they are removed in the reverse order. Pure. */
 export function partsOf(options: PartsOptions): Part[] {
-  const { from, hash, config, init, user, proxy, authorities, shared } = options;
+  const { from, hash, config, stateDirectory, init, user, proxy, authorities, shared } = options;
   const unit = renderUnit({ ...options, program: places.program });
   const script = renderInitScript({ program: places.program, config });
   return [
@@ -71,6 +71,7 @@ export function partsOf(options: PartsOptions): Part[] {
     ...(user === "ours" ? USER_PARTS : []),
     { kind: "directory", path: PROGRAM_DIRECTORY, mode: 0o755, isData: false },
     { kind: "directory", path: CONFIG_DIRECTORY, mode: 0o755, isData: true },
+    ...(stateDirectory === STATE_DIRECTORY ? [] : [ownersDirectory(stateDirectory)]),
     ...(proxy === undefined ? [] : [{ ...text(places.proxy, proxy, 0o600), isData: true }]),
     ...(authorities === undefined ? [] : [{ ...text(places.authorities, authorities, 0o644), isData: true }]),
     { kind: "program", path: places.program, from, hash },
@@ -81,6 +82,44 @@ export function partsOf(options: PartsOptions): Part[] {
     ...(init === "openrc" ? [text(places.initScript, script, 0o755)] : []),
   ];
 }
+
+/** A state directory of the owner's choice: removed only if an installation made it, for other things may lie in it. */
+const ownersDirectory = (path: string): Part => ({
+  kind: "directory",
+  path,
+  mode: 0o711,
+  isData: true,
+  isShared: true,
+});
+
+/**
+ * Lists the parts on this machine. Where a package brings the program, its link, unit and texts, these are left out, and a
+ * drop-in is added where the package's unit does not fit the settings. One of an earlier installation is emptied. Pure.
+ */
+export function partsHere(
+  options: PartsOptions,
+  { isPackaged, hasDropIn }: { readonly isPackaged: boolean; readonly hasDropIn: boolean },
+): Part[] {
+  const all = partsOf(options);
+  const dropIn = (isPackaged ? renderDropIn(options) : undefined) ?? (hasDropIn ? DROP_IN : undefined);
+  const directory = dirname(places.packageDropIn);
+  return [
+    ...(isPackaged ? all.filter(({ kind, path }) => !isOfPackage(kind, path)) : all),
+    ...(dropIn === undefined || options.init !== "systemd"
+      ? []
+      : [
+          ...[dirname(dirname(directory)), dirname(directory), directory].map(sharedDirectory),
+          text(places.packageDropIn, dropIn, 0o644),
+        ]),
+  ];
+}
+
+const isOfPackage = (kind: Part["kind"], path: string): boolean =>
+  kind === "program" ||
+  kind === "link" ||
+  path === PROGRAM_DIRECTORY ||
+  path === places.unit ||
+  path.startsWith(`${SHARED}/`);
 
 /** Lists the directories between SHARED and the texts, each once and before those below it. */
 function sharedDirectories(texts: readonly SharedText[]): readonly string[] {

@@ -29,6 +29,8 @@ export const places = {
   watchUnit: `/etc/systemd/system/${WATCH_UNIT}`,
   /** The owner's drop-ins: systemd reads them, we never write them, only `uninstall --purge` removes them. */
   dropIns: `/etc/systemd/system/${UNIT}.d`,
+  /** Settings that the unit of a package does not fit. Not among the owner's drop-ins, which are promised to stay alone. */
+  packageDropIn: `/usr/local/lib/systemd/system/${UNIT}.d/settings.conf`,
   initScript: "/etc/init.d/noderax-agent",
   /** The owner's variables for the init script, as the drop-ins are for the unit. */
   initSettings: "/etc/conf.d/noderax-agent",

@@ -1,7 +1,7 @@
 // Renders the systemd unit and the OpenRC script from the settings and the version of systemd. Pure.
 import { quote } from "../lib/text.ts";
 import { type Duration, seconds } from "../lib/duration.ts";
-import { CONFIG_DIRECTORY, PROGRAM_DIRECTORY, places } from "./places.ts";
+import { CONFIG_DIRECTORY, PROGRAM_DIRECTORY, STATE_DIRECTORY, places } from "./places.ts";
 
 export interface UnitOptions {
   readonly program: string;
@@ -17,6 +17,53 @@ export interface UnitOptions {
 const STOP_MARGIN = seconds(15);
 const STOP_LEAST = seconds(30);
 
+/** Returns the seconds that systemd waits for a stop. */
+const stopSeconds = (shutdownTimeout: Duration): number =>
+  Math.ceil(Math.max(STOP_LEAST, shutdownTimeout + STOP_MARGIN) / 1_000);
+
+/**
+ * What the unit in a package is rendered for. It is one for all machines: older versions of systemd ignore what they do not
+ * know, with a warning. The version is that of Debian 12 and RHEL 9.
+ */
+export const PACKAGED: Omit<UnitOptions, "program"> = {
+  config: places.config,
+  stateDirectory: STATE_DIRECTORY,
+  systemd: 252,
+  shutdownTimeout: seconds(20),
+};
+
+/** Returns the text of a drop-in for settings that the unit of a package does not fit; undefined when it fits. */
+export function renderDropIn({
+  config,
+  stateDirectory,
+  shutdownTimeout,
+}: Pick<UnitOptions, "config" | "stateDirectory" | "shutdownTimeout">): string | undefined {
+  const lines = [
+    ...(config === PACKAGED.config ? [] : [configVariable(config)]),
+    ...(shutdownTimeout <= PACKAGED.shutdownTimeout
+      ? []
+      : [`TimeoutStopSec=${stopSeconds(shutdownTimeout)}`]),
+    ...(stateDirectory === PACKAGED.stateDirectory
+      ? []
+      : [
+          `ReadWritePaths=${quotedWord(`-${stateDirectory}`)}`,
+          ...(isShared(stateDirectory) ? ["PrivateTmp=no"] : []),
+        ]),
+  ];
+  return lines.length === 0 ? undefined : `${DROP_IN}${lines.join("\n")}\n`;
+}
+
+/** A drop-in that changes nothing. */
+export const DROP_IN = `# Written by \`noderax-agent install\`, and overwritten by it: settings of this machine that the unit of the package
+# does not fit. Changes of yours go into ${places.dropIns}/*.conf.
+[Service]
+`;
+
+const configVariable = (path: string): string => `Environment=${quotedWord(`NODERAX_CONFIG_FILE=${path}`)}`;
+
+/** Tasks, which have the machine's /tmp, must find their run directories in it. */
+const isShared = (stateDirectory: string): boolean => /^\/(var\/)?tmp\//.test(`${stateDirectory}/`);
+
 /** Variables that make a JavaScript runtime load or run foreign code. */
 const SCRUBBED = "BUN_OPTIONS BUN_BE_BUN BUN_INSPECT BUN_CONFIG_PRELOAD NODE_OPTIONS NODE_PATH";
 
@@ -24,7 +71,6 @@ const SCRUBBED = "BUN_OPTIONS BUN_BE_BUN BUN_INSPECT BUN_CONFIG_PRELOAD NODE_OPT
 export function renderUnit(options: UnitOptions): string {
   const { program, config, stateDirectory, systemd, shutdownTimeout } = options;
   const since: Since = (version, ...lines) => (systemd >= version ? lines : []);
-  const stop = Math.ceil(Math.max(STOP_LEAST, shutdownTimeout + STOP_MARGIN) / 1_000);
   const lines = [
     "# Written by `noderax-agent install`, and overwritten by it.",
     "# Changes of yours go into /etc/systemd/system/noderax-agent.service.d/*.conf (systemctl edit noderax-agent):",
@@ -42,7 +88,7 @@ export function renderUnit(options: UnitOptions): string {
     "Type=notify",
     "NotifyAccess=main",
     `ExecStart=${quotedWord(program)} run`,
-    `Environment=${quotedWord(`NODERAX_CONFIG_FILE=${config}`)}`,
+    configVariable(config),
     `EnvironmentFile=-${places.proxy}`,
     `UnsetEnvironment=${SCRUBBED}`,
     "TimeoutStartSec=120",
@@ -53,7 +99,7 @@ export function renderUnit(options: UnitOptions): string {
     "# Exit codes of a wrong configuration and of a machine that is connected to nothing: a restart mends neither.",
     "RestartPreventExitStatus=2 3",
     "# Tasks, terminals and containers are in units of their own and go on over a restart.",
-    `TimeoutStopSec=${stop}`,
+    `TimeoutStopSec=${stopSeconds(shutdownTimeout)}`,
     "# After a crash the clients of open terminals are killed at once: they ignore SIGTERM, as the agent ends them itself.",
     "KillMode=mixed",
     "",
@@ -106,8 +152,7 @@ function strictSandbox(stateDirectory: string, since: Since): string[] {
     "RuntimeDirectoryMode=0700",
     "RuntimeDirectoryPreserve=yes",
     "ProtectHome=read-only",
-    // Tasks, which have the machine's /tmp, must find their run directories.
-    ...(/^\/(var\/)?tmp\//.test(`${stateDirectory}/`) ? [] : ["PrivateTmp=yes"]),
+    ...(isShared(stateDirectory) ? [] : ["PrivateTmp=yes"]),
     "PrivateMounts=yes",
     ...since(248, "PrivateIPC=yes"),
     "RestrictNamespaces=yes",

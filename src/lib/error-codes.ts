@@ -80,7 +80,7 @@ interface Codes {
     | "unreachable";
   /** Of logs that a control plane asks for. */
   scan: "absent" | "journal" | "preset" | "unreadable";
-  service: "failed" | "no_manager" | "not_installed" | "other_file" | "waiting";
+  service: "failed" | "no_manager" | "not_installed" | "other_file" | "state" | "waiting";
   state: "damaged" | "database" | "directory" | "exchanged" | "planted";
   tasks: "ambiguous" | "journal" | "no_output" | "refused" | "reopened" | "unknown";
   terminal: "pty" | "shell";

@@ -161,6 +161,18 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh("noderax-agent logs --agent --tail 20")).toContain("online");
     });
 
+    test("the state directory is not exchanged below the service: config set says how to move it", async () => {
+      const file = "/var/lib/noderax-agent/agent_identity.json";
+      const running = await pid();
+      const { code, text } = await attempt("noderax-agent config set state_file /srv/a/id.json --restart");
+      expect(text).toContain("noderax-agent install --state-file /srv/a/id.json");
+      expect(code).toBe(5);
+      expect(await machine.sh("cat /etc/noderax-agent/config.json")).toContain(file);
+      expect(await pid()).toBe(running);
+      // The same place in other words.
+      await machine.sh(`cd /var/lib && noderax-agent config set state_file ${file}`);
+    });
+
     test("another user sees how the service is, and is told who sees the rest", async () => {
       const { code, text } = await attempt("setpriv --reuid=65534 --clear-groups noderax-agent status");
       expect(text).toMatch(/service +active since/);

@@ -76,7 +76,10 @@ describe.skipIf(lacking !== undefined)(
       };
       await machine.write("/root/token", token);
       const flags =
-        "--api-url=http://127.0.0.1:8080 --hostname=web --bootstrap-token-file=/root/token --non-interactive";
+        "--api-url=http://127.0.0.1:8080 --hostname=web --bootstrap-token-file=/root/token --non-interactive " +
+        // A server gives a task also to the claim of an agent that was stopped, and to the next after a minute. Claims
+        // of a second are over before the test goes on.
+        "--task-poll-interval=1s";
       expect(await attempt(`${CONTROL} install ${flags}`)).toMatch(/is installed by dpkg[^]*exit 5$/);
       expect(await machine.sh(`noderax-agent install ${flags}`)).toContain("runs as a service");
       expect(await control("sandbox", "task", "web", "id -un")).toStartWith("noderax\n");
@@ -100,6 +103,40 @@ describe.skipIf(lacking !== undefined)(
       await machine.sh(`dpkg -i ${PACKAGE} 2>&1`);
       await machine.until("noderax-agent status");
       expect(await pid()).not.toBe(running);
+    });
+
+    test("a state directory of the owner's choice is open to the service, with the package's unit as it is", async () => {
+      const elsewhere = "/srv/agent/agent_identity.json";
+      const { node_id: before } = JSON.parse(
+        await machine.sh("cat /var/lib/noderax-agent/agent_identity.json"),
+      ) as { node_id: string };
+      // What `config set state_file` says is to be done.
+      const refused = await attempt(`noderax-agent config set state_file ${elsewhere} --restart`);
+      expect(refused).toMatch(/exit 5$/);
+      const commands = refused.split("\n").filter((line) => /^ +(noderax-agent|mkdir) /.test(line));
+      expect(commands).toHaveLength(3);
+      await machine.sh(commands.join(" && "));
+      expect(await machine.sh("noderax-agent status")).toContain(before);
+      expect(await machine.sh("noderax-agent config show")).toContain(elsewhere);
+      await machine.sh(
+        "rm /var/lib/noderax-agent/state.db* && noderax-agent restart && ls /srv/agent/state.db",
+      );
+      expect(await control("sandbox", "task", "web", "echo elsewhere")).toContain("elsewhere");
+      expect(await attempt("ls /var/lib/noderax-agent/state.db")).toContain("No such file");
+      expect(await machine.sh("dpkg --verify noderax-agent; ls /etc/systemd/system")).not.toContain(
+        "noderax-agent.service",
+      );
+      // An upgrade keeps it; the way back leaves a drop-in that changes nothing.
+      await machine.sh(`dpkg -i ${PACKAGE} 2>&1`);
+      await machine.until("noderax-agent status");
+      await machine.sh(
+        "noderax-agent stop && cp -a /srv/agent/. /var/lib/noderax-agent/ && rm -r /srv/agent && " +
+          "noderax-agent install --state-file /var/lib/noderax-agent/agent_identity.json",
+      );
+      expect(await machine.sh("noderax-agent status")).toContain(before);
+      expect(
+        await machine.sh("systemctl show --property=ReadWritePaths --value noderax-agent"),
+      ).not.toContain("/srv");
     });
 
     test("a removal stops it and keeps the data, with which the next installation goes on", async () => {

@@ -1,7 +1,7 @@
 // What an installation changes and its removal removes, decided from what is on the machine.
 import { describe, expect, test } from "bun:test";
 import { type Found, hashOf } from "../../../src/install/found.ts";
-import { partsOf, taskUserOf } from "../../../src/install/parts.ts";
+import { partsHere, partsOf, taskUserOf } from "../../../src/install/parts.ts";
 import { places } from "../../../src/install/places.ts";
 import {
   type Part,
@@ -55,6 +55,60 @@ function installed(of: readonly Part[] = parts): Map<string, Found> {
 
 const fresh = new Map<string, Found>();
 const manifest = recordInstall(parts, fresh, undefined);
+
+describe("beside a package", () => {
+  const own = (change: Partial<typeof options> | object, hasDropIn = false): Part[] =>
+    partsHere({ ...options, ...change }, { isPackaged: true, hasDropIn });
+  const dropIn = (of: readonly Part[]): string | undefined => {
+    const part = of.find(({ path }) => path === places.packageDropIn);
+    return part?.kind === "text" ? part.text.split("[Service]\n")[1] : undefined;
+  };
+
+  test("an installation brings none of the package's files, and no drop-in where the package's unit fits", () => {
+    const paths = own({}).map(({ path }) => path);
+    expect(paths).toContain("/var/lib/noderax-agent");
+    expect(paths.filter((path) => /^\/(opt|usr)|systemd/.test(path))).toEqual([]);
+  });
+
+  test("a drop-in of its own says what the package's unit does not fit, and none of the owner's is touched", () => {
+    const parts = own({
+      config: places.yaml,
+      stateDirectory: "/srv/agent state",
+      shutdownTimeout: seconds(60),
+    });
+    expect(dropIn(parts)?.split("\n")).toEqual([
+      "Environment=NODERAX_CONFIG_FILE=/etc/noderax-agent/config.yaml",
+      "TimeoutStopSec=75",
+      'ReadWritePaths="-/srv/agent state"',
+      "",
+    ]);
+    expect(parts.map(({ path }) => path)).toContain("/srv/agent state");
+    expect(parts.some(({ path }) => path.startsWith(places.dropIns))).toBe(false);
+    // Tasks find their run directories in the machine's /tmp.
+    expect(dropIn(own({ stateDirectory: "/tmp/x" }))).toContain("PrivateTmp=no\n");
+  });
+
+  test("a drop-in of an earlier installation is emptied where it is not needed any more", () => {
+    expect(dropIn(own({}, true))).toBe("");
+    const alone = partsHere({ ...options, stateDirectory: "/srv/x" }, { isPackaged: false, hasDropIn: true });
+    expect(dropIn(alone)).toBe("");
+    expect(alone.some(({ path }) => path === places.unit)).toBe(true);
+    expect(dropIn(own({ init: "openrc", stateDirectory: "/srv/x" }))).toBeUndefined();
+  });
+
+  test("a state directory of the owner's choice is removed only if an installation made it", () => {
+    const parts = own({ stateDirectory: "/srv/x" });
+    const there: Found = { kind: "directory", uid: 0, mode: 0o755, isEmpty: false };
+    const after = new Map<string, Found>([["/srv/x", there]]);
+    const removes = (before: ReadonlyMap<string, Found>, purge: boolean): boolean =>
+      planUninstall(recordInstall(parts, before, undefined), after, purge).remove.some(
+        ({ path }) => path === "/srv/x",
+      );
+    expect(removes(new Map(), true)).toBe(true);
+    expect(removes(new Map(), false)).toBe(false);
+    expect(removes(after, true)).toBe(false);
+  });
+});
 
 describe("an installation", () => {
   test("makes everything on a fresh machine, directories before what lies in them", () => {

@@ -1,5 +1,6 @@
 // `config set`: validates one setting and writes it into the file it belongs to.
 import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { editConfig } from "../../../config/edit.ts";
 import { quoteValue, wrongSettings } from "../../../config/load.ts";
 import { type OptionKey, isOptionKey, optionKeys, optionOf } from "../../../config/options.ts";
@@ -8,7 +9,9 @@ import type { Sources } from "../../../config/sources.ts";
 import { parseValue } from "../../../config/value.ts";
 import { requireTrusted } from "../../../platform/trust/root-trust.ts";
 import { AgentError, exit, messageOf } from "../../../lib/agent-error.ts";
+import { quoteIfNeeded } from "../../../lib/text.ts";
 import { nearest } from "../../../lib/nearest.ts";
+import { places } from "../../../install/places.ts";
 import { serviceState } from "../../../install/service.ts";
 import { bringUpService, configOfService } from "../service.ts";
 import { command } from "../../command.ts";
@@ -50,6 +53,8 @@ export default command({
     if (value !== undefined && problem !== undefined) throw wrongSettings([quoteValue(key, value, problem)]);
     const sources = await sourcesFrom(args, { requireFile: false });
     const path = sources.savePath(key);
+    const isOfService = serviceState() !== undefined && path === configOfService();
+    if (key === "state_file" && isOfService) requireSameState(sources, value);
     requireTrusted(path, "configuration", { passShared: true });
     const warnings = await editConfig({
       path,
@@ -61,7 +66,6 @@ export default command({
     if (optionOf(key).secret && args.value === text && text !== "")
       note(`Other users can read the command line: for a secret use  config set ${key} -`);
     if (optionOf(key).restart === false) return;
-    const isOfService = serviceState() !== undefined && path === configOfService();
     if (args.restart === true && isOfService) {
       await bringUpService("restart");
       return note("The agent was restarted and works.");
@@ -74,6 +78,28 @@ export default command({
     );
   },
 });
+
+/** Another directory would begin empty: a node without its identity, which the sandbox of its unit keeps from writing. */
+function requireSameState(sources: Sources, value: string | undefined): void {
+  const raw = sources.find("state_file")?.raw;
+  const present = dirname(typeof raw === "string" ? raw : places.identity);
+  const file = value === undefined ? undefined : resolve(value);
+  const wanted = file === undefined ? undefined : dirname(file);
+  if (wanted === present) return;
+  throw new AgentError(
+    "service.state",
+    `the installed service keeps its state in ${present}: nothing was changed`,
+    {
+      hint: [
+        "With the agent stopped, copy the state, and install with the new place:",
+        "noderax-agent stop",
+        `mkdir -p ${quoteIfNeeded(wanted ?? "DIRECTORY")} && cp -a ${quoteIfNeeded(`${present}/.`)} ${quoteIfNeeded(wanted ?? "DIRECTORY")}`,
+        `noderax-agent install --state-file ${quoteIfNeeded(file ?? "DIRECTORY/agent_identity.json")}`,
+      ],
+      exit: exit.refused,
+    },
+  );
+}
 
 const notOfService = (path: string): AgentError =>
   new AgentError(

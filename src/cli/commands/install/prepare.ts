@@ -4,9 +4,9 @@ import { stateDirectory } from "../../../agent/agent.ts";
 import type { Config } from "../../../config/load.ts";
 import { environmentNames, optionKeys } from "../../../config/options.ts";
 import { type Found, hashOf, inspectPath, inspectOptionalPath } from "../../../install/found.ts";
-import { partsOf, taskUserOf } from "../../../install/parts.ts";
+import { partsHere, taskUserOf } from "../../../install/parts.ts";
 import { type PackageOwner, packageOwner } from "../../../install/package-owner.ts";
-import { PROGRAM_DIRECTORY, SHARED, STATE_DIRECTORY, places } from "../../../install/places.ts";
+import { STATE_DIRECTORY, places } from "../../../install/places.ts";
 import { proxyEnvironment } from "../../../platform/proxy-environment.ts";
 import { type Part, type InstallPlan, planInstall } from "../../../install/plan.ts";
 import {
@@ -65,7 +65,7 @@ export async function prepare(args: Args): Promise<Preparation> {
   const program = process.execPath;
   const owner = packageOwner();
   if (owner !== undefined && program !== places.program) throw packagedProgram(owner);
-  const all = partsOf({
+  const options = {
     from: program,
     hash: hashOf(readFileSync(program)),
     config: target,
@@ -79,8 +79,9 @@ export async function prepare(args: Args): Promise<Preparation> {
     proxy: proxyEnvironment(process.env),
     authorities,
     shared: await sharedTexts(),
-  });
-  const parts = owner === undefined ? all : all.filter(({ kind, path }) => !isOfPackage(kind, path));
+  };
+  const hasDropIn = existsSync(places.packageDropIn);
+  const parts = partsHere(options, { isPackaged: owner !== undefined, hasDropIn });
   const found = new Map(parts.map((part) => [part.path, lookers[part.kind](part.path)]));
   const plan = planInstall(parts, found);
   const inTheWay = plan.refused.find(({ path }) => path !== places.link);
@@ -92,14 +93,6 @@ export async function prepare(args: Args): Promise<Preparation> {
   const reload = (): Promise<Config> => configFrom({ config: target }, { requireFile: false });
   return { config, settings, init, before: serviceState(init), parts, found, plan, reload };
 }
-
-/** A package brings the program, its link, unit and texts; an installation adds user, directories and what is configured. */
-const isOfPackage = (kind: Part["kind"], path: string): boolean =>
-  kind === "program" ||
-  kind === "link" ||
-  path === PROGRAM_DIRECTORY ||
-  path === places.unit ||
-  path.startsWith(`${SHARED}/`);
 
 const packagedProgram = ({ manager }: PackageOwner): AgentError =>
   new AgentError(
