@@ -102,7 +102,7 @@ export default [
   {
     name: "exposure by systemd-analyze security",
     unit: "of 10",
-    limit: 5.5,
+    limit: 2.5,
     run: () =>
       onNode(async (machine) => {
         const text = await machine.sh("systemd-analyze security --no-pager noderax-agent | tail -1");

@@ -12,8 +12,11 @@ const LABEL = "noderax.test=1";
 interface MachineKind {
   /** Made once per Docker daemon; the number changes with what goes into it. */
   readonly image: string;
+  /** Of Debian. */
+  readonly release: string;
   readonly packages: string;
   readonly without?: string;
+  /** The command that is its process 1. */
   readonly init: string;
   readonly stopSignal: string;
   /** Holds when it has booted. */
@@ -22,16 +25,41 @@ interface MachineKind {
   readonly diagnosis: string;
 }
 
+const bookworm = {
+  image: "noderax-test-systemd:bookworm-3",
+  release: "bookworm",
+  packages: "systemd,systemd-sysv,dbus,sudo,bash-completion,man-db",
+};
+
+const systemd = {
+  init: "/sbin/init",
+  stopSignal: "SIGRTMIN+3",
+  isUp: "systemctl is-system-running --wait",
+  diagnosis: "journalctl --no-pager --lines=40 2>&1; systemctl list-units --failed",
+};
+
 const kinds = {
   systemd: {
-    image: "noderax-test-systemd:bookworm-3",
-    packages: "systemd,systemd-sysv,dbus,sudo,bash-completion,man-db",
-    init: "/sbin/init",
-    stopSignal: "SIGRTMIN+3",
-    isUp: "systemctl is-system-running --wait",
-    diagnosis: "journalctl --no-pager --lines=40 2>&1; systemctl list-units --failed",
+    ...bookworm,
+    ...systemd,
+  },
+  /** A newer one, with run0 and neither sudo nor doas. */
+  "systemd with run0": {
+    ...systemd,
+    image: "noderax-test-systemd:trixie-1",
+    release: "trixie",
+    packages: "systemd,systemd-sysv,dbus,polkitd",
+  },
+  /** As in a container of an application: nothing manages services. */
+  "no init": {
+    ...bookworm,
+    init: "sleep infinity",
+    stopSignal: "SIGKILL",
+    isUp: "true",
+    diagnosis: "cat /root/out",
   },
   openrc: {
+    release: "bookworm",
     image: "noderax-test-openrc:bookworm-1",
     packages: "openrc,opendoas,sudo",
     without: "sysv-rc",
@@ -131,7 +159,7 @@ export async function bootMachine(
     "--env=container=docker",
     `--stop-signal=${kind.stopSignal}`,
     kind.image,
-    kind.init,
+    ...kind.init.split(" "),
   ]);
 
   const run: Machine["run"] = (command, stdin) =>
@@ -183,7 +211,7 @@ export async function bootMachine(
   return machine;
 }
 
-async function makeImage({ image, packages, without }: MachineKind): Promise<void> {
+async function makeImage({ image, release, packages, without }: MachineKind): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "noderax-systemd-"));
   try {
     // In namespaces of its own: should it be cut short, neither a process nor a mount stays behind.
@@ -198,7 +226,7 @@ async function makeImage({ image, packages, without }: MachineKind): Promise<voi
       "--variant=minbase",
       `--include=${packages}`,
       ...(without === undefined ? [] : [`--exclude=${without}`]),
-      "bookworm",
+      release,
       directory,
     ]);
     const pipe = `tar -C "$1" -c . | docker import --change "LABEL ${LABEL}" - "$2"`;
