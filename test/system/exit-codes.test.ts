@@ -11,11 +11,11 @@ const DOWNLOADED = "/root/noderax-agent";
 const NOBODY = "setpriv --reuid=65534 --clear-groups";
 const PID = "systemctl show --property=MainPID --value noderax-agent";
 
-/** The codes of the README's table. */
+/** The codes of the README's sentence about them. */
 function documented(): number[] {
   const readme = readFileSync(join(import.meta.dir, "../../README.md"), "utf8");
-  const [, table = ""] = readme.split("| exit code | |\n");
-  return [...(table.split("\n\n")[0] ?? "").matchAll(/^\| (\d+) \|/gm)].map(([, code]) => Number(code));
+  const [, sentence = ""] = /Exit codes: ([^]+?)\n\n/.exec(readme) ?? [];
+  return [...sentence.matchAll(/(\d+)\s[a-z]/g)].map(([, code]) => Number(code));
 }
 
 /** A command, the code it ends with, and words of what it says. */
