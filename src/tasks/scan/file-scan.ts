@@ -134,9 +134,13 @@ function fits(file: LogFile, cursor: FileCursor): boolean {
   if (fileOffset > file.size) return false;
   const hash = fileInode.split(":")[2];
   // Without a hash, as another agent makes it, the inode alone decides.
-  if (hash === undefined) return inodeOf(file.identity) === inodeOf(identityOf(cursor));
+  if (hash === undefined) return isOfInode(file.identity, cursor);
   return hash === hashBefore(file, fileOffset) && (fileOffset > 0 || file.identity === identityOf(cursor));
 }
+
+/** Whether the file with this identity has the inode of the file that was read; another file may have it by now. */
+export const isOfInode = (identity: string, cursor: FileCursor): boolean =>
+  inodeOf(identity) === inodeOf(identityOf(cursor));
 
 const identityOf = ({ fileInode }: FileCursor): string => fileInode.split(":").slice(0, 2).join(":");
 const inodeOf = (identity: string): string => identity.split(":").at(-1) ?? "";

@@ -1,5 +1,14 @@
 // Opens a log file and its rotated predecessors for reading, without following a link out of their directory.
-import { closeSync, constants, fstatSync, openSync, readSync, readdirSync, realpathSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readSync,
+  readdirSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { epochOf, wallNow } from "../../lib/clock.ts";
 import { errnoOf } from "../../lib/errno.ts";
@@ -14,27 +23,40 @@ const ROTATED_MAX = 20;
 const COMPRESSED = /\.(gz|xz|zst|bz2|lz4|Z)$/;
 
 /**
- * Opens the log at `path`. Returns undefined where there is none. A link is followed within the real directory of the log
+ * Opens the log at `path`. Returns undefined where there is none. Between the two steps of a rotation there is none: then the
+ * youngest rotated file takes its place, if `wasRead` holds for the identity of one of them. A link is followed within the real directory of the log
  * only, and nothing but a regular file is read. `reader` is the user on whose behalf a root agent reads; undefined: as
  * itself. Throws "scan.unreadable" with the reason.
  */
-export function openLogFiles(path: string, reader: Account | undefined): OpenLogFiles | undefined {
+export function openLogFiles(
+  path: string,
+  reader: Account | undefined,
+  wasRead?: (identity: string) => boolean,
+): OpenLogFiles | undefined {
   const opened: Disposable[] = [];
   const close = (): void => {
     for (const file of opened.splice(0)) file[Symbol.dispose]();
   };
   try {
-    const current = openLog(path, reader);
-    if (current === undefined) return undefined;
-    opened.push(current);
+    const open = (log: readonly OpenLog[]): readonly OpenLog[] => {
+      opened.push(...log);
+      return log;
+    };
+    const [log] = open([openLog(path, reader) ?? []].flat());
+    const predecessors =
+      log === undefined && wasRead !== undefined ? open(openPredecessors(path, reader)) : [];
+    const isRotating = predecessors.some(({ identity }) => wasRead?.(identity));
+    const current = log ?? (isRotating ? predecessors.at(-1) : undefined);
+    if (current === undefined) {
+      close();
+      return undefined;
+    }
     return {
       current,
-      rotated() {
-        const found = rotatedNames(path).flatMap((name) => openRotated(join(dirname(path), name), reader));
-        opened.push(...found);
-        const ordered = found.toSorted(byAge);
-        return ordered.filter(({ identity }) => identity !== current.identity).slice(-ROTATED_MAX);
-      },
+      rotated: () =>
+        (log === undefined ? predecessors : open(openPredecessors(path, reader)))
+          .filter(({ identity }) => identity !== current.identity)
+          .slice(-ROTATED_MAX),
       [Symbol.dispose]: close,
     };
   } catch (error) {
@@ -48,6 +70,28 @@ type OpenLog = LogFile & Disposable & { readonly modified: number };
 /** The oldest first. Files of one tick of the clock by their number: "syslog.2" is older than "syslog.1". */
 const byAge = (a: OpenLog, b: OpenLog): number =>
   a.modified - b.modified || b.name.localeCompare(a.name, "en", { numeric: true });
+
+/** How often the rotated files are opened again because their names changed meanwhile. */
+const TRIES = 5;
+
+/** The oldest first. A rotation that renames them one by one while they are opened hides none. */
+function openPredecessors(path: string, reader: Account | undefined): OpenLog[] {
+  for (let tries = 1; ; tries++) {
+    const names = rotatedNames(path);
+    const found = names.flatMap((name) => openRotated(join(dirname(path), name), reader));
+    const isSame = found.every(({ name, identity }) => identityNow(join(dirname(path), name)) === identity);
+    if (tries === TRIES || (isSame && rotatedNames(path).join("/") === names.join("/")))
+      return found.toSorted(byAge);
+    for (const file of found) file[Symbol.dispose]();
+  }
+}
+
+function identityNow(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found && identityOf(found);
+}
+
+const identityOf = ({ dev, ino }: { dev: number; ino: number }): string => `${dev}:${ino}`;
 
 /** One that cannot be read is as good as absent. */
 function openRotated(path: string, reader: Account | undefined): OpenLog[] {
@@ -88,7 +132,7 @@ function openLog(path: string, reader: Account | undefined): OpenLog | undefined
       throw unreadable(path, "it may not be read without root");
     return {
       name: basename(path),
-      identity: `${found.dev}:${found.ino}`,
+      identity: identityOf(found),
       size: found.size,
       modified: found.mtimeMs,
       quietFor: epochOf(wallNow()) - found.mtimeMs,

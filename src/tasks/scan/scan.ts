@@ -6,7 +6,7 @@ import { quote } from "../../lib/text.ts";
 import { type Runner, SYSTEM_PATH } from "../../platform/account.ts";
 import { attachingSystemd, pipedUnit } from "../../platform/attached-unit.ts";
 import { entryOfLine, type ScanEntry } from "./entry.ts";
-import { type FileScan, scanEnd, scanSince } from "./file-scan.ts";
+import { type FileScan, isOfInode, scanEnd, scanSince } from "./file-scan.ts";
 import { openLogFiles } from "./files.ts";
 import { type AsReader, type JournalScan, journalctl, scanJournalEnd, scanJournalSince } from "./journal.ts";
 import type { LineLimits } from "./lines.ts";
@@ -107,13 +107,16 @@ function scanFile(
   { mode, cursor, limits, backfill }: SourceRequest,
   { reader, now, root }: ScanPorts,
 ): Scanned | undefined {
-  using files = openLogFiles(root === "/" ? path : root + path, reader?.account);
-  if (files === undefined) return undefined;
   const { fileInode, fileOffset } = cursor ?? {};
-  const scan: FileScan =
+  const since =
     mode === "monitor" && fileInode !== undefined && fileOffset !== undefined
-      ? scanSince(files, { fileInode, fileOffset }, limits)
-      : scanEnd(files, { ...limits, lines: backfill });
+      ? { fileInode, fileOffset }
+      : undefined;
+  const wasRead = since && ((identity: string) => isOfInode(identity, since));
+  using files = openLogFiles(root === "/" ? path : root + path, reader?.account, wasRead);
+  if (files === undefined) return undefined;
+  const scan: FileScan =
+    since !== undefined ? scanSince(files, since, limits) : scanEnd(files, { ...limits, lines: backfill });
   const at = now();
   return {
     entries: scan.lines.map((line) => entryOfLine(line, at)),

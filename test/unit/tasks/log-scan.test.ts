@@ -58,6 +58,33 @@ function machine(changes: Partial<ScanPorts> = {}) {
   };
 }
 
+/**
+ * Writes so many lines to a file that it keeps open, and opens it again at SIGHUP, as a system logger does. A second process
+ * renames the file and its predecessors, makes a new one and sends the signal, as logrotate does, but ten times a second.
+ */
+const WRITER = `
+log=$1 lines=$2
+(
+  trap 'exec >>"$log"' HUP
+  exec >>"$log"
+  n=0
+  while [ $n -lt $lines ]; do
+    echo "line $n"; n=$((n + 1))
+    [ $((n % 5)) -ne 0 ] || sleep 0.005
+  done
+) &
+writer=$!
+while kill -0 $writer 2>/dev/null; do
+  if [ -s "$log" ]; then
+    for n in 8 7 6 5 4 3 2 1; do [ ! -e "$log.$n" ] || mv "$log.$n" "$log.$((n + 1))"; done
+    mv "$log" "$log.1"
+    : >>"$log"
+    kill -HUP $writer 2>/dev/null
+  fi
+  sleep 0.1
+done
+wait $writer`;
+
 const messages = ({ entries }: ScanResult): string[] => entries.map(({ message }) => message);
 const problem = async (scan: Promise<unknown>): Promise<string> =>
   await scan.then(
@@ -163,6 +190,30 @@ describe("a monitor", () => {
     const third = await host.on(second);
     expect([messages(third), third.cursor.cursorResetReason]).toEqual([[], undefined]);
   });
+
+  test("brings every line once while a program writes and its log is rotated ten times a second", async () => {
+    using host = machine();
+    writeFileSync(host.log, "first\n");
+    let last = await host.scan();
+    const writer = Bun.spawn(["sh", "-c", WRITER, "sh", host.log, "2000"], { stdout: "ignore" });
+    const got: string[] = [];
+    const resets = new Set<string>();
+    try {
+      for (let isOver = false; !isOver;) {
+        isOver = writer.exitCode !== null;
+        last = await host.on(last);
+        got.push(...messages(last));
+        expect(last.warnings).toEqual([]);
+        if (last.cursor.cursorResetReason !== undefined) resets.add(last.cursor.cursorResetReason);
+        isOver &&= !last.truncated;
+        await Bun.sleep(1);
+      }
+    } finally {
+      await writer.exited; // It ends by itself, after some 5 s.
+    }
+    expect(got).toEqual(Array.from({ length: 2_000 }, (_, n) => `line ${n}`));
+    expect(resets).toEqual(new Set(["rotated"]));
+  }, 60_000);
 
   test("warns where the file that was read last was compressed, and reads the new one from its beginning", async () => {
     using host = machine();
