@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -21,9 +22,9 @@ import { SUMS, writeChecksums } from "./release/checksums.ts";
 import { buildDeb } from "./release/deb.ts";
 import { packageFiles } from "./release/files.ts";
 import { publishScript } from "./release/install-script.ts";
-import { newKeys, readKeys, signRelease } from "./release/keys.ts";
+import { type ReleaseKeys, newKeys, readKeys, signRelease } from "./release/keys.ts";
 import { type Catalog, catalogWith, manifestOf } from "./release/manifest.ts";
-import { notesOf } from "./release/notes.ts";
+import { type NoteGroup, notesOf } from "./release/notes.ts";
 import { type EarlierRelease, earlierReleases, publishPatches } from "./release/patches.ts";
 import { type Release, checkTags } from "./release/release.ts";
 import { buildRpm } from "./release/rpm.ts";
@@ -73,13 +74,42 @@ async function main(): Promise<void> {
   const release = describeRelease(out);
   const notes = notesOf(readFileSync(join(root, "CHANGELOG.md"), "utf8"), release.version);
   const keys = readKeys(flags, process.env);
-  rmSync(release.directory, { recursive: true, force: true });
-  mkdirSync(release.directory, { recursive: true });
+  try {
+    rmSync(release.directory, { recursive: true, force: true });
+    mkdirSync(release.directory, { recursive: true });
+    await fill(release, notes, keys, earlierIn(out, release.version));
+  } catch (error) {
+    rmSync(release.directory, { recursive: true, force: true });
+    throw error;
+  }
 
+  const finished = join(out, release.version);
+  rmSync(finished, { recursive: true, force: true });
+  renameSync(release.directory, finished);
+  const catalogFile = join(out, "catalog.json");
+  const catalog = catalogWith(earlierCatalog(catalogFile), release);
+  write(catalogFile, catalog);
+  if (catalog.latest === release.version) copyFileSync(join(finished, "install.sh"), join(out, "install.sh"));
+  const took = ((performance.now() - begun) / 1_000).toFixed(0);
+  note(`${release.version} in ${relative(process.cwd(), finished) || "."}, ${took} s`);
+  if (release.place === "")
+    note("WARNING: without --place URL the manifest and install.sh name no place to download from");
+  if (release.commit.endsWith("+dirty")) note("WARNING: made of files that are in no commit");
+  if (keys === undefined)
+    note("WARNING: NOT SIGNED. No agent will update to it. Give --signing-key FILE and --root-key FILE.");
+}
+
+/** Makes all files of a version. */
+async function fill(
+  release: Release,
+  notes: readonly NoteGroup[],
+  keys: ReleaseKeys | undefined,
+  earlier: readonly EarlierRelease[],
+): Promise<void> {
   const executables = await executablesFor(release, keys?.roots ?? []);
-  const earlier = earlierIn(out, release.version);
   const built = await inPairs([...executables], ([target, path]) => publish(release, target, path, earlier));
   packages(release, executables);
+  rmSync(builds(release), { recursive: true, force: true });
   write(
     join(release.directory, `noderax-agent-${release.version}.cdx.json`),
     billOfMaterials(release, await packagesInBundle()),
@@ -92,22 +122,11 @@ async function main(): Promise<void> {
   const key = keys && signRelease(release.directory, release.version, keys);
   if (keys !== undefined) verify(release, keys.roots);
   publishScript(release, join(root, "install.sh"), sums, key);
+}
 
-  const catalogFile = join(out, "catalog.json");
-  const catalog = catalogWith(
-    existsSync(catalogFile) ? (JSON.parse(readFileSync(catalogFile, "utf8")) as Catalog) : undefined,
-    release,
-  );
-  write(catalogFile, catalog);
-  if (catalog.latest === release.version)
-    copyFileSync(join(release.directory, "install.sh"), join(out, "install.sh"));
-  const took = ((performance.now() - begun) / 1_000).toFixed(0);
-  note(`${release.version} in ${relative(process.cwd(), release.directory) || "."}, ${took} s`);
-  if (release.place === "")
-    note("WARNING: without --place URL the manifest and install.sh name no place to download from");
-  if (release.commit.endsWith("+dirty")) note("WARNING: made of files that are in no commit");
-  if (keys === undefined)
-    note("WARNING: NOT SIGNED. No agent will update to it. Give --signing-key FILE and --root-key FILE.");
+/** Where executables are built, and removed from again. */
+function builds({ directory }: Release): string {
+  return join(directory, ".builds");
 }
 
 /** Version from package.json, which a tag of the commit must not contradict. */
@@ -121,10 +140,20 @@ function describeRelease(out: string): Release {
   return {
     version,
     commit: git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain") === "" ? "" : "+dirty"),
-    directory: join(out, version),
+    // Beside the finished one of an earlier try, which stays until this one is complete.
+    directory: join(out, `.${version}`),
     place,
     seconds: Number(process.env["SOURCE_DATE_EPOCH"] ?? git("log", "-1", "--format=%ct")),
   };
+}
+
+function earlierCatalog(path: string): Catalog | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Catalog;
+  } catch (error) {
+    throw new Error(`${path} is no JSON; fetch it again from the place`, { cause: error });
+  }
 }
 
 /** The executable of each target: given, or built, laid out by the record of a run. */
@@ -146,7 +175,7 @@ async function executablesFor(
   }
   const targets = flags.target?.map(targetNamed) ?? TARGETS;
   const build = async (target: Target): Promise<readonly [Target, string]> => {
-    const path = join(root, "dist/targets", target, "noderax-agent");
+    const path = join(builds(release), target, "noderax-agent");
     const command = [".ci/build.ts", "--target", target, "--out", path, "--bytecode-order", order];
     await runAsync([process.execPath, ...command], { NODERAX_ROOT_KEYS: roots.join(",") }, root);
     return [target, path];
