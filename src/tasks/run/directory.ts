@@ -88,8 +88,8 @@ export interface LaunchOrder {
 }
 
 /**
- * Starts the wrapper. Resolves with the failure in words, or with undefined once the wrapper was started, which says
- * nothing about the command. The wrapper gets a clean environment; command.sh holds that of the command.
+ * Starts the wrapper. Resolves with the failure in words, after which it never begins, or with undefined once it was
+ * started, which says nothing about the command. The wrapper gets a clean environment; command.sh holds that of the command.
  */
 export async function launch(order: LaunchOrder): Promise<string | undefined> {
   const { directory, runner, view, mode } = order;
@@ -125,7 +125,9 @@ export async function launch(order: LaunchOrder): Promise<string | undefined> {
     order.hasReport ? "report" : "none",
     ...command,
   ]);
-  return mode === "unit" ? startUnit(order, wrapper) : startSession(order, wrapper);
+  const failure = mode === "unit" ? await startUnit(order, wrapper) : startSession(order, wrapper);
+  // A `systemd-run` that was killed may have started the unit before.
+  return failure !== undefined && preventRun(directory) ? failure : undefined;
 }
 
 function startSession({ directory }: LaunchOrder, wrapper: string[]): string | undefined {
@@ -215,28 +217,10 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
     return processes.filter((pid) => !own.has(pid) && !copying.has(parentOf(pid) ?? -1));
   }
 
-  const began = join(directory, "began");
   const exit = join(directory, "exit");
   return {
-    prevent() {
-      if (readText(began) === PREVENTED) return true;
-      try {
-        mkdirSync(directory, { recursive: true, mode: 0o700 });
-        // Linked with its content: after a crash of the agent it must not look like that of a wrapper.
-        const mark = `${began}.${process.pid}`;
-        writeFileSync(mark, PREVENTED, { mode: 0o600 });
-        try {
-          linkSync(mark, began);
-        } finally {
-          rmSync(mark);
-        }
-        rmSync(join(directory, "command.sh"), { force: true });
-        return true;
-      } catch {
-        return false;
-      }
-    },
-    hasBegun: () => ![undefined, PREVENTED].includes(readText(began)),
+    prevent: () => preventRun(directory),
+    hasBegun: () => ![undefined, PREVENTED].includes(readText(join(directory, "began"))),
     exitCode: () => readExit(exit)?.code,
     limitHit() {
       // Outside of a unit the counts are those of a group that the command shares with others.
@@ -279,6 +263,27 @@ export function openRun(directory: string, taskId: string, launched: Launch): Ru
       return large.length > 0;
     },
   };
+}
+
+/** Run.prevent, without an open run. */
+function preventRun(directory: string): boolean {
+  const began = join(directory, "began");
+  if (readText(began) === PREVENTED) return true;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // Linked with its content: after a crash of the agent it must not look like that of a wrapper.
+    const mark = `${began}.${process.pid}`;
+    writeFileSync(mark, PREVENTED, { mode: 0o600 });
+    try {
+      linkSync(mark, began);
+    } finally {
+      rmSync(mark);
+    }
+    rmSync(join(directory, "command.sh"), { force: true });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
