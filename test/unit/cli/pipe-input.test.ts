@@ -69,3 +69,21 @@ test("a pipe is paused while the socket buffers too much, and resumed after", as
   await until("nothing is left to send", () => socket.bufferedAmount === 0);
   socket.close();
 });
+
+test("the end of the input is typed again every second, until nobody listens", async () => {
+  using clock = stopClock();
+  const sent: number[][] = [];
+  const socket = { bufferedAmount: 0, send: (bytes: Uint8Array) => void sent.push([...bytes]) };
+  const pipe = Readable.from([Buffer.from("exit")]);
+  {
+    using _typing = typePipe(socket, pipe);
+    await clock.during(until("the end was typed", () => sent.length >= 2));
+    expect(sent[1]).toEqual([0x0a, 0x04]);
+    const before = sent.length;
+    await clock.pass(seconds(3));
+    expect(sent.slice(before)).toEqual([[0x04], [0x04], [0x04]]);
+  }
+  const after = sent.length;
+  await clock.pass(seconds(3));
+  expect(sent).toHaveLength(after);
+});
