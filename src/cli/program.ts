@@ -38,8 +38,15 @@ export function programName(): string {
   return pathToType(process.argv0, process.cwd(), found !== null && realpathSync(found) === process.execPath);
 }
 
-/** Returns the shortest form of argv0 that works from `cwd`: the bare name, a relative path, or an absolute one above `cwd`. */
+/** Returns whether `install.sh` started this program: from a copy beside the place of the executable, which it removes. */
+export const byInstaller = (argv0 = process.argv0): boolean => argv0.includes("/.noderax-agent-");
+
+/**
+ * Returns the shortest form of argv0 that works from `cwd`: the bare name, a relative path, or an absolute one above `cwd`;
+ * for the copy of `install.sh` the name under which it is installed.
+ */
 export function pathToType(argv0: string, cwd: string, isOnPath: boolean): string {
+  if (byInstaller(argv0)) return PROGRAM;
   if (isOnPath || !argv0.includes("/")) return invokedAs(argv0);
   const path = relative(cwd, resolve(cwd, argv0));
   return path.startsWith("..") ? resolve(cwd, argv0) : path.includes("/") ? path : `./${path}`;

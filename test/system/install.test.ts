@@ -69,6 +69,17 @@ describe.skipIf(missing !== undefined)(
       expect(await machine.sh(LIST)).toBe(before);
     });
 
+    test("begins nothing where an answer is wrong, and plans nothing that it could not do", async () => {
+      const install = `${DOWNLOADED} install --non-interactive --api-url=http://127.0.0.1:8080`;
+      for (const dry of ["", " --dry-run"]) {
+        const wrong = await attempt(`${install} --email=nobody${dry}`);
+        expect(wrong.text).toBe('error: --email: "nobody" is not an e-mail address\nexit 2');
+        const missing = await attempt(`${install}${dry}`);
+        expect(missing.text).toStartWith("error: an enrollment needs --email, --bootstrap-token-file");
+        expect(missing.text).toContain("noderax-agent install --help");
+      }
+    });
+
     test("tells the install record why it failed", async () => {
       const other =
         "--api-url=http://127.0.0.1:8080 --config=/root/other.json --state-file=/root/other/id.json";
@@ -130,6 +141,7 @@ describe.skipIf(missing !== undefined)(
 
     test("changes nothing and restarts nothing when it runs again", async () => {
       const running = await pid();
+      expect((await attempt("noderax-agent install --dry-run")).text).toBe("nothing would change\nexit 0");
       expect(await machine.sh("noderax-agent install")).toContain("nothing has changed");
       const again =
         "noderax-agent install --non-interactive --api-url http://127.0.0.1:8080 --bootstrap-token-file /root/token";
@@ -150,6 +162,7 @@ describe.skipIf(missing !== undefined)(
       expect(stopped.text).toMatch(/inactive since .*, enabled/);
       expect(stopped.text).toContain("Start it:  noderax-agent start");
       expect(stopped.code).toBe(1);
+      expect(await machine.sh("noderax-agent stop")).toBe("the agent does not run");
       await machine.sh("noderax-agent start");
       const second = await pid();
       expect(second).not.toBe(first);

@@ -113,6 +113,10 @@ describe.skipIf(missing !== "")(`a node (needs ${missing || "nothing more"})`, (
       purge: true,
       removed: [{ name: "nxhello" }, { name: "nxlib" }],
     });
+    const words = await machine.run([AGENT_HERE, "sandbox", "packages", "web", "install", "nxhello"]);
+    // The lines of the log, which come while it works, and end with what has changed.
+    expect(words.stdout).toMatch(/^apt: install nxhello\n[^]*installed nxhello 2\.0\n/);
+    await packages("purge", "nxhello", "nxlib");
     const failed = await packages("install", "nx-unknown");
     expect(failed.code).toBe(1);
     expect(failed.answer).toMatchObject({ status: "failed", error: "apt knows no package nx-unknown" });

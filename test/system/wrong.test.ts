@@ -58,6 +58,7 @@ describe("a command line that is wrong is refused with exit 2 and a way to help"
     [["task", "lsit"], "unknown command task lsit (did you mean task list?)"],
     [["enroll", "--emial", "a@b.c"], "unknown flag --emial (did you mean --email?)"],
     [["status", "now"], 'unexpected argument "now"'],
+    [["logs", "--agent", "shop/web"], "--agent shows the agent's own log: leave out shop/web, or --agent"],
     [["task", "logs"], "missing <id>"],
     [["task"], "task needs a command: list, logs, explain"],
     [["dev", "--port", "abc"], '--port: "abc" is not a port (0 to 65535)'],

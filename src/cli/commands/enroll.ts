@@ -298,7 +298,12 @@ async function emailOf(person: Person, signal: AbortSignal): Promise<string> {
     person.email = await askUntil("E-mail of the person who approves:", "--email", emailIn, signal);
     return person.email;
   }
-  const { value, problem } = emailIn(person.email);
+  return emailOfFlag(person.email);
+}
+
+/** Returns the address as the control plane has it. Throws "enroll.email" where the value of --email is none. */
+export function emailOfFlag(text: string): string {
+  const { value, problem } = emailIn(text);
   if (problem === undefined) return value;
   throw new AgentError("enroll.email", `--email: ${problem}`, { exit: exit.usage });
 }

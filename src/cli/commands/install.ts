@@ -5,6 +5,7 @@ import type { Config } from "../../config/load.ts";
 import { readToken } from "../bootstrap-token.ts";
 import { command } from "../command.ts";
 import { configFlags } from "../config-flags.ts";
+import { byInstaller } from "../program.ts";
 import { interruption } from "../interruption.ts";
 import { note, paint, print, warn } from "../ui/output.ts";
 import { knownIdentity } from "../../identity/identity-file.ts";
@@ -16,7 +17,7 @@ import { manage, nextOf, serviceState } from "../../install/service.ts";
 import { AgentError, type ExitCode, exit, hasCode, messageOf } from "../../lib/agent-error.ts";
 import { isRoot } from "../../platform/account.ts";
 import { compiled, version } from "../../platform/build.ts";
-import { enrollMachine } from "./enroll.ts";
+import { emailOfFlag, enrollMachine } from "./enroll.ts";
 import { whyNotHealthy } from "../service-wait.ts";
 import { type Preparation, prepare } from "./install/prepare.ts";
 import { createInstallReport } from "./install/report.ts";
@@ -55,10 +56,12 @@ export default command({
     requireInstallable();
     const prepared = await prepare(args);
     for (const { path, why } of prepared.plan.refused) warn(`${path} is left as it is: ${why}`);
+    if (args.email !== undefined) emailOfFlag(args.email);
+    const hasAnswer = [args.email, args["bootstrap-token"], args["bootstrap-token-file"]].some(isGiven);
+    if (args["non-interactive"]) requireAnswers(prepared.config, hasAnswer);
     if (args["dry-run"]) return dryRun(prepared, args.start);
     const { signal } = interruption();
     const token = await readToken(args);
-    if (args["non-interactive"]) requireAnswers(prepared.config, token, args.email);
     const report = createInstallReport(prepared.config, token, signal);
     const changes = transaction();
     const service = { isInterrupted: false };
@@ -84,12 +87,14 @@ export default command({
   },
 });
 
+const isGiven = (flag: string | undefined): boolean => flag !== undefined;
+
 const interrupted = (): AgentError =>
   new AgentError(
     "aborted",
     "interrupted: what was done is taken back; an enrollment that was begun stays open",
     {
-      hint: "Go on with it:  noderax-agent install",
+      hint: byInstaller() ? "Go on with it: run install.sh again." : "Go on with it:  noderax-agent install",
       exit: exit.interrupted,
     },
   );
@@ -111,29 +116,31 @@ function requireInstallable(): void {
 }
 
 /** Without a terminal, everything an enrollment needs must be given. */
-function requireAnswers(
-  { settings }: Pick<Config, "settings">,
-  token: string | undefined,
-  email: string | undefined,
-): void {
+function requireAnswers({ settings }: Pick<Config, "settings">, hasAnswer: boolean): void {
   const { api_url: apiUrl, server_url: serverUrl } = settings;
   if (apiUrl === undefined && serverUrl === undefined)
     throw usage("neither --api-url nor --server-url is given, and the configuration has none");
   if (apiUrl === undefined || knownIdentity(settings) !== undefined) return;
-  if (token === undefined && email === undefined)
-    throw usage("an enrollment needs --email, --bootstrap-token-file or --bootstrap-token");
+  if (!hasAnswer) throw usage("an enrollment needs --email, --bootstrap-token-file or --bootstrap-token");
 }
 
 const usage = (message: string): AgentError =>
-  new AgentError("cli.usage", message, { exit: exit.usage, hint: "see: noderax-agent install --help" });
+  new AgentError("cli.usage", message, {
+    exit: exit.usage,
+    hint: byInstaller() ? "install.sh -h lists the flags." : "See:  noderax-agent install --help",
+  });
 
-function dryRun({ plan, settings, config, init }: Preparation, start: boolean): void {
+function dryRun({ plan, settings, config, init, before }: Preparation, start: boolean): void {
   const lines = [...plan.steps.map(describeStep), ...describeSettings(settings)];
   const { api_url: apiUrl, server_url: serverUrl } = config.settings;
   const isToEnroll = (apiUrl !== undefined || serverUrl === undefined) && identityText(config) === undefined;
   if (isToEnroll) lines.push(`enroll this machine at ${apiUrl ?? "a control plane that is asked for"}`);
   if (init !== "none" && serviceState(init)?.isEnabled !== true) lines.push("start the service at boot");
-  if (init !== "none" && start) lines.push("start the service, and wait until it works");
+  const isRunning = before?.active === "active";
+  const isChanged = lines.length > 0 || runsDeleted(before?.pid);
+  if (init !== "none" && start && (isChanged || !isRunning))
+    lines.push(`${isRunning ? "restart" : "start"} the service, and wait until it works`);
+  if (lines.length === 0) note("nothing would change");
   for (const line of lines) print(line);
 }
 

@@ -35,6 +35,8 @@ export default command({
     ...remoteAgentFlags,
   },
   async run({ args }): Promise<ExitCode | void> {
+    if (args.agent === true && args.service !== undefined)
+      throw usageError(`--agent shows the agent's own log: leave out ${args.service}, or --agent`, ["logs"]);
     if (args.agent === true) return printAgentLog(args);
     if (args.service === undefined) throw usageError("missing <service>, or --agent", ["logs"]);
     const { project, service } = parseServiceName(args.service);

@@ -7,7 +7,8 @@ import { type Command, command } from "../command.ts";
 import { configFrom } from "../config-flags.ts";
 import { interruption } from "../interruption.ts";
 import { whyNotHealthy } from "../service-wait.ts";
-import { note, print } from "../ui/output.ts";
+import { print } from "../ui/output.ts";
+import { createProgress } from "../ui/progress.ts";
 
 /** Throws "service.no_manager" or "service.not_installed" where the agent is not installed as a service. */
 export function requireService(): void {
@@ -40,6 +41,12 @@ export function configOfService(): string {
   return existsSync(places.config) || !existsSync(places.yaml) ? places.config : places.yaml;
 }
 
+const DOING = {
+  start: "starting the agent, until it works",
+  stop: "stopping the agent",
+  restart: "restarting the agent, until it works",
+} as const;
+
 function serviceCommand(
   action: Extract<ServiceAction, "start" | "stop" | "restart">,
   description: string,
@@ -50,10 +57,16 @@ function serviceCommand(
     examples: [action],
     async run(): Promise<ExitCode | void> {
       requireService();
-      const wasRunning = serviceState()?.active === "active";
-      if (action === "stop") manage("stop");
-      else if (action === "start" && wasRunning) note("The agent runs already.");
-      else await bringUpService(action);
+      const active = serviceState()?.active ?? "";
+      if (action === "start" && active === "active") return print("the agent runs already");
+      // One that failed may be about to be started again.
+      if (action === "stop" && active === "inactive") return print("the agent does not run");
+      {
+        using progress = createProgress(true);
+        progress.show({ what: DOING[action] });
+        if (action === "stop") manage("stop");
+        else await bringUpService(action);
+      }
       print(action === "stop" ? "stopped; tasks and containers go on" : "the agent runs");
     },
   });

@@ -145,6 +145,7 @@ test.each([
   ["../noderax-agent", "/x/y", false, "/x/noderax-agent"],
   ["/opt/agent/cara-agent", "/x", false, "/opt/agent/cara-agent"],
   ["/usr/bin/noderax-agent", "/x", true, "noderax-agent"],
+  ["/opt/.noderax-agent-SeXLo9/noderax-agent", "/x", false, "noderax-agent"],
 ])("called as %s in %s (on the PATH: %p) it is typed as %s", (argv0, cwd, isOnPath, path) => {
   expect(pathToType(argv0, cwd, isOnPath)).toBe(path);
 });

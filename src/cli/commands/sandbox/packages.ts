@@ -1,10 +1,10 @@
 // `sandbox packages`: asks a node for its packages or changes them, as the package screen of the web application does.
 import { type ExitCode, exit } from "../../../lib/agent-error.ts";
 import { minutes } from "../../../lib/duration.ts";
-import { TaskDocument } from "../../../sandbox/documents.ts";
+import { type LogDocument, TaskDocument } from "../../../sandbox/documents.ts";
 import { type PackageAnswer, packageAnswerOf, packageTaskOf } from "../../../sandbox/noderax/packages.ts";
 import { command } from "../../command.ts";
-import { note, print, printError, printJson, table } from "../../ui/output.ts";
+import { note, print, printError, printJson, printOutput, table } from "../../ui/output.ts";
 import { usageError } from "../../walk.ts";
 import { operator, operatorArgs } from "./client.ts";
 import { followTask } from "./follow-task.ts";
@@ -32,18 +32,24 @@ export default command({
     if (typeof request === "string") throw usageError(request, ["sandbox", "packages"]);
     const sandbox = operator(args);
     const queued = await sandbox.call("POST", "/tasks", TaskDocument, { node: args.node, ...request });
-    const { task } = await followTask(sandbox, queued.id, () => {}, WAIT);
+    // What the package manager says meanwhile: an operation may take minutes.
+    const say = (row: LogDocument): void =>
+      isChange(request.type) && !args.json ? printOutput(row.line, false) : undefined;
+    const { task, rows } = await followTask(sandbox, queued.id, say, WAIT);
     const answer = packageAnswerOf(task);
     if (args.json) printJson({ task_id: task.id, status: task.status, ...answer });
-    else show(answer, task);
+    else show(answer, task, rows.length > 0);
     return answer.error === null && task.status === "success" ? exit.done : exit.failed;
   },
 });
 
-function show(answer: PackageAnswer, task: TaskDocument): void {
+const isChange = (type: string): boolean => type !== "packageList" && type !== "packageSearch";
+
+/** `isTold`: the lines of its log, which end with what has changed, were printed. */
+function show(answer: PackageAnswer, task: TaskDocument, isTold: boolean): void {
   if (answer.error !== null) return printError(answer.error);
   if ("result" in answer) {
-    print(task.output?.trimEnd() || task.status);
+    if (!isTold) print(task.output?.trimEnd() || task.status);
     return;
   }
   const found = "packages" in answer ? answer.packages : answer.results;
