@@ -186,6 +186,16 @@ describe("task explain", () => {
     expect(stdout).not.toContain("hunter2");
   });
 
+  test("shows on whose behalf a scan of a log reads", async () => {
+    using host = machine();
+    const scan = { type: "log.scan", payload: { sourcePresetId: "syslog" } };
+    await Bun.write(`${host.path}/work/task.json`, JSON.stringify(scan));
+    const { stdout, stderr } = await host.run(["task", "explain", "task.json", "--task-user=nobody"]);
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(/^runs +log\.scan in the agent itself$/m);
+    expect(stdout).toMatch(process.getuid?.() === 0 ? /^as +nobody$/m : /^as +the agent$/m);
+  });
+
   test("says what would refuse it, with exit 5, and what is no task, with exit 2", async () => {
     using host = machine();
     await Bun.write(`${host.path}/work/task.json`, JSON.stringify(TASK));

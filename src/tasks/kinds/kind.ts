@@ -52,6 +52,8 @@ export interface RunCommand extends Needs {
  */
 export interface InnerWork extends Needs {
   readonly do: "work";
+  /** The account that must be allowed to read what it reads; undefined: that of the agent. */
+  readonly reader?: string | undefined;
   readonly timeout: Duration;
   readonly repeatable: boolean;
   /** `signal` aborts when the task is cancelled, out of time, or the agent stops. Throws: the task failed, with its message. */

@@ -51,15 +51,16 @@ export const logScanKind = defineKind({
       backfill: limits.backfillLines ?? undefined,
       cursor: cursor ?? undefined,
     };
+    // An agent that is not root may read what the kernel lets it read.
+    const reader = runAsRoot === true || !isRoot() ? undefined : runner;
     return {
       do: "work",
       ...(runAsRoot === true ? { root: "operational" } : {}),
+      reader: reader?.account.name,
       repeatable: true,
       timeout: seconds(60),
       async run({ signal }) {
-        // An agent that is not root may read what the kernel lets it read.
-        const ports = machineLogs(runAsRoot === true || !isRoot() ? undefined : runner);
-        return { result: { ...(await scanLog(request, ports, signal)) }, output: "" };
+        return { result: { ...(await scanLog(request, machineLogs(reader), signal)) }, output: "" };
       },
     };
   },

@@ -62,7 +62,10 @@ export const explain = command({
           ? { does: words(prepared.command), as: "root, after the task is completed" }
           : {
               runs: `${type} in the agent itself`,
-              as: "the agent",
+              as:
+                prepared.root === undefined
+                  ? (prepared.reader ?? "the agent")
+                  : `the agent (${prepared.root} root access)`,
               timeout: formatDuration(prepared.timeout),
             };
     if (args.json) return printJson({ type, ...facts });
