@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { UNIT, places } from "../install/places.ts";
 import { type InitSystem, initSystem } from "../install/service.ts";
 import { AgentError, type ExitCode, exit } from "../lib/agent-error.ts";
-import { SYSTEM_PATH } from "../platform/account.ts";
+import { SYSTEM_PATH, isRoot } from "../platform/account.ts";
 import { interruption } from "./interruption.ts";
 
 export interface AgentLogFlags {
@@ -39,7 +39,7 @@ export function agentLogCommand(init: InitSystem, flags: AgentLogFlags): string[
 
 /**
  * Prints the log until its end, or with `follow` until it is interrupted. Throws "cli.usage" for a wrong `tail` and
- * "agent.no_log" where there is no log.
+ * "agent.no_log" where there is no log, "agent.forbidden" where this user may not read it.
  */
 export async function printAgentLog(flags: AgentLogFlags): Promise<ExitCode> {
   if (flags.tail !== undefined && !/^(\d{1,9}|all)$/.test(flags.tail))
@@ -58,5 +58,10 @@ export async function printAgentLog(flags: AgentLogFlags): Promise<ExitCode> {
   signal.addEventListener("abort", () => child.kill());
   const ended = await child.exited;
   if (signal.aborted) return code;
+  if (ended !== 0 && !isRoot())
+    throw new AgentError("agent.forbidden", "the log is shown to root, and from the journal to its group", {
+      hint: "sudo noderax-agent logs --agent",
+      exit: exit.refused,
+    });
   return ended === 0 ? exit.done : exit.failed;
 }

@@ -147,7 +147,8 @@ export function manage(action: ServiceAction, init: InitSystem = initSystem()): 
   const denied = /denied|authentication|not permitted/i.test(stderr);
   throw new AgentError(
     "service.failed",
-    `${command.join(" ")} failed: ${stderr.trim() || `exit code ${code}`}`,
+    // The lines after the first say where to look further, which the hint does.
+    `${command.join(" ")} failed: ${stderr.trim().split("\n")[0] || `exit code ${code}`}`,
     {
       hint: denied ? "Run it with sudo." : "See why:  noderax-agent logs --agent --tail 50",
       exit: denied ? exit.refused : exit.failed,
