@@ -165,6 +165,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       disk,
       makeRoom: () => noderax?.makeRoom() ?? 0,
       releaseCaches: () => releaseCaches(database),
+      settings,
       warnings: inClear,
       registry: registries.agent,
       log,

@@ -1,12 +1,14 @@
-// The loops that belong to neither plane: memory, the state disk, the reminder of control planes over plain HTTP.
+// The loops that belong to neither plane: memory, the state disk, updates, the reminder of control planes over plain HTTP.
 import { seconds } from "../lib/duration.ts";
 import { type LoopRegistry, loop } from "../lib/loop.ts";
+import type { Settings } from "../config/options.ts";
 import { retry } from "../control/retry.ts";
 import type { DiskReserve } from "../platform/disk-reserve.ts";
 import type { Log } from "../platform/log.ts";
 import { boundLogFile } from "../platform/log-file.ts";
 import { RECLAIM_PERIOD, createReclaim } from "../platform/reclaim.ts";
 import { repeatWarnings } from "./clear-text.ts";
+import { ownUpdates } from "./own-updates.ts";
 
 export interface MachineLoopsPorts {
   readonly disk: Pick<DiskReserve, "check" | "shortage">;
@@ -14,6 +16,7 @@ export interface MachineLoopsPorts {
   readonly makeRoom: () => number;
   /** Frees what the database caches. */
   readonly releaseCaches: () => void;
+  readonly settings: Pick<Settings, "update_allow" | "update_channel_url" | "state_file">;
   /** From `clearTextWarnings`. */
   readonly warnings: readonly string[];
   readonly registry: LoopRegistry;
@@ -42,5 +45,6 @@ export async function machineLoops(ports: MachineLoopsPorts, signal: AbortSignal
     watchDisk,
     loop(memory, reclaim, registry, signal),
     repeatWarnings(ports.warnings, { registry, log }, signal),
+    ownUpdates(ports.settings, registry, signal),
   ]);
 }

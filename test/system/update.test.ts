@@ -1,34 +1,12 @@
 // Promises of updates on a machine run by systemd: exchanged, watched, rolled back; tasks go on, and the node always works.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
-import { SignedPlace } from "../support/signed-place.ts";
-import { AGENT, type Machine, bootMachine, missing } from "../support/systemd.ts";
+import { AGENT, type Machine, missing } from "../support/systemd.ts";
+import { UpdateWorld, impostor } from "../support/update-world.ts";
 
 // A watch alone takes half a minute, one of an executable that hangs a whole one.
 setDefaultTimeout(minutes(4));
-
-const root = join(import.meta.dir, "../..");
-
-/** An executable of this tree that says it is another version, and trusts the place of this test. */
-function build(directory: string, version: string, rootKey: string): Buffer {
-  const out = join(directory, version, "noderax-agent");
-  const { success, stderr } = Bun.spawnSync(
-    [join(root, "node_modules/.bin/bun"), ".ci/build.ts", `--out=${out}`, `--version=${version}`],
-    { cwd: root, env: { ...process.env, NODERAX_ROOT_KEYS: rootKey }, stdin: "ignore" },
-  );
-  if (!success) throw new Error(stderr.toString());
-  return readFileSync(out);
-}
-
-/** A release whose probe is fine, and which then does something else than an agent. */
-const impostor = (version: string, run: string, selfTest = "exit 0"): Buffer =>
-  Buffer.from(
-    `#!/bin/sh\ncase "$1" in\n--version) echo "noderax-agent ${version} (test)"; exit ;;\nself-test) ${selfTest} ;;\nesac\n${run}\n`,
-  );
 
 interface Target {
   readonly status: string;
@@ -50,55 +28,19 @@ interface RecordSeen {
 describe.skipIf(missing !== undefined)(
   `updates under systemd${missing === undefined ? "" : ` (needs ${missing})`}`,
   () => {
+    const world = new UpdateWorld();
+    const { place } = world;
     let machine: Machine;
-    const directory = mkdtempSync(join(tmpdir(), "noderax-update-"));
-    const place = new SignedPlace(join(directory, "releases"));
 
     beforeAll(async () => {
-      const versions = ["0.1.0", "0.2.0"].map((version) => build(directory, version, place.root.raw));
-      machine = await bootMachine();
-      await machine.sh(`rm -rf ${AGENT.slice(0, AGENT.lastIndexOf("/"))} && mkdir -p /srv/releases`);
-      await machine.copy(join(directory, "0.1.0/noderax-agent"), "/root/noderax-agent");
-      place.publish("0.1.0", versions[0] ?? Buffer.alloc(0));
-      place.publish("0.2.0", versions[1] ?? Buffer.alloc(0));
-      await publish();
-      await machine.write(
-        "/etc/systemd/system/sandbox.service",
-        "[Unit]\nBefore=noderax-agent.service\n[Service]\nExecStart=/root/noderax-agent sandbox --json --port 8080 --data /var/lib/sandbox " +
-          "--releases /srv/releases\n[Install]\nWantedBy=multi-user.target\n",
-      );
-      await machine.sh("systemctl enable --quiet --now sandbox");
-      await machine.until("/root/noderax-agent sandbox nodes");
-      const { token } = JSON.parse(await sandbox("install-token", "web", "--json")) as { token: string };
-      await machine.run(
-        [
-          "/root/noderax-agent",
-          "install",
-          "--api-url=http://127.0.0.1:8080",
-          "--update-channel-url=http://127.0.0.1:8080/releases",
-          "--bootstrap-token=-",
-          "--non-interactive",
-        ],
-        token,
-      );
+      machine = await world.boot();
     }, minutes(10));
 
     afterAll(async () => {
-      await machine?.[Symbol.asyncDispose]();
-      rmSync(directory, { recursive: true, force: true });
+      await world[Symbol.asyncDispose]();
     });
 
-    const sandbox = (...args: string[]): Promise<string> =>
-      machine.run(["/root/noderax-agent", "sandbox", ...args]);
-    /** Brings what was published since into the machine. */
-    async function publish(): Promise<void> {
-      await machine.sh("rm -rf /srv/releases");
-      await machine.copy(place.directory, "/srv/releases");
-    }
-    async function release(version: string, executable: Buffer): Promise<void> {
-      place.publish(version, executable);
-      await publish();
-    }
+    const { release, publish, sandbox } = world;
     const attempt = async (command: string): Promise<{ code: number; text: string }> => {
       const text = await machine.sh(`{ ${command}; } 2>&1; echo "exit $?"`);
       return { code: Number(/exit (\d+)$/.exec(text)?.[1]), text };
@@ -119,6 +61,9 @@ describe.skipIf(missing !== undefined)(
       );
       return (await record()).attempt;
     };
+    const phase = (name: string): Promise<void> =>
+      machine.until(`grep -q '"phase": "${name}"' /var/lib/noderax-agent/update.json`, minutes(1));
+    const pid = (): Promise<string> => machine.sh("systemctl show --property=MainPID --value noderax-agent");
     const rollout = async (version: string, flags: string[] = []): Promise<Target | undefined> => {
       const text = await machine.sh(
         `/root/noderax-agent sandbox rollout ${version} --node web --json ${flags.join(" ")} 2>/dev/null || true`,
@@ -168,6 +113,121 @@ describe.skipIf(missing !== undefined)(
       const { startedAt, changedAt, ...end } = await over();
       expect(end).toMatchObject({ outcome: "rolled back", reason: expect.stringContaining("ended 2 times") });
       expect(Date.parse(changedAt) - Date.parse(startedAt)).toBeLessThan(seconds(60));
+    });
+
+    test("a version that fails its self-test is not installed, and the agent is not even restarted", async () => {
+      const before = await pid();
+      await release(
+        "0.4.0",
+        impostor("0.4.0", "exit 1", "echo 'error: the state cannot be read' >&2; exit 1"),
+      );
+      expect(await rollout("0.4.0")).toMatchObject({
+        status: "failed",
+        message: expect.stringContaining("fails its self-test here: the state cannot be read"),
+      });
+      expect(await over()).toMatchObject({ outcome: "failed" });
+      expect(await pid()).toBe(before);
+    });
+
+    test("a version whose start is refused for good is rolled back", async () => {
+      await release("0.4.1", impostor("0.4.1", "exit 2"));
+      const { code, text } = await update("--version 0.4.1");
+      expect({ code, text }).toEqual({ code: 1, text: expect.stringContaining("rolled back to 0.2.0") });
+      await runs("0.2.0");
+      expect((await over()).reason).toContain("does not start");
+    });
+
+    test("a version that hangs is rolled back within 90 s", async () => {
+      await release("0.4.2", impostor("0.4.2", "exec sleep 1000"));
+      const { code, text } = await update("--version 0.4.2");
+      expect({ code, text }).toEqual({ code: 1, text: expect.stringContaining("did not answer for 60 s") });
+      await runs("0.2.0");
+    });
+
+    test("a machine that loses its power during the watch boots, and comes back with the version of before", async () => {
+      await release("0.4.3", impostor("0.4.3", "exec sleep 1000"));
+      await machine.sh("noderax-agent update --version 0.4.3 >/dev/null 2>&1 &");
+      await phase("watching");
+      expect(await machine.sh(`${AGENT} --version`)).toContain("0.4.3");
+      await machine.reboot();
+      await runs("0.2.0");
+      expect(await over()).toMatchObject({ outcome: "rolled back" });
+    });
+
+    test("nothing is written for what is not genuine, and for the place of another program", async () => {
+      const sum = await machine.sh(`sha256sum ${AGENT}`);
+      place.publish("0.5.0", impostor("0.5.0", "exit 1"));
+      place.tamper("0.5.0", "SHA256SUMS", (sums) => Buffer.from(sums.toString().replaceAll(/^./gm, "0")));
+      await publish();
+      const tampered = await update("--version 0.5.0");
+      expect(tampered).toMatchObject({ code: 5, text: expect.stringContaining("not genuine") });
+      place.catalog("noderax-agent");
+      await publish();
+      expect(await rollout("0.5.0")).toMatchObject({
+        status: "failed",
+        message: expect.stringContaining("serves another program"),
+      });
+      place.catalog("noderax-agent-ts");
+      await publish();
+      expect(await machine.sh(`sha256sum ${AGENT}; ls -A /opt/noderax-agent/update`)).toBe(sum);
+    });
+
+    test("a disk that is full leaves everything as it is", async () => {
+      const downloads = "/opt/noderax-agent/update";
+      await machine.sh(`mkdir -p ${downloads} && mount -t tmpfs -o size=1m tmpfs ${downloads}`);
+      const { code, text } = await update("--version 0.1.0 --allow-downgrade");
+      await machine.sh(`umount ${downloads}`);
+      expect({ code, text }).toEqual({ code: 1, text: expect.stringContaining("cannot be written") });
+      await runs("0.2.0");
+    });
+
+    test("an older version is refused, unless the owner allows it or rolls back by hand", async () => {
+      expect(await update("--version 0.1.0")).toMatchObject({
+        code: 5,
+        text: expect.stringContaining("is older than 0.2.0"),
+      });
+      // What was rolled back has left its predecessor as the version of before.
+      expect(await update("--version 0.1.0 --allow-downgrade")).toMatchObject({ code: 0 });
+      await runs("0.1.0");
+      expect(await update("--rollback")).toMatchObject({
+        code: 0,
+        text: expect.stringContaining("0.2.0 runs in place of 0.1.0"),
+      });
+      await runs("0.2.0");
+    });
+
+    test("two at once are one, and a kill of watcher and agent and an absent control plane change nothing", async () => {
+      await machine.sh("noderax-agent update --version 0.1.0 --allow-downgrade >/tmp/first 2>&1 &");
+      await phase("watching");
+      const second = await update("--version 0.2.0");
+      expect(second).toMatchObject({
+        code: 5,
+        text: expect.stringContaining("an update to 0.1.0 is going on"),
+      });
+      const kill = (unit: string): Promise<string> => machine.sh(`systemctl kill --signal=KILL ${unit}`);
+      await kill("noderax-agent-update-watch");
+      await kill("noderax-agent");
+      await machine.sh("systemctl stop sandbox");
+      await machine.until("grep -q 'has not accepted the node yet' /var/lib/noderax-agent/update.json");
+      await machine.sh("systemctl start sandbox");
+      expect(await over()).toMatchObject({ outcome: "confirmed", to: "0.1.0" });
+      await runs("0.1.0");
+    });
+
+    test("the owner can forbid it: a roll-out then says so", async () => {
+      await machine.sh("noderax-agent config set update_allow off --restart");
+      expect(await update()).toMatchObject({ code: 5, text: expect.stringContaining("update_allow is off") });
+      await machine.sh(`/root/noderax-agent sandbox rollout 0.2.0 --node web >/dev/null 2>&1 &`);
+      await machine.until(
+        "journalctl --unit=noderax-agent | grep -q 'not run: the owner of this machine allows no updates by the control plane'",
+      );
+    });
+
+    test("an uninstall leaves nothing of it", async () => {
+      await machine.sh("noderax-agent uninstall --purge");
+      const left =
+        "ls -d /opt/noderax-agent /var/lib/noderax-agent /etc/systemd/system/noderax-agent* 2>/dev/null; true";
+      expect(await machine.sh(left)).toBe("");
     });
   },
 );

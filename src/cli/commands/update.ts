@@ -29,6 +29,7 @@ import {
   ownerSettings,
   releasePlaceOf,
   requireUpdatable,
+  takeServiceProxy,
   targetOf,
   updatePorts,
 } from "./update/context.ts";
@@ -56,6 +57,7 @@ export default command({
     if (args["request-file"] !== undefined) throw ofGoHelper();
     if (args.version !== undefined && !isVersion(args.version))
       throw usageError(`--version: "${args.version}" is no version like 0.3.0`, ["update"]);
+    takeServiceProxy();
     const config = await configOfUpdate(args);
     const { settings } = config;
     const by: Asker = args["target-id"] !== undefined ? "control-plane" : args.unattended ? "agent" : "owner";

@@ -5,7 +5,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { AgentError } from "../../lib/agent-error.ts";
 import { writeFileAtomic } from "../../platform/atomic-file.ts";
-import { UNIT, WATCH_UNIT, places } from "../places.ts";
+import { WATCH_UNIT, places } from "../places.ts";
 import { quotedWord } from "../unit.ts";
 import { runProgram } from "../service.ts";
 import { readUpdateRecord } from "./state.ts";
@@ -17,7 +17,6 @@ export function renderWatchUnit(program: string, stateDirectory: string): string
     "[Unit]",
     "Description=Watches a new version of the Noderax agent, and rolls it back when it does not work",
     `ConditionPathExists=${program}`,
-    `After=${UNIT}`,
     "StartLimitIntervalSec=0",
     "",
     "[Service]",

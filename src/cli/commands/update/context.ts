@@ -1,5 +1,5 @@
 // What the update commands work with on this machine: the service's settings, the place, the executables.
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { stateDirectory } from "../../../agent/agent.ts";
 import type { Config } from "../../../config/load.ts";
 import type { Settings } from "../../../config/options.ts";
@@ -19,6 +19,7 @@ import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { parseWindow } from "../../../lib/time-window.ts";
 import { isRoot } from "../../../platform/account.ts";
 import { rootKeys, version } from "../../../platform/build.ts";
+import { proxyEnvironment } from "../../../platform/proxy-environment.ts";
 import { configFrom } from "../../config-flags.ts";
 import { configOfService } from "../service.ts";
 
@@ -27,6 +28,17 @@ export const UPDATE_PATHS: UpdatePaths = {
   previous: places.previous,
   downloads: places.downloads,
 };
+
+/** Takes the service's proxy where the caller's environment, as that of sudo, has none. */
+export function takeServiceProxy(): void {
+  if (proxyEnvironment(process.env) !== undefined || !existsSync(places.proxy)) return;
+  try {
+    for (const [, name = "", value] of readFileSync(places.proxy, "utf8").matchAll(/^([A-Z_]+)='([^']*)'$/gm))
+      process.env[name] ??= value;
+  } catch {
+    // Only root may read it, and only root can update.
+  }
+}
 
 /** The configuration of the installed service, or the one that the flags name. */
 export function configOfUpdate(args: Readonly<Record<string, unknown>>): Promise<Config> {
