@@ -23,6 +23,7 @@ class World {
   outcome: UpdateOutcome | undefined;
   program: Which = "old";
   candidate = true;
+  note = "";
   /** In memory. */
   watch: WatchMemory | undefined;
   active = "active";
@@ -95,7 +96,8 @@ class World {
     } else if (act.do === "record") {
       this.phase = act.phase;
       if (act.phase === "rolling back") this.watch = beginWatch(this.now, this.restarts, false);
-    } else if (act.do === "finish") {
+    } else if (act.do === "wait") this.note = act.note;
+    else if (act.do === "finish") {
       this.phase = "over";
       this.outcome = act.outcome;
     }
@@ -156,25 +158,27 @@ describe("an update that is killed anywhere", () => {
     }
   });
 
-  test("waits while the service is stopped, and goes on when it is started", () => {
-    const world = new World("works");
-    for (let round = 0; round < 10; round++) {
-      world.looks(false);
-      world.passes(500);
+  test("waits while the service is stopped, starts nothing, and goes on when it is started", () => {
+    for (const phase of ["switched", "watching"] as const) {
+      const world = new World("works");
+      while (world.phase !== phase) world.looks(false);
+      world.active = "inactive";
+      world.runs = "none";
+      // Another watcher, as after a boot: this one remembers nothing.
+      world.watch = undefined;
+      for (let round = 0; round < 1_000; round++) {
+        world.looks(false);
+        world.passes(500);
+      }
+      expect([world.phase, world.active]).toEqual([phase, "inactive"]);
+      expect(world.note).toContain("the service is stopped");
+      world.start();
+      for (let round = 0; round < 200 && world.outcome === undefined; round++) {
+        world.looks(false);
+        world.passes(500);
+      }
+      expect(world.outcome).toBe("confirmed");
     }
-    world.active = "inactive";
-    world.runs = "none";
-    for (let round = 0; round < 1_000; round++) {
-      world.looks(false);
-      world.passes(500);
-    }
-    expect(world.phase).toBe("watching");
-    world.start();
-    for (let round = 0; round < 200 && world.phase !== "over"; round++) {
-      world.looks(false);
-      world.passes(500);
-    }
-    expect(world.outcome).toBe("confirmed");
   });
 
   test("leaves alone what somebody else has installed meanwhile", () => {

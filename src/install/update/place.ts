@@ -159,7 +159,8 @@ export async function download(
       // What was kept of an earlier version of the file may be to blame: once more from its beginning.
       if (had === 0) throw wrong(artefact);
     } catch (error) {
-      const isLasting = !(error instanceof AgentError) || hasCode(error, "update.download", "aborted");
+      const isLasting =
+        !(error instanceof AgentError) || hasCode(error, "update.download", "update.space", "aborted");
       const isRefused = hasCode(error, "update.place") && error.exit !== exit.unreachable;
       if (isLasting || isRefused || attempt >= (retry.download.tries ?? 1)) throw error;
       await sleep(backoff(retry.download, attempt, Math.random), signal);

@@ -86,6 +86,16 @@ describe("a release", () => {
     expect(asked.slice(1).every((request) => / bytes=[1-9]\d*-$/.test(request))).toBeTrue();
   });
 
+  test("begins again where the place answers a part with the whole", async () => {
+    publish("2.0.0", { compressed: false });
+    server.breaks = 1;
+    server.ranges = false;
+    await fetched();
+    expect(isWhole()).toBeTrue();
+    // Neither tries nor bytes were wasted on a file that could not be whole.
+    expect(server.requests.filter((request) => request.includes("linux-x64"))).toHaveLength(2);
+  });
+
   test("goes on with what an earlier updater left, and starts again where that was something else", async () => {
     publish("2.0.0", { compressed: false });
     const part = join(paths.downloads, "noderax-agent-2.0.0-linux-x64.part");
@@ -143,7 +153,9 @@ describe("nothing is installed", () => {
 
   test("whose sums were changed", async () => {
     publish("2.0.0");
-    published.tamper("2.0.0", "SHA256SUMS", (sums) => Buffer.from(sums.toString().replace(/^./, "0")));
+    published.tamper("2.0.0", "SHA256SUMS", (sums) =>
+      Buffer.from(sums.toString().replace(/^./, (digit) => (digit === "0" ? "1" : "0"))),
+    );
     expect(await refusal(release())).toStartWith("update.signature");
   });
 
