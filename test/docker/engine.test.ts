@@ -300,8 +300,10 @@ describe.skipIf(missing !== undefined)("the engine (needs Docker)", () => {
 
   test("a stop is waited for, and one that does not listen is killed after the grace", async () => {
     await using place = await createPlayground();
-    const deaf = await place.image("trap '' TERM; while :; do sleep 1; done");
+    const deaf = await place.image("trap '' TERM; echo deaf; while :; do sleep 1; done");
     await place.bringUp(place.wants([{ name: "deaf", image: deaf }]));
+    // Before, the signal may reach the program that starts the shell.
+    await until("it is deaf", async () => (await docker("logs", `${place.project}-deaf`)) === "deaf");
     const started = Date.now();
     await own.stopContainer(`${place.project}-deaf`, seconds(1), signal);
     expect(Date.now() - started).toBeWithin(900, 9_000);

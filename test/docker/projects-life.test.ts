@@ -65,12 +65,13 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
 
   test.concurrent("whose container ends well because somebody stopped it is started again", async () => {
     await using node = await ProjectNode.start();
-    const image = await node.image("trap 'exit 0' TERM; while :; do sleep 0.1; done");
+    const image = await node.image("trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done");
     const shop = await node
       .project("shop", [{ name: "web", image }])
       .apply()
       .becomes("Running");
     const before = await shop.running("web");
+    await shop.until("it obeys", async () => (await node.docker("logs", before.id)) === "ready");
     await node.docker("stop", before.id);
     await shop.until("it runs again", async () => {
       const now = await shop.container("web");
@@ -187,11 +188,13 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
 
   test.concurrent("whose container ignores SIGTERM is deleted after ten seconds", async () => {
     await using node = await ProjectNode.start();
-    const image = await node.image("trap '' TERM; while :; do sleep 1; done");
+    const image = await node.image("trap '' TERM; echo deaf; while :; do sleep 1; done");
     const shop = await node
       .project("shop", [{ name: "web", image }])
       .apply()
       .becomes("Running");
+    const { id } = await shop.running("web");
+    await shop.until("it is deaf", async () => (await node.docker("logs", id)) === "deaf");
     const asked = performance.now();
     shop.delete();
     await shop.becomes("Terminated");

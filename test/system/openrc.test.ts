@@ -89,7 +89,8 @@ describe.skipIf(missing !== undefined)(
       const second = await child();
       expect(second).not.toBe(first);
       expect((await attempt("noderax-agent start")).text).toContain("runs already");
-      await machine.sh("cd /tmp && noderax-agent config set task_timeout 30s --restart");
+      // Short: the claim of an agent that is killed is waited out by the next one.
+      await machine.sh("cd /tmp && noderax-agent config set task_poll_interval 1s --restart");
       expect(await child()).not.toBe(second);
       expect(await machine.sh("noderax-agent logs --agent --tail 20")).toContain("online");
     });
