@@ -99,7 +99,7 @@ export function planService(view: ServiceView): ServiceDecision {
   if (missing !== undefined) return keepRunning(refused(missing), view, current);
   if (previous !== undefined) return planReplacement(view, { current, next, previous });
   if (current === undefined) return planAbsent(view, next);
-  if (!matches(current, service)) return planDrift(view, current, next);
+  if (!isUpToDate(current, service)) return planDrift(view, current, next);
   if (next !== undefined) return work(remove(next));
   return planCurrent(view, current);
 }
@@ -132,7 +132,7 @@ const UPKEEP: ReadonlySet<Step["do"]> = new Set(["startContainer", "unpauseConta
 
 /** Adds the step that keeps the present container running while the service is blocked. */
 function keepRunning(blocked: Blocked, view: ServiceView, current: ObservedContainer | undefined): Blocked {
-  const isOld = current !== undefined && !matches(current, view.service);
+  const isOld = current !== undefined && !isUpToDate(current, view.service);
   // Do not start a container of an earlier specification that has never run.
   if (current === undefined || (isOld && current.state === "created")) return blocked;
   const upkeep = planCurrent(view, current);
@@ -188,6 +188,10 @@ export function matches({ fingerprint, image, made }: ObservedContainer, service
   );
 }
 
+/** One without a fingerprint has none of the owner's limits. */
+const isUpToDate = (container: ObservedContainer, service: DesiredService): boolean =>
+  matches(container, service) && (container.fingerprint !== undefined || service.limits === undefined);
+
 /** In Docker's form: "cara-shop-data:/data". */
 const mountsOf = ({ mounts }: DesiredService): ReadonlySet<string> =>
   new Set(mounts.map(({ volume, path }) => `${volume}:${posix.resolve("/", path)}`));
@@ -203,7 +207,7 @@ const isAttached = ({ networks }: ObservedContainer, { network }: ObservedProjec
 function planAbsent(view: ServiceView, next: ObservedContainer | undefined): ServiceDecision {
   const { service } = view;
   if (next === undefined) return create(view, "current");
-  if (!matches(next, service)) return work(remove(next));
+  if (!isUpToDate(next, service)) return work(remove(next));
   return work({ do: "renameContainer", id: next.id, service: service.name, to: "current" });
 }
 
@@ -322,7 +326,7 @@ function planDrift(
     return made.is === "working" ? made : keepRunning(made, view, current);
   }
   // Create it again when it has already run, or when its network was removed.
-  if (!matches(next, service) || next.state !== "created" || !isAttached(next, view.observed))
+  if (!isUpToDate(next, service) || next.state !== "created" || !isAttached(next, view.observed))
     return work(remove(next));
   switch (current.state) {
     case "running":
@@ -358,10 +362,10 @@ function planReplacement(view: ServiceView, { current, next, previous }: Replace
   // The previous container is of no use as a fallback.
   if (previous.state === "created" || previous.state === "dead") return work(remove(previous));
   if (current === undefined) {
-    const successor = next !== undefined && matches(next, service) ? next : previous;
+    const successor = next !== undefined && isUpToDate(next, service) ? next : previous;
     return work({ do: "renameContainer", id: successor.id, service: service.name, to: "current" });
   }
-  if (!matches(current, service)) {
+  if (!isUpToDate(current, service)) {
     // The spec changed again meanwhile: of two outdated containers, remove the one that does not run.
     return work(remove(current.state === "running" ? previous : current));
   }

@@ -96,6 +96,30 @@ describe("the owner's limits", () => {
     expect(applyOwnerPolicy(three, owner({ container })).services).toEqual(services);
   });
 
+  test("replace a container that the Go agent made without them", () => {
+    const world = new World("shop");
+    world.present.add("docker.io/library/web:1");
+    world.network = "net";
+    world.add({
+      name: "shop-s0",
+      service: "s0",
+      state: "running",
+      image: "web:1",
+      fingerprint: undefined,
+      networks: new Set(["net"]),
+      since: 0,
+      exitCode: 0,
+    });
+    const wanted = projectOf("web:1");
+    for (let round = 0; round < 20; round++) world.round(wanted);
+    expect([...world.containers.values()].map(({ fingerprint }) => fingerprint)).toEqual([undefined]);
+    const limited = applyOwnerPolicy(wanted, owner({ container: { pids: 10 } }));
+    for (let round = 0; round < 20; round++) world.round(limited);
+    expect([...world.containers.values()].map(({ fingerprint, state }) => [fingerprint, state])).toEqual([
+      [limited.services[0]?.fingerprint, "running"],
+    ]);
+  });
+
   test("of a project are shared where a container has none", () => {
     const { services } = applyOwnerPolicy(three, owner({ project: { memory: 100 * MIB, pids: 100 } }));
     expect(services[0]?.limits).toEqual({ memory: Math.floor((100 * MIB) / 3), pids: 33 });
