@@ -258,7 +258,9 @@ export default [
   {
     name: `growth by ${HEAVY} tasks of 1 MB each, held by a busy agent`,
     unit: "MB",
-    limit: 200,
+    // 16 MB of payloads are in the journal, 8 MB with the tasks that start. The rest is garbage of the claims, of which
+    // JavaScriptCore collects nothing before some 64 MB.
+    limit: 150,
     run: heavyPayloads,
   },
   { name: "durable commit of a log row", unit: "ms", run: () => Promise.resolve(commits()) },
