@@ -103,7 +103,8 @@ async function runTask(sandbox: Operator): Promise<void> {
 
 /** Opens a terminal and leaves it by `exit`. One that a reconnect came between is none. */
 async function useTerminal(sandbox: Operator): Promise<void> {
-  const { id } = (await sandbox.call("POST", "/terminals", { node: NODE })) as { id: string };
+  // Refused while the node is offline: on a busy machine the session after a reconnect takes seconds.
+  const { id } = await until("a terminal is accepted", () => startTerminal(sandbox), PATIENCE);
   const becomes = (...states: string[]): Promise<string> =>
     until(
       `terminal ${id} is ${states.join(" or ")}`,
@@ -116,6 +117,15 @@ async function useTerminal(sandbox: Operator): Promise<void> {
   if ((await becomes("open", "closed", "failed")) !== "open") return;
   await sandbox.call("POST", `/terminals/${id}/input`, { text: "seq 100; exit\n" });
   await becomes("closed", "failed");
+}
+
+async function startTerminal(sandbox: Operator): Promise<{ id: string } | undefined> {
+  try {
+    return (await sandbox.call("POST", "/terminals", { node: NODE })) as { id: string };
+  } catch (error) {
+    if (String(error).includes("is offline")) return undefined;
+    throw error;
+  }
 }
 
 /** Brings a project up and deletes it. */
