@@ -26,7 +26,7 @@ import { holdDirectory } from "../platform/private-directory.ts";
 import { endingService } from "../platform/service.ts";
 import type { Engine } from "../projects/plan/engine.ts";
 import { nodeName } from "../projects/node/name.ts";
-import { launchMode } from "../tasks/run/directory.ts";
+import { launchMode } from "../tasks/run/launch.ts";
 
 /** Returns the directory of all state: the one of the identity file. */
 export const stateDirectory = (settings: Pick<Settings, "state_file">): string =>

@@ -96,6 +96,14 @@ function askNameServices(database: "passwd" | "group", name: string): string {
 /** Where we look for programs of the system, independent of the PATH we were started with. */
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/** Returns the variables that every program of an account has: PATH, HOME, USER and LOGNAME. */
+export const accountVariables = ({ home, name }: Account): Record<string, string> => ({
+  PATH: SYSTEM_PATH,
+  HOME: home,
+  USER: name,
+  LOGNAME: name,
+});
+
 /** Turns a `/bin/sh` script into the command line that runs it as `account`. */
 export interface Runner {
   readonly account: Account;

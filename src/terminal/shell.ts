@@ -3,7 +3,7 @@ import { realpathSync } from "node:fs";
 import { basename } from "node:path";
 import { quote } from "../lib/text.ts";
 import { seconds } from "../lib/duration.ts";
-import { type Account, type Runner, SYSTEM_PATH } from "../platform/account.ts";
+import { type Account, type Runner, SYSTEM_PATH, accountVariables } from "../platform/account.ts";
 import type { TrialRunner } from "../platform/trial.ts";
 
 /** The environment marker of a terminal's processes, by which those that left its session are found. */
@@ -67,10 +67,7 @@ export function shellEnvironment(
   language: string | undefined,
 ): Record<string, string> {
   return {
-    PATH: SYSTEM_PATH,
-    HOME: account.home,
-    USER: account.name,
-    LOGNAME: account.name,
+    ...accountVariables(account),
     SHELL: shell,
     // The browser decodes UTF-8, whatever the locale of this machine is.
     LANG: language !== undefined && /^[\w@.-]+\.utf-?8$/i.test(language) ? language : "C.UTF-8",

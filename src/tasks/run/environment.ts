@@ -1,5 +1,5 @@
 // Builds the environment of a task's command.
-import { type Account, SYSTEM_PATH } from "../../platform/account.ts";
+import { type Account, accountVariables } from "../../platform/account.ts";
 import { TASK_VARIABLE } from "./directory.ts";
 
 /**
@@ -12,10 +12,7 @@ export function environmentOf(
   taskId: string,
 ): Record<string, string> {
   return {
-    PATH: SYSTEM_PATH,
-    HOME: account.home,
-    USER: account.name,
-    LOGNAME: account.name,
+    ...accountVariables(account),
     SHELL: "/bin/sh",
     LANG: "C.UTF-8",
     TERM: "dumb",

@@ -5,13 +5,8 @@ import { join } from "node:path";
 import { currentAccount, findAccount, runnerFor, isRoot } from "../../../src/platform/account.ts";
 import { bootId, terminate } from "../../../src/platform/processes.ts";
 import type { Launch } from "../../../src/tasks/journal.ts";
-import {
-  type LaunchOrder,
-  type Run,
-  launch,
-  openRun,
-  runDirectory,
-} from "../../../src/tasks/run/directory.ts";
+import { type Run, openRun, runDirectory } from "../../../src/tasks/run/directory.ts";
+import { type LaunchOrder, launch } from "../../../src/tasks/run/launch.ts";
 import { until } from "../../support/until.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 

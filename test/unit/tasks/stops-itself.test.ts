@@ -3,11 +3,12 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { milliseconds, seconds } from "../../../src/lib/duration.ts";
-import { currentAccount, runnerFor } from "../../../src/platform/account.ts";
-import { bootId, terminate } from "../../../src/platform/processes.ts";
-import { type Run, launch, openRun, runDirectory } from "../../../src/tasks/run/directory.ts";
+import { terminate } from "../../../src/platform/processes.ts";
+import { type Run, openRun, runDirectory } from "../../../src/tasks/run/directory.ts";
+import { launch } from "../../../src/tasks/run/launch.ts";
 import { endRun } from "../../../src/tasks/run/stop.ts";
 import { until } from "../../support/until.ts";
+import { free, launched, me } from "./command-runs.ts";
 import { TASK, scratchDirectory } from "./scratch.ts";
 
 let scratch: ReturnType<typeof scratchDirectory>;
@@ -36,13 +37,9 @@ async function start(script: string): Promise<Run> {
     taskId: TASK,
     attempt: 1,
     mode: "session",
-    runner: runnerFor(currentAccount()),
+    runner: me,
     outputLimit: 1_000_000,
-    view: "shared",
-    openFiles: undefined,
-    hasReport: false,
-    limits: { memory: 2 ** 33, cpuPercent: undefined, processes: 2_048, nice: 0, ioWeight: 100 },
-    record: { name: "task.json", text: "{}" },
+    ...free,
     script: {
       argv: ["/bin/sh", "-c", script],
       environment: { PATH: "/usr/bin:/bin", HOME: "/", TASK_ID: TASK },
@@ -50,15 +47,6 @@ async function start(script: string): Promise<Run> {
     },
   });
   expect(failure).toBeUndefined();
-  const launched = {
-    at: 0,
-    wall: 0,
-    bootId: bootId(),
-    attempt: 1,
-    mode: "session",
-    deadline: 0,
-    limit: "",
-  } as const;
   run = openRun(directory, TASK, { ...launched, stopsItself: true });
   await until("both run", () => existsSync(file("child")));
   return run;
