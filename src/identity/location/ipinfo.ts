@@ -1,7 +1,6 @@
 // Asks ipinfo.io where the public address of this machine is; only when the owner allows it.
 import * as v from "valibot";
-import { printable } from "../../lib/printable.ts";
-import type { Location } from "../../protocol/noderax/location.ts";
+import { type Location, locationLabel } from "../../protocol/noderax/location.ts";
 
 const Answer = v.object({
   ip: v.optional(v.string()),
@@ -17,8 +16,8 @@ export function locationFromIpinfo(body: unknown): Location | undefined {
   const parsed = v.safeParse(Answer, body);
   if (!parsed.success) return undefined;
   const { ip, city, region, country, loc } = parsed.output;
-  const names = [city, region, country].map((name) => printable(name?.trim() ?? "")).filter(Boolean);
-  const label = ([...new Set(names)].join(", ") || printable(ip ?? "")).slice(0, 80);
+  const names = [city, region, country].map((name) => name?.trim() ?? "").filter(Boolean);
+  const label = locationLabel([...new Set(names)].join(", ") || (ip ?? ""));
   if (label === "") return undefined;
   return { provider: "public_ip", source: "ipinfo", region: label, ...coordinates(loc) };
 }

@@ -7,7 +7,7 @@ import { seconds } from "../../lib/duration.ts";
 import { sleep } from "../../lib/loop.ts";
 import type { ReadText } from "../../platform/host.ts";
 import { readText } from "../../platform/lenient-reads.ts";
-import type { Location } from "../../protocol/noderax/location.ts";
+import { type Location, locationLabel } from "../../protocol/noderax/location.ts";
 import { type AskMetadata, cloudLocation } from "./cloud.ts";
 import { locationFromIpinfo } from "./ipinfo.ts";
 import { metadataService } from "./metadata-service.ts";
@@ -37,9 +37,15 @@ export function manualLocation(settings: LocationSettings): Location | undefined
     location_manual_longitude: longitude,
   } = settings;
   if (region === undefined || latitude === undefined || longitude === undefined) return undefined;
-  const label = region.slice(0, 80);
-  const inside = zone === undefined ? {} : { zone };
-  return { provider: "manual", source: "manual", region: label, ...inside, latitude, longitude };
+  const inside = zone === undefined ? {} : { zone: locationLabel(zone) };
+  return {
+    provider: "manual",
+    source: "manual",
+    region: locationLabel(region),
+    ...inside,
+    latitude,
+    longitude,
+  };
 }
 
 /** One try. Undefined where nothing knows the location. Never rejects. */

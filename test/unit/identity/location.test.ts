@@ -70,6 +70,17 @@ describe("a location", () => {
     expect(asked).toEqual([]);
   });
 
+  test("is cut to 80 characters without half of a surrogate pair, which the control plane cannot store", async () => {
+    const region = `${"a".repeat(79)}😀`;
+    const { find } = machine({});
+    expect(await find({ ...MANUAL, location_manual_region: region })).toMatchObject({
+      region: "a".repeat(79),
+    });
+    expect(locationFromIpinfo({ city: region })).toMatchObject({ region: "a".repeat(79) });
+    const zone = "rack\u0000 2";
+    expect(await find({ ...MANUAL, location_manual_zone: zone })).toMatchObject({ zone: "rack\\x00 2" });
+  });
+
   test.each([
     ["aws", AWS, "eu-west-1", "eu-west-1a"],
     ["gcp", GCP, "europe-west1", "europe-west1-b"],
