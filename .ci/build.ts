@@ -17,8 +17,8 @@ const { values: flags } = parseArgs({
     out: { type: "string" },
     /** Records of runs (BUN_BYTECODE_ORDER_OUT): what they used lies together. The most important first. */
     "bytecode-order": { type: "string", multiple: true, default: [] },
-    /** By how much later than usual the JIT compiles. */
-    "jit-policy": { type: "string", default: "1" },
+    /** By how much later than usual the JIT compiles: measured in test/bench/layout.bench.ts. */
+    "jit-policy": { type: "string", default: "4" },
     /** Another version than the package's: tests of updates need several. */
     version: { type: "string" },
   },

@@ -56,7 +56,7 @@ export function once<T>(measure: () => Promise<T>): () => Promise<T> {
  * A copy of the executable that the page cache does not hold, as after a boot. Of a file that was just written, which is
  * cached in large pieces, every page fault maps more than is used: 6 MB in all that nobody needs.
  */
-export async function coldCopy(path: string): Promise<string> {
-  await Bun.$`cp ${binary} ${path} && sync ${path} && dd if=${path} iflag=nocache count=0 status=none`;
+export async function coldCopy(path: string, from: string = binary): Promise<string> {
+  await Bun.$`cp ${from} ${path} && sync ${path} && dd if=${path} iflag=nocache count=0 status=none`;
   return path;
 }

@@ -17,7 +17,10 @@ import { sha256Of } from "../../.ci/release/artefacts.ts";
 import { stamped } from "../../.ci/release/install-script.ts";
 import { TARGETS, baseExecutable, host } from "../../.ci/targets.ts";
 import manifest from "../../package.json";
-import { applyPatch } from "../../src/install/update/patch.ts";
+import { fetchBuild, fetchRelease } from "../../src/install/update/fetch-release.ts";
+import { candidatePath } from "../../src/install/update/files.ts";
+import { fetchCatalog } from "../../src/install/update/place.ts";
+import { sourcesOf } from "../../src/install/update/release.ts";
 import { minutes } from "../../src/lib/duration.ts";
 import { runBinary } from "../support/binary.ts";
 import { InstallWorld } from "../support/install-world.ts";
@@ -149,45 +152,60 @@ describe("a signed release", () => {
       expect([ref, ...dependsOn].filter((one) => !known.has(one))).toEqual([]);
   });
 
-  may(
-    "comes from an earlier one by a patch for each target, which the updater applies (needs rpmbuild)",
-    async () => {
-      // An earlier version, kept compressed only.
-      cpSync(at("first", version), at("patched/0.0.9"), { recursive: true });
-      for (const target of TARGETS) rmSync(at(`patched/0.0.9/noderax-agent-${version}-${target}`));
-      const earlier = JSON.stringify({ ...manifestIn("first"), version: "0.0.9" });
-      writeFileSync(at("patched/0.0.9/release-manifest.json"), earlier);
-      const versions = [{ version: "0.0.9", publishedAt: "", manifest: "0.0.9/release-manifest.json" }];
-      writeFileSync(at("patched/catalog.json"), JSON.stringify({ product: "noderax-agent-ts", versions }));
+  may("comes from an earlier one by a patch for each target (needs rpmbuild)", () => {
+    // An earlier version, kept compressed only.
+    cpSync(at("first", version), at("patched/0.0.9"), { recursive: true });
+    for (const target of TARGETS) rmSync(at(`patched/0.0.9/noderax-agent-${version}-${target}`));
+    const earlier = JSON.stringify({ ...manifestIn("first"), version: "0.0.9" });
+    writeFileSync(at("patched/0.0.9/release-manifest.json"), earlier);
+    const versions = [{ version: "0.0.9", publishedAt: "", manifest: "0.0.9/release-manifest.json" }];
+    writeFileSync(at("patched/catalog.json"), JSON.stringify({ product: "noderax-agent-ts", versions }));
 
-      const args = [...signed(), ...executables(`# new\n${PROGRAM}`), "--out", at("patched")];
-      expect(make(args)).toMatchObject({ code: 0 });
-      const { builds } = manifestIn("patched");
+    const args = [...signed(), ...executables(`# new\n${PROGRAM}`), "--out", at("patched")];
+    expect(make(args)).toMatchObject({ code: 0 });
+    const { builds } = manifestIn("patched");
+    for (const target of TARGETS) {
+      const [patch] = builds[target]?.patches ?? [];
+      expect(patch).toMatchObject({
+        from: "0.0.9",
+        fromSha256: manifestIn("first").builds[target]?.sha256,
+      });
+      expect(patch?.size).toBeLessThan(500);
+    }
+    const { latest, versions: listed } = JSON.parse(readFileSync(at("patched/catalog.json"), "utf8")) as {
+      latest: string;
+      versions: { version: string }[];
+    };
+    expect([latest, ...listed.map((one) => one.version)]).toEqual([version, version, "0.0.9"]);
+  });
+
+  may("is found, verified, and made of its patch by the updater (needs rpmbuild)", async () => {
+    const served = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: ({ url }) => new Response(Bun.file(at("patched", new URL(url).pathname))),
+    });
+    try {
+      const { signal } = new AbortController();
+      const place = { url: served.url.href.replace(/\/$/, ""), authorities: () => "" };
+      expect((await fetchCatalog(place, signal)).latest).toBe(version);
+      const roots = [readFileSync(at("keys/root.pub"), "utf8").trim()];
       for (const target of TARGETS) {
-        const [patch] = builds[target]?.patches ?? [];
-        expect(patch).toMatchObject({
-          from: "0.0.9",
-          fromSha256: manifestIn("first").builds[target]?.sha256,
-        });
-        expect(patch?.size).toBeLessThan(500);
-        const made = await applyPatch(
-          {
-            old: at("first", version, `noderax-agent-${version}-${target}`),
-            patch: at("patched", version, patch?.file ?? ""),
-            target: at(`made-${target}`),
-          },
-          1_000_000,
-          new AbortController().signal,
-        );
-        expect(made.sha256).toBe(builds[target]?.sha256 ?? "");
+        const found = await fetchRelease(place, version, target, roots, signal);
+        const program = at("first", version, `noderax-agent-${version}-${target}`);
+        const paths = { program, previous: at("previous"), downloads: at("downloads") };
+        const sources = sourcesOf(found.build, { sha256: sha256Of(program) });
+        const skipped: string[] = [];
+        const report = { progress: () => {}, skipped: (text: string) => void skipped.push(text) };
+        const bytes = await fetchBuild(place, found, sources, paths, report, signal);
+        expect(skipped).toEqual([]);
+        expect(bytes).toBe(found.build.patches[0]?.size ?? 0);
+        expect(sha256Of(candidatePath(paths))).toBe(sha256Of(at(`of-${target}`)));
       }
-      const { latest, versions: listed } = JSON.parse(readFileSync(at("patched/catalog.json"), "utf8")) as {
-        latest: string;
-        versions: { version: string }[];
-      };
-      expect([latest, ...listed.map((one) => one.version)]).toEqual([version, version, "0.0.9"]);
-    },
-  );
+    } finally {
+      await served.stop(true);
+    }
+  });
 
   may("is not made from an earlier one whose executable was exchanged (needs rpmbuild)", () => {
     const file = at(`patched/0.0.9/noderax-agent-${version}-linux-x64.gz`);
