@@ -122,7 +122,7 @@ function save(path: string, text: string): void {
       `${path} cannot be written: ${denied ? "permission denied" : messageOf(error)}`,
       {
         exit: denied ? exit.refused : exit.failed,
-        hint: denied ? "run it with sudo, or name another file with --config" : undefined,
+        hint: denied ? "Run it with sudo, or name another file with --config." : undefined,
         cause: error,
       },
     );

@@ -84,7 +84,7 @@ function unreadable(path: string, code: unknown, cause: unknown): AgentError {
   if (code !== "EACCES" && code !== "EPERM") return wrongFile(path, `cannot be read: ${messageOf(cause)}`);
   return new AgentError("config.permission", `${path} cannot be read: permission denied`, {
     exit: exit.refused,
-    hint: "run it with sudo, or name another file with --config",
+    hint: "Run it with sudo, or name another file with --config.",
     cause,
   });
 }

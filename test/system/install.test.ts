@@ -191,6 +191,11 @@ describe.skipIf(missing !== undefined)(
       expect(text).toMatch(/service +active since/);
       expect(text).toContain("shown to root");
       expect(code).toBe(0);
+      const stop = await attempt("setpriv --reuid=65534 --clear-groups noderax-agent stop");
+      expect(stop.text).toMatch(/^error: systemctl stop .*: Access denied\n {2}Run it with sudo\.\nexit 5$/);
+      const log = await attempt("setpriv --reuid=65534 --clear-groups noderax-agent logs --agent");
+      expect(log.text).toContain("sudo noderax-agent logs --agent");
+      expect(log.code).toBe(5);
     });
 
     test("the watchdog restarts an agent that hangs, and not one whose server is away", async () => {

@@ -110,7 +110,7 @@ function requireInstallable(): void {
     );
   if (!isRoot())
     throw new AgentError("install.root", "install changes the system: it must run as root", {
-      hint: "sudo noderax-agent install",
+      hint: "Run it with sudo:  sudo noderax-agent install",
       exit: exit.refused,
     });
 }

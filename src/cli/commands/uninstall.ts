@@ -24,7 +24,7 @@ export default command({
   run({ args }): void {
     if (!isRoot())
       throw new AgentError("install.root", "uninstall changes the system: it must run as root", {
-        hint: "sudo noderax-agent uninstall",
+        hint: "Run it with sudo:  sudo noderax-agent uninstall",
         exit: exit.refused,
       });
     const owner = packageOwner();
