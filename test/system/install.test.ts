@@ -80,6 +80,24 @@ describe.skipIf(missing !== undefined)(
       }
     });
 
+    test("gives what it makes the SELinux label of its place, where restorecon is", async () => {
+      // Records what is labelled, and that it lies in its place by then.
+      await machine.write("/usr/sbin/restorecon", '#!/bin/sh\n[ -e "$1" ] && echo "$1" >>/root/labelled\n');
+      await machine.sh("chmod 755 /usr/sbin/restorecon");
+      await agent("install", "--non-interactive", "--server-url=http://127.0.0.1:8080", "--no-start");
+      const labelled = (await machine.sh("cat /root/labelled")).split("\n");
+      for (const path of [
+        "/opt/noderax-agent",
+        "/opt/noderax-agent/noderax-agent",
+        "/etc/noderax-agent",
+        "/etc/systemd/system/noderax-agent.service",
+      ])
+        expect(labelled).toContain(path);
+      await agent("uninstall", "--purge");
+      await machine.sh("rm /usr/sbin/restorecon");
+      expect(await machine.sh(LIST)).toBe(before);
+    });
+
     test("tells the install record why it failed", async () => {
       const other =
         "--api-url=http://127.0.0.1:8080 --config=/root/other.json --state-file=/root/other/id.json";
