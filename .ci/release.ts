@@ -53,6 +53,8 @@ const { values: flags } = parseArgs({
     previous: { type: "string", multiple: true, default: [] },
     /** From so many earlier releases patches are made. */
     patches: { type: "string", default: "3" },
+    /** Older versions are not updated to this one in one step. */
+    "minimum-version": { type: "string" },
     /** A record of an earlier build of this version, which gives the same bytes again. */
     "bytecode-order": { type: "string" },
     /** Writes new keys into this directory, and does nothing else. */
@@ -116,7 +118,7 @@ async function fill(
   );
   write(
     join(release.directory, "release-manifest.json"),
-    manifestOf(release, notes, Object.fromEntries(built)),
+    manifestOf(release, notes, Object.fromEntries(built), flags["minimum-version"]),
   );
   const sums = writeChecksums(release);
   const key = keys && signRelease(release.directory, release.version, keys);

@@ -12,6 +12,8 @@ export interface ReleaseManifest {
   readonly version: string;
   readonly publishedAt: string;
   readonly commit: string;
+  /** The oldest version that can be updated to this one in one step. */
+  readonly minimumVersion?: string;
   readonly channel: "tag";
   readonly notes: readonly NoteGroup[];
   /** As the control plane reads it: by its names of processors, for glibc. */
@@ -25,7 +27,12 @@ const PROCESSORS = [
   ["arm64", "linux-arm64"],
 ] as const;
 
-export function manifestOf(release: Release, notes: readonly NoteGroup[], builds: Builds): ReleaseManifest {
+export function manifestOf(
+  release: Release,
+  notes: readonly NoteGroup[],
+  builds: Builds,
+  minimumVersion?: string,
+): ReleaseManifest {
   const { version, commit, place } = release;
   const at = place === "" ? "" : `${place}/${version}/`;
   const artifacts = PROCESSORS.flatMap(([processor, target]) => {
@@ -37,6 +44,7 @@ export function manifestOf(release: Release, notes: readonly NoteGroup[], builds
     version,
     publishedAt: publishedAt(release),
     commit,
+    ...(minimumVersion === undefined ? {} : { minimumVersion }),
     channel: "tag",
     notes,
     artifacts: Object.fromEntries(artifacts),
