@@ -1,4 +1,8 @@
 // What an update costs: bytes, the time without an agent, and the way back from a version that does not work.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { makePatch } from "../../.ci/release/patch.ts";
 import { AGENT, type Machine, missing } from "../support/systemd.ts";
 import { UpdateWorld, impostor } from "../support/update-world.ts";
 import type { Bench } from "./bench.ts";
@@ -9,6 +13,23 @@ async function inWorld(
   if (missing !== undefined) throw new Error(`needs ${missing}`);
   await using world = new UpdateWorld();
   return measure(world, await world.boot());
+}
+
+/** As many as a week of work. */
+const COMMITS = 50;
+
+/** Builds the tree of a commit with the packages that are here. */
+function buildOf(commit: string): Buffer {
+  const directory = mkdtempSync(join(tmpdir(), "noderax-build-"));
+  const root = join(import.meta.dir, "../..");
+  const script = `git archive ${commit} | tar -x -C ${directory} && ln -s ${root}/node_modules ${directory}/node_modules && cd ${directory} && node_modules/.bin/bun .ci/build.ts`;
+  try {
+    const { success, stderr } = Bun.spawnSync(["sh", "-c", script], { cwd: root, stdin: "ignore" });
+    if (!success) throw new Error(stderr.toString());
+    return readFileSync(join(directory, "dist/noderax-agent"));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 /** Lines of the agent's journal with this event, as milliseconds since the boot. */
@@ -40,10 +61,10 @@ async function backFrom(run: string): Promise<number[]> {
 
 const benches: readonly Bench[] = [
   {
-    name: "bytes of an update between two builds, by patch",
+    name: `bytes of an update over ${COMMITS} commits, by patch`,
     unit: "MB",
     limit: 2,
-    run: () => inWorld(async ({ patchSize }) => [patchSize / 1e6]),
+    run: async () => [makePatch(buildOf(`HEAD~${COMMITS}`), buildOf("HEAD")).length / 1e6],
   },
   {
     name: "update: stop of the old version until the new one is online",

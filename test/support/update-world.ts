@@ -20,8 +20,6 @@ export const impostor = (version: string, run: string, selfTest = "exit 0"): Buf
 export class UpdateWorld implements AsyncDisposable {
   readonly #directory = mkdtempSync(join(tmpdir(), "noderax-update-"));
   readonly place = new SignedPlace(join(this.#directory, "releases"));
-  /** Bytes of the patch from 0.1.0 to 0.2.0. */
-  patchSize = 0;
   #machine: Machine | undefined;
 
   get machine(): Machine {
@@ -34,13 +32,12 @@ export class UpdateWorld implements AsyncDisposable {
     const old = this.#build("0.1.0");
     const fresh = this.#build("0.2.0");
     const patch = makePatch(old, fresh);
-    this.patchSize = patch.length;
     this.place.publish("0.1.0", old);
     this.place.publish("0.2.0", fresh, { patches: [{ from: "0.1.0", old, content: patch }] });
     const machine = (this.#machine = await bootMachine());
     await machine.sh(`rm -rf ${AGENT.slice(0, AGENT.lastIndexOf("/"))}`);
     await machine.copy(join(this.#directory, "0.1.0/noderax-agent"), FIRST);
-    await this.publish();
+    await this.publish("0.1.0", "0.2.0");
     await machine.write(
       "/etc/systemd/system/sandbox.service",
       "[Unit]\nBefore=noderax-agent.service\n[Service]\n" +
@@ -57,16 +54,19 @@ export class UpdateWorld implements AsyncDisposable {
 
   readonly sandbox = (...args: string[]): Promise<string> => this.machine.run([FIRST, "sandbox", ...args]);
 
-  /** Brings what the place has by now into the machine. */
-  readonly publish = async (): Promise<void> => {
-    await this.machine.sh(`rm -rf ${RELEASES}`);
-    await this.machine.copy(this.place.directory, RELEASES);
+  /** Brings the catalog of the place into the machine, and these versions. */
+  readonly publish = async (...versions: readonly string[]): Promise<void> => {
+    await this.machine.sh(`mkdir -p ${RELEASES}`);
+    for (const name of [...versions, "catalog.json"]) {
+      await this.machine.sh(`rm -rf ${RELEASES}/${name}`);
+      await this.machine.copy(join(this.place.directory, name), `${RELEASES}/${name}`);
+    }
   };
 
   /** Publishes an executable as the newest version. */
   readonly release = async (version: string, executable: Buffer): Promise<void> => {
     this.place.publish(version, executable);
-    await this.publish();
+    await this.publish(version);
   };
 
   /** An executable of this tree that says it is another version, and trusts this place. */

@@ -11,7 +11,6 @@ import {
   findOffer,
   prepareUpdate,
 } from "../../install/update/update.ts";
-import { reviveWatcher } from "../../install/update/watch-unit.ts";
 import { AgentError, type ExitCode, exit, messageOf } from "../../lib/agent-error.ts";
 import { epochOf, isoOf, wallFrom, wallNow } from "../../lib/clock.ts";
 import { humanDuration, milliseconds } from "../../lib/duration.ts";
@@ -98,8 +97,7 @@ export default command({
     return follow(stateDirectory(settings), args.json === true, bar, signal);
 
     async function prepared(): Promise<UpdateOrigin | string> {
-      requireUpdatable();
-      reviveWatcher(ports.stateDirectory);
+      requireUpdatable(ports.stateDirectory);
       return originOf(ports, wanted, args.rollback === true, owner, signal);
     }
   },

@@ -84,9 +84,13 @@ export async function findOffer(
   return { choice, release, sources: sourcesOf(release.build, { sha256: own ?? "" }) };
 }
 
-/** The attempt that is still going on; undefined when none is. Pure. */
-const pendingAttempt = ({ attempt }: UpdateRecord): Attempt | undefined =>
-  attempt === undefined || attempt.phase === "over" || attempt.phase === "preparing" ? undefined : attempt;
+/** Throws "update.busy" while another update is going on. */
+export function requireIdle(stateDirectory: string, { previous }: UpdatePaths): void {
+  const { attempt } = readUpdateRecord(stateDirectory);
+  const isPending = attempt !== undefined && attempt.phase !== "over" && attempt.phase !== "preparing";
+  // Without the executable of before there is no watcher, and nothing to go back to: an installation has removed it.
+  if (isPending && existsSync(previous)) throw busy(attempt);
+}
 
 const busy = ({ to, phase }: Pick<Attempt, "to" | "phase">): AgentError =>
   new AgentError("update.busy", `an update to ${to} is going on (${phase})`, {
@@ -116,9 +120,7 @@ export async function prepareUpdate(
   const record = readUpdateRecord(stateDirectory);
   if (lock === undefined) throw busy(record.attempt ?? { to, phase: "preparing" });
   using _lock = lock;
-  const pending = pendingAttempt(record);
-  // Without the executable of before there is no watcher, and nothing to go back to: an installation has removed it.
-  if (pending !== undefined && existsSync(paths.previous)) throw busy(pending);
+  requireIdle(stateDirectory, paths);
   const oldSha256 = await new FileHashes().of(paths.program);
   if (oldSha256 === undefined)
     throw new AgentError("update.service", `there is no ${paths.program}`, {

@@ -13,8 +13,8 @@ import type { Place } from "../../../install/update/place.ts";
 import { probe } from "../../../install/update/probe.ts";
 import { buildName } from "../../../install/update/release.ts";
 import type { UpdateTarget } from "../../../install/update/state.ts";
-import type { UpdatePorts } from "../../../install/update/update.ts";
-import { startWatcher } from "../../../install/update/watch-unit.ts";
+import { type UpdatePorts, requireIdle } from "../../../install/update/update.ts";
+import { reviveWatcher, startWatcher } from "../../../install/update/watch-unit.ts";
 import { AgentError, exit } from "../../../lib/agent-error.ts";
 import { parseWindow } from "../../../lib/time-window.ts";
 import { isRoot } from "../../../platform/account.ts";
@@ -72,8 +72,8 @@ export function targetOf(settings: Settings, id: string | undefined): UpdateTarg
   return { id, apiUrl: withoutApiPrefix(apiUrl), stateFile, ...(caFile === undefined ? {} : { caFile }) };
 }
 
-/** Throws "update.service" where this machine cannot exchange the executable by itself, with what to do instead. */
-export function requireUpdatable(): void {
+/** Throws "update.service" where this machine cannot exchange the executable by itself, with what to do instead; "update.busy" while it does. */
+export function requireUpdatable(stateDirectory: string): void {
   if (!isRoot())
     throw new AgentError(
       "update.service",
@@ -109,6 +109,8 @@ export function requireUpdatable(): void {
         exit: exit.refused,
       },
     );
+  reviveWatcher(stateDirectory);
+  requireIdle(stateDirectory, UPDATE_PATHS);
   if (state.active !== "active")
     throw new AgentError(
       "update.service",
