@@ -100,7 +100,7 @@ function run({ name, flags, files }, index) {
     bun,
     "test",
     "--timeout",
-    "60000",
+    "150000",
     ...flags,
     ...report,
     ...files.map((file) => `./${file}`),

@@ -22,7 +22,7 @@ import {
 /** As the kernel knows this process: "bun", "bun.exe". */
 const ownName = readFileSync("/proc/self/comm", "utf8").trim();
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const MB = 1024 * 1024;
 const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -5,7 +5,7 @@ import { type TestIngress, ask, client, ingress, routeTo } from "../support/ingr
 import { type Service, service } from "../support/tunnel.ts";
 import { elapse, until } from "../support/until.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 /** Everything that came through. */
 let arrived = "";

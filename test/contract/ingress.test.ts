@@ -16,7 +16,7 @@ import {
 import { service } from "../support/tunnel.ts";
 import { until } from "../support/until.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(seconds(150));
 
 let backend: NodeServer;
 let proxy: TestIngress;

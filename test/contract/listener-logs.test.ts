@@ -6,7 +6,7 @@ import { milliseconds, seconds } from "../../src/lib/duration.ts";
 import { open, problemOf, rawRequest, startTestListener } from "../support/listener.ts";
 import { settled, until } from "../support/until.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 const LOGS = "/api/v1/logs/shop/web";
 

@@ -22,7 +22,7 @@ import {
 } from "../support/listener.ts";
 import { changes, until } from "../support/until.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 /** Besides those of the loopback, as a URL has them. */
 const ownAddresses = (): string[] =>

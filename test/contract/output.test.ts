@@ -1,4 +1,5 @@
 // What a command writes: nothing is lost without a word, whatever bytes it is made of and however much it is.
+import { appendFileSync } from "node:fs";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { LOG_LINE_MAX, OUTPUT_KEPT } from "../../src/protocol/noderax/limits.ts";
@@ -62,7 +63,16 @@ describe.concurrent("output arrives", () => {
 
   test("in the order of the streams when a command takes its time", async () => {
     await using node = await enrolledAgent();
-    const task = node.runs("for i in 1 2 3; do echo out $i; sleep 0.3; echo err $i >&2; sleep 0.3; done");
+    const seen = node.file("seen");
+    const wait = (text: string): string => `until grep -qx "${text}" ${seen.path}; do sleep 0.05; done`;
+    await Bun.write(seen.path, "");
+    const task = node.runs(
+      `for i in 1 2 3; do echo out $i; ${wait("out $i")}; echo err $i >&2; ${wait("err $i")}; done`,
+    );
+    for (const text of ["out 1", "err 1", "out 2", "err 2", "out 3", "err 3"]) {
+      await task.shows(text);
+      appendFileSync(seen.path, `${text}\n`);
+    }
     const { output } = await task.finishes("success");
     expect(output).toBe("out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n");
   });

@@ -26,8 +26,8 @@ describe.concurrent("output", () => {
     await shell.runs('for i in $(seq 300); do echo "line $i"; sleep 0.004; done');
     const numbers = [...shell.text().matchAll(/line (\d+)\n/g)].map(([, number]) => Number(number));
     expect(numbers).toEqual(Array.from({ length: 300 }, (_, index) => index + 1));
-    // In one frame nothing could have been overtaken. A busy machine puts more lines into a frame.
-    expect(shell.frames().length).toBeGreaterThan(10);
+    // In one frame nothing could have been overtaken. The busier the machine, the more lines are in a frame.
+    expect(shell.frames().length).toBeGreaterThan(2);
   });
 
   test("of a text in many languages is the text, and each frame of it is text by itself", async () => {

@@ -9,7 +9,7 @@ import { type Listener, echo, flood, listener, running, service } from "../suppo
 import { tunnelClient } from "../support/tunnel-client.ts";
 import { elapse, settled, until } from "../support/until.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const MB = 1024 * 1024;
 

@@ -13,7 +13,7 @@ import { observedIn } from "../../src/projects/plan/observed.ts";
 import { createPulls } from "../../src/projects/reconcile/pulls.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 const signal = new AbortController().signal;
 const own = engine();

@@ -10,7 +10,7 @@ import { certificateFor, noOpenssl } from "../support/certificates.ts";
 import { createPlayground, docker, engine, missing, until } from "../support/docker.ts";
 import { type Daemon, missingDaemon, startDaemon } from "../support/dockerd.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 const signal = new AbortController().signal;
 

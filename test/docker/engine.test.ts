@@ -17,7 +17,7 @@ import {
   until,
 } from "../support/docker.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 const signal = new AbortController().signal;
 

@@ -187,12 +187,11 @@ describe.skipIf(missing !== undefined)("the agent's HTTP server (needs Docker)",
     expect(await impatient.ended()).toMatchObject({ code: 130, out: "" });
     await until("nothing is read any more", async () => (await reading()) === 0, PATIENCE);
   });
-});
 
-describe.skipIf((missing ?? missingDaemon) !== undefined)(
-  "readiness (needs a Docker daemon of its own)",
-  () => {
-    test.concurrent("is reported while all is well, not while Docker is away, and again when it is back; health is reported throughout", async () => {
+  // A daemon of its own, which can be stopped.
+  test.concurrent.skipIf(missingDaemon !== undefined)(
+    "is ready while all is well, not while Docker is away, and again when it is back; it is healthy throughout (needs dockerd, root)",
+    async () => {
       await using daemon = await startDaemon();
       await using node = await ProjectNode.start({ host: daemon.host });
       const url = `http://127.0.0.1:${await node.port()}`;
@@ -210,6 +209,6 @@ describe.skipIf((missing ?? missingDaemon) !== undefined)(
       await daemon.start();
       await until("it is ready again", async () => (await ready()) === 200, minutes(2));
       expect(await health()).toBe("OK");
-    });
-  },
-);
+    },
+  );
+});

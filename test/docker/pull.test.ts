@@ -9,7 +9,7 @@ import { createPulls } from "../../src/projects/reconcile/pulls.ts";
 import { docker, engine, missing, until } from "../support/docker.ts";
 import { type Registry, basic, missingRegistry, startRegistry } from "../support/registry.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 const signal = new AbortController().signal;
 const idle = seconds(20);

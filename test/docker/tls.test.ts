@@ -10,7 +10,7 @@ import type { Engine, EngineEvent } from "../../src/projects/plan/engine.ts";
 import { type Authority, certificateFor } from "../support/certificates.ts";
 import { createPlayground, docker, dockerHost, engine, missing, until } from "../support/docker.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 const signal = new AbortController().signal;
 const noSocket = dockerHost.startsWith("unix://") ? undefined : "a Docker daemon on a Unix socket";

@@ -9,7 +9,7 @@ import {
   createFrameReader,
 } from "../../src/peer/websocket-frames.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 /** A frame as a server writes it, plainly. */
 function serverFrame(opcode: number, payload: Uint8Array, fin = true): Buffer {

@@ -4,6 +4,7 @@ import { type Agent, startAgent } from "../../src/agent/agent.ts";
 import { askStatus } from "../../src/agent/control-socket.ts";
 import type { Status } from "../../src/agent/status.ts";
 import { loadConfig } from "../../src/config/load.ts";
+import { AgentError } from "../../src/lib/agent-error.ts";
 import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { SOON, eventually } from "./until.ts";
@@ -130,7 +131,12 @@ export class ChildAgent implements AgentRunner {
   }
 
   status(): Promise<Status> {
-    const ask = (): Promise<Status | undefined> => askStatus(this.#place.stateDirectory);
+    // One that is too busy to answer within seconds is asked again.
+    const ask = (): Promise<Status | undefined> =>
+      askStatus(this.#place.stateDirectory).catch((error: unknown) => {
+        if (error instanceof AgentError && error.code === "agent.silent") return undefined;
+        throw error;
+      });
     return eventually("an agent answers", ask, SOON, () => this.#place.story());
   }
 

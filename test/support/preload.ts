@@ -14,8 +14,8 @@ if (process.env["NODERAX_TESTS_PREPARED"] === undefined && !args.includes("--tes
   process.execve(runner, [runner, join(root, ".ci/test.mjs"), ...args], process.env);
 }
 
-// 60 s: starting the executable a few times takes 1 s on an idle machine and 30 s on one that is very busy.
-setDefaultTimeout(60_000);
+// 150 s, above what `until` waits: what takes 3 s on an idle machine has taken 60 s on one that is very busy.
+setDefaultTimeout(150_000);
 
 // A test that timed out while it had stopped the clock does not stop it for those behind it.
 afterEach(() => void jest.useRealTimers());

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runBinary } from "../support/binary.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 /** Runs a shell over a script with the completion beside it; resolves with all it prints. */
 async function withCompletion(shell: string, script: string, ...args: readonly string[]): Promise<string> {

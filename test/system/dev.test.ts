@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { type Machine, machine, runs, startDev, until } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 /** Nothing of a runtime to be found: neither node nor bun, no home, no settings. */
 const BARE = { PATH: "/nonexistent" };

@@ -4,7 +4,7 @@ import { seconds } from "../../src/lib/duration.ts";
 import { binary } from "../support/binary.ts";
 import { type Machine, type Operator, machine, startSandbox, until } from "../support/dev.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 /** A Docker Engine without anything on it. */
 function emptyDocker(host: Machine): Disposable & { readonly host: string } {

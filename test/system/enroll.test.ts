@@ -8,7 +8,7 @@ import { type Machine, type Operator, enrolled, machine, startSandbox, until } f
 import { inTerminal } from "../support/screen.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const IDENTITY = "work/data/agent_identity.json";
 const PENDING = "work/data/pending_enrollment.json";

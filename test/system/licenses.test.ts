@@ -4,7 +4,7 @@ import { packagesInBundle } from "../../.ci/bundle.ts";
 import { manifestOf } from "../../.ci/licenses.ts";
 import { runBinary } from "../support/binary.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 test("names Bun and every package whose code is in the executable", async () => {
   const packages = await packagesInBundle();

@@ -4,7 +4,7 @@ import { chmodSync, readFileSync, readdirSync } from "node:fs";
 import { type Machine, type Operator, enrolled, machine, runs, startSandbox, until } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 /** A stop waits for the claim under way: short ones here. */
 // Commands print the pids by which they are found, as the machine counts them.

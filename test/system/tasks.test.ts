@@ -5,7 +5,7 @@ import { seconds } from "../../src/lib/duration.ts";
 import { enrolled, machine, startSandbox, until } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const QUICK = ["run", "--task-poll-interval", "500ms"];
 

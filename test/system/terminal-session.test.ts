@@ -9,7 +9,7 @@ import { elapse } from "../support/until.ts";
 import { descriptorsOf, peakMemoryOf, processesOf } from "../support/processes.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(120_000);
+setDefaultTimeout(150_000);
 
 const NODE = "web-01";
 /** At the beginning of a line, where the shell puts it. */

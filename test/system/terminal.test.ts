@@ -4,7 +4,7 @@ import { enrolled, machine, startSandbox } from "../support/dev.ts";
 import { inTerminal } from "../support/screen.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 test("enroll asks for address and e-mail, shows token and expiry, waits with a moving line, and is done", async () => {
   using host = machine();

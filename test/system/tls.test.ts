@@ -6,7 +6,7 @@ import { certificateFor, noOpenssl } from "../support/certificates.ts";
 import { machine, startSandbox } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const directory = temporaryDirectory();
 afterAll(() => directory[Symbol.dispose]());

@@ -5,7 +5,7 @@ import { seconds } from "../../src/lib/duration.ts";
 import { type Machine, enrolled, machine, startSandbox, until } from "../support/dev.ts";
 
 // The one of preload.ts holds for the first file of a run only (Bun 1.4.5).
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const URL = "http://127.0.0.1:1";
 const isRoot = process.getuid?.() === 0;

@@ -8,7 +8,7 @@ import { seconds } from "../../../src/lib/duration.ts";
 import { stopClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 /** Accepts a WebSocket, then reads nothing until it is told to. */
 async function slowServer() {

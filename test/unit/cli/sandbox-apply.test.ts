@@ -18,7 +18,7 @@ import {
   report,
 } from "../sandbox/caravanserai-harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const main = join(import.meta.dir, "../../../src/main.ts");
 const temporary = mkdtempSync(join(tmpdir(), "sandbox-apply-"));

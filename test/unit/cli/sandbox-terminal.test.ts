@@ -9,7 +9,7 @@ import { type AgentSocket, onlineAgent } from "../sandbox/agent-socket.ts";
 import { enrolled, sandboxWith, until } from "../sandbox/harness.ts";
 import { detachKeys } from "../../../src/cli/commands/sandbox/detach-keys.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const main = join(import.meta.dir, "../../../src/main.ts");
 const temporary = mkdtempSync(join(tmpdir(), "sandbox-terminal-"));

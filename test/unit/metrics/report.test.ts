@@ -13,7 +13,7 @@ import { stopClock } from "../../support/fake-time.ts";
 import { until } from "../../support/until.ts";
 import { serve } from "../control/servers.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const identity = { nodeId: crypto.randomUUID(), agentToken: "t".repeat(40) };
 const QUICK: MetricsPace = {

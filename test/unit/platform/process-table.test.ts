@@ -10,7 +10,7 @@ import {
 import { identify, pauseAfterReading, terminate } from "../../../src/platform/processes.ts";
 import { until } from "../../support/until.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const VARIABLE = "NODERAX_TEST_MARKER";
 

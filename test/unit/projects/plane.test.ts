@@ -11,7 +11,7 @@ import { WorldEngine } from "../../support/world-engine.ts";
 import { serve } from "../control/servers.ts";
 import { Server, until } from "./harness.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 
 /** The server object behind a real socket. */
 function served(server: Server, onState: (state: string | undefined) => void = () => {}) {

@@ -12,7 +12,7 @@ import { serveBytes } from "../control/servers.ts";
 import { until } from "../../support/until.ts";
 import { pauseOf, plane, start } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const error = (code: ErrorCode, status?: number): AgentError =>
   new AgentError(code, "it happened", { status, hint: "do this" });

@@ -11,7 +11,7 @@ import type { Location } from "../../../src/protocol/noderax/location.ts";
 import { until } from "../../support/until.ts";
 import { letIn, plane, refuse, start } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const BERLIN: Location = { provider: "manual", source: "manual", region: "Berlin" };
 const API = "https://api.example.com";

@@ -8,7 +8,7 @@ import { Ack } from "../../../src/protocol/noderax/realtime.ts";
 import { turn, until } from "../../support/until.ts";
 import { identity, letIn, network, pauseOf, plane, refuse, start } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

@@ -12,7 +12,7 @@ import { printedBy, tunnelProxy } from "../../support/proxy.ts";
 import { turn, until } from "../../support/until.ts";
 import { plane, start } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 function open(
   url: string,

@@ -6,7 +6,7 @@ import { stopClock } from "../../support/fake-time.ts";
 import { type AgentSocket, base64, onlineAgent, plain } from "./agent-socket.ts";
 import { type TestNode, enrolled, sandboxWith, until } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 interface Viewer extends Disposable {
   readonly socket: WebSocket;

@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { agentSocket, onlineAgent } from "./agent-socket.ts";
 import { enrolled, sandboxWith, until } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const ping = { type: "agent.ping" };
 

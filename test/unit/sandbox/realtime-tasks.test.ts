@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { onlineAgent } from "./agent-socket.ts";
 import { enrolled, sandboxWith, taskIn, uuid } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 test("a queued task is started, logged and completed, and its operator is notified", async () => {
   await using sandbox = await sandboxWith();

@@ -8,7 +8,7 @@ import { stopClock } from "../../support/fake-time.ts";
 import { agentSocket, onlineAgent, rawSocket } from "./agent-socket.ts";
 import { enrolled, sandboxWith, until, uuid } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const versions = { agentVersion: "1.2.3", platformVersion: "Debian 12", kernelVersion: "6.1" };
 const sample = { type: "agent.metrics", cpuUsage: 1, memoryUsage: 2, diskUsage: 3 };

@@ -16,7 +16,7 @@ import { until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const ada: Account = { name: "ada", uid: 1000, gid: 1000, home: "/home/ada", shell: "/usr/bin/fish" };
 const asIs = (path: string): string => path;

@@ -4,7 +4,7 @@ import { OUTPUT_FRAME_MAX } from "../../../src/protocol/noderax/terminal.ts";
 import { until } from "../../support/until.ts";
 import { terminalNode } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 test("one frame of a session is in flight, the rest is coalesced into full ones", async () => {
   await using node = terminalNode();

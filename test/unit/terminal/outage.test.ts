@@ -11,7 +11,7 @@ import { endStaleSessions } from "../../../src/terminal/terminals.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive, terminalNode } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 test("a shell survives the loss of the session; what it wrote meanwhile arrives", async () => {
   await using node = terminalNode();

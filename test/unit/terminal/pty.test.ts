@@ -6,7 +6,7 @@ import { PTY_MODES, type Pty, type PtyMode, type PtyOrder, spawnPty } from "../.
 import { anotherMegabyte, until } from "../../support/until.ts";
 import { openTerminals } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 const flow = await loadFlowControl();
 const SYSTEM = PTY_MODES.filter((mode) => mode !== "pty-minimal");

@@ -11,7 +11,7 @@ import { turn, until } from "../../support/until.ts";
 import { scratchDirectory } from "../identity/scratch.ts";
 import { alive, openTerminals, terminalNode, user } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(150_000);
 
 test("a terminal opens with its size, runs commands, and ends with its exit code after its last output", async () => {
   await using node = terminalNode();

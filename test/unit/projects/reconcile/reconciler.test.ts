@@ -7,7 +7,7 @@ import { runByQuickClock } from "../../../support/fake-time.ts";
 import { WorldEngine } from "../../../support/world-engine.ts";
 import { Server, runProjects, service, spec, until } from "../harness.ts";
 
-setDefaultTimeout(seconds(60));
+setDefaultTimeout(150_000);
 runByQuickClock();
 
 test("a scheduled project comes up and is told of as running, once", async () => {
