@@ -114,7 +114,7 @@ describe("a signed release", () => {
       channel: "tag",
       minimumVersion: "0.0.5",
     });
-    expect(said.notes[0]?.items.length).toBeGreaterThan(10);
+    expect(said.notes.flatMap(({ items }) => items).length).toBeGreaterThan(0);
     expect(Object.keys(builds)).toEqual([...TARGETS]);
     for (const [target, build] of Object.entries(builds))
       for (const { file, sha256, size } of [build, build.compressed]) {
