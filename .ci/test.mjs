@@ -67,9 +67,9 @@ async function main() {
 
 /**
  * Files named on the command line run as `bun test` would run them. All of them run in lanes side by side: what needs the
- * Docker Engine one file after the other, since it is the engine that is busy; so what boots systemd, since all of its
- * files make the same image; and everything else in parallel, the longest first, with more files than cores because tests
- * mostly wait. `--update-timings` writes down how long its files take.
+ * Docker Engine two files at a time, since it is the engine that is busy; what boots systemd one file after the other,
+ * since all of its files make the same image; and everything else in parallel, the longest first, with more files than
+ * cores because tests mostly wait. `--update-timings` writes down how long its files take.
  */
 function lanes() {
   if (args.some((arg) => !arg.startsWith("-"))) return [{ name: "named", flags: args, files: [] }];
@@ -84,7 +84,7 @@ function lanes() {
   const workers = [`--parallel=${2 * availableParallelism()}`, "--timings=.ci/test-times.json"];
   return [
     { name: "parallel", flags: [...workers, ...args] },
-    { name: "engine", flags: own },
+    { name: "engine", flags: ["--parallel=2", ...own] },
     { name: "systemd", flags: own },
   ]
     .map((lane) => ({ ...lane, files: files.filter((file) => laneOf(file) === lane.name) }))
