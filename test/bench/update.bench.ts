@@ -12,7 +12,8 @@ async function inWorld(
 ): Promise<number[]> {
   if (missing !== undefined) throw new Error(`needs ${missing}`);
   await using world = new UpdateWorld();
-  return measure(world, await world.boot());
+  // Awaited here: the machine goes with the world.
+  return await measure(world, await world.boot());
 }
 
 /** As many as a week of work. */
