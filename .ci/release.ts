@@ -73,9 +73,12 @@ async function main(): Promise<void> {
   if (flags["new-keys"] !== undefined) return newKeys(resolve(flags["new-keys"]));
   const begun = performance.now();
   const out = resolve(flags.out);
+  const keys = readKeys(flags, process.env);
+  // No program that is started from here sees them.
+  delete process.env["NODERAX_SIGNING_KEY"];
+  delete process.env["NODERAX_ROOT_KEY"];
   const release = describeRelease(out);
   const notes = notesOf(readFileSync(join(root, "CHANGELOG.md"), "utf8"), release.version);
-  const keys = readKeys(flags, process.env);
   try {
     rmSync(release.directory, { recursive: true, force: true });
     mkdirSync(release.directory, { recursive: true });

@@ -270,6 +270,21 @@ describe("keys", () => {
     expect(wrong.exitCode).toBe(1);
   });
 
+  may("in variables do not reach the programs of the build (needs dpkg-deb)", () => {
+    const [signing, top] = ["signing", "root"].map((name) => readFileSync(at(`keys/${name}.pem`), "utf8"));
+    // The program that is asked for its texts sees the environment of all others.
+    const spy = executables(`env >>"${at("environment")}"\n${PROGRAM}`);
+    const made = Bun.spawnSync([process.execPath, ".ci/release.ts", ...spy, "--out", at("variables")], {
+      cwd: root,
+      env: { ...process.env, NODERAX_SIGNING_KEY: signing, NODERAX_ROOT_KEY: top },
+    });
+    expect(made.exitCode).toBe(0);
+    expect(existsSync(at("variables", version, "SHA256SUMS.minisig"))).toBe(true);
+    const seen = readFileSync(at("environment"), "utf8");
+    expect(seen).toContain("PATH=");
+    expect(seen).not.toContain("PRIVATE KEY");
+  });
+
   may("are missing: it says loudly that nothing is signed (needs dpkg-deb)", () => {
     const { code, notes } = make([...executables(PROGRAM), "--out", at("unsigned")]);
     expect(notes).toContain("WARNING: NOT SIGNED");
