@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { milliseconds } from "../../../src/lib/duration.ts";
 import type { Sandbox } from "../../../src/sandbox/sandbox.ts";
 import { type AgentSocket, onlineAgent } from "../sandbox/agent-socket.ts";
 import { enrolled, sandboxWith, until } from "../sandbox/harness.ts";
@@ -58,7 +59,7 @@ function serveShells(agent: AgentSocket): void {
 }
 
 beforeAll(async () => {
-  sandbox = await sandboxWith({ timings: { terminalOpenLimit: 100 } });
+  sandbox = await sandboxWith();
   agent = await onlineAgent(sandbox, await enrolled(sandbox));
   serveShells(agent);
 });
@@ -231,7 +232,10 @@ test("a terminal its owner forbids is exit code 5 with the reason; one that neve
     expect.stringContaining("strict opened no terminal: terminals are not allowed here"),
   ]);
   using _mute = await onlineAgent(sandbox, await enrolled(sandbox, "mute"));
+  const { terminalOpenLimit } = sandbox.timings;
+  sandbox.setTimings({ terminalOpenLimit: milliseconds(100) });
   const silent = await piped("", "mute");
+  sandbox.setTimings({ terminalOpenLimit });
   expect([silent.code, silent.notes]).toEqual([
     4,
     expect.stringContaining("mute did not open a terminal in time"),

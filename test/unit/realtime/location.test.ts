@@ -6,7 +6,7 @@ import {
   createLocationReport,
   locationMigration,
 } from "../../../src/identity/location/report.ts";
-import { milliseconds } from "../../../src/lib/duration.ts";
+import { milliseconds, seconds } from "../../../src/lib/duration.ts";
 import type { Location } from "../../../src/protocol/noderax/location.ts";
 import { until } from "../../support/until.ts";
 import { letIn, plane, refuse, start } from "./harness.ts";
@@ -35,7 +35,11 @@ describe.concurrent("a location", () => {
   test("is sent once the session is authenticated, and once only, also after a reconnect", async () => {
     await using server = plane();
     const location = report();
-    await using agent = start(server.url, { location, pingInterval: milliseconds(20) });
+    await using agent = start(server.url, {
+      location,
+      pingInterval: milliseconds(20),
+      requestTimeout: seconds(30),
+    });
     await until("it is accepted", () => location.status()?.state === "accepted");
     expect(authsOf(server)).toEqual([false, true]);
     expect(server.heard.findLast(({ event }) => event === "agent.auth")?.body["location"]).toEqual(BERLIN);
@@ -49,7 +53,11 @@ describe.concurrent("a location", () => {
   test("that becomes known later, or changes, is sent then", async () => {
     await using server = plane();
     const location = createLocationReport(stateDatabase(), API, () => {});
-    await using agent = start(server.url, { location, pingInterval: milliseconds(20) });
+    await using agent = start(server.url, {
+      location,
+      pingInterval: milliseconds(20),
+      requestTimeout: seconds(30),
+    });
     await agent.becomes("online");
     location.found(BERLIN);
     await until("it is accepted", () => location.status()?.state === "accepted");
@@ -66,7 +74,11 @@ describe.concurrent("a location", () => {
     });
     const database = stateDatabase();
     const location = report(database);
-    await using agent = start(server.url, { location, pingInterval: milliseconds(20) });
+    await using agent = start(server.url, {
+      location,
+      pingInterval: milliseconds(20),
+      requestTimeout: seconds(30),
+    });
     await until("it is back", () => agent.session.state().reconnects === 1);
     expect(location.status()).toEqual({ location: BERLIN, state: "refused" });
     expect(agent.auth.status()).toBe("ok");
@@ -87,12 +99,16 @@ describe.concurrent("a location", () => {
     });
     const database = stateDatabase();
     const location = report(database);
-    await using agent = start(server.url, { location, pingInterval: milliseconds(20) });
-    await until("it is back the second time", () => agent.session.state().reconnects === 2);
+    await using agent = start(server.url, {
+      location,
+      pingInterval: milliseconds(20),
+      requestTimeout: seconds(30),
+    });
+    await until("it is given up", () => location.status()?.state === "refused");
     await agent.becomes("online");
     const pings = server.count("agent.ping");
     await until("pings go on", () => server.count("agent.ping") > pings + 2);
-    expect(authsOf(server)).toEqual([false, true, false, true, false]);
+    expect(authsOf(server).filter(Boolean)).toHaveLength(2);
     expect(report(database).due()).toEqual(BERLIN);
   });
 });
