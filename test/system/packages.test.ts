@@ -183,7 +183,7 @@ describe.skipIf(missing !== "")(`apt (needs ${missing || "nothing more"})`, () =
 
   test("a stop at any moment leaves dpkg consistent", async () => {
     const parts = [1, 2, 3, 4, 5, 6].map((n) => `nxpart${n}`);
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 20; round++) {
       const action = round % 2 === 0 ? "install" : "purge";
       const running = machine.start(words(action, parts, "/tmp/any"));
       await elapse(Math.random() * 3_000);
