@@ -67,8 +67,8 @@ async function main() {
 
 /**
  * Files named on the command line run as `bun test` would run them. All of them run in lanes side by side: what needs the
- * Docker Engine two files at a time, since it is the engine that is busy; what boots systemd one file after the other,
- * since all of its files make the same image; and everything else in parallel, the longest first, with more files than
+ * Docker Engine and what boots systemd two files at a time each, since they mostly wait for the engine and for systemd; and
+ * everything else in parallel, the longest first, with more files than
  * cores because tests mostly wait. `--update-timings` writes down how long its files take.
  */
 function lanes() {
@@ -85,7 +85,7 @@ function lanes() {
   return [
     { name: "parallel", flags: [...workers, ...args] },
     { name: "engine", flags: ["--parallel=2", ...own] },
-    { name: "systemd", flags: own },
+    { name: "systemd", flags: ["--parallel=2", ...own] },
   ]
     .map((lane) => ({ ...lane, files: files.filter((file) => laneOf(file) === lane.name) }))
     .filter((lane) => lane.files.length > 0);

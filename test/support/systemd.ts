@@ -1,10 +1,12 @@
 // A machine run by systemd, or by OpenRC: a Debian in a container with that as PID 1, without network, the executable in /opt.
 import { existsSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Duration, milliseconds, seconds } from "../../src/lib/duration.ts";
+import { dirname, join } from "node:path";
+import { type Duration, milliseconds, minutes, seconds } from "../../src/lib/duration.ts";
+import { takeLock } from "../../src/platform/lock.ts";
 import { isFinal } from "../../src/protocol/noderax/tasks.ts";
 import { binary } from "./binary.ts";
+import { elapse } from "./until.ts";
 
 /** On everything we make in Docker. */
 const LABEL = "noderax.test=1";
@@ -46,9 +48,9 @@ const kinds = {
   /** A newer one, with run0 and neither sudo nor doas. */
   "systemd with run0": {
     ...systemd,
-    image: "noderax-test-systemd:trixie-1",
+    image: "noderax-test-systemd:trixie-2",
     release: "trixie",
-    packages: "systemd,systemd-sysv,dbus,polkitd",
+    packages: "systemd,systemd-sysv,dbus,libpam-systemd,polkitd",
   },
   /** As in a container of an application: nothing manages services. */
   "no init": {
@@ -139,7 +141,7 @@ export async function bootMachine(
   { controllers = false }: BootOptions = {},
 ): Promise<Machine> {
   const kind: MachineKind = kinds[name];
-  if (!docker("image", "inspect", kind.image)) await makeImage(kind);
+  await imageOf(kind);
   const id = await succeed([
     "docker",
     "run",
@@ -209,6 +211,22 @@ export async function bootMachine(
     throw error;
   }
   return machine;
+}
+
+/** Makes the image where it is absent, once: files of tests that run beside each other wait for the first. */
+async function imageOf(kind: MachineKind): Promise<void> {
+  // Beside the directory in which files would count as left behind.
+  const lock = join(dirname(tmpdir()), `${kind.image.replaceAll(/\W/g, "-")}.lock`);
+  for (const end = performance.now() + minutes(9); !docker("image", "inspect", kind.image);) {
+    const held = takeLock(lock);
+    if (held === undefined) {
+      if (performance.now() > end) throw new Error(`nobody has made ${kind.image}`);
+      await elapse(milliseconds(200));
+      continue;
+    }
+    using _ = held;
+    if (!docker("image", "inspect", kind.image)) await makeImage(kind);
+  }
 }
 
 async function makeImage({ image, release, packages, without }: MachineKind): Promise<void> {
