@@ -1,4 +1,5 @@
 // The life of a project on a real Docker Engine, as its operator sees it: up, changed, crashed, gone.
+import { until } from "../support/until.ts";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { missing } from "../support/docker.ts";
@@ -129,7 +130,15 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     const image = await node.image("echo opening the database; echo no such table >&2; exit 7");
     const shop = node.project("shop", [{ name: "web", image }, { name: "db" }]);
     const label = `label=cara.project=${shop.name}`;
+    // As they come: Docker keeps the last 256 alone, of all containers.
+    const filters = ["--filter", label, "--filter", "label=cara.service=web"];
+    const format = ["--format", "{{.Action}} {{.TimeNano}}"];
     const since = String(Math.floor(Date.now() / 1_000));
+    const watching = Bun.spawn(["docker", "events", "--since", since, ...filters, ...format]);
+    let events = "";
+    const heard = (async () => {
+      for await (const chunk of watching.stdout) events += Buffer.from(chunk).toString();
+    })();
     await shop.apply().becomes("Failed");
     // Never as running in between.
     expect(shop.reports().map(({ phase }) => phase)).toEqual(["Failed"]);
@@ -139,14 +148,14 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     // In which order the two arrive is Docker's affair.
     expect(report?.message).toContain("opening the database");
     expect(report?.message).toContain("no such table");
-    const span = ["--since", since, "--until", String(Math.ceil(Date.now() / 1_000))];
-    const filters = ["--filter", label, "--filter", "label=cara.service=web"];
-    const events = await node.docker("events", ...span, ...filters, "--format", "{{.Action}} {{.TimeNano}}");
     const times = (action: string): number[] =>
       events
         .split("\n")
         .filter((line) => line.startsWith(`${action} `))
         .map((line) => Number(line.split(" ")[1]) / 1e9);
+    await until("the last end was heard", () => times("die").length >= 4);
+    watching.kill();
+    await heard;
     const [starts, ends] = [times("start"), times("die")];
     const pauses = starts.slice(1).map((at, index) => at - (ends[index] ?? 0));
     expect(pauses).toHaveLength(3);
