@@ -1,9 +1,9 @@
 // The life of a project on a real Docker Engine, as its operator sees it: up, changed, crashed, gone.
-import { until } from "../support/until.ts";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minutes, seconds } from "../../src/lib/duration.ts";
 import { missing } from "../support/docker.ts";
 import { ProjectNode } from "../support/project-node.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(minutes(4));
 
@@ -134,7 +134,7 @@ describe.skipIf(missing !== undefined)("a project (needs Docker)", () => {
     const filters = ["--filter", label, "--filter", "label=cara.service=web"];
     const format = ["--format", "{{.Action}} {{.TimeNano}}"];
     const since = String(Math.floor(Date.now() / 1_000));
-    const watching = Bun.spawn(["docker", "events", "--since", since, ...filters, ...format]);
+    await using watching = Bun.spawn(["docker", "events", "--since", since, ...filters, ...format]);
     let events = "";
     const heard = (async () => {
       for await (const chunk of watching.stdout) events += Buffer.from(chunk).toString();
