@@ -118,7 +118,7 @@ export const caravanseraiOptions = {
     type: "boolean",
     default: true,
     planes: ["caravanserai"],
-    doc: "The owner's veto: false refuses every tunnel to a container, whoever asks.",
+    doc: "The owner's veto: false refuses every tunnel to a container.",
   },
   allow_projects: {
     type: "boolean",

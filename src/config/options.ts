@@ -339,7 +339,7 @@ export const options = {
   update_pin: {
     type: "string",
     planes: ["noderax", "caravanserai"],
-    doc: "The only version that is installed, whoever asks.",
+    doc: "The only version that is installed, whatever a control plane asks for.",
   },
   location_manual_region: {
     type: "string",

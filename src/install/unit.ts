@@ -239,7 +239,7 @@ export const quotedWord = (word: string): string =>
         .replaceAll("%", "%%")
         .replaceAll("$", () => "$$")}"`;
 
-/** Returns the OpenRC script. The agent exits by itself when it hangs, so its supervisor needs no watchdog. */
+/** Returns the OpenRC script. The agent exits when it hangs, so its supervisor needs no watchdog. */
 export function renderInitScript({ program, config }: Pick<UnitOptions, "program" | "config">): string {
   return [
     "#!/sbin/openrc-run",

@@ -20,7 +20,7 @@ export interface Seen {
     readonly active: string;
     /** What its main process runs. */
     readonly runs: Which;
-    /** How often systemd started it again by itself. */
+    /** How often systemd started it again. */
     readonly restarts: number;
     /** Its last end, in words. */
     readonly end: string;

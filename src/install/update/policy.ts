@@ -40,7 +40,7 @@ export type Choice =
   | { readonly do: "update"; readonly version: string }
   /** This version runs already. */
   | { readonly do: "nothing"; readonly version: string }
-  /** `until`: when it is tried again by itself; undefined when the owner has to act. */
+  /** `until`: when it is tried again; undefined when the owner has to act. */
   | {
       readonly do: "hold";
       readonly version: string;
@@ -83,7 +83,7 @@ export function chooseVersion(wanted: Wanted, facts: UpdateFacts): Choice {
       `version ${version} is not offered; there are ${facts.offered.slice(0, 5).join(", ") || "none"}`,
       "noderax-agent update --check",
     );
-  // Without a version there is no wish to go back: the place may only be behind.
+  // Without a version there is no reason to go back: the place may only be behind.
   const isBehind = compareVersions(version, current) < 0;
   if (isBehind && wanted.version === undefined && pin === undefined)
     return { do: "nothing", version: current };
@@ -96,7 +96,7 @@ export function chooseVersion(wanted: Wanted, facts: UpdateFacts): Choice {
   return by === "agent" ? holdBack(version, facts) : { do: "update", version };
 }
 
-/** The agent by itself waits for its window, and leaves alone what failed lately. */
+/** Without an order, the agent waits for its window, and leaves alone what failed lately. */
 function holdBack(version: string, { failed, now, window }: UpdateFacts): Choice {
   const failure = failed.find((one) => one.version === version);
   // A clock that was set back must not hold it for longer than that.

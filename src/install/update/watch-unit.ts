@@ -41,7 +41,7 @@ export function startWatcher(stateDirectory: string): void {
   systemctl("restart", "--no-block", WATCH_UNIT);
 }
 
-/** Removes the unit. A watcher that calls this runs on until it ends by itself. */
+/** Removes the unit. A watcher that calls this runs on to its end. */
 export function removeWatchUnit(): void {
   if (!existsSync(places.watchUnit)) return;
   runProgram(["systemctl", "disable", "--quiet", WATCH_UNIT]);

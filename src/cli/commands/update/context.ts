@@ -72,7 +72,7 @@ export function targetOf(settings: Settings, id: string | undefined): UpdateTarg
   return { id, apiUrl: withoutApiPrefix(apiUrl), stateFile, ...(caFile === undefined ? {} : { caFile }) };
 }
 
-/** Throws "update.service" where this machine cannot exchange the executable by itself, with what to do instead; "update.busy" while it does. */
+/** Throws "update.service" where this machine cannot exchange the executable, with what to do instead; "update.busy" while it does. */
 export function requireUpdatable(stateDirectory: string): void {
   if (!isRoot())
     throw new AgentError(
