@@ -56,7 +56,9 @@ function apiEndpointOf(
   query: URLSearchParams,
 ): ListenerEndpoint {
   const wanted = kind === "forward" ? 3 : kind === "logs" ? 2 : 0;
-  if (wanted === 0 || rest.length !== wanted) return wrong(404, "there is nothing here");
+  // A dot at the end is gone by now, and leaves an empty segment.
+  if (wanted === 0 || rest.length !== wanted || rest.at(-1) === "")
+    return wrong(404, "there is nothing here");
   if (method !== "GET") return wrong(405, "ask with GET", "GET");
   const [project = "", service = "", port = ""] = rest.map(decoded);
   if (!NAME.test(project)) return wrong(400, "this is no name of a project");
